@@ -1,0 +1,60 @@
+# `make` lists the targets. Downloads, builds and servers' data live in TALLY_CACHE, not in this folder.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+
+export TALLY_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tally
+export CARGO_TARGET_DIR ?= $(TALLY_CACHE)/target
+# As root, a target installs the Debian packages it lacks; otherwise it names the command that does.
+export TALLY_SETUP_INSTALL ?= 1
+# Further arguments of `cargo test`, such as ARGS='-p tally-rating' or ARGS='--test faults'.
+ARGS ?=
+
+.PHONY: help setup build demo test lint bench soak kafka s3 fmt clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## check every tool; as root, install what is missing; fetch Kafka, S3 and the Python packages
+	@scripts/setup.sh
+
+build: ## build the tally program
+	@scripts/setup.sh build
+	cargo build --locked
+
+demo: ## build, run everything in one process on a local folder, feed it traffic, show the result, stop
+	@scripts/setup.sh build
+	@scripts/demo.sh
+
+test: ## run every test against real Kafka and real S3, brought up and stopped here (ARGS='-p CRATE')
+	@scripts/setup.sh build test
+	@scripts/test.sh $(ARGS)
+
+soak: ## the same tests with the full counts of faults; takes hours
+	@scripts/setup.sh build test
+	@TALLY_SOAK=1 scripts/test.sh $(ARGS)
+
+lint: ## format, clippy, supply chain, shell scripts, file sizes, machine paths
+	@scripts/setup.sh build lint
+	@scripts/lint.sh
+
+bench: ## measure, and print the figures
+	@scripts/setup.sh build test
+	@benches/run.sh
+
+kafka: ## start a real Kafka broker on 127.0.0.1:9092 to play with
+	@broker=$$(scripts/kafka.sh start) && echo "Kafka on $$broker" && echo "use it:  tally up --kafka $$broker"
+	@echo 'stop it: scripts/kafka.sh stop, or scripts/kafka.sh wipe to remove its data too'
+
+s3: ## start a real S3 server on 127.0.0.1:7070 to play with
+	@scripts/s3.sh start
+	@echo '# use it:  eval "$$(scripts/s3.sh start)"; tally up --store s3://tally/PREFIX'
+	@echo '# stop it: scripts/s3.sh stop, or scripts/s3.sh wipe to remove its objects too'
+
+fmt: ## format the Rust sources
+	cargo fmt --all
+
+clean: ## stop the servers of `make kafka` and `make s3` with their data, and remove the build
+	@scripts/kafka.sh wipe
+	@scripts/s3.sh wipe
+	cargo clean

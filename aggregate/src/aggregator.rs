@@ -1,0 +1,269 @@
+//! The aggregate role: takes the partitions that the log assigns, one worker each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::Mutex;
+use tally_log::{Assignee, Bounds, EventLog, LogError, PartitionReader};
+use tally_rating::ModelAliases;
+use tally_schemas::AggregateConfig;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::{Partition, PartitionConfig};
+use crate::error::{AggregateError, ErrorKind};
+use crate::owner::{Ownership, Surroundings, take};
+use crate::stream_status::StreamStatus;
+use crate::worker::{Ended, Signals, Worker, WorkerParts};
+
+/// A partition whose worker runs.
+struct Holding {
+    signals: Signals,
+    /// Disconnected when the worker has ended.
+    ended: Receiver<()>,
+}
+
+/// The aggregate role of one process.
+pub struct Aggregator {
+    surroundings: Surroundings,
+    settings: AggregateConfig,
+    aliases: Arc<ModelAliases>,
+    log: Arc<dyn EventLog>,
+    runtime: Handle,
+    status: StreamStatus,
+    stop: CancellationToken,
+    claimed: Mutex<BTreeMap<u32, (Ownership, Partition)>>,
+    holdings: Mutex<BTreeMap<u32, Holding>>,
+    fatal: Mutex<Option<AggregateError>>,
+    /// Ends of the partitions for a bounded run.
+    until: BTreeMap<u32, u64>,
+}
+
+impl std::fmt::Debug for Aggregator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aggregator").field("topic", &self.log.topic()).finish_non_exhaustive()
+    }
+}
+
+/// How long a run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Until it is stopped.
+    Endless,
+    /// Until everything that was in the log at the start is committed.
+    UntilEnd,
+}
+
+impl Aggregator {
+    /// An aggregator that has not begun. `stop` ends it, gracefully.
+    ///
+    /// # Errors
+    /// `Retry` where a bounded run cannot learn the ends of the log.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        surroundings: Surroundings,
+        settings: AggregateConfig,
+        runtime: Handle,
+        stop: CancellationToken,
+        extent: Extent,
+    ) -> Result<Arc<Self>, LogError> {
+        let mut until = BTreeMap::new();
+        if extent == Extent::UntilEnd {
+            for partition in 0..log.partition_count() {
+                until.insert(partition, log.bounds(partition)?.end);
+            }
+        }
+        Ok(Arc::new(Self {
+            surroundings,
+            settings,
+            aliases: Arc::new(ModelAliases::builtin()),
+            log,
+            runtime,
+            status: StreamStatus::default(),
+            stop,
+            claimed: Mutex::default(),
+            holdings: Mutex::default(),
+            fatal: Mutex::default(),
+            until,
+        }))
+    }
+
+    /// What the stream is doing.
+    pub fn status(&self) -> &StreamStatus {
+        &self.status
+    }
+
+    /// Consumes until stopped, or for a bounded run until its end. Blocks.
+    ///
+    /// # Errors
+    /// Where an invariant is broken or data is lost: the process must not go on (I12).
+    pub fn run(self: &Arc<Self>) -> Result<(), AggregateError> {
+        let assignee = Arc::new(Assigned(Arc::clone(self)));
+        let consumed = self.log.consume(assignee, self.stop.clone());
+        if let Some(fatal) = self.fatal.lock().take() {
+            return Err(fatal);
+        }
+        consumed.map_err(|error| AggregateError::Invalid(error.to_string()))
+    }
+
+    fn partition_config(&self, partition: u32) -> PartitionConfig {
+        PartitionConfig {
+            topic: self.log.topic().to_owned(),
+            partition,
+            partition_count: self.log.partition_count(),
+            aggregate: self.settings.clone(),
+        }
+    }
+
+    /// Stops everything because going on would be wrong.
+    fn fail(&self, partition: u32, error: AggregateError) {
+        tracing::error!(partition, %error, "stopping");
+        self.status.update(partition, |status| status.stopped = Some(error.to_string()));
+        *self.fatal.lock() = Some(error);
+        self.stop.cancel();
+    }
+
+    fn worker_ended(self: &Arc<Self>, partition: u32, ended: Ended) {
+        match ended {
+            Ended::Drained | Ended::Abandoned | Ended::Gone => self.status.remove(partition),
+            Ended::Failed(error) if error.kind() == ErrorKind::Fenced => {
+                let fenced = &self.status.counters().fenced;
+                fenced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tracing::warn!(partition, %error, "dropping the partition");
+                self.status.update(partition, |status| status.stopped = Some(error.to_string()));
+                // If the group still says that it is ours, somebody outside of the group had it:
+                // after a pause it is claimed anew.
+                let (log, edge) = (Arc::clone(&self.log), Arc::clone(&self.surroundings.edge));
+                self.runtime.spawn(async move {
+                    edge.pause(5, &error).await;
+                    log.reassign(partition);
+                });
+            }
+            Ended::Failed(error) if error.kind() == ErrorKind::Retry => {
+                tracing::warn!(partition, %error, "taking the partition anew");
+                self.log.reassign(partition);
+            }
+            Ended::Failed(error) => self.fail(partition, error),
+        }
+    }
+
+    /// Ends a bounded run when every partition has committed what there was.
+    fn check_extent(&self) {
+        let partitions = self.status.partitions();
+        let done = |(partition, until): (&u32, &u64)| {
+            *until == 0
+                || partitions.get(partition).is_some_and(|status| status.committed_offset >= *until)
+        };
+        if !self.until.is_empty() && self.until.iter().all(done) {
+            self.stop.cancel();
+        }
+    }
+}
+
+/// The aggregator as the log sees it; it hands clones of itself to workers.
+struct Assigned(Arc<Aggregator>);
+
+impl Assignee for Assigned {
+    fn assign(&self, partition: u32, bounds: Bounds) -> Result<u64, LogError> {
+        let inner = &self.0;
+        let config = inner.partition_config(partition);
+        let taken = inner.runtime.block_on(take(
+            &inner.surroundings,
+            &config,
+            &inner.aliases,
+            bounds,
+        ));
+        match taken {
+            Ok((ownership, state)) => {
+                let next = state.next_offset();
+                inner.claimed.lock().insert(partition, (ownership, state));
+                Ok(next)
+            }
+            Err(error) => {
+                inner.status.update(partition, |status| status.stopped = Some(error.to_string()));
+                match error.kind() {
+                    ErrorKind::Retry | ErrorKind::Fenced => Err(LogError::Retry(error.to_string())),
+                    ErrorKind::Data | ErrorKind::Invalid => {
+                        let words = error.to_string();
+                        inner.fail(partition, error);
+                        Err(LogError::Internal(words))
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&self, partition: u32, reader: Box<dyn PartitionReader>) {
+        let inner = Arc::clone(&self.0);
+        let Some((ownership, state)) = inner.claimed.lock().remove(&partition) else { return };
+        let signals = Signals::default();
+        let (running, ended) = bounded::<()>(0);
+        let holding = Holding { signals: signals.clone(), ended };
+        if let Some(before) = inner.holdings.lock().insert(partition, holding) {
+            before.signals.abandon.cancel();
+        }
+        let (log, checker) = (Arc::clone(&inner.log), Arc::clone(&inner));
+        let parts = WorkerParts {
+            surroundings: inner.surroundings.clone(),
+            settings: inner.settings.clone(),
+            partition,
+            state,
+            ownership,
+            signals,
+            status: inner.status.clone(),
+            runtime: inner.runtime.clone(),
+            until: inner.until.get(&partition).copied(),
+        };
+        let committed = move |partition, offset| {
+            log.note_committed(partition, offset);
+            checker.status.update(partition, |status| status.committed_offset = offset);
+            checker.check_extent();
+        };
+        let worker = Worker::new(parts, Arc::new(committed));
+        let spawned = std::thread::Builder::new()
+            .name(format!("partition-{partition}"))
+            .spawn({
+                let inner = Arc::clone(&inner);
+                move || {
+                    let ended = worker.run(reader);
+                    tracing::debug!(partition, ?ended, "worker ended");
+                    inner.worker_ended(partition, ended);
+                    drop(running);
+                }
+            });
+        if let Err(error) = spawned {
+            inner.fail(partition, AggregateError::Invalid(format!("no thread: {error}")));
+        }
+    }
+
+    fn revoke(&self, partitions: &[u32]) {
+        let inner = &self.0;
+        let taken: Vec<Holding> = {
+            let mut holdings = inner.holdings.lock();
+            partitions.iter().filter_map(|partition| holdings.remove(partition)).collect()
+        };
+        for holding in &taken {
+            holding.signals.drain.cancel();
+        }
+        let mut left = Duration::from_millis(inner.settings.drain_timeout_ms);
+        const STEP: Duration = Duration::from_millis(20);
+        for holding in &taken {
+            // Counted in steps, as the core has no clock; the deadline need not be exact.
+            while matches!(
+                holding.ended.recv_timeout(STEP),
+                Err(crossbeam_channel::RecvTimeoutError::Timeout)
+            ) {
+                left = left.saturating_sub(STEP);
+                if left.is_zero() {
+                    holding.signals.abandon.cancel();
+                }
+            }
+        }
+        for partition in partitions {
+            inner.claimed.lock().remove(partition);
+            inner.status.remove(*partition);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Whether an event was seen before: open buckets in memory, sealed segments in the store.
+//!
+//! Buckets are by event time. A bucket takes ids until the watermark has passed it by the time
+//! that buckets stay open; then it is sealed as a sorted segment. An event whose bucket is sealed
+//! needs the bucket's segments, which the caller loads; nothing here does I/O.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tally_schemas::StateFile;
+
+use crate::core::id_table::{IdEntry, IdTable, Seen};
+use crate::planted::{Bug, planted};
+
+/// A sealed, sorted run of ids of one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentRef {
+    /// Where it is.
+    pub file: StateFile,
+    /// Number of ids.
+    pub ids: u64,
+}
+
+/// Ids of a segment, sorted.
+pub(crate) type Segment = Arc<Vec<IdEntry>>;
+
+/// What dedupe says of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Never seen: now noted.
+    New,
+    /// Seen with the same content.
+    Duplicate,
+    /// Seen with other content.
+    Conflict,
+    /// The segments of this sealed bucket are needed to tell.
+    Need(i64),
+}
+
+/// How buckets are cut and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DedupeLimits {
+    pub(crate) bucket_ms: i64,
+    pub(crate) open_ms: i64,
+    pub(crate) open_max_bytes: usize,
+    pub(crate) horizon_ms: i64,
+    /// Bytes of loaded segments to keep.
+    pub(crate) cache_max_bytes: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct OpenBucket {
+    ids: IdTable,
+    /// Sealed when the watermark reaches this.
+    seal_at_ms: i64,
+}
+
+/// A bucket that an epoch seals.
+#[derive(Debug, Clone)]
+pub(crate) struct SealedBucket {
+    pub(crate) bucket: i64,
+    pub(crate) ids: Vec<IdEntry>,
+}
+
+/// Dedupe of one partition.
+#[derive(Debug, Clone)]
+pub(crate) struct Dedupe {
+    limits: DedupeLimits,
+    open: BTreeMap<i64, OpenBucket>,
+    sealed: BTreeMap<i64, Vec<SegmentRef>>,
+    loaded: BTreeMap<i64, Vec<Segment>>,
+    loaded_bytes: usize,
+    /// Ids noted since the epoch began, with their buckets.
+    fresh: Vec<(i64, IdEntry)>,
+}
+
+impl Dedupe {
+    pub(crate) fn new(limits: DedupeLimits) -> Self {
+        Self {
+            limits,
+            open: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            loaded: BTreeMap::new(),
+            loaded_bytes: 0,
+            fresh: Vec::new(),
+        }
+    }
+
+    fn bucket_of(&self, at_ms: i64) -> i64 {
+        at_ms.div_euclid(self.limits.bucket_ms)
+    }
+
+    fn regular_seal_at(&self, bucket: i64) -> i64 {
+        (bucket + 1) * self.limits.bucket_ms + self.limits.open_ms
+    }
+
+    /// Judges an identity and notes it if it is new. `watermark_ms` is the watermark before the
+    /// event.
+    pub(crate) fn judge(
+        &mut self,
+        id: u64,
+        content: u64,
+        at_ms: i64,
+        watermark_ms: Option<i64>,
+    ) -> Verdict {
+        let bucket = self.bucket_of(at_ms);
+        let own = self.open.get(&bucket).map_or(Seen::No, |b| b.ids.look_up(id, content));
+        match own {
+            Seen::Same => return Verdict::Duplicate,
+            Seen::Other => return Verdict::Conflict,
+            Seen::No => {}
+        }
+        if self.sealed.contains_key(&bucket) && !planted(Bug::SealedBucketForgotten) {
+            let Some(segments) = self.loaded.get(&bucket) else { return Verdict::Need(bucket) };
+            for segment in segments {
+                if let Ok(found) = segment.binary_search_by_key(&id.max(1), |entry| entry.0) {
+                    return if segment[found].1 == content {
+                        Verdict::Duplicate
+                    } else {
+                        Verdict::Conflict
+                    };
+                }
+            }
+        }
+        // A resend that was stamped with another time, while its id is in the recent window.
+        let oldest_recent = watermark_ms.map_or(i64::MIN, |watermark| {
+            self.bucket_of(watermark.saturating_sub(self.limits.open_ms))
+        });
+        for (other, open) in self.open.range(oldest_recent..) {
+            if *other != bucket && open.ids.look_up(id, content) != Seen::No {
+                // The content hash covers the time, so it cannot be the same event.
+                return Verdict::Conflict;
+            }
+        }
+        let regular = self.regular_seal_at(bucket);
+        let later = watermark_ms.map_or(i64::MIN, |w| w.saturating_add(self.limits.bucket_ms));
+        let open = self.open.entry(bucket).or_insert_with(|| OpenBucket {
+            ids: IdTable::default(),
+            seal_at_ms: regular.max(later),
+        });
+        open.ids.insert(id, content);
+        self.fresh.push((bucket, (id.max(1), content)));
+        Verdict::New
+    }
+
+    /// The segments of a sealed bucket, to be loaded for [`Dedupe::provide`].
+    pub(crate) fn segments_of(&self, bucket: i64) -> &[SegmentRef] {
+        self.sealed.get(&bucket).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Hands over the loaded segments of a bucket. Others are let go where they are too many;
+    /// that changes what is loaded, never what is judged.
+    pub(crate) fn provide(&mut self, bucket: i64, segments: Vec<Segment>) {
+        let bytes = |segments: &[Segment]| segments.iter().map(|s| s.len() * 16).sum::<usize>();
+        let added = bytes(&segments);
+        while self.loaded_bytes + added > self.limits.cache_max_bytes {
+            let Some((_, oldest)) = self.loaded.pop_first() else { break };
+            self.loaded_bytes -= bytes(&oldest);
+        }
+        self.loaded_bytes += added;
+        if let Some(before) = self.loaded.insert(bucket, segments) {
+            self.loaded_bytes -= bytes(&before);
+        }
+    }
+
+    /// Ends an epoch: takes the ids noted in it, and the buckets to be sealed with it (those that
+    /// the watermark has passed; the oldest ones beyond the memory limit too).
+    pub(crate) fn end_epoch(
+        &mut self,
+        watermark_ms: Option<i64>,
+    ) -> (Vec<(i64, IdEntry)>, Vec<SealedBucket>) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let Some(watermark) = watermark_ms else { return (fresh, Vec::new()) };
+        let mut due: Vec<i64> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.seal_at_ms <= watermark)
+            .map(|(bucket, _)| *bucket)
+            .collect();
+        let mut bytes: usize = self.memory_bytes();
+        for (bucket, open) in &self.open {
+            if bytes <= self.limits.open_max_bytes {
+                break;
+            }
+            bytes -= open.ids.memory_bytes();
+            if !due.contains(bucket) {
+                due.push(*bucket);
+            }
+        }
+        due.sort_unstable();
+        let sealed = due
+            .into_iter()
+            .filter_map(|bucket| {
+                let open = self.open.remove(&bucket)?;
+                Some(SealedBucket { bucket, ids: open.ids.iter().collect() })
+            })
+            .collect();
+        (fresh, sealed)
+    }
+
+    /// Notes where a sealed bucket went. Its loaded segments, if any, are let go: they no longer
+    /// are all of the bucket.
+    pub(crate) fn note_segment(&mut self, bucket: i64, segment: SegmentRef) {
+        self.open.remove(&bucket);
+        if let Some(before) = self.loaded.remove(&bucket) {
+            self.loaded_bytes -= before.iter().map(|s| s.len() * 16).sum::<usize>();
+        }
+        self.sealed.entry(bucket).or_default().push(segment);
+    }
+
+    /// Forgets the sealed buckets that lie beyond the horizon.
+    pub(crate) fn expire(&mut self, watermark_ms: Option<i64>) {
+        if let Some(watermark) = watermark_ms {
+            // One day more than events are accepted for, as they are judged by the log's clock.
+            let oldest = watermark - self.limits.horizon_ms - 86_400_000;
+            self.sealed = self.sealed.split_off(&self.bucket_of(oldest));
+        }
+    }
+
+    /// Open buckets with their ids in ascending order, for a base.
+    pub(crate) fn open_buckets(
+        &self,
+    ) -> impl Iterator<Item = (i64, i64, usize, impl Iterator<Item = IdEntry> + '_)> {
+        self.open.iter().map(|(b, open)| (*b, open.seal_at_ms, open.ids.len(), open.ids.iter()))
+    }
+
+    /// When an open bucket is to be sealed.
+    pub(crate) fn seal_at_of(&self, bucket: i64) -> i64 {
+        self.open.get(&bucket).map_or_else(|| self.regular_seal_at(bucket), |b| b.seal_at_ms)
+    }
+
+    /// Sealed buckets with their segments, for a base.
+    pub(crate) fn sealed_buckets(&self) -> &BTreeMap<i64, Vec<SegmentRef>> {
+        &self.sealed
+    }
+
+    /// Restores an open bucket from ids sorted or not.
+    pub(crate) fn restore(&mut self, bucket: i64, seal_at_ms: i64, ids: &[IdEntry]) {
+        if planted(Bug::DedupeLostAtRestart) {
+            return;
+        }
+        let open = self.open.entry(bucket).or_default();
+        open.seal_at_ms = seal_at_ms;
+        if open.ids.len() == 0 && ids.is_sorted_by(|a, b| a.0 < b.0) {
+            open.ids = IdTable::from_sorted(ids);
+        } else {
+            for (id, content) in ids {
+                open.ids.insert(*id, *content);
+            }
+        }
+    }
+
+    /// Number of ids in open buckets.
+    pub(crate) fn open_ids(&self) -> usize {
+        self.open.values().map(|open| open.ids.len()).sum()
+    }
+
+    /// Bytes of open buckets.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.open.values().map(|open| open.ids.memory_bytes()).sum()
+    }
+}

@@ -1,0 +1,19 @@
+//! The deterministic core: no I/O, no clock, no randomness. Records go in, an epoch comes out.
+
+mod arrow_schema;
+mod batch_reader;
+mod dedupe;
+mod event_columns;
+mod id_table;
+mod interner;
+mod model_windows;
+mod partition;
+mod state_codec;
+mod subscriber_windows;
+mod suspense_rows;
+mod window_rows;
+mod window_sums;
+
+pub use dedupe::SegmentRef;
+pub use partition::{ClosedEpoch, NeedSegments, Partition, PartitionConfig};
+pub(crate) use partition::{EpochState, StateForm, blake3_hex};

@@ -1,0 +1,738 @@
+//! One partition's state machine: records in, an epoch out. A pure function of the state, the
+//! records and the reference data, so that a replay is identical.
+
+use std::sync::Arc;
+
+use tally_log::{Record, RecordKind};
+use tally_rating::ModelAliases;
+use tally_schemas::{
+    AggregateConfig, ControlTotals, ParsedEvent, SuspenseReason, TokenClass, UsageCounts,
+    parse_event, partition_of,
+};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
+use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
+use crate::core::event_columns::{AcceptedEvent, EventColumns};
+use crate::core::model_windows::{ModelRows, ModelWindows};
+use crate::core::state_codec::{BadState, BucketIds, StateChange, decode_segment, encode_segment};
+use crate::core::subscriber_windows::{SubscriberKey, SubscriberRows, SubscriberWindows};
+use crate::core::suspense_rows::{SuspenseRow, SuspenseRows, raw_text};
+use crate::planted::{Bug, planted};
+
+/// Largest record that is read; a larger one is held back whole.
+const RECORD_MAX_BYTES: usize = 16 << 20;
+
+/// Which partition this is and how it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionConfig {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: u32,
+    /// Partitions of the topic.
+    pub partition_count: u32,
+    /// Settings of the stream.
+    pub aggregate: AggregateConfig,
+}
+
+/// The record needs a sealed bucket's segments: load them, [`Partition::provide`] them, and push
+/// the same record again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeedSegments {
+    /// The bucket.
+    pub bucket: i64,
+    /// Its segments.
+    pub segments: Vec<SegmentRef>,
+}
+
+/// What an epoch gathered, on its way to the store.
+#[derive(Debug, Clone)]
+pub struct ClosedEpoch {
+    /// First offset.
+    pub from: u64,
+    /// Next offset.
+    pub to: u64,
+    /// XXH3-128 of the input, in hex.
+    pub input_hash: String,
+    /// Control totals of the epoch.
+    pub totals: ControlTotals,
+    /// Control totals since the first offset.
+    pub cumulative: ControlTotals,
+    /// Watermark after the epoch.
+    pub watermark_ms: Option<i64>,
+    /// Version of the reference data.
+    pub reference_version: String,
+    pub(crate) partition: u32,
+    pub(crate) events: EventColumns,
+    pub(crate) subscriber_rows: SubscriberRows,
+    pub(crate) model_rows: ModelRows,
+    pub(crate) suspense: SuspenseRows,
+    pub(crate) state: EpochState,
+    pub(crate) segments: Vec<(String, Vec<u8>)>,
+}
+
+/// The state object of an epoch.
+#[derive(Debug, Clone)]
+pub(crate) enum EpochState {
+    /// Everything.
+    Base(Vec<u8>),
+    /// What the epoch changed.
+    Delta(Vec<u8>),
+}
+
+/// Whether a state object holds everything, or only what one epoch changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateForm {
+    Base,
+    Delta,
+}
+
+/// Deltas after which a new base is written, however small they are.
+const DELTAS_MAX: usize = 64;
+/// Bytes of deltas that never call for a new base.
+const DELTAS_MIN_BYTES: usize = 8 << 20;
+
+/// When a rolling base is due: when the deltas outweigh it, so that a recovery reads at most
+/// about twice the state and bases cost at most as much as the deltas.
+#[derive(Debug, Clone, Copy, Default)]
+struct BasePolicy {
+    base_bytes: usize,
+    deltas: usize,
+    delta_bytes: usize,
+}
+
+impl BasePolicy {
+    fn base_is_due(&self) -> bool {
+        self.deltas >= DELTAS_MAX || self.delta_bytes > self.base_bytes.max(DELTAS_MIN_BYTES)
+    }
+
+    fn note_base(&mut self, bytes: usize) {
+        *self = Self { base_bytes: bytes, deltas: 0, delta_bytes: 0 };
+    }
+
+    fn note_delta(&mut self, bytes: usize) {
+        self.deltas += 1;
+        self.delta_bytes += bytes;
+    }
+}
+
+/// Hash in hex.
+pub(crate) fn blake3_hex(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// What an epoch gathers.
+#[derive(Clone)]
+struct Epoch {
+    from: u64,
+    hash: Xxh3Default,
+    events: EventColumns,
+    subscriber_rows: SubscriberRows,
+    model_rows: ModelRows,
+    suspense: SuspenseRows,
+    totals: ControlTotals,
+}
+
+impl Epoch {
+    fn new(from: u64, config: &AggregateConfig) -> Self {
+        Self {
+            from,
+            hash: Xxh3Default::new(),
+            events: EventColumns::default(),
+            subscriber_rows: SubscriberRows::new(config.subscriber_window_ms.cast_signed()),
+            model_rows: ModelRows::new(config.model_window_ms.cast_signed()),
+            suspense: SuspenseRows::default(),
+            totals: ControlTotals::default(),
+        }
+    }
+}
+
+/// One partition.
+#[derive(Clone)]
+pub struct Partition {
+    config: PartitionConfig,
+    aliases: Arc<ModelAliases>,
+    dedupe: Dedupe,
+    subscriber_windows: SubscriberWindows,
+    model_windows: ModelWindows,
+    newest_ms: Option<i64>,
+    watermark_ms: Option<i64>,
+    cumulative: ControlTotals,
+    next: u64,
+    epoch: Epoch,
+    /// Events of the current record that were judged before it needed segments.
+    done_of_record: u32,
+    policy: BasePolicy,
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition")
+            .field("partition", &self.config.partition)
+            .field("next", &self.next)
+            .field("watermark_ms", &self.watermark_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where an event lies in the log.
+#[derive(Clone, Copy)]
+struct Position {
+    offset: u64,
+    timestamp_ms: i64,
+    batch_index: u32,
+}
+
+/// The payload of one event, for `suspense.raw`.
+#[derive(Clone, Copy)]
+enum Raw<'a> {
+    Bytes(&'a [u8]),
+    Message(&'a [u8]),
+}
+
+impl Partition {
+    /// A partition without state, at `next`.
+    pub fn new(config: PartitionConfig, aliases: Arc<ModelAliases>, next: u64) -> Self {
+        let settings = &config.aggregate;
+        let dedupe = Dedupe::new(DedupeLimits {
+            bucket_ms: settings.dedupe_bucket_ms.cast_signed().max(1),
+            open_ms: settings.dedupe_open_ms.cast_signed(),
+            open_max_bytes: usize::try_from(settings.dedupe_open_max_bytes).unwrap_or(usize::MAX),
+            horizon_ms: settings.dedupe_horizon_days.cast_signed() * 86_400_000,
+            cache_max_bytes: 64 << 20,
+        });
+        let open_max = usize::try_from(settings.windows_open_max_bytes).unwrap_or(usize::MAX);
+        Self {
+            subscriber_windows: SubscriberWindows::new(
+                settings.subscriber_window_ms.cast_signed().max(1),
+                open_max,
+            ),
+            model_windows: ModelWindows::new(settings.model_window_ms.cast_signed().max(1)),
+            epoch: Epoch::new(next, settings),
+            config,
+            aliases,
+            dedupe,
+            newest_ms: None,
+            watermark_ms: None,
+            cumulative: ControlTotals::default(),
+            next,
+            done_of_record: 0,
+            policy: BasePolicy::default(),
+        }
+    }
+
+    /// Takes over the control totals that the last ledger entry recorded.
+    pub fn restore_totals(&mut self, cumulative: ControlTotals) {
+        self.cumulative = cumulative;
+    }
+
+    /// Applies a base or delta, oldest first.
+    ///
+    /// # Errors
+    /// Where the object does not parse.
+    pub(crate) fn restore(&mut self, bytes: &[u8], form: StateForm) -> Result<(), BadState> {
+        match form {
+            StateForm::Base => self.policy.note_base(bytes.len()),
+            StateForm::Delta => self.policy.note_delta(bytes.len()),
+        }
+        let change = StateChange::decode(bytes)?;
+        self.watermark_ms = change.watermark_ms;
+        self.newest_ms = change.newest_ms;
+        for bucket in &change.ids {
+            self.dedupe.restore(bucket.bucket, bucket.seal_at_ms, &bucket.ids);
+        }
+        for (bucket, segment) in change.sealed {
+            self.dedupe.note_segment(bucket, segment);
+        }
+        self.dedupe.expire(self.watermark_ms);
+        if !planted(Bug::WindowsLostAtRestart) {
+            self.subscriber_windows.restore_closed_until(change.closed_until_ms);
+            for start in change.closed_windows {
+                self.subscriber_windows.forget(start);
+            }
+            for window in &change.windows {
+                self.subscriber_windows.restore(window);
+            }
+        }
+        Ok(())
+    }
+
+    /// Next offset to be read.
+    pub fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether there is anything to commit. Records without rows count too: their offsets must
+    /// move on (I14).
+    pub fn has_uncommitted(&self) -> bool {
+        if planted(Bug::EmptyEpochSkipped) {
+            return self.epoch.events.len() + self.epoch.suspense.len() > 0;
+        }
+        self.epoch.totals.records > 0
+    }
+
+    /// Events read since the epoch began.
+    pub fn epoch_events(&self) -> u64 {
+        self.epoch.totals.received.events
+    }
+
+    /// Bytes of rows gathered since the epoch began, roughly.
+    pub fn epoch_bytes(&self) -> usize {
+        self.epoch.events.memory_bytes()
+            + self.epoch.subscriber_rows.memory_bytes()
+            + self.epoch.model_rows.memory_bytes()
+            + self.epoch.suspense.memory_bytes()
+            + self.model_windows.memory_bytes()
+    }
+
+    /// Bytes of state: open dedupe buckets and open windows.
+    pub fn state_bytes(&self) -> usize {
+        self.dedupe.memory_bytes() + self.subscriber_windows.memory_bytes()
+    }
+
+    /// Ids in open dedupe buckets and open subscriber windows.
+    pub fn state_sizes(&self) -> (usize, usize) {
+        (self.dedupe.open_ids(), self.subscriber_windows.len())
+    }
+
+    /// Sums of the open subscriber windows by class, and their events: with the sums of
+    /// `usage_by_subscriber` they equal those of `usage_events` (I13).
+    pub fn open_window_sums(&self) -> tally_schemas::Flow {
+        let mut flow = tally_schemas::Flow::default();
+        for window in self.subscriber_windows.open_windows() {
+            flow.events += window.sums.events;
+            for (sum, more) in flow.tokens.iter_mut().zip(window.sums.all()) {
+                *sum += u128::from(more);
+            }
+        }
+        flow
+    }
+
+    /// The watermark.
+    pub fn watermark_ms(&self) -> Option<i64> {
+        self.watermark_ms
+    }
+
+    /// Hands over the loaded bytes of a bucket's segments, in the order of the request.
+    ///
+    /// # Errors
+    /// Where a segment does not parse.
+    pub(crate) fn provide(&mut self, bucket: i64, segments: &[bytes::Bytes]) -> Result<(), BadState> {
+        let mut loaded: Vec<Segment> = Vec::with_capacity(segments.len());
+        for bytes in segments {
+            loaded.push(Arc::new(decode_segment(bytes)?));
+        }
+        self.dedupe.provide(bucket, loaded);
+        Ok(())
+    }
+
+    /// Processes one record. Offsets below the next one are ignored, so that a record may be
+    /// offered twice.
+    ///
+    /// # Errors
+    /// [`NeedSegments`]: nothing is lost, push the same record again afterwards.
+    pub fn push(&mut self, record: Record<'_>) -> Result<(), NeedSegments> {
+        if record.offset < self.next {
+            return Ok(());
+        }
+        let position = Position {
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            batch_index: 0,
+        };
+        match (record.value, record.kind) {
+            (None, _) => self.hold_back(
+                SuspenseRow::of(SuspenseReason::Tombstone, &Default::default()),
+                position,
+                None,
+                &UsageCounts::default(),
+            ),
+            (Some(value), _) if value.len() > RECORD_MAX_BYTES => {
+                let mut row = SuspenseRow::of(SuspenseReason::TooLarge, &Default::default());
+                row.subreason =
+                    Some(format!("{} bytes, at most {RECORD_MAX_BYTES}", value.len()));
+                self.hold_back(row, position, Some(Raw::Bytes(value)), &UsageCounts::default());
+            }
+            (Some(value), RecordKind::Single) => {
+                self.event(parse_event(value), Raw::Bytes(value), position)?;
+            }
+            (Some(value), RecordKind::Batch) => match split_batch(value) {
+                Err(NotProtobuf(why)) => {
+                    let mut row = SuspenseRow::of(SuspenseReason::Malformed, &Default::default());
+                    row.subreason = Some(format!("malformed: not a UsageBatch: {why}"));
+                    self.hold_back(row, position, Some(Raw::Bytes(value)), &UsageCounts::default());
+                }
+                Ok(events) => {
+                    for (index, message) in (0_u32..).zip(events) {
+                        if index < self.done_of_record {
+                            continue;
+                        }
+                        let position = Position { batch_index: index, ..position };
+                        self.event(parse_message(message), Raw::Message(message), position)?;
+                        self.done_of_record = index + 1;
+                    }
+                }
+            },
+        }
+        self.hash_record(&record);
+        self.done_of_record = 0;
+        self.next = record.offset + 1;
+        self.epoch.totals.records += 1;
+        Ok(())
+    }
+
+    fn hash_record(&mut self, record: &Record<'_>) {
+        let hash = &mut self.epoch.hash;
+        let mut head = [0_u8; 17];
+        head[..8].copy_from_slice(&record.offset.to_le_bytes());
+        head[8..16].copy_from_slice(&record.timestamp_ms.to_le_bytes());
+        head[16] = u8::from(record.value.is_some()) | u8::from(record.kind == RecordKind::Batch) << 1;
+        hash.update(&head);
+        hash.update(record.value.unwrap_or_default());
+    }
+
+    fn event(
+        &mut self,
+        parsed: ParsedEvent<'_>,
+        raw: Raw<'_>,
+        position: Position,
+    ) -> Result<(), NeedSegments> {
+        let ParsedEvent { event, errors, command, .. } = parsed;
+        if let Some(command) = command {
+            let mut row = SuspenseRow::of(SuspenseReason::UnsupportedCommand, &event);
+            row.subreason = Some(format!("command {command:?} is not carried out by this version"));
+            self.hold_back(row, position, Some(raw), &UsageCounts::default());
+            return Ok(());
+        }
+        let counts = event.usage;
+        let mut row = errors.first().map(|first| {
+            let mut row = SuspenseRow::of(first.code.reason(), &event);
+            let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            row.subreason = Some(words.join("; "));
+            row
+        });
+        let identified =
+            !event.source.is_empty() && !event.id.is_empty() && !event.account.is_empty();
+        let Some(completed_at_ms) = event.completed_at_ms.filter(|_| identified) else {
+            let row = row.unwrap_or_else(|| SuspenseRow::of(SuspenseReason::MissingIdentity, &event));
+            self.hold_back(row, position, Some(raw), &counts);
+            return Ok(());
+        };
+        let home = partition_of(&event.account, self.config.partition_count);
+        if home != self.config.partition {
+            let mut row = SuspenseRow::of(SuspenseReason::WrongPartition, &event);
+            row.subreason = Some(format!("account belongs to partition {home}"));
+            self.hold_back(row, position, Some(raw), &counts);
+            return Ok(());
+        }
+        let settings = &self.config.aggregate;
+        let ahead = completed_at_ms - position.timestamp_ms;
+        let out_of_reach = if ahead > settings.future_max_ms.cast_signed() {
+            Some((SuspenseReason::TimeInFuture, format!("{ahead} ms after it was received")))
+        } else if -ahead > settings.dedupe_horizon_days.cast_signed() * 86_400_000 {
+            let days = settings.dedupe_horizon_days;
+            Some((SuspenseReason::TooOld, format!("older than the dedupe horizon of {days} days")))
+        } else {
+            None
+        };
+        if let Some((reason, words)) = out_of_reach {
+            let mut row = SuspenseRow::of(reason, &event);
+            row.subreason = Some(words);
+            self.hold_back(row, position, Some(raw), &counts);
+            return Ok(());
+        }
+        let watermark = self.watermark_ms;
+        match self.dedupe.judge(
+            event.identity_hash(),
+            event.content_hash(),
+            completed_at_ms,
+            watermark,
+        ) {
+            Verdict::New => {}
+            Verdict::Duplicate => {
+                self.epoch.totals.received.add(&counts);
+                self.epoch.totals.duplicates.add(&counts);
+                return Ok(());
+            }
+            Verdict::Conflict => {
+                let mut row = SuspenseRow::of(SuspenseReason::ConflictingDuplicate, &event);
+                row.subreason = Some("same source and id as an earlier event, other content".into());
+                self.hold_back(row, position, Some(raw), &counts);
+                return Ok(());
+            }
+            Verdict::Need(bucket) => {
+                let segments = self.dedupe.segments_of(bucket).to_vec();
+                return Err(NeedSegments { bucket, segments });
+            }
+        }
+        let aliases = Arc::clone(&self.aliases);
+        let resolved = aliases.resolve(&event.model, completed_at_ms);
+        let vendor = event.vendor.as_deref().or(resolved.map(|r| r.vendor));
+        if vendor.is_none() && row.is_none() {
+            let mut unknown = SuspenseRow::of(SuspenseReason::UnknownModel, &event);
+            unknown.subreason =
+                Some(format!("no vendor given and no alias for model {:?}", event.model));
+            row = Some(unknown);
+        }
+        match (row, vendor) {
+            (None, Some(vendor)) => {
+                let billed = resolved.filter(|r| r.vendor == vendor).map(|r| r.billed_model);
+                let accepted = AcceptedEvent {
+                    event: &event,
+                    vendor,
+                    supplier: event.supplier.as_deref().unwrap_or(vendor),
+                    billed_model: event.billed_model.as_deref().or(billed).unwrap_or(&event.model),
+                    completed_at_ms,
+                    offset: position.offset,
+                    batch_index: position.batch_index,
+                };
+                self.accept(&accepted);
+            }
+            (Some(row), _) => self.hold_back(row, position, Some(raw), &counts),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, accepted: &AcceptedEvent<'_>) {
+        let event = accepted.event;
+        let at_ms = accepted.completed_at_ms;
+        self.epoch.totals.received.add(&event.usage);
+        self.epoch.totals.accepted.add(&event.usage);
+        self.epoch.events.push(accepted);
+        let key = SubscriberKey {
+            account: &event.account,
+            subscriber: event.subscriber(),
+            model: &event.model,
+            vendor: accepted.vendor,
+        };
+        self.subscriber_windows.add(key, at_ms, &event.usage, &mut self.epoch.subscriber_rows);
+        let key = [
+            Some(event.model.as_ref()),
+            Some(accepted.vendor),
+            Some(accepted.supplier),
+            event.region.as_deref(),
+            event.channel.as_deref(),
+            Some(event.service_tier()),
+        ];
+        let watermark = self.watermark_ms;
+        let rows = &mut self.epoch.model_rows;
+        self.model_windows.add(key, at_ms, watermark, &event.usage, rows);
+        self.see_time(at_ms);
+    }
+
+    /// Raises the watermark: the newest event time less the lateness (I11).
+    fn see_time(&mut self, at_ms: i64) {
+        if self.newest_ms.is_some_and(|newest| newest >= at_ms) && !planted(Bug::WatermarkFalls) {
+            return;
+        }
+        self.newest_ms = Some(at_ms);
+        let watermark = at_ms - self.config.aggregate.lateness_ms.cast_signed();
+        self.watermark_ms = Some(watermark);
+        self.subscriber_windows.advance(watermark, &mut self.epoch.subscriber_rows);
+    }
+
+    fn hold_back(
+        &mut self,
+        mut row: SuspenseRow,
+        position: Position,
+        raw: Option<Raw<'_>>,
+        counts: &UsageCounts,
+    ) {
+        let totals = &mut self.epoch.totals;
+        totals.received.add(counts);
+        totals.suspended.add(counts);
+        *totals.suspended_by_reason.entry(row.reason.as_str().to_owned()).or_default() += 1;
+        row.first_seen_ms = position.timestamp_ms;
+        row.offset = position.offset;
+        row.batch_index = position.batch_index;
+        row.raw = raw.map(|raw| match raw {
+            Raw::Bytes(bytes) => raw_text(bytes),
+            Raw::Message(bytes) => message_text(bytes),
+        });
+        if !planted(Bug::SuspenseRowLost) {
+            self.epoch.suspense.push(row);
+        }
+    }
+
+    /// Ends the epoch: moves out what it gathered, seals the dedupe buckets that are due, writes
+    /// the state object. The next epoch begins at once.
+    pub fn close(&mut self) -> ClosedEpoch {
+        let mut epoch =
+            std::mem::replace(&mut self.epoch, Epoch::new(self.next, &self.config.aggregate));
+        self.model_windows.end_epoch(&mut epoch.model_rows);
+        let (closed_windows, windows) =
+            self.subscriber_windows.end_epoch(&mut epoch.subscriber_rows);
+        let (fresh, sealed) = self.dedupe.end_epoch(self.watermark_ms);
+        let mut segments = Vec::with_capacity(sealed.len());
+        let mut seals = Vec::with_capacity(sealed.len());
+        for bucket in sealed {
+            let bytes = encode_segment(&bucket.ids);
+            let hash = blake3_hex(&bytes);
+            let path = segment_path(&self.config, bucket.bucket, &hash);
+            let file =
+                tally_schemas::StateFile { path: path.clone(), bytes: bytes.len() as u64, hash };
+            let segment = SegmentRef { file, ids: bucket.ids.len() as u64 };
+            self.dedupe.note_segment(bucket.bucket, segment.clone());
+            seals.push((bucket.bucket, segment));
+            segments.push((path, bytes));
+        }
+        self.dedupe.expire(self.watermark_ms);
+        self.cumulative.merge(&epoch.totals);
+        let state = match self.policy.base_is_due() {
+            true => {
+                let bytes = self.base().encode();
+                self.policy.note_base(bytes.len());
+                EpochState::Base(bytes)
+            }
+            false => {
+                let change = StateChange {
+                    ids: self.by_bucket(fresh, &seals),
+                    sealed: seals,
+                    closed_windows,
+                    windows,
+                    ..self.head()
+                };
+                let bytes = change.encode();
+                self.policy.note_delta(bytes.len());
+                EpochState::Delta(bytes)
+            }
+        };
+        ClosedEpoch {
+            from: epoch.from,
+            to: if planted(Bug::OffsetOffByOne) { self.next - 1 } else { self.next },
+            input_hash: format!("{:032x}", epoch.hash.digest128()),
+            totals: epoch.totals,
+            cumulative: self.cumulative.clone(),
+            watermark_ms: self.watermark_ms,
+            reference_version: self.aliases.version().to_owned(),
+            partition: self.config.partition,
+            events: epoch.events,
+            subscriber_rows: epoch.subscriber_rows,
+            model_rows: epoch.model_rows,
+            suspense: epoch.suspense,
+            state,
+            segments,
+        }
+    }
+
+    fn head(&self) -> StateChange {
+        StateChange {
+            watermark_ms: self.watermark_ms,
+            newest_ms: self.newest_ms,
+            closed_until_ms: self.subscriber_windows.closed_until_ms(),
+            ..StateChange::default()
+        }
+    }
+
+    /// Ids noted in the epoch, by bucket; those of buckets that were sealed with it are in their
+    /// segments.
+    fn by_bucket(
+        &self,
+        fresh: Vec<(i64, (u64, u64))>,
+        seals: &[(i64, SegmentRef)],
+    ) -> Vec<BucketIds> {
+        let mut buckets: std::collections::BTreeMap<i64, Vec<(u64, u64)>> = Default::default();
+        for (bucket, entry) in fresh {
+            buckets.entry(bucket).or_default().push(entry);
+        }
+        buckets
+            .into_iter()
+            .filter(|(bucket, _)| !seals.iter().any(|(sealed, _)| sealed == bucket))
+            .map(|(bucket, ids)| BucketIds {
+                bucket,
+                seal_at_ms: self.dedupe.seal_at_of(bucket),
+                ids,
+            })
+            .collect()
+    }
+
+    fn base(&self) -> StateChange {
+        StateChange {
+            sealed: self
+                .dedupe
+                .sealed_buckets()
+                .iter()
+                .flat_map(|(bucket, segments)| segments.iter().map(|s| (*bucket, s.clone())))
+                .collect(),
+            ids: self
+                .dedupe
+                .open_buckets()
+                .map(|(bucket, seal_at_ms, _, ids)| BucketIds {
+                    bucket,
+                    seal_at_ms,
+                    ids: ids.collect(),
+                })
+                .collect(),
+            windows: self.subscriber_windows.open_windows().collect(),
+            ..self.head()
+        }
+    }
+}
+
+/// Where a segment is kept: below the UTC day of its bucket, so that the janitor can remove what
+/// lies beyond the horizon by name. The hash makes the name unique to the content.
+fn segment_path(config: &PartitionConfig, bucket: i64, hash: &str) -> String {
+    let day = bucket * config.aggregate.dedupe_bucket_ms.cast_signed() / 86_400_000;
+    format!("state/{}/{}/segments/{day}/{bucket}-{hash}.ids", config.topic, config.partition)
+}
+
+/// An event message as JSON, so that people can read it and it can be sent again as it is.
+fn message_text(message: &[u8]) -> String {
+    let parsed = parse_message(message);
+    let event = &parsed.event;
+    let readable = !parsed.errors.iter().any(|error| {
+        matches!(
+            error.code,
+            tally_schemas::EventErrorCode::Malformed
+                | tally_schemas::EventErrorCode::UnknownUsageClass
+                | tally_schemas::EventErrorCode::InvalidUsageSource
+                | tally_schemas::EventErrorCode::CountOutOfRange
+                | tally_schemas::EventErrorCode::TotalMismatch
+        )
+    });
+    if !readable {
+        let mut text = String::from("hex:");
+        for byte in message {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        return text;
+    }
+    let mut usage = serde_json::Map::new();
+    for class in TokenClass::ALL {
+        let count = event.usage.get(class);
+        if count > 0 {
+            usage.insert(class.name().to_owned(), count.into());
+        }
+    }
+    let mut object = serde_json::Map::new();
+    let mut put = |key: &str, value: Option<serde_json::Value>| {
+        if let Some(value) = value {
+            object.insert(key.to_owned(), value);
+        }
+    };
+    let text = |text: &str| (!text.is_empty()).then(|| text.into());
+    put("source", text(&event.source));
+    put("id", text(&event.id));
+    put("account", text(&event.account));
+    put("subscriber", event.subscriber.as_deref().map(Into::into));
+    put("model", text(&event.model));
+    put("billed_model", event.billed_model.as_deref().map(Into::into));
+    put("vendor", event.vendor.as_deref().map(Into::into));
+    put("supplier", event.supplier.as_deref().map(Into::into));
+    put("started_at", event.started_at_ms.map(Into::into));
+    put("completed_at", event.completed_at_ms.map(Into::into));
+    put("usage", Some(usage.into()));
+    put("usage_source", Some(event.usage_source.name().into()));
+    put("finish_reason", event.finish_reason.as_deref().map(Into::into));
+    put("service_tier", event.service_tier.as_deref().map(Into::into));
+    put("region", event.region.as_deref().map(Into::into));
+    put("channel", event.channel.as_deref().map(Into::into));
+    put("product", event.product.as_deref().map(Into::into));
+    put("vendor_request_id", event.vendor_request_id.as_deref().map(Into::into));
+    put("gateway_epoch", event.gateway_epoch.map(Into::into));
+    put("gateway_seq", event.gateway_seq.map(Into::into));
+    put("labels", event.labels_json().and_then(|json| serde_json::from_str(&json).ok()));
+    serde_json::Value::Object(object).to_string()
+}

@@ -1,0 +1,76 @@
+//! What can go wrong, in kinds that tell the caller what to do.
+
+use std::sync::Arc;
+
+/// What the caller should do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Try again later: the store is away or overloaded.
+    Retry,
+    /// Another owner has the partition: drop it.
+    Fenced,
+    /// A setting or an argument is wrong.
+    Invalid,
+    /// Stored data is not what it should be, or is gone: stop, a person must look.
+    Data,
+}
+
+/// An error of the stream.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AggregateError {
+    /// The store did not do what was asked; nothing is known about why it would not next time.
+    #[error("store: {0}")]
+    Store(Arc<object_store::Error>),
+    /// Another owner committed entry `n`.
+    #[error("fenced: entry {n} of partition {partition} belongs to owner {owner}")]
+    Fenced {
+        /// Partition.
+        partition: u32,
+        /// Number of the entry.
+        n: u64,
+        /// The other owner.
+        owner: String,
+    },
+    /// An argument or setting that cannot work.
+    #[error("{0}")]
+    Invalid(String),
+    /// Stored data that does not parse, does not match its hash, or is missing.
+    #[error("damaged data: {0}")]
+    Damaged(String),
+    /// Records that were never processed are gone from the log.
+    #[error(
+        "data loss in partition {partition}: offsets {from}..{to} were removed from the log before they were processed; restore them or accept the loss explicitly"
+    )]
+    Lost {
+        /// Partition.
+        partition: u32,
+        /// First lost offset.
+        from: u64,
+        /// First offset that still exists.
+        to: u64,
+    },
+}
+
+impl AggregateError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => match error.as_ref() {
+                object_store::Error::NotFound { .. } => ErrorKind::Data,
+                object_store::Error::NotImplemented { .. }
+                | object_store::Error::InvalidPath { .. }
+                | object_store::Error::NotSupported { .. } => ErrorKind::Invalid,
+                _ => ErrorKind::Retry,
+            },
+            Self::Fenced { .. } => ErrorKind::Fenced,
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Damaged(_) | Self::Lost { .. } => ErrorKind::Data,
+        }
+    }
+}
+
+impl From<object_store::Error> for AggregateError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}

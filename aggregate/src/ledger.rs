@@ -1,0 +1,212 @@
+//! The epoch ledger: finding its end, reading it, and creating an entry, which is the commit.
+//!
+//! Nothing here lists. Entries from the floor to the last one are contiguous, because entry `n`
+//! is only created by somebody who has read `n - 1`; so the end is found by galloping (R8).
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
+use tally_schemas::{EntryKind, LEDGER_FORMAT, LedgerEntry, LedgerFloor, entry_path, floor_path};
+
+use crate::error::AggregateError;
+use crate::planted::{Bug, planted};
+
+/// An entry with the hash of its bytes, which the next entry carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// The entry.
+    pub entry: LedgerEntry,
+    /// BLAKE3 of its bytes, in hex.
+    pub hash: String,
+}
+
+/// What became of an attempt to create an entry.
+#[derive(Debug, Clone)]
+pub enum Creation {
+    /// The entry stands, with exactly our bytes: committed.
+    Ours,
+    /// Somebody else's entry has the number.
+    Foreign(Box<StoredEntry>),
+    /// The store failed and the entry is not there yet. The same bytes may be tried again; no
+    /// others, as the failed attempt may still arrive.
+    Unresolved(AggregateError),
+}
+
+/// Bytes of an entry as they are stored.
+///
+/// # Errors
+/// `Invalid` if it cannot be written as JSON.
+pub fn encode(entry: &LedgerEntry) -> Result<Bytes, AggregateError> {
+    serde_json::to_vec(entry).map(Bytes::from).map_err(|e| AggregateError::Invalid(e.to_string()))
+}
+
+/// The hash that the next entry carries.
+pub fn hash_of(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// Reads entry `n`, `None` where there is none.
+///
+/// # Errors
+/// `Retry` while the store is away, `Data` where the entry does not parse or is another's place.
+pub async fn read_entry(
+    store: &dyn ObjectStore,
+    topic: &str,
+    partition: u32,
+    n: u64,
+) -> Result<Option<StoredEntry>, AggregateError> {
+    let path = entry_path(topic, partition, n);
+    let Some(bytes) = get(store, &path).await? else { return Ok(None) };
+    let entry: LedgerEntry = serde_json::from_slice(&bytes)
+        .map_err(|e| AggregateError::Damaged(format!("{path}: {e}")))?;
+    if entry.format > LEDGER_FORMAT {
+        return Err(AggregateError::Invalid(format!(
+            "{path} has format {}, this build reads up to {LEDGER_FORMAT}: upgrade",
+            entry.format
+        )));
+    }
+    if entry.n != n || entry.partition != partition || entry.topic != topic {
+        return Err(AggregateError::Damaged(format!("{path} says that it is another entry")));
+    }
+    Ok(Some(StoredEntry { entry, hash: hash_of(&bytes) }))
+}
+
+/// The first entry that still exists; the janitor raises it before it removes anything.
+///
+/// # Errors
+/// As [`read_entry`].
+pub async fn floor(
+    store: &dyn ObjectStore,
+    topic: &str,
+    partition: u32,
+) -> Result<u64, AggregateError> {
+    let path = floor_path(topic, partition);
+    match get(store, &path).await? {
+        None => Ok(0),
+        Some(bytes) => serde_json::from_slice::<LedgerFloor>(&bytes)
+            .map(|floor| floor.n)
+            .map_err(|e| AggregateError::Damaged(format!("{path}: {e}"))),
+    }
+}
+
+/// Finds the last entry by galloping from the floor, `None` for an empty ledger.
+///
+/// # Errors
+/// As [`read_entry`].
+pub async fn find_last(
+    store: &dyn ObjectStore,
+    topic: &str,
+    partition: u32,
+) -> Result<Option<StoredEntry>, AggregateError> {
+    find_last_from(store, topic, partition, 0).await
+}
+
+/// Like [`find_last`], for a caller who knows that entry `known` existed.
+///
+/// # Errors
+/// As [`read_entry`].
+pub async fn find_last_from(
+    store: &dyn ObjectStore,
+    topic: &str,
+    partition: u32,
+    known: u64,
+) -> Result<Option<StoredEntry>, AggregateError> {
+    let start = known.max(floor(store, topic, partition).await?);
+    let Some(mut last) = read_entry(store, topic, partition, start).await? else {
+        if start > 0 {
+            return Err(AggregateError::Damaged(format!(
+                "the ledger of partition {partition} begins at entry {start}, which is missing"
+            )));
+        }
+        return Ok(None);
+    };
+    let mut step = 1_u64;
+    // First an absent entry above the last known one, then the gap between them is halved.
+    let mut absent = loop {
+        let n = last.entry.n + step;
+        match read_entry(store, topic, partition, n).await? {
+            Some(found) => {
+                last = found;
+                step *= 2;
+            }
+            None => break n,
+        }
+    };
+    while absent - last.entry.n > 1 {
+        let middle = last.entry.n + (absent - last.entry.n) / 2;
+        match read_entry(store, topic, partition, middle).await? {
+            Some(found) => last = found,
+            None => absent = middle,
+        }
+    }
+    Ok(Some(last))
+}
+
+/// Creates an entry; creating it is the commit. A failure whose outcome is not known is resolved
+/// by reading the entry back (R5): equal bytes are ours, whatever the store answered.
+pub async fn create(store: &dyn ObjectStore, entry: &LedgerEntry, bytes: &Bytes) -> Creation {
+    let path = Path::from(entry_path(&entry.topic, entry.partition, entry.n));
+    let options = PutOptions::from(PutMode::Create);
+    let failure = match store.put_opts(&path, bytes.clone().into(), options).await {
+        Ok(_) => return Creation::Ours,
+        Err(error) => error,
+    };
+    if planted(Bug::FenceSkipped) {
+        return Creation::Ours;
+    }
+    match read_entry(store, &entry.topic, entry.partition, entry.n).await {
+        Ok(Some(stored))
+            if stored.hash == hash_of(bytes) && !planted(Bug::UnknownCommitTakenForFailure) =>
+        {
+            Creation::Ours
+        }
+        Ok(Some(stored)) => Creation::Foreign(Box::new(stored)),
+        Ok(None) => Creation::Unresolved(failure.into()),
+        Err(error) => Creation::Unresolved(error),
+    }
+}
+
+/// The entry by which `owner` takes a partition after `last`: no rows, offsets and state as they
+/// were. `start` is where an empty ledger begins.
+pub fn claim_entry(
+    topic: &str,
+    partition: u32,
+    partition_count: u32,
+    owner: &str,
+    last: Option<&StoredEntry>,
+    start: u64,
+    now_ms: i64,
+) -> LedgerEntry {
+    let previous = last.map(|last| &last.entry);
+    let to = previous.map_or(start, |entry| entry.to);
+    LedgerEntry {
+        format: LEDGER_FORMAT,
+        topic: topic.to_owned(),
+        partition,
+        partition_count,
+        n: previous.map_or(0, |entry| entry.n + 1),
+        kind: EntryKind::Claim,
+        owner: owner.to_owned(),
+        from: to,
+        to,
+        input_hash: String::new(),
+        files: Vec::new(),
+        state: previous.map(|entry| entry.state.clone()).unwrap_or_default(),
+        totals: Default::default(),
+        cumulative: previous.map(|entry| entry.cumulative.clone()).unwrap_or_default(),
+        watermark_ms: previous.and_then(|entry| entry.watermark_ms),
+        reference_version: previous
+            .map(|entry| entry.reference_version.clone())
+            .unwrap_or_default(),
+        committed_at_ms: now_ms,
+        previous: last.map(|last| last.hash.clone()).unwrap_or_default(),
+    }
+}
+
+/// Reads an object, `None` where there is none.
+async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<Bytes>, AggregateError> {
+    match store.get(&Path::from(path)).await {
+        Ok(result) => Ok(Some(result.bytes().await?)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

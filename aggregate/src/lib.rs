@@ -1,0 +1,29 @@
+//! The stream: usage events of one partition in, exactly-once epochs out.
+//!
+//! [`core`] is a deterministic state machine without I/O ([`Partition`]): it decodes, validates,
+//! dedupes, sums windows and gathers rows until an epoch is closed. [`ledger`] is the protocol by
+//! which an epoch becomes durable at once; [`owner`] runs it against object storage.
+
+mod aggregator;
+mod core;
+mod epoch_files;
+mod error;
+pub mod ledger;
+pub mod owner;
+mod parquet_file;
+mod planted;
+mod store;
+mod stream_status;
+mod system_edge;
+mod worker;
+
+pub use aggregator::{Aggregator, Extent};
+pub use core::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, SegmentRef};
+
+pub use epoch_files::{EncodedEpoch, encode_epoch, object_path};
+pub use error::{AggregateError, ErrorKind};
+pub use owner::{Edge, Ownership, Surroundings};
+pub use parquet_file::{ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
+pub use store::{open_store, probe};
+pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus};
+pub use system_edge::SystemEdge;

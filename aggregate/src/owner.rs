@@ -1,0 +1,286 @@
+//! Owning a partition: claim it, recover its state, commit epoch after epoch, notice when another
+//! owner has taken it. All of it I/O over the ledger protocol; the decisions are in `ledger` and
+//! in the core.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, try_join_all};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use tally_log::Bounds;
+use tally_rating::ModelAliases;
+use tally_schemas::{LedgerEntry, StateFile};
+
+use crate::core::{
+    ClosedEpoch, NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex,
+};
+use crate::epoch_files::encode_epoch;
+use crate::error::{AggregateError, ErrorKind};
+use crate::ledger::{self, Creation, StoredEntry};
+use crate::planted::{Bug, planted};
+
+/// What the stream needs of the world beside the log and the store. Passed in, so that the
+/// simulation can replace it.
+pub trait Edge: Send + Sync + std::fmt::Debug {
+    /// Milliseconds UTC.
+    fn now_ms(&self) -> i64;
+    /// An id that nobody had before.
+    fn new_owner(&self) -> String;
+    /// Waits before attempt `attempt` (from 1) of something that failed.
+    fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()>;
+}
+
+/// The store and the world.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Object storage, rooted at the store's URL.
+    pub store: Arc<dyn ObjectStore>,
+    /// Clock, ids and waiting.
+    pub edge: Arc<dyn Edge>,
+}
+
+/// The right to commit to one partition, until somebody else claims it.
+#[derive(Debug)]
+pub struct Ownership {
+    surroundings: Surroundings,
+    owner: String,
+    last: StoredEntry,
+}
+
+/// Claims a partition and recovers its state: the first thing a new owner does. `bounds` are the
+/// log's.
+///
+/// # Errors
+/// `Data` where the log no longer has what was not processed yet, or stored state is damaged;
+/// `Invalid` where the topic has another number of partitions than the ledger; `Retry` while the
+/// store is away.
+pub async fn take(
+    surroundings: &Surroundings,
+    config: &PartitionConfig,
+    aliases: &Arc<ModelAliases>,
+    bounds: Bounds,
+) -> Result<(Ownership, Partition), AggregateError> {
+    let store = surroundings.store.as_ref();
+    let owner = surroundings.edge.new_owner();
+    let (topic, partition) = (config.topic.as_str(), config.partition);
+    loop {
+        let known = ledger::find_last(store, topic, partition).await?;
+        if let Some(known) = &known {
+            check_continuation(&known.entry, config, bounds)?;
+        }
+        let now_ms = surroundings.edge.now_ms();
+        let count = config.partition_count;
+        let start = bounds.start;
+        let entry =
+            ledger::claim_entry(topic, partition, count, &owner, known.as_ref(), start, now_ms);
+        let bytes = ledger::encode(&entry)?;
+        let claimed = if planted(Bug::ClaimSkipped) && known.is_some() {
+            known.clone()
+        } else {
+            match ledger::create(store, &entry, &bytes).await {
+                Creation::Ours => {
+                    Some(StoredEntry { entry, hash: ledger::hash_of(&bytes) })
+                }
+                // Somebody was faster; what they did is the new end.
+                Creation::Foreign(_) => None,
+                Creation::Unresolved(error) => return Err(error),
+            }
+        };
+        if let Some(last) = claimed {
+            let state = recover(store, config, aliases, &last.entry).await?;
+            return Ok((Ownership { surroundings: surroundings.clone(), owner, last }, state));
+        }
+    }
+}
+
+fn check_continuation(
+    last: &LedgerEntry,
+    config: &PartitionConfig,
+    bounds: Bounds,
+) -> Result<(), AggregateError> {
+    let partition = config.partition;
+    if last.partition_count != config.partition_count {
+        return Err(AggregateError::Invalid(format!(
+            "topic {} has {} partitions, the ledger was begun with {}: accounts would move between partitions and be counted twice; recreate the topic with {} partitions",
+            config.topic, config.partition_count, last.partition_count, last.partition_count
+        )));
+    }
+    if bounds.start > last.to {
+        return Err(AggregateError::Lost { partition, from: last.to, to: bounds.start });
+    }
+    if bounds.end < last.to {
+        return Err(AggregateError::Damaged(format!(
+            "partition {partition} of the log ends at offset {}, but offsets up to {} are committed: the topic was truncated or recreated",
+            bounds.end, last.to
+        )));
+    }
+    Ok(())
+}
+
+/// The state after a ledger entry: its base and deltas, read together and checked.
+///
+/// # Errors
+/// `Data` where an object is missing or is not what the entry says; `Retry` while the store is
+/// away.
+pub async fn recover(
+    store: &dyn ObjectStore,
+    config: &PartitionConfig,
+    aliases: &Arc<ModelAliases>,
+    last: &LedgerEntry,
+) -> Result<Partition, AggregateError> {
+    let mut state = Partition::new(config.clone(), Arc::clone(aliases), last.to);
+    state.restore_totals(last.cumulative.clone());
+    let manifest = &last.state;
+    let mut files: Vec<&StateFile> = manifest.base.iter().chain(&manifest.deltas).collect();
+    if planted(Bug::StateOneEpochOld) {
+        files.pop();
+    }
+    let objects = try_join_all(files.iter().map(|file| read_checked(store, file))).await?;
+    for (file, bytes) in files.iter().zip(objects) {
+        state.restore(&bytes, form_of(file, manifest)).map_err(|bad| damaged(file, bad.0))?;
+    }
+    Ok(state)
+}
+
+fn form_of(file: &StateFile, manifest: &tally_schemas::StateManifest) -> StateForm {
+    if manifest.base.as_ref() == Some(file) { StateForm::Base } else { StateForm::Delta }
+}
+
+/// Reads an object and checks its hash (R20).
+async fn read_checked(store: &dyn ObjectStore, file: &StateFile) -> Result<Bytes, AggregateError> {
+    let bytes = store.get(&Path::from(file.path.as_str())).await?.bytes().await?;
+    if blake3_hex(&bytes) != file.hash {
+        return Err(damaged(file, "its hash is not the one in the ledger"));
+    }
+    Ok(bytes)
+}
+
+fn damaged(file: &StateFile, why: &str) -> AggregateError {
+    AggregateError::Damaged(format!("{}: {why}", file.path))
+}
+
+/// Loads the segments that a record needs and hands them to the partition. Tries again while the
+/// store is away.
+///
+/// # Errors
+/// `Data` where a segment is missing or damaged.
+pub async fn load_segments(
+    surroundings: &Surroundings,
+    state: &mut Partition,
+    need: &NeedSegments,
+) -> Result<(), AggregateError> {
+    let store = surroundings.store.as_ref();
+    let mut attempt = 0;
+    let segments = loop {
+        let reads = need.segments.iter().map(|segment| read_checked(store, &segment.file));
+        match try_join_all(reads).await {
+            Ok(segments) => break segments,
+            Err(error) if error.kind() == ErrorKind::Retry => {
+                attempt += 1;
+                surroundings.edge.pause(attempt, &error).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    state
+        .provide(need.bucket, &segments)
+        .map_err(|bad| AggregateError::Damaged(format!("bucket {}: {}", need.bucket, bad.0)))
+}
+
+impl Ownership {
+    /// This owner's id.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The last entry of the ledger, as far as this owner knows.
+    pub fn last(&self) -> &LedgerEntry {
+        &self.last.entry
+    }
+
+    /// Stores an epoch's objects and then creates its ledger entry, which is the commit. Tries
+    /// without end while the store is away, always with the same bytes; dropping the future gives
+    /// up, and then only the ledger knows whether the epoch is committed.
+    ///
+    /// # Errors
+    /// `Fenced` where another owner has the number: drop the partition. `Data` where the epoch
+    /// breaks an invariant: stop.
+    pub async fn commit(&mut self, closed: ClosedEpoch) -> Result<&LedgerEntry, AggregateError> {
+        let now_ms = self.surroundings.edge.now_ms();
+        let encoded = encode_epoch(closed, &self.last, &self.owner, now_ms)?;
+        self.commit_encoded(encoded.objects, encoded.entry).await
+    }
+
+    /// The second half of [`Ownership::commit`], for a caller who has encoded the epoch elsewhere.
+    ///
+    /// # Errors
+    /// As [`Ownership::commit`].
+    pub async fn commit_encoded(
+        &mut self,
+        objects: Vec<(String, Bytes)>,
+        mut entry: LedgerEntry,
+    ) -> Result<&LedgerEntry, AggregateError> {
+        let bytes = ledger::encode(&entry)?;
+        if !planted(Bug::OffsetBeforeData) {
+            self.upload(&objects).await?;
+        }
+        let mut bytes = bytes;
+        let mut attempt = 0;
+        let surroundings = self.surroundings.clone();
+        loop {
+            match ledger::create(surroundings.store.as_ref(), &entry, &bytes).await {
+                Creation::Ours => break,
+                Creation::Foreign(other) => {
+                    if planted(Bug::UnknownCommitTakenForFailure) && other.hash == ledger::hash_of(&bytes) {
+                        entry.n += 1;
+                        entry.previous = other.hash;
+                        bytes = ledger::encode(&entry)?;
+                        continue;
+                    }
+                    return Err(AggregateError::Fenced {
+                        partition: entry.partition,
+                        n: entry.n,
+                        owner: other.entry.owner,
+                    });
+                }
+                Creation::Unresolved(error) => {
+                    attempt += 1;
+                    surroundings.edge.pause(attempt, &error).await;
+                }
+            }
+        }
+        if planted(Bug::OffsetBeforeData) {
+            self.upload(&objects).await?;
+        }
+        self.last = StoredEntry { entry, hash: ledger::hash_of(&bytes) };
+        Ok(&self.last.entry)
+    }
+
+    /// The entry that the next epoch follows.
+    pub fn last_stored(&self) -> &StoredEntry {
+        &self.last
+    }
+
+    async fn upload(&self, objects: &[(String, Bytes)]) -> Result<(), AggregateError> {
+        try_join_all(objects.iter().map(|(path, bytes)| self.put(path, bytes))).await.map(|_| ())
+    }
+
+    /// Writes an object of this owner's own name; the same bytes may be written again.
+    async fn put(&self, path: &str, bytes: &Bytes) -> Result<(), AggregateError> {
+        let mut attempt = 0;
+        let path = Path::from(path);
+        loop {
+            match self.surroundings.store.put(&path, bytes.clone().into()).await {
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    let error = AggregateError::from(error);
+                    if error.kind() == ErrorKind::Invalid {
+                        return Err(error);
+                    }
+                    attempt += 1;
+                    self.surroundings.edge.pause(attempt, &error).await;
+                }
+            }
+        }
+    }
+}

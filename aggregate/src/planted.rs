@@ -1,0 +1,61 @@
+//! Known bugs that tests switch on one at a time, to show that the invariants catch them (R32).
+//! Outside of tests the switch is the constant `false`.
+
+/// A bug that the simulation must catch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) enum Bug {
+    /// The ledger entry is created before the data files are stored.
+    OffsetBeforeData,
+    /// A number that another owner has taken counts as committed.
+    FenceSkipped,
+    /// Dedupe ids are not restored at recovery.
+    DedupeLostAtRestart,
+    /// The newest delta is left out at recovery.
+    StateOneEpochOld,
+    /// A commit whose reply was lost is tried again under the next number.
+    UnknownCommitTakenForFailure,
+    /// A new owner continues without a claim.
+    ClaimSkipped,
+    /// The committed offset is the last processed one, not the next.
+    OffsetOffByOne,
+    /// An epoch without rows is not committed.
+    EmptyEpochSkipped,
+    /// Open windows are not restored at recovery.
+    WindowsLostAtRestart,
+    /// The watermark follows the newest event, down as well as up.
+    WatermarkFalls,
+    /// An event held back is counted, but its row is not written.
+    SuspenseRowLost,
+    /// A sealed bucket is forgotten instead of being consulted.
+    SealedBucketForgotten,
+}
+
+#[cfg(test)]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn planted(bug: Bug) -> bool {
+        ACTIVE.with(|active| active.get() == Some(bug))
+    }
+
+    /// Switches a bug on (or all off) for the current thread.
+    pub(crate) fn plant(bug: Option<Bug>) {
+        ACTIVE.with(|active| active.set(bug));
+    }
+}
+
+#[cfg(test)]
+pub(crate) use switch::{plant, planted};
+
+/// Whether a bug is switched on: never, outside of tests.
+#[cfg(not(test))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}

@@ -1,0 +1,95 @@
+//! What the stream is doing, for `tally status`, metrics and probes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tally_schemas::ControlTotals;
+
+/// One partition that this process holds or held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// Owner id of this process for the partition.
+    pub owner: String,
+    /// Number of the last committed ledger entry.
+    pub epoch: u64,
+    /// Next offset after the last commit.
+    pub committed_offset: u64,
+    /// Next offset to be read.
+    pub next_offset: u64,
+    /// End of the log, as far as known.
+    pub end_offset: u64,
+    /// Watermark, milliseconds UTC.
+    pub watermark_ms: Option<i64>,
+    /// When the oldest record that is not committed was read, milliseconds UTC.
+    pub oldest_uncommitted_ms: Option<i64>,
+    /// Bytes of dedupe buckets and windows in memory.
+    pub state_bytes: u64,
+    /// Ids in open dedupe buckets.
+    pub open_ids: u64,
+    /// Open subscriber windows.
+    pub open_windows: u64,
+    /// Why the partition is not being processed, where it is not.
+    pub stopped: Option<String>,
+}
+
+/// Counters since the process began.
+#[derive(Debug, Default)]
+pub struct StreamCounters {
+    /// Records read.
+    pub records: AtomicU64,
+    /// Events accepted and committed.
+    pub accepted: AtomicU64,
+    /// Duplicates dropped.
+    pub duplicates: AtomicU64,
+    /// Ledger entries created.
+    pub commits: AtomicU64,
+    /// Microseconds spent from the close of an epoch to its commit, summed.
+    pub commit_micros: AtomicU64,
+    /// Times that another owner had taken a partition.
+    pub fenced: AtomicU64,
+    /// Events held back, by reason.
+    pub suspended: Mutex<BTreeMap<String, u64>>,
+}
+
+/// Shared by the workers, read by whoever asks.
+#[derive(Debug, Clone, Default)]
+pub struct StreamStatus {
+    partitions: Arc<Mutex<BTreeMap<u32, PartitionStatus>>>,
+    counters: Arc<StreamCounters>,
+}
+
+impl StreamStatus {
+    /// Every partition that this process holds.
+    pub fn partitions(&self) -> BTreeMap<u32, PartitionStatus> {
+        self.partitions.lock().clone()
+    }
+
+    /// Counters since the process began.
+    pub fn counters(&self) -> &StreamCounters {
+        &self.counters
+    }
+
+    pub(crate) fn update(&self, partition: u32, change: impl FnOnce(&mut PartitionStatus)) {
+        change(self.partitions.lock().entry(partition).or_default());
+    }
+
+    pub(crate) fn remove(&self, partition: u32) {
+        self.partitions.lock().remove(&partition);
+    }
+
+    pub(crate) fn count_commit(&self, totals: &ControlTotals, micros: u64) {
+        let counters = &self.counters;
+        counters.records.fetch_add(totals.records, Ordering::Relaxed);
+        counters.accepted.fetch_add(totals.accepted.events, Ordering::Relaxed);
+        counters.duplicates.fetch_add(totals.duplicates.events, Ordering::Relaxed);
+        counters.commits.fetch_add(1, Ordering::Relaxed);
+        counters.commit_micros.fetch_add(micros, Ordering::Relaxed);
+        let mut suspended = counters.suspended.lock();
+        for (reason, events) in &totals.suspended_by_reason {
+            *suspended.entry(reason.clone()).or_default() += events;
+        }
+    }
+}

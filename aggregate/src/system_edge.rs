@@ -1,0 +1,36 @@
+//! The real world: the machine's clock, random owner ids, pauses that grow.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::future::BoxFuture;
+
+use crate::error::AggregateError;
+use crate::owner::Edge;
+
+/// Longest pause between two attempts.
+const PAUSE_MAX_MS: u64 = 2_000;
+
+/// The [`Edge`] of a running process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEdge;
+
+impl Edge for SystemEdge {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge that has the clock")]
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the edge that has the randomness")]
+    fn new_owner(&self) -> String {
+        uuid::Uuid::new_v4().simple().to_string()
+    }
+
+    fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()> {
+        if attempt.is_power_of_two() {
+            tracing::warn!(attempt, %why, "the store is not available, waiting");
+        }
+        let ms = (50_u64 << attempt.min(6)).min(PAUSE_MAX_MS);
+        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
+    }
+}

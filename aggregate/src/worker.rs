@@ -1,0 +1,305 @@
+//! One thread a partition: reads records, runs the core, closes epochs. While an epoch is being
+//! stored the next one is already gathered; a third does not begin before the first is committed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
+use tally_log::{LogErrorKind, PartitionReader, Record};
+use tally_schemas::AggregateConfig;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Partition;
+use crate::epoch_files::encode_epoch;
+use crate::error::AggregateError;
+use crate::owner::{Ownership, Surroundings, load_segments};
+use crate::stream_status::StreamStatus;
+
+/// Records that are read before limits are looked at again.
+const READ_MAX: usize = 2_048;
+/// Longest wait for a record, so that a stop is noticed.
+const READ_WAIT: Duration = Duration::from_millis(50);
+
+/// Why a worker ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Asked to drain: everything read is committed.
+    Drained,
+    /// Told to let go at once; what is uncommitted is read again by the next owner.
+    Abandoned,
+    /// The log took the partition away.
+    Gone,
+    /// Something that the worker cannot go on after.
+    Failed(AggregateError),
+}
+
+/// How a worker is told to end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signals {
+    /// Commit what was read, then end.
+    pub(crate) drain: CancellationToken,
+    /// End now.
+    pub(crate) abandon: CancellationToken,
+}
+
+/// What a commit in flight brings back.
+type Commit = (Ownership, Result<(), AggregateError>);
+
+pub(crate) struct Worker {
+    pub(crate) surroundings: Surroundings,
+    pub(crate) settings: AggregateConfig,
+    pub(crate) partition: u32,
+    pub(crate) state: Partition,
+    pub(crate) ownership: Option<Ownership>,
+    pub(crate) signals: Signals,
+    pub(crate) status: StreamStatus,
+    pub(crate) runtime: Handle,
+    /// Called with the next offset after each commit.
+    pub(crate) committed: Arc<dyn Fn(u32, u64) + Send + Sync>,
+    /// Where a bounded run ends: epochs are closed there without waiting.
+    pub(crate) until: Option<u64>,
+    in_flight: Option<Receiver<Commit>>,
+    epoch_began_ms: Option<i64>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub(crate) struct WorkerParts {
+    pub(crate) surroundings: Surroundings,
+    pub(crate) settings: AggregateConfig,
+    pub(crate) partition: u32,
+    pub(crate) state: Partition,
+    pub(crate) ownership: Ownership,
+    pub(crate) signals: Signals,
+    pub(crate) status: StreamStatus,
+    pub(crate) runtime: Handle,
+    pub(crate) until: Option<u64>,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: WorkerParts, committed: Arc<dyn Fn(u32, u64) + Send + Sync>) -> Self {
+        Self {
+            surroundings: parts.surroundings,
+            settings: parts.settings,
+            partition: parts.partition,
+            state: parts.state,
+            ownership: Some(parts.ownership),
+            signals: parts.signals,
+            status: parts.status,
+            runtime: parts.runtime,
+            committed,
+            until: parts.until,
+            in_flight: None,
+            epoch_began_ms: None,
+        }
+    }
+
+    /// Runs until told to end or until it cannot go on.
+    pub(crate) fn run(mut self, mut reader: Box<dyn PartitionReader>) -> Ended {
+        self.report(reader.known_end());
+        loop {
+            match self.turn(reader.as_mut()) {
+                Ok(None) => {}
+                Ok(Some(ended)) => return ended,
+                Err(error) => return Ended::Failed(error),
+            }
+        }
+    }
+
+    fn turn(&mut self, reader: &mut dyn PartitionReader) -> Result<Option<Ended>, AggregateError> {
+        if self.signals.abandon.is_cancelled() {
+            return Ok(Some(Ended::Abandoned));
+        }
+        self.collect_commit()?;
+        if self.signals.drain.is_cancelled() {
+            let committed = self.wait_for_commit()? && self.close()? && self.wait_for_commit()?;
+            return Ok(Some(if committed { Ended::Drained } else { Ended::Abandoned }));
+        }
+        if self.must_close() {
+            if !self.wait_for_commit()? {
+                return Ok(Some(Ended::Abandoned));
+            }
+            self.close()?;
+        } else if self.in_flight.is_none() && self.may_close() {
+            self.close()?;
+        }
+        let before = self.state.next_offset();
+        let mut failure = None;
+        let read = reader.read(READ_MAX, READ_WAIT, &mut |record| {
+            if failure.is_none() {
+                failure = self.push(record).err();
+            }
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        if self.epoch_began_ms.is_none() && self.state.next_offset() > before {
+            self.epoch_began_ms = Some(self.surroundings.edge.now_ms());
+        }
+        self.report(reader.known_end());
+        match read {
+            Ok(_) => Ok(None),
+            Err(error) => match error.kind() {
+                LogErrorKind::Retry => {
+                    tracing::warn!(partition = self.partition, %error, "the log is not available, waiting");
+                    let error = AggregateError::Invalid(error.to_string());
+                    self.runtime.block_on(self.surroundings.edge.pause(1, &error));
+                    Ok(None)
+                }
+                LogErrorKind::Gone => Ok(Some(Ended::Gone)),
+                LogErrorKind::Data | LogErrorKind::Invalid | LogErrorKind::Internal => {
+                    Err(AggregateError::Damaged(error.to_string()))
+                }
+            },
+        }
+    }
+
+    fn push(&mut self, record: Record<'_>) -> Result<(), AggregateError> {
+        while let Err(need) = self.state.push(record) {
+            // A segment may belong to the epoch that is just being stored.
+            if !self.wait_for_commit()? {
+                return Ok(());
+            }
+            let runtime = self.runtime.clone();
+            runtime.block_on(load_segments(&self.surroundings, &mut self.state, &need))?;
+        }
+        Ok(())
+    }
+
+    /// Limits that the epoch must not pass.
+    fn must_close(&self) -> bool {
+        self.state.epoch_events() >= self.settings.epoch_max_events
+            || self.state.epoch_bytes() as u64 >= self.settings.epoch_max_bytes
+    }
+
+    /// Whether the epoch has waited long enough, or a bounded run has read all.
+    fn may_close(&self) -> bool {
+        if !self.state.has_uncommitted() {
+            return false;
+        }
+        if self.until.is_some_and(|until| self.state.next_offset() >= until) {
+            return true;
+        }
+        let age_ms = self
+            .epoch_began_ms
+            .map_or(0, |began| self.surroundings.edge.now_ms().saturating_sub(began));
+        age_ms.cast_unsigned() >= self.settings.freshness_ms && age_ms >= 0
+    }
+
+    /// Closes the epoch and sends it on its way. `false` where it could not be sent.
+    fn close(&mut self) -> Result<bool, AggregateError> {
+        if !self.state.has_uncommitted() {
+            return Ok(true);
+        }
+        let Some(mut ownership) = self.ownership.take() else { return Ok(false) };
+        let began_ms = self.surroundings.edge.now_ms();
+        let closed = self.state.close();
+        self.epoch_began_ms = None;
+        let (done, in_flight) = bounded(1);
+        self.in_flight = Some(in_flight);
+        let edge = Arc::clone(&self.surroundings.edge);
+        let abandon = self.signals.abandon.clone();
+        let status = self.status.clone();
+        self.runtime.spawn(async move {
+            let last = ownership.last_stored().clone();
+            let owner = ownership.owner().to_owned();
+            let totals = closed.totals.clone();
+            let now_ms = edge.now_ms();
+            let encoded = tokio::task::spawn_blocking(move || {
+                encode_epoch(closed, &last, &owner, now_ms)
+            })
+            .await
+            .unwrap_or_else(|e| Err(AggregateError::Damaged(format!("encoding an epoch: {e}"))));
+            let result = match encoded {
+                Err(error) => Err(error),
+                Ok(encoded) => tokio::select! {
+                    result = ownership.commit_encoded(encoded.objects, encoded.entry) => {
+                        result.map(|_| ())
+                    }
+                    () = abandon.cancelled() => return,
+                },
+            };
+            if result.is_ok() {
+                let micros = edge.now_ms().saturating_sub(began_ms).cast_unsigned() * 1_000;
+                status.count_commit(&totals, micros);
+            }
+            // A receiver that is gone has given the partition up.
+            drop(done.send((ownership, result)));
+        });
+        Ok(true)
+    }
+
+    /// Takes the outcome of a commit that has finished.
+    fn collect_commit(&mut self) -> Result<(), AggregateError> {
+        let Some(in_flight) = &self.in_flight else { return Ok(()) };
+        match in_flight.try_recv() {
+            Ok(commit) => self.committed(commit),
+            Err(TryRecvError::Empty) => Ok(()),
+            Err(TryRecvError::Disconnected) => {
+                Err(AggregateError::Damaged("the commit task is gone".to_owned()))
+            }
+        }
+    }
+
+    /// Waits until nothing is in flight; `false` where the worker was told to let go meanwhile.
+    fn wait_for_commit(&mut self) -> Result<bool, AggregateError> {
+        while let Some(in_flight) = &self.in_flight {
+            match in_flight.recv_timeout(READ_WAIT) {
+                Ok(commit) => self.committed(commit)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.signals.abandon.is_cancelled() {
+                        return Ok(false);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return if self.signals.abandon.is_cancelled() {
+                        Ok(false)
+                    } else {
+                        Err(AggregateError::Damaged("the commit task is gone".to_owned()))
+                    };
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn committed(&mut self, (ownership, result): Commit) -> Result<(), AggregateError> {
+        self.in_flight = None;
+        result?;
+        let to = ownership.last().to;
+        self.ownership = Some(ownership);
+        (self.committed)(self.partition, to);
+        self.report(None);
+        Ok(())
+    }
+
+    fn report(&self, known_end: Option<u64>) {
+        let (ids, windows) = self.state.state_sizes();
+        self.status.update(self.partition, |status| {
+            if let Some(ownership) = &self.ownership {
+                status.owner = ownership.owner().to_owned();
+                status.epoch = ownership.last().n;
+                status.committed_offset = ownership.last().to;
+            }
+            status.next_offset = self.state.next_offset();
+            status.end_offset =
+                known_end.unwrap_or(status.end_offset).max(self.state.next_offset());
+            status.watermark_ms = self.state.watermark_ms();
+            status.oldest_uncommitted_ms = match (self.in_flight.is_some(), self.epoch_began_ms) {
+                (true, began) => status.oldest_uncommitted_ms.or(began),
+                (false, began) => began,
+            };
+            status.state_bytes = self.state.state_bytes() as u64;
+            status.open_ids = ids as u64;
+            status.open_windows = windows as u64;
+            status.stopped = None;
+        });
+    }
+}

@@ -1,0 +1,271 @@
+//! Every setting: default, `tally.toml`, `TALLY_…` environment, flags, in that order.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// The log that usage travels through.
+    pub log: LogConfig,
+    /// Object storage.
+    pub store: StoreConfig,
+    /// The HTTP listener.
+    pub http: HttpConfig,
+    /// The door.
+    pub ingest: IngestConfig,
+    /// The stream.
+    pub aggregate: AggregateConfig,
+    /// SQL.
+    pub query: QueryConfig,
+}
+
+/// The log that usage travels through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogConfig {
+    /// Kafka bootstrap servers; empty for the embedded log below the data folder.
+    pub kafka: String,
+    /// Folder of the embedded log and, without `store.url`, of the store.
+    pub data: String,
+    /// Topic of usage events.
+    pub topic: String,
+    /// Partitions of a topic that has to be created; an existing one keeps its own.
+    pub partitions: u32,
+    /// Replication factor of a topic that has to be created.
+    pub replication: u32,
+    /// Consumer group.
+    pub group: String,
+    /// Further librdkafka settings, such as `security.protocol`.
+    pub kafka_options: BTreeMap<String, String>,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            kafka: String::new(),
+            data: "data".to_owned(),
+            topic: "usage.events".to_owned(),
+            partitions: 16,
+            replication: 1,
+            group: "tally-aggregate".to_owned(),
+            kafka_options: BTreeMap::new(),
+        }
+    }
+}
+
+/// Object storage.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreConfig {
+    /// `s3://BUCKET/PREFIX`, `file:///DIR` or a folder; empty for `store` below the data folder.
+    pub url: String,
+}
+
+/// The HTTP listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HttpConfig {
+    /// Address of the HTTP listener.
+    pub listen: String,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".to_owned() }
+    }
+}
+
+/// The door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IngestConfig {
+    /// Largest request body in bytes, after decompression.
+    pub body_max_bytes: u64,
+    /// Bytes of events that may wait for the log; beyond it the door answers 429.
+    pub in_flight_max_bytes: u64,
+    /// How long events of one partition wait to share a batch, milliseconds.
+    pub linger_ms: u64,
+    /// Largest batch in bytes.
+    pub batch_max_bytes: u64,
+    /// How long the log may take to acknowledge before the door answers 503, milliseconds.
+    pub ack_timeout_ms: u64,
+    /// How long a stop waits for requests in flight, milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            body_max_bytes: 8 << 20,
+            in_flight_max_bytes: 128 << 20,
+            linger_ms: 2,
+            batch_max_bytes: 512 << 10,
+            ack_timeout_ms: 10_000,
+            drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// The stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AggregateConfig {
+    /// Longest time that an event waits for its commit under load, milliseconds.
+    pub freshness_ms: u64,
+    /// An epoch closes at this many events.
+    pub epoch_max_events: u64,
+    /// An epoch closes at this many bytes of rows in memory.
+    pub epoch_max_bytes: u64,
+    /// How far the watermark stays behind the newest event time, milliseconds.
+    pub lateness_ms: u64,
+    /// Width of `usage_by_model` windows, milliseconds.
+    pub model_window_ms: u64,
+    /// Width of `usage_by_subscriber` windows, milliseconds.
+    pub subscriber_window_ms: u64,
+    /// Width of a dedupe bucket in event time, milliseconds.
+    pub dedupe_bucket_ms: u64,
+    /// How long a dedupe bucket stays open after the watermark has passed it, milliseconds.
+    pub dedupe_open_ms: u64,
+    /// Bytes of open dedupe buckets a partition; beyond it the oldest are sealed early.
+    pub dedupe_open_max_bytes: u64,
+    /// Events older than this are held back, days.
+    pub dedupe_horizon_days: u64,
+    /// Bytes of open subscriber windows a partition; beyond it the oldest are written early.
+    pub windows_open_max_bytes: u64,
+    /// How far in the future an event may be, milliseconds after Kafka received it.
+    pub future_max_ms: u64,
+    /// How long a revoked partition may finish its epoch, milliseconds.
+    pub drain_timeout_ms: u64,
+    /// How often epochs are published to the tables, milliseconds.
+    pub publish_interval_ms: u64,
+    /// How often the janitor runs, milliseconds; 0 turns it off.
+    pub janitor_interval_ms: u64,
+    /// How long unreferenced files and superseded table versions are kept, milliseconds.
+    pub retention_ms: u64,
+}
+
+impl Default for AggregateConfig {
+    fn default() -> Self {
+        Self {
+            freshness_ms: 10_000,
+            epoch_max_events: 400_000,
+            epoch_max_bytes: 128 << 20,
+            lateness_ms: 60_000,
+            model_window_ms: 60_000,
+            subscriber_window_ms: 3_600_000,
+            dedupe_bucket_ms: 600_000,
+            dedupe_open_ms: 600_000,
+            dedupe_open_max_bytes: 1 << 30,
+            dedupe_horizon_days: 400,
+            windows_open_max_bytes: 1 << 30,
+            future_max_ms: 3_600_000,
+            drain_timeout_ms: 20_000,
+            publish_interval_ms: 1_000,
+            janitor_interval_ms: 60_000,
+            retention_ms: 24 * 3_600_000,
+        }
+    }
+}
+
+/// SQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QueryConfig {
+    /// Address of the PostgreSQL wire.
+    pub pg_listen: String,
+    /// Memory of all running queries, bytes.
+    pub memory_max_bytes: u64,
+    /// Most rows of one answer.
+    pub rows_max: u64,
+    /// Longest time of one query, milliseconds.
+    pub timeout_ms: u64,
+    /// Most queries at once; more wait.
+    pub concurrency: u32,
+    /// Threads of one query; 0 for the number of cores.
+    pub threads: u32,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self {
+            pg_listen: "127.0.0.1:5433".to_owned(),
+            memory_max_bytes: 2 << 30,
+            rows_max: 1_000_000,
+            timeout_ms: 60_000,
+            concurrency: 8,
+            threads: 0,
+        }
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// The file of this name.
+    File(String),
+    /// The environment variable of this name.
+    Environment(String),
+    /// A command-line flag.
+    Flag,
+}
+
+/// One effective setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Key, such as `aggregate.freshness_ms`.
+    pub key: String,
+    /// Value as text.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(name) | Self::Environment(name) => f.write_str(name),
+            Self::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A key that does not exist.
+    #[error("unknown setting {key} in {origin}{}", nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    UnknownKey {
+        /// The key as written.
+        key: String,
+        /// File or environment variable.
+        origin: String,
+        /// The known key that looks most like it.
+        nearest: Option<String>,
+    },
+    /// A value that the setting cannot have.
+    #[error("{key} in {origin}: {message}")]
+    InvalidValue {
+        /// The key.
+        key: String,
+        /// File or environment variable.
+        origin: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file that cannot be read, or is not TOML.
+    #[error("{file}: {message}")]
+    UnreadableFile {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}

@@ -1,0 +1,247 @@
+//! The wire format of the epoch ledger: one JSON object an entry, created once, never changed.
+//!
+//! Entry `n` of partition `p` lives at `ledger/<topic>/<p>/<n>.json` (`n` with 20 digits).
+//! Creating it is the commit of its epoch; see `docs/adr/0001-epoch-ledger.md`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::token_class::{CLASS_COUNT, TokenClass};
+
+/// The format that this build writes; it reads this one and no later one.
+pub const LEDGER_FORMAT: u32 = 1;
+
+/// One entry of a partition's ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// Format version, [`LEDGER_FORMAT`].
+    pub format: u32,
+    /// Kafka topic.
+    pub topic: String,
+    /// Kafka partition.
+    pub partition: u32,
+    /// Number of partitions that the topic had when this ledger began; it never changes.
+    pub partition_count: u32,
+    /// Position in the ledger, from 0.
+    pub n: u64,
+    /// What the entry does.
+    pub kind: EntryKind,
+    /// Who wrote it: a new random id for every assignment.
+    pub owner: String,
+    /// First offset of the epoch.
+    pub from: u64,
+    /// Next offset after the epoch: where a new owner starts to read.
+    pub to: u64,
+    /// XXH3-128 over the epoch's input (offset, time, key, value of each record), in hex.
+    pub input_hash: String,
+    /// Data files of every table that become visible with this entry.
+    pub files: Vec<DataFile>,
+    /// State after this epoch.
+    pub state: StateManifest,
+    /// Control totals of this epoch.
+    pub totals: ControlTotals,
+    /// Control totals of this partition since its first offset.
+    pub cumulative: ControlTotals,
+    /// Event-time watermark in milliseconds UTC after this epoch; only rises (I11).
+    pub watermark_ms: Option<i64>,
+    /// Version of the reference data that the epoch was rated with.
+    pub reference_version: String,
+    /// When the writer closed the epoch, milliseconds UTC. Information only.
+    pub committed_at_ms: i64,
+    /// BLAKE3 of the bytes of entry `n - 1`, in hex; empty for entry 0.
+    pub previous: String,
+}
+
+/// What a ledger entry does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// A new owner fences the one before it. No rows; offsets and state unchanged.
+    Claim,
+    /// An epoch's rows, state and offsets.
+    Epoch,
+}
+
+/// A Parquet file of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Table name.
+    pub table: String,
+    /// Path below the table's root, partition folders included.
+    pub path: String,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the file, in hex.
+    pub hash: String,
+    /// Delta partition values, such as `day`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub partition_values: BTreeMap<String, String>,
+    /// Delta statistics (`numRecords`, `minValues`, `maxValues`, `nullCount`) as JSON text.
+    pub stats: String,
+}
+
+/// An object that holds state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Path below the store's root.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the object, in hex.
+    pub hash: String,
+}
+
+/// Where the state after an epoch is: a base and the deltas after it, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateManifest {
+    /// The newest rolling base, absent before the first.
+    pub base: Option<StateFile>,
+    /// Deltas to apply to the base, oldest first.
+    pub deltas: Vec<StateFile>,
+}
+
+/// Counts of events and tokens by what became of them (I1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlTotals {
+    /// Kafka records consumed.
+    pub records: u64,
+    /// Events and commands received in those records; an undecodable record counts as one.
+    pub received: Flow,
+    /// Events that became rows of `usage_events`.
+    pub accepted: Flow,
+    /// Events held back.
+    pub suspended: Flow,
+    /// Exact duplicates, dropped.
+    pub duplicates: Flow,
+    /// Held-back events by reason; sums to `suspended.events`.
+    pub suspended_by_reason: BTreeMap<String, u64>,
+}
+
+/// Events and their tokens by class. Sums are `u128` so that no stream can overflow them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Number of events.
+    pub events: u64,
+    /// Sum by class, in the order of [`TokenClass::ALL`].
+    pub tokens: [u128; CLASS_COUNT],
+}
+
+impl Flow {
+    /// Adds one event.
+    pub fn add(&mut self, counts: &crate::UsageCounts) {
+        self.events += 1;
+        for (sum, count) in self.tokens.iter_mut().zip(counts.0) {
+            *sum += u128::from(count);
+        }
+    }
+
+    /// Adds another flow.
+    pub fn merge(&mut self, other: &Self) {
+        self.events += other.events;
+        for (sum, more) in self.tokens.iter_mut().zip(other.tokens) {
+            *sum += more;
+        }
+    }
+}
+
+impl ControlTotals {
+    /// Adds another set of totals.
+    pub fn merge(&mut self, other: &Self) {
+        self.records += other.records;
+        self.received.merge(&other.received);
+        self.accepted.merge(&other.accepted);
+        self.suspended.merge(&other.suspended);
+        self.duplicates.merge(&other.duplicates);
+        for (reason, events) in &other.suspended_by_reason {
+            *self.suspended_by_reason.entry(reason.clone()).or_default() += events;
+        }
+    }
+
+    /// Whether received = accepted + suspended + duplicates, for events and each class (I1).
+    pub fn conserved(&self) -> bool {
+        let mut sum = self.accepted.clone();
+        sum.merge(&self.suspended);
+        sum.merge(&self.duplicates);
+        sum == self.received
+            && self.suspended_by_reason.values().sum::<u64>() == self.suspended.events
+    }
+}
+
+/// JSON shape of a flow: sums are decimal strings, as they may pass 2^53; zero sums are left out.
+#[derive(Serialize, Deserialize)]
+struct FlowWire {
+    events: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tokens: BTreeMap<String, String>,
+}
+
+impl Serialize for Flow {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tokens = TokenClass::ALL
+            .into_iter()
+            .filter(|class| self.tokens[class.index()] != 0)
+            .map(|class| (class.name().to_owned(), self.tokens[class.index()].to_string()))
+            .collect();
+        FlowWire { events: self.events, tokens }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flow {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = FlowWire::deserialize(deserializer)?;
+        let mut flow = Self { events: wire.events, ..Self::default() };
+        for (name, sum) in wire.tokens {
+            let class = TokenClass::from_name(&name)
+                .ok_or_else(|| serde::de::Error::custom(format!("unknown class {name}")))?;
+            flow.tokens[class.index()] = sum.parse().map_err(serde::de::Error::custom)?;
+        }
+        Ok(flow)
+    }
+}
+
+/// Path of entry `n` below the store's root.
+pub fn entry_path(topic: &str, partition: u32, n: u64) -> String {
+    format!("ledger/{topic}/{partition}/{n:020}.json")
+}
+
+/// Path of the floor below which the janitor has removed entries. It is overwritten, and read
+/// before any entry, so that finding the last entry never rests on a listing (R8).
+pub fn floor_path(topic: &str, partition: u32) -> String {
+    format!("ledger/{topic}/{partition}/floor.json")
+}
+
+/// The floor object: entries below `n` may be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerFloor {
+    /// The first entry that still exists.
+    pub n: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UsageCounts;
+
+    #[test]
+    fn totals_survive_json_beyond_2_pow_64() {
+        let mut totals = ControlTotals::default();
+        totals.accepted.add(&UsageCounts([7; CLASS_COUNT]));
+        totals.accepted.tokens[0] = u128::from(u64::MAX) * 3;
+        let text = serde_json::to_string(&totals).unwrap();
+        assert_eq!(serde_json::from_str::<ControlTotals>(&text).unwrap(), totals);
+    }
+
+    #[test]
+    fn conservation_notices_one_lost_token() {
+        let mut totals = ControlTotals::default();
+        let counts = UsageCounts([5; CLASS_COUNT]);
+        totals.received.add(&counts);
+        totals.accepted.add(&counts);
+        assert!(totals.conserved());
+        totals.accepted.tokens[3] -= 1;
+        assert!(!totals.conserved());
+    }
+}

@@ -1,0 +1,46 @@
+//! The nouns of Tally: the usage event in JSON and protobuf, token classes, table schemas, the
+//! ledger's wire format, configuration. Nothing here knows Kafka, HTTP or storage.
+//!
+//! - [`UsageEvent`], [`parse_event`]: what a gateway reports, read in one pass with every defect.
+//! - [`TokenClass`], [`UsageCounts`]: what is counted.
+//! - [`Table`]: the tables and their columns.
+//! - [`LedgerEntry`]: one committed epoch.
+//! - [`partition_of`]: which partition an account belongs to.
+//! - [`Config`]: every setting, with its origin.
+
+mod config;
+mod config_load;
+mod event_error;
+mod event_json;
+mod ledger_entry;
+mod partition;
+mod tables;
+mod token_class;
+mod usage_event;
+mod usage_proto;
+
+pub use config::{
+    AggregateConfig, Config, ConfigError, HttpConfig, IngestConfig, LogConfig, Origin, QueryConfig,
+    Setting, StoreConfig,
+};
+pub use event_error::{EventError, EventErrorCode, SuspenseReason};
+pub use event_json::{
+    EventSeed, FIELDS as EVENT_FIELDS, LABELS_MAX, ParsedEvent, TEXT_MAX_BYTES, check_event,
+    parse_event,
+};
+pub use ledger_entry::{
+    ControlTotals, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry, LedgerFloor, StateFile,
+    StateManifest, entry_path, floor_path,
+};
+pub use partition::{murmur2, partition_of};
+pub use tables::{Column, ColumnType, Table};
+pub use token_class::{CLASS_COUNT, COUNT_MAX, TokenClass, UsageCounts};
+pub use usage_event::{UsageEvent, UsageSource};
+pub use usage_proto::{
+    Usage, UsageBatch, UsageEventMessage, UsageSourceCode, check_message, usage_class_of,
+    usage_source_of,
+};
+
+/// The JSON Schema (2020-12) of the usage event, as it is published at
+/// `GET /v1/schema/usage-event.json`. It says what JSON Schema can say; [`parse_event`] is the rule.
+pub const USAGE_EVENT_JSON_SCHEMA: &str = include_str!("../json/usage-event.v1.schema.json");

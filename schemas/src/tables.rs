@@ -1,0 +1,237 @@
+//! The tables: columns, types, partitioning and a comment on each, in one place.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::token_class::TokenClass;
+
+/// Name of a Delta table below `tables/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// One row an event.
+    UsageEvents,
+    /// Sums by account, subscriber, model and window.
+    UsageBySubscriber,
+    /// Sums by model, vendor, supplier, region, channel, tier and window.
+    UsageByModel,
+    /// Events held back.
+    Suspense,
+}
+
+/// Type of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// UTF-8 text.
+    Text,
+    /// Signed 64-bit integer; counts are never negative.
+    Int64,
+    /// Signed 32-bit integer.
+    Int32,
+    /// Microseconds UTC, as Delta has it; values have millisecond resolution.
+    Timestamp,
+    /// A date.
+    Date,
+}
+
+impl ColumnType {
+    /// The Arrow type.
+    pub fn arrow(self) -> DataType {
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::Int64 => DataType::Int64,
+            Self::Int32 => DataType::Int32,
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Date => DataType::Date32,
+        }
+    }
+
+    /// The Delta type name.
+    pub const fn delta(self) -> &'static str {
+        match self {
+            Self::Text => "string",
+            Self::Int64 => "long",
+            Self::Int32 => "integer",
+            Self::Timestamp => "timestamp",
+            Self::Date => "date",
+        }
+    }
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Name.
+    pub name: &'static str,
+    /// Type.
+    pub column_type: ColumnType,
+    /// Whether it may be null.
+    pub nullable: bool,
+    /// What a SQL client shows.
+    pub comment: &'static str,
+}
+
+const fn column(
+    name: &'static str,
+    column_type: ColumnType,
+    nullable: bool,
+    comment: &'static str,
+) -> Column {
+    Column { name, column_type, nullable, comment }
+}
+
+use ColumnType::{Date, Int32, Int64, Text, Timestamp};
+
+const EVENT_HEAD: [Column; 15] = [
+    column("source", Text, false, "Gateway that reported the event; identity together with id"),
+    column("id", Text, false, "Id of the event at its source"),
+    column("account", Text, false, "Holder of the buckets; the Kafka key"),
+    column("subscriber", Text, false, "Who consumed; the account where the gateway named nobody"),
+    column("model", Text, false, "Requested model"),
+    column("billed_model", Text, false, "Model that the vendor bills"),
+    column("vendor", Text, false, "Vendor of the model"),
+    column("supplier", Text, false, "Who supplied the vendor's model"),
+    column("region", Text, true, "Region"),
+    column("channel", Text, true, "Sales channel"),
+    column("product", Text, true, "Product that the call belongs to"),
+    column("service_tier", Text, false, "Service tier: standard, batch, flex, priority, fast"),
+    column("started_at", Timestamp, false, "Start of the call, UTC"),
+    column("completed_at", Timestamp, false, "End of the call, UTC"),
+    column("day", Date, false, "Date of the pricing instant in Asia/Shanghai; the partition column"),
+];
+
+const EVENT_TAIL: [Column; 10] = [
+    column("finish_reason", Text, true, "Why the call ended"),
+    column("usage_source", Text, false, "reported, partial, estimated or vendor_bill"),
+    column("vendor_request_id", Text, true, "The vendor's own id of the call"),
+    column("gateway_epoch", Int64, true, "Start number of the gateway process"),
+    column("gateway_seq", Int64, true, "Running number within the gateway's epoch"),
+    column("labels", Text, true, "Free labels as a JSON object"),
+    column("kafka_partition", Int32, false, "Kafka partition"),
+    column("kafka_offset", Int64, false, "Kafka offset of the record"),
+    column("batch_index", Int32, false, "Position within a UsageBatch, 0 for a single event"),
+    column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
+];
+
+const WINDOW_HEAD: [Column; 3] = [
+    column("window_start", Timestamp, false, "Start of the window, UTC, inclusive"),
+    column("window_end", Timestamp, false, "End of the window, UTC, exclusive"),
+    column("kind", Text, false, "on_time, or late: an addition to a window that was already written"),
+];
+
+const SUBSCRIBER_KEY: [Column; 4] = [
+    column("account", Text, false, "Holder of the buckets"),
+    column("subscriber", Text, false, "Who consumed"),
+    column("model", Text, false, "Requested model"),
+    column("vendor", Text, false, "Vendor of the model"),
+];
+
+const MODEL_KEY: [Column; 6] = [
+    column("model", Text, false, "Requested model"),
+    column("vendor", Text, false, "Vendor of the model"),
+    column("supplier", Text, false, "Who supplied the vendor's model"),
+    column("region", Text, true, "Region"),
+    column("channel", Text, true, "Sales channel"),
+    column("service_tier", Text, false, "Service tier"),
+];
+
+const WINDOW_TAIL: [Column; 3] = [
+    column("events", Int64, false, "Number of events in the sums"),
+    column("kafka_partition", Int32, false, "Kafka partition that added the row"),
+    column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
+];
+
+const SUSPENSE: [Column; 14] = [
+    column("reason", Text, false, "Why the event is held back"),
+    column("subreason", Text, true, "Every defect: code, field and words"),
+    column("first_seen", Timestamp, false, "When Kafka received it, UTC"),
+    column("raw", Text, true, "The payload as it came; bytes that are not UTF-8 as hex after 'hex:'"),
+    column("status", Text, false, "open, recycled or written_off"),
+    column("source", Text, true, "Source, where it could be read"),
+    column("id", Text, true, "Id, where it could be read"),
+    column("account", Text, true, "Account, where it could be read"),
+    column("model", Text, true, "Model, where it could be read"),
+    column("completed_at", Timestamp, true, "End of the call, where it could be read"),
+    column("kafka_partition", Int32, false, "Kafka partition"),
+    column("kafka_offset", Int64, false, "Kafka offset of the record"),
+    column("batch_index", Int32, false, "Position within a UsageBatch, 0 for a single event"),
+    column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
+];
+
+impl Table {
+    /// Every table that the stream writes.
+    pub const ALL: [Self; 4] =
+        [Self::UsageEvents, Self::UsageBySubscriber, Self::UsageByModel, Self::Suspense];
+
+    /// Name in SQL and below `tables/`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UsageEvents => "usage_events",
+            Self::UsageBySubscriber => "usage_by_subscriber",
+            Self::UsageByModel => "usage_by_model",
+            Self::Suspense => "suspense",
+        }
+    }
+
+    /// The table of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
+    }
+
+    /// What a SQL client shows.
+    pub const fn comment(self) -> &'static str {
+        match self {
+            Self::UsageEvents => "One row for each accepted usage event, exactly once",
+            Self::UsageBySubscriber => {
+                "Usage by account, subscriber and model in windows; rows are additive, so SUM is the truth"
+            }
+            Self::UsageByModel => {
+                "Usage by model, vendor, supplier, region, channel and tier in windows; rows are additive, so SUM is the truth"
+            }
+            Self::Suspense => "Events held back with a reason, never dropped and never priced at zero",
+        }
+    }
+
+    /// Columns that partition the table's files.
+    pub const fn partition_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::UsageEvents => &["day"],
+            Self::UsageBySubscriber | Self::UsageByModel | Self::Suspense => &[],
+        }
+    }
+
+    /// Columns in order.
+    pub fn columns(self) -> Vec<Column> {
+        let classes = TokenClass::ALL
+            .into_iter()
+            .map(|class| column(class.name(), Int64, false, class.comment()));
+        match self {
+            Self::UsageEvents => {
+                EVENT_HEAD.into_iter().chain(classes).chain(EVENT_TAIL).collect()
+            }
+            Self::UsageBySubscriber => {
+                WINDOW_HEAD.into_iter().chain(SUBSCRIBER_KEY).chain(classes).chain(WINDOW_TAIL).collect()
+            }
+            Self::UsageByModel => {
+                WINDOW_HEAD.into_iter().chain(MODEL_KEY).chain(classes).chain(WINDOW_TAIL).collect()
+            }
+            Self::Suspense => SUSPENSE.to_vec(),
+        }
+    }
+
+    /// The Arrow schema, comments in each field's metadata under `comment`.
+    pub fn arrow_schema(self) -> SchemaRef {
+        let fields: Vec<Field> = self
+            .columns()
+            .into_iter()
+            .map(|c| {
+                Field::new(c.name, c.column_type.arrow(), c.nullable)
+                    .with_metadata([("comment".to_owned(), c.comment.to_owned())].into())
+            })
+            .collect();
+        Arc::new(Schema::new_with_metadata(
+            fields,
+            [("comment".to_owned(), self.comment().to_owned())].into(),
+        ))
+    }
+}

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Every check that runs no test. Goes on after a failure, names each at the end, and exits 1 if there was one.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+MAX_LINES=800
+failed=()
+
+# check NAME COMMAND…
+check() {
+  local name=$1
+  shift
+  printf '\n== %s\n' "$name"
+  if "$@"; then echo ok; else failed+=("$name"); fi
+}
+
+# Files of the project, the ones not yet added included.
+sources() { git ls-files --cached --others --exclude-standard --deduplicate -- "$@"; }
+
+file_sizes() {
+  local file lines status=0
+  while read -r file; do
+    [[ -f $file ]] || continue
+    lines=$(wc -l <"$file")
+    if ((lines > MAX_LINES)); then
+      echo "$file has $lines lines, $MAX_LINES is the most"
+      status=1
+    fi
+  done < <(sources '*.rs' '*.py' '*.sh' '*.bash' '*.proto' '*.sql' '*.js' '*.css' '*.html')
+  return "$status"
+}
+
+# Paths that exist on one person's machine only.
+machine_paths() {
+  local found
+  found=$(git grep -InE --untracked '(^|[^A-Za-z0-9_.])/(home/[a-z]|Users/[A-Za-z]|(root|work)/)' || true)
+  [[ -z $found ]] || { printf '%s\n' "$found"; return 1; }
+}
+
+shell_scripts() {
+  local files
+  mapfile -t files < <(sources '*.sh' '*.bash' .ci/run)
+  shellcheck -x "${files[@]}"
+}
+
+check 'file sizes' file_sizes
+check 'machine paths' machine_paths
+if command -v shellcheck >/dev/null; then
+  check 'shellcheck' shell_scripts
+else
+  printf '\n== shellcheck\nskipped: shellcheck is not installed (apt-get install -y shellcheck)\n'
+fi
+check 'cargo fmt' cargo fmt --all --check
+check 'cargo clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
+if command -v cargo-deny >/dev/null; then
+  check 'cargo deny' cargo deny check
+else
+  printf '\n== cargo deny\nskipped: cargo-deny is not installed (cargo install --locked cargo-deny)\n'
+fi
+
+if [[ ${#failed[@]} -gt 0 ]]; then
+  printf '\nlint failed: %s\n' "${failed[*]}" >&2
+  exit 1
+fi
+printf '\nlint passed\n'

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# A real S3 server with conditional writes (versitygw over a folder) on 127.0.0.1, with one bucket, `tally`.
+#
+#   scripts/s3.sh start [--port N] [--dir DIR]   prints the AWS_… lines to `eval`; --port 0 takes a free port
+#   scripts/s3.sh stop|wipe|status [--dir DIR]   wipe also removes the objects
+#   scripts/s3.sh fetch                          only builds the server, once, into the cache
+set -euo pipefail
+NAME=s3
+# shellcheck source=scripts/server.bash
+source "$(dirname "${BASH_SOURCE[0]}")/server.bash"
+
+VERSION=v1.8.0
+ACCESS_KEY=tally-test
+SECRET_KEY=tally-test-secret
+
+# The server's path: on PATH, among Go's own programs, or in the cache.
+program() {
+  type -P versitygw && return
+  local place
+  for place in "$TALLY_CACHE/bin" "$(go env GOPATH 2>/dev/null || true)/bin"; do
+    if [[ -x $place/versitygw ]]; then echo "$place/versitygw"; return; fi
+  done
+  return 1
+}
+
+fetch() {
+  if program >/dev/null; then return; fi
+  command -v go >/dev/null ||
+    die 'go is missing; install Go 1.25 or later (https://go.dev/doc/install), or put versitygw on the PATH'
+  mkdir -p "$TALLY_CACHE/bin"
+  exec 9>"$TALLY_CACHE/bin/lock"
+  flock 9
+  if ! program >/dev/null; then
+    say "building versitygw $VERSION (two minutes, once)"
+    GOBIN=$TALLY_CACHE/bin go install "github.com/versity/versitygw/cmd/versitygw@$VERSION" >&2
+  fi
+  exec 9>&-
+}
+
+# A bucket is a folder below the one that is served.
+launch() {
+  mkdir -p "$DIR/buckets/tally"
+  ROOT_ACCESS_KEY=$ACCESS_KEY ROOT_SECRET_KEY=$SECRET_KEY nohup setsid "$(program)" \
+    --port "127.0.0.1:$1" --keep-alive --quiet posix "$DIR/buckets" >"$DIR/server.log" 2>&1 </dev/null 9>&- &
+  PID=$!
+}
+
+ready() { port_is_open "$1"; }
+
+server_arguments "$@"
+case $VERB in
+  fetch) fetch ;;
+  start)
+    fetch
+    server_start 7070 30
+    cat <<ENV
+export AWS_ENDPOINT_URL=http://127.0.0.1:$PORT
+export AWS_ACCESS_KEY_ID=$ACCESS_KEY
+export AWS_SECRET_ACCESS_KEY=$SECRET_KEY
+export AWS_REGION=us-east-1
+export AWS_ALLOW_HTTP=true
+ENV
+    ;;
+  stop) server_stop ;;
+  wipe) server_wipe ;;
+  status) server_status ;;
+esac

@@ -1,0 +1,262 @@
+"""Reads a store's Delta tables without any of Tally's code and compares them with a truth file.
+
+delta-rs' Python wheel reads the Delta logs, DuckDB the Parquet files, obstore the ledger. STORE is a folder, or
+s3://BUCKET/PREFIX with the AWS_… environment variables. Exit codes: 0 all holds, 1 a check failed, 2 usage.
+
+    check_tables.py STORE --truth truth.json [--windows-closed]
+"""
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import unquote
+
+import duckdb
+import obstore
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+from obstore.store import LocalStore, S3Store
+
+CLASSES = [
+    "input", "cached_input", "cache_write_5m", "cache_write_1h", "output", "reasoning",
+    "audio_input", "audio_output", "image_input", "image_output",
+    "requests", "images", "seconds", "characters",
+]  # fmt: skip
+TABLES = ["usage_events", "usage_by_model", "usage_by_subscriber", "suspense"]
+
+
+class Store:
+    """A store's objects: a local folder, or an S3 prefix of which the needed files are fetched."""
+
+    def __init__(self, url: str, scratch: Path) -> None:
+        self.remote = "://" in url
+        if self.remote:
+            self.root, self.local = url.rstrip("/"), scratch
+            self.objects = S3Store.from_url(url, client_options={"allow_http": True})
+        else:
+            self.local = Path(url).resolve()
+            self.root = str(self.local)
+            self.objects = LocalStore(self.local)
+
+    def paths(self, prefix: str) -> list[str]:
+        """Every object's path below `prefix`, which is a whole folder."""
+        return [meta["path"] for batch in obstore.list(self.objects, prefix) for meta in batch]
+
+    def read(self, paths: list[str]) -> list[bytes]:
+        """The bodies of these objects, in order."""
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(lambda path: bytes(obstore.get(self.objects, path).bytes()), paths))
+
+    def fetch(self, path: str) -> None:
+        """Copies one object into the local folder."""
+        (self.local / path).parent.mkdir(parents=True, exist_ok=True)
+        with (self.local / path).open("wb") as file:
+            file.writelines(obstore.get(self.objects, path).stream())
+
+    def files(self, paths: list[str]) -> list[str]:
+        """These objects as files that DuckDB can open."""
+        if self.remote:
+            with ThreadPoolExecutor(16) as pool:
+                list(pool.map(self.fetch, paths))
+        return [str(self.local / path) for path in paths]
+
+
+class Table:
+    """The newest version of one Delta table: its live files with their rows, and a DuckDB view of its name."""
+
+    def __init__(self, store: Store, name: str, database: duckdb.DuckDBPyConnection) -> None:
+        self.name, self.database = name, database
+        self.rows_by_file: dict[str, int] = {}
+        self.version = self.compacted = None
+        root = f"tables/{name}"
+        try:
+            delta = DeltaTable(f"{store.root}/{root}")
+        except TableNotFoundError:
+            return
+        self.version = delta.version()
+        adds = delta.get_add_actions(flatten=True)
+        self.rows_by_file = {
+            unquote(path): rows
+            for path, rows in zip(adds["path"].to_pylist(), adds["num_records"].to_pylist(), strict=True)
+        }
+        self.compacted = self.was_compacted(store, root)
+        if self.rows_by_file:
+            files = store.files([f"{root}/{path}" for path in self.rows_by_file])
+            database.read_parquet(files, union_by_name=True, hive_partitioning=False).create_view(name)
+
+    @staticmethod
+    def was_compacted(store: Store, root: str) -> bool:
+        """Whether live files may be others than those that the epochs wrote: a file was removed, or the log cut."""
+        commits = [path for path in store.paths(f"{root}/_delta_log") if re.search(r"/\d{20}\.json$", path)]
+        first = f"{0:020}.json"
+        return not any(path.endswith(first) for path in commits) or any(
+            "remove" in json.loads(line) for body in store.read(commits) for line in body.splitlines()
+        )
+
+    def select(self, query: str) -> list[tuple]:
+        """The rows of a query over this table; none where it has no file."""
+        return self.database.execute(query).fetchall() if self.rows_by_file else []
+
+    def sums(self, count: str, *keys: str) -> dict[tuple, dict[str, int]]:
+        """`events` (by the expression `count`) and the sum of each class, by the columns `keys`."""
+        sums = ", ".join(f'coalesce(sum("{column}"), 0)' for column in CLASSES)
+        by = "".join(f'"{key}", ' for key in keys)
+        rows = self.select(f"SELECT {by}{count}, {sums} FROM {self.name} GROUP BY ALL")
+        return {
+            row[: len(keys)]: dict(zip(["events", *CLASSES], map(int, row[len(keys) :]), strict=True)) for row in rows
+        }
+
+
+class Check:
+    """Collects what does not hold."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+    def equal(self, what: str, found: object, wanted: object) -> None:
+        if found != wanted:
+            self.failures.append(f"{what}: found {found}, should be {wanted}")
+
+    def none(self, what: str, rows: list) -> None:
+        """Fails with the first few of the rows that should not be there."""
+        if rows:
+            self.failures.append(f"{what}: {len(rows)}, such as {', '.join(map(str, rows[:3]))}")
+
+    def same_sums(self, what: str, found: dict, wanted: dict) -> None:
+        """Compares sums by key; a key that is missing on one side counts as zero there."""
+        zero = dict.fromkeys(["events", *CLASSES], 0)
+        for key in sorted(found.keys() | wanted.keys(), key=str):
+            left, right = found.get(key, zero), wanted.get(key, zero)
+            for column in right:
+                name = " ".join([what, *map(str, key), column])
+                self.equal(name, left[column], right[column])
+
+
+def classes_only(sums: dict) -> dict:
+    """Sums without `events`, which windows do not have."""
+    return {key: {column: value[column] for column in CLASSES} for key, value in sums.items()}
+
+
+def truth_sums(events: int, tokens: dict[str, str]) -> dict[str, int]:
+    """A truth file's counts as integers; a class that it leaves out is 0."""
+    unknown = tokens.keys() - set(CLASSES)
+    if unknown:
+        raise ValueError(f"the truth file has unknown classes: {sorted(unknown)}")
+    return {"events": events} | {column: int(tokens.get(column, 0)) for column in CLASSES}
+
+
+def check_events(check: Check, events: Table, truth: dict) -> None:
+    """No identity and no position twice (I2); events and tokens as the truth has them (I1)."""
+    for what, key in [("identity", "source, id"), ("position", "kafka_partition, kafka_offset, batch_index")]:
+        check.none(
+            f"{what} ({key}) more than once in usage_events",
+            events.select(f"SELECT {key}, count(*) AS times FROM usage_events GROUP BY ALL HAVING count(*) > 1"),
+        )
+    accepted = truth_sums(truth["accepted"], truth["tokens"])
+    check.same_sums("usage_events, total", events.sums("count(*)"), {(): accepted})
+    if "by_model" in truth:
+        wanted = {(row["model"], row["vendor"]): truth_sums(row["events"], row["tokens"]) for row in truth["by_model"]}
+        check.same_sums("usage_events, model", events.sums("count(*)", "model", "vendor"), wanted)
+
+
+def check_windows(check: Check, tables: dict[str, Table], windows_closed: bool) -> None:
+    """The windows sum to the events, for each class (I13); open subscriber windows may still hold a part."""
+    events, keys = tables["usage_events"], ("model", "vendor")
+    of_events = classes_only(events.sums("0", *keys))
+    check.same_sums("usage_by_model", classes_only(tables["usage_by_model"].sums("0", *keys)), of_events)
+    of_subscribers = classes_only(tables["usage_by_subscriber"].sums("0", *keys))
+    if windows_closed:
+        check.same_sums("usage_by_subscriber", of_subscribers, of_events)
+        return
+    for key, sums in of_subscribers.items():
+        above = {column: sum_ for column, sum_ in sums.items() if sum_ > of_events.get(key, {}).get(column, 0)}
+        check.equal(f"usage_by_subscriber {' '.join(map(str, key))}: classes above usage_events", above, {})
+
+
+def check_suspense(check: Check, suspense: Table, truth: dict) -> None:
+    """Open held-back events by reason are those of the truth."""
+    found = dict(suspense.select("SELECT reason, count(*) FROM suspense WHERE status = 'open' GROUP BY ALL"))
+    wanted = truth.get("suspended", found)
+    for reason in sorted(found.keys() | wanted.keys()):
+        check.equal(f"suspense {reason}", found.get(reason, 0), wanted.get(reason, 0))
+
+
+def check_ledger(check: Check, store: Store, tables: dict[str, Table]) -> int:
+    """Readers see the files that the ledger lists, and no others (I10); offsets leave no gap (I3). The entries read."""
+    numbers = defaultdict(list)
+    for path in sorted(store.paths("ledger")):
+        if match := re.fullmatch(r"ledger/([^/]+/\d+)/(\d{20})\.json", path):
+            numbers[match[1]].append((int(match[2]), path))
+    listed: dict[str, dict[str, int]] = defaultdict(dict)
+    complete = True
+    for partition, entries in numbers.items():
+        first = entries[0][0]
+        complete &= first == 0
+        check.equal(f"ledger {partition}: numbers", [n for n, _ in entries], [*range(first, first + len(entries))])
+        end = None
+        for (n, _), body in zip(entries, store.read([path for _, path in entries]), strict=True):
+            entry = json.loads(body)
+            if end is not None:
+                check.equal(f"ledger {partition} entry {n}: from", entry["from"], end)
+            end = entry["to"]
+            for file in entry["files"]:
+                of_table = listed[file["table"]]
+                check.equal(f"{file['table']}: {file['path']} listed before", file["path"] in of_table, False)
+                of_table[file["path"]] = file["rows"]
+    if not complete:
+        print("the ledger's oldest entries were cleaned up: files are not compared")
+        return sum(map(len, numbers.values()))
+    for name, table in tables.items():
+        in_ledger, in_delta = listed[name], table.rows_by_file
+        check.equal(f"{name}: rows in live files, beside the ledger's", sum(in_delta.values()), sum(in_ledger.values()))
+        if not table.compacted:
+            foreign, unpublished = in_delta.keys() - in_ledger.keys(), in_ledger.keys() - in_delta.keys()
+            differing = [path for path in in_ledger.keys() & in_delta.keys() if in_ledger[path] != in_delta[path]]
+            check.none(f"{name}: files that the ledger does not list", sorted(foreign))
+            check.none(f"{name}: files of the ledger that are not published", sorted(unpublished))
+            check.none(f"{name}: files with other row counts", sorted(differing))
+    return sum(map(len, numbers.values()))
+
+
+def run(url: str, truth: dict, windows_closed: bool) -> list[str]:
+    """Every check over one store, after a short table of what was read; what failed, one line each."""
+    check = Check()
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store(url, Path(scratch))
+        database = duckdb.connect(config={"temp_directory": scratch})
+        tables = {name: Table(store, name, database) for name in TABLES}
+        print(f"{'table':<20} {'version':>8} {'files':>8} {'rows':>12}")
+        for name, table in tables.items():
+            rows = next(iter(table.select(f"SELECT count(*) FROM {name}")), (0,))[0]
+            version = "absent" if table.version is None else table.version
+            print(f"{name:<20} {version:>8} {len(table.rows_by_file):>8} {rows:>12}")
+            check.equal(f"{name}: rows in the files, beside the Delta log's", rows, sum(table.rows_by_file.values()))
+        check_events(check, tables["usage_events"], truth)
+        check_windows(check, tables, windows_closed)
+        check_suspense(check, tables["suspense"], truth)
+        print(f"{'ledger entries':<20} {check_ledger(check, store, tables):>30}")
+    return check.failures
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("--truth", type=Path, required=True, help="the JSON file that `tally generate --truth` wrote")
+    parser.add_argument("--windows-closed", action="store_true", help="no subscriber window is open any more")
+    options = parser.parse_args()
+    failures = run(options.store, json.loads(options.truth.read_text()), options.windows_closed)
+    for failure in failures:
+        print(f"FAILED {failure}")
+    kinds = Counter(failure.split(" ")[0].rstrip(",:") for failure in failures)
+    print(f"{len(failures)} failures in {', '.join(kinds)}" if failures else "the tables equal the truth")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

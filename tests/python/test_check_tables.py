@@ -1,0 +1,165 @@
+"""Shows that `check_tables.py` accepts a good store and notices each way in which one can be wrong."""
+
+import contextlib
+import copy
+import io
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import check_tables
+from arro3.core import Array, DataType, Table
+from check_tables import CLASSES
+from deltalake import DeltaTable, write_deltalake
+
+MODELS = [("deepseek-v4-flash", "deepseek"), ("qwen-max", "bailian")]
+
+
+def rows_of_events() -> list[dict]:
+    """Twenty events on two partitions, whose counts all differ."""
+    return [
+        {"source": "gw", "id": f"r{i}", "model": MODELS[i % 2][0], "vendor": MODELS[i % 2][1],
+         "day": f"2026-11-{22 + i // 10}", "kafka_partition": i % 2, "kafka_offset": i // 4, "batch_index": i // 2 % 2}
+        | {column: i * (k + 1) for k, column in enumerate(CLASSES)}
+        for i in range(20)
+    ]  # fmt: skip
+
+
+def rows_of_windows(events: list[dict]) -> list[dict]:
+    """One window a model."""
+    return [
+        {"model": model, "vendor": vendor}
+        | {column: sum(row[column] for row in events if row["model"] == model) for column in CLASSES}
+        for model, vendor in MODELS
+    ]
+
+
+def truth_of(events: list[dict]) -> dict:
+    """The truth file of these events."""
+    def tokens(rows: list[dict]) -> dict[str, str]:
+        return {column: str(sum(row[column] for row in rows)) for column in CLASSES}
+
+    by_model = []
+    for model, vendor in MODELS:
+        rows = [row for row in events if row["model"] == model]
+        by_model.append({"model": model, "vendor": vendor, "events": len(rows), "tokens": tokens(rows)})
+    suspended = {"unknown_model": 2, "no_price": 1}
+    return {"sent": 25, "accepted": 20, "duplicates": 2, "suspended": suspended,
+            "tokens": tokens(events), "by_model": by_model}  # fmt: skip
+
+
+class CheckTables(unittest.TestCase):
+    """Each test makes a store in a folder, breaks one thing and expects the failure that names it."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.store = Path(folder.name)
+        self.events = rows_of_events()
+        windows = rows_of_windows(self.events)
+        self.tables = {
+            "usage_events": self.events,
+            "usage_by_model": windows,
+            "usage_by_subscriber": copy.deepcopy(windows),
+            "suspense": [{"reason": r, "status": "open"} for r in ["unknown_model", "unknown_model", "no_price"]],
+        }
+        self.truth = truth_of(self.events)
+
+    def write(self, name: str, rows: list[dict], **options: object) -> None:
+        types = {int: DataType.int64(), str: DataType.string()}
+        columns = {
+            column: Array([row[column] for row in rows], types[type(value)]) for column, value in rows[0].items()
+        }
+        write_deltalake(self.store / "tables" / name, Table(columns), **options)
+
+    def write_ledger(self, partition: int, n: int, entry: dict) -> None:
+        path = self.store / "ledger" / "usage.events" / str(partition) / f"{n:020}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(entry))
+
+    def lay(self) -> None:
+        """Writes the tables, and a ledger of three entries of which the second lists every file."""
+        for name, rows in self.tables.items():
+            self.write(name, rows, partition_by=["day"] if name == "usage_events" else None)
+        files = []
+        for name in self.tables:
+            adds = DeltaTable(self.store / "tables" / name).get_add_actions(flatten=True)
+            for path, rows in zip(adds["path"].to_pylist(), adds["num_records"].to_pylist(), strict=True):
+                files.append({"table": name, "path": path, "rows": rows})
+        for n, listed in enumerate([[], files, []]):
+            self.write_ledger(0, n, {"from": 5 * (n > 1), "to": 5 * (n > 0), "files": listed})
+
+    def failures(self, windows_closed: bool = True) -> str:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return "\n".join(check_tables.run(str(self.store), self.truth, windows_closed))
+
+    def test_accepts_a_good_store(self) -> None:
+        self.lay()
+        self.assertEqual(self.failures(), "")
+
+    def test_notices_an_identity_twice(self) -> None:
+        self.events[7]["id"] = self.events[3]["id"]
+        self.lay()
+        self.assertRegex(self.failures(), r"^identity .*: 1, such as \('gw', 'r3', 2\)$")
+
+    def test_notices_a_position_twice(self) -> None:
+        self.events[6]["batch_index"] = 0
+        self.lay()
+        self.assertRegex(self.failures(), r"^position .*: 1, such as \(0, 1, 0, 2\)$")
+
+    def test_notices_a_lost_event(self) -> None:
+        del self.events[4]
+        self.lay()
+        self.assertIn("usage_events, total events: found 19, should be 20", self.failures())
+
+    def test_notices_one_token_of_one_model(self) -> None:
+        self.events[4]["reasoning"] += 1
+        self.lay()
+        model = "deepseek-v4-flash deepseek"
+        self.assertIn(f"usage_events, model {model} reasoning: found 541, should be 540", self.failures())
+        self.assertIn(f"usage_by_model {model} reasoning: found 540, should be 541", self.failures())
+
+    def test_lets_open_windows_hold_a_part(self) -> None:
+        del self.tables["usage_by_subscriber"][1]
+        self.lay()
+        self.assertEqual(self.failures(windows_closed=False), "")
+        self.assertIn("usage_by_subscriber qwen-max bailian input", self.failures())
+
+    def test_notices_windows_above_the_events(self) -> None:
+        self.tables["usage_by_subscriber"][1]["output"] += 1
+        self.lay()
+        self.assertRegex(self.failures(windows_closed=False), r"^usage_by_subscriber .* found {'output': 501}")
+
+    def test_notices_another_reason(self) -> None:
+        self.tables["suspense"][2]["reason"] = "malformed"
+        self.lay()
+        self.assertIn("suspense malformed: found 1, should be 0", self.failures())
+        self.assertIn("suspense no_price: found 0, should be 1", self.failures())
+
+    def test_notices_a_file_that_the_ledger_does_not_list(self) -> None:
+        self.lay()
+        self.write("suspense", [{"reason": "no_price", "status": "open"}], mode="append")
+        self.assertIn("suspense: files that the ledger does not list: 1", self.failures())
+
+    def test_notices_an_unpublished_file(self) -> None:
+        self.lay()
+        self.write_ledger(0, 3, {"from": 5, "to": 6, "files": [{"table": "suspense", "path": "x.parquet", "rows": 1}]})
+        self.assertIn("suspense: files of the ledger that are not published: 1, such as x.parquet", self.failures())
+
+    def test_notices_gaps_in_the_ledger(self) -> None:
+        self.lay()
+        self.write_ledger(0, 4, {"from": 6, "to": 6, "files": []})
+        self.assertIn("ledger usage.events/0: numbers", self.failures())
+        self.assertIn("entry 4: from: found 6, should be 5", self.failures())
+
+    def test_accepts_compaction_that_keeps_the_rows(self) -> None:
+        self.lay()
+        self.write("usage_events", self.events, mode="overwrite", partition_by=["day"])
+        self.assertEqual(self.failures(), "")
+        self.write("usage_events", self.events[1:], mode="overwrite", partition_by=["day"])
+        self.assertIn("usage_events: rows in live files, beside the ledger's: found 19, should be 20", self.failures())
+
+
+if __name__ == "__main__":
+    unittest.main()
