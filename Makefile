@@ -30,9 +30,9 @@ test: ## run every test against real Kafka and real S3, brought up and stopped h
 	@scripts/setup.sh build test
 	@scripts/test.sh $(ARGS)
 
-soak: ## the same tests with the full counts of faults; takes hours
+soak: ## the fault tests with their full counts, and what they measured; takes hours
 	@scripts/setup.sh build test
-	@TALLY_SOAK=1 scripts/test.sh $(ARGS)
+	@scripts/soak.sh $(ARGS)
 
 lint: ## format, clippy, supply chain, shell scripts, file sizes, machine paths
 	@scripts/setup.sh build lint

@@ -1,1 +1,33 @@
-fn main() {}
+//! The one binary: thin, a file a subcommand.
+
+mod aggregate;
+mod audit;
+mod cli;
+mod config;
+mod event_log;
+mod exit;
+mod generate;
+mod ingest;
+mod pace;
+mod progress;
+mod query;
+mod replay;
+mod server;
+mod sink;
+mod sql;
+mod sql_session;
+mod status;
+mod stop;
+mod stream_metrics;
+mod traffic_run;
+mod up;
+mod verify;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}

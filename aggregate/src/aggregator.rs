@@ -169,12 +169,22 @@ impl Assignee for Assigned {
     fn assign(&self, partition: u32, bounds: Bounds) -> Result<u64, LogError> {
         let inner = &self.0;
         let config = inner.partition_config(partition);
-        let taken = inner.runtime.block_on(take(
-            &inner.surroundings,
-            &config,
-            &inner.aliases,
-            bounds,
-        ));
+        let mut bounds = bounds;
+        let taken = loop {
+            let taken = inner.runtime.block_on(take(
+                &inner.surroundings,
+                &config,
+                &inner.aliases,
+                bounds,
+            ));
+            let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken };
+            // The bounds may be older than what a predecessor read and committed meanwhile; those
+            // that are asked for now are not older than the commit that was just seen.
+            bounds = inner.log.bounds(partition)?;
+            if bounds.end < committed {
+                break taken;
+            }
+        };
         match taken {
             Ok((ownership, state)) => {
                 let next = state.next_offset();

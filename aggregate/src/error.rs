@@ -37,6 +37,18 @@ pub enum AggregateError {
     /// Stored data that does not parse, does not match its hash, or is missing.
     #[error("damaged data: {0}")]
     Damaged(String),
+    /// The log ends before what is committed.
+    #[error(
+        "partition {partition} of the log ends at offset {end}, but offsets up to {committed} are committed: the topic was truncated or recreated"
+    )]
+    Truncated {
+        /// Partition.
+        partition: u32,
+        /// Where the log was said to end.
+        end: u64,
+        /// Next offset after the last commit.
+        committed: u64,
+    },
     /// Records that were never processed are gone from the log.
     #[error(
         "data loss in partition {partition}: offsets {from}..{to} were removed from the log before they were processed; restore them or accept the loss explicitly"
@@ -64,7 +76,7 @@ impl AggregateError {
             },
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Invalid(_) => ErrorKind::Invalid,
-            Self::Damaged(_) | Self::Lost { .. } => ErrorKind::Data,
+            Self::Damaged(_) | Self::Truncated { .. } | Self::Lost { .. } => ErrorKind::Data,
         }
     }
 }

@@ -31,12 +31,34 @@ pub enum Creation {
     Unresolved(AggregateError),
 }
 
-/// Bytes of an entry as they are stored.
+/// What stands between an entry and its checksum. The last member of the object is the BLAKE3 of
+/// all bytes before this, so that the newest entry, which no other carries the hash of, shows
+/// damage too (R20).
+const CHECKSUM_MEMBER: &[u8] = b",\"checksum\":\"";
+
+/// Bytes of an entry as they are stored, checksum included.
 ///
 /// # Errors
 /// `Invalid` if it cannot be written as JSON.
 pub fn encode(entry: &LedgerEntry) -> Result<Bytes, AggregateError> {
-    serde_json::to_vec(entry).map(Bytes::from).map_err(|e| AggregateError::Invalid(e.to_string()))
+    let mut bytes =
+        serde_json::to_vec(entry).map_err(|e| AggregateError::Invalid(e.to_string()))?;
+    // The object stays open for its last member.
+    bytes.pop();
+    let checksum = hash_of(&bytes);
+    bytes.extend_from_slice(CHECKSUM_MEMBER);
+    bytes.extend_from_slice(checksum.as_bytes());
+    bytes.extend_from_slice(b"\"}");
+    Ok(Bytes::from(bytes))
+}
+
+/// Whether an entry's bytes are those that its checksum was made of. One without a checksum is
+/// taken as it is.
+fn is_intact(bytes: &[u8]) -> bool {
+    let Some(open) = bytes.strip_suffix(b"\"}") else { return true };
+    let Some((rest, checksum)) = open.split_last_chunk::<64>() else { return true };
+    let Some(body) = rest.strip_suffix(CHECKSUM_MEMBER) else { return true };
+    hash_of(body).as_bytes() == checksum
 }
 
 /// The hash that the next entry carries.
@@ -58,6 +80,9 @@ pub async fn read_entry(
     let Some(bytes) = get(store, &path).await? else { return Ok(None) };
     let entry: LedgerEntry = serde_json::from_slice(&bytes)
         .map_err(|e| AggregateError::Damaged(format!("{path}: {e}")))?;
+    if !is_intact(&bytes) {
+        return Err(AggregateError::Damaged(format!("{path} is not what its checksum says")));
+    }
     if entry.format > LEDGER_FORMAT {
         return Err(AggregateError::Invalid(format!(
             "{path} has format {}, this build reads up to {LEDGER_FORMAT}: upgrade",
@@ -79,13 +104,20 @@ pub async fn floor(
     topic: &str,
     partition: u32,
 ) -> Result<u64, AggregateError> {
+    Ok(stored_floor(store, topic, partition).await?.unwrap_or(0))
+}
+
+/// The floor, `None` where the janitor never wrote one.
+async fn stored_floor(
+    store: &dyn ObjectStore,
+    topic: &str,
+    partition: u32,
+) -> Result<Option<u64>, AggregateError> {
     let path = floor_path(topic, partition);
-    match get(store, &path).await? {
-        None => Ok(0),
-        Some(bytes) => serde_json::from_slice::<LedgerFloor>(&bytes)
-            .map(|floor| floor.n)
-            .map_err(|e| AggregateError::Damaged(format!("{path}: {e}"))),
-    }
+    let Some(bytes) = get(store, &path).await? else { return Ok(None) };
+    serde_json::from_slice::<LedgerFloor>(&bytes)
+        .map(|floor| Some(floor.n))
+        .map_err(|e| AggregateError::Damaged(format!("{path}: {e}")))
 }
 
 /// Finds the last entry by galloping from the floor, `None` for an empty ledger.
@@ -110,9 +142,11 @@ pub async fn find_last_from(
     partition: u32,
     known: u64,
 ) -> Result<Option<StoredEntry>, AggregateError> {
-    let start = known.max(floor(store, topic, partition).await?);
+    let floor = stored_floor(store, topic, partition).await?;
+    let start = known.max(floor.unwrap_or(0));
     let Some(mut last) = read_entry(store, topic, partition, start).await? else {
-        if start > 0 {
+        // Where there is a floor there were entries, so a ledger is never begun anew there.
+        if start > 0 || floor.is_some() {
             return Err(AggregateError::Damaged(format!(
                 "the ledger of partition {partition} begins at entry {start}, which is missing"
             )));

@@ -12,6 +12,8 @@ pub mod ledger;
 pub mod owner;
 mod parquet_file;
 mod planted;
+#[cfg(test)]
+mod simulation;
 mod store;
 mod stream_status;
 mod system_edge;

@@ -48,7 +48,9 @@ pub struct Ownership {
 }
 
 /// Claims a partition and recovers its state: the first thing a new owner does. `bounds` are the
-/// log's.
+/// log's. They may be older than the ledger's end, where a predecessor went on: a caller who gets
+/// [`AggregateError::Truncated`] asks for them anew, and tries again unless the log still ends
+/// before what was committed.
 ///
 /// # Errors
 /// `Data` where the log no longer has what was not processed yet, or stored state is damaged;
@@ -109,10 +111,11 @@ fn check_continuation(
         return Err(AggregateError::Lost { partition, from: last.to, to: bounds.start });
     }
     if bounds.end < last.to {
-        return Err(AggregateError::Damaged(format!(
-            "partition {partition} of the log ends at offset {}, but offsets up to {} are committed: the topic was truncated or recreated",
-            bounds.end, last.to
-        )));
+        return Err(AggregateError::Truncated {
+            partition,
+            end: bounds.end,
+            committed: last.to,
+        });
     }
     Ok(())
 }
@@ -242,6 +245,10 @@ impl Ownership {
                         n: entry.n,
                         owner: other.entry.owner,
                     });
+                }
+                // Damage and refusals do not pass by waiting (I12).
+                Creation::Unresolved(error) if error.kind() != ErrorKind::Retry => {
+                    return Err(error);
                 }
                 Creation::Unresolved(error) => {
                     attempt += 1;

@@ -71,11 +71,11 @@ pub fn write_file(
     let options = ArrowWriterOptions::new()
         .with_properties(writer_properties(table, distinct_accounts)?)
         .with_skip_arrow_metadata(true);
-    let buffer = Vec::with_capacity(batch.num_rows() * 64 + 4_096);
-    let mut writer = ArrowWriter::try_new_with_options(buffer, batch.schema(), options)?;
+    let mut buffer = Vec::with_capacity(batch.num_rows() * 64 + 4_096);
+    let mut writer = ArrowWriter::try_new_with_options(&mut buffer, batch.schema(), options)?;
     writer.write(batch)?;
-    let metadata = writer.finish()?;
-    let bytes = Bytes::from(writer.into_inner()?);
+    let metadata = writer.close()?;
+    let bytes = Bytes::from(buffer);
     let file = DataFile {
         table: table.name().to_owned(),
         path,

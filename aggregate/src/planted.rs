@@ -29,6 +29,8 @@ pub(crate) enum Bug {
     SuspenseRowLost,
     /// A sealed bucket is forgotten instead of being consulted.
     SealedBucketForgotten,
+    /// At recovery, ids of a bucket that was opened again after it was sealed are lost.
+    ReopenedBucketLost,
 }
 
 #[cfg(test)]

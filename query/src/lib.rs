@@ -1,1 +1,36 @@
+//! SQL over the tables: one pinned version of all of them for each query, read-only, within
+//! limits, over HTTP and the PostgreSQL wire.
 
+mod catalog;
+mod checked_arithmetic;
+mod checked_sum;
+mod comments;
+mod encode;
+mod engine;
+mod error;
+mod file_statistics;
+mod guard;
+mod http_sql;
+mod ledger_view;
+mod limits;
+mod pg_wire;
+mod pin;
+mod provider;
+mod session;
+mod system_schema;
+mod verify;
+
+pub use checked_arithmetic::CheckedArithmetic;
+pub use checked_sum::checked_sum;
+pub use encode::{Encoder, Format, render_bytes, render_table};
+pub use engine::{Answer, EngineOptions, QueryEngine, Rows};
+pub use error::{ErrorKind, QueryError};
+pub use guard::{QUERY_MAX_BYTES, allowed_functions};
+pub use http_sql::{VERSIONS_HEADER, router};
+pub use ledger_view::{LedgerView, PartitionLedger};
+pub use limits::Limits;
+pub use pg_wire::PgServer;
+pub use pin::parse_as_of;
+pub use provider::PinnedTableProvider;
+pub use system_schema::SystemTable;
+pub use verify::{Check, Report, Truth, TruthModel, VerifyOptions, verify};

@@ -163,7 +163,8 @@ impl Default for AggregateConfig {
             dedupe_horizon_days: 400,
             windows_open_max_bytes: 1 << 30,
             future_max_ms: 3_600_000,
-            drain_timeout_ms: 20_000,
+            // Below the session time-out of the group, 10 s.
+            drain_timeout_ms: 8_000,
             publish_interval_ms: 1_000,
             janitor_interval_ms: 60_000,
             retention_ms: 24 * 3_600_000,

@@ -259,7 +259,7 @@ impl<'de> Visitor<'de> for EventVisitor<'_, 'de> {
         let mut seen = 0_u32;
         let mut has_usage = false;
         while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
-            let Some(position) = FIELDS.iter().position(|name| *name == key) else {
+            let Some(field) = Field::from_name(&key) else {
                 if key == "command" {
                     let value = map.next_value_seed(ScalarSeed)?;
                     parsed.command = text(parsed, "command", value).map(Cow::into_owned);
@@ -269,17 +269,17 @@ impl<'de> Visitor<'de> for EventVisitor<'_, 'de> {
                 }
                 continue;
             };
-            let bit = 1_u32 << position;
+            let bit = 1_u32 << field as u32;
             if seen & bit != 0 {
-                parsed.fail(Code::DuplicateField, FIELDS[position], "given twice");
+                parsed.fail(Code::DuplicateField, field.name(), "given twice");
             }
             seen |= bit;
-            match FIELDS[position] {
-                "usage" => {
+            match field {
+                Field::Usage => {
                     has_usage = true;
                     map.next_value_seed(UsageSeed(parsed))?;
                 }
-                "labels" => map.next_value_seed(LabelsSeed(parsed))?,
+                Field::Labels => map.next_value_seed(LabelsSeed(parsed))?,
                 field => {
                     let value = map.next_value_seed(ScalarSeed)?;
                     set_field(parsed, field, value);
@@ -293,7 +293,7 @@ impl<'de> Visitor<'de> for EventVisitor<'_, 'de> {
     }
 }
 
-/// Fields of an event, the frequent ones first.
+/// Names of the fields of an event.
 pub const FIELDS: [&str; 21] = [
     "source",
     "id",
@@ -318,44 +318,106 @@ pub const FIELDS: [&str; 21] = [
     "labels",
 ];
 
-fn set_field<'a>(parsed: &mut ParsedEvent<'a>, field: &'static str, value: Scalar<'a>) {
+/// A field of an event, in the order of [`FIELDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Source,
+    Id,
+    Account,
+    Subscriber,
+    Model,
+    Vendor,
+    StartedAt,
+    CompletedAt,
+    Usage,
+    FinishReason,
+    Region,
+    Channel,
+    GatewaySeq,
+    GatewayEpoch,
+    BilledModel,
+    Supplier,
+    UsageSource,
+    ServiceTier,
+    Product,
+    VendorRequestId,
+    Labels,
+}
+
+impl Field {
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "source" => Self::Source,
+            "id" => Self::Id,
+            "account" => Self::Account,
+            "subscriber" => Self::Subscriber,
+            "model" => Self::Model,
+            "vendor" => Self::Vendor,
+            "started_at" => Self::StartedAt,
+            "completed_at" => Self::CompletedAt,
+            "usage" => Self::Usage,
+            "finish_reason" => Self::FinishReason,
+            "region" => Self::Region,
+            "channel" => Self::Channel,
+            "gateway_seq" => Self::GatewaySeq,
+            "gateway_epoch" => Self::GatewayEpoch,
+            "billed_model" => Self::BilledModel,
+            "supplier" => Self::Supplier,
+            "usage_source" => Self::UsageSource,
+            "service_tier" => Self::ServiceTier,
+            "product" => Self::Product,
+            "vendor_request_id" => Self::VendorRequestId,
+            "labels" => Self::Labels,
+            _ => return None,
+        })
+    }
+
+    const fn name(self) -> &'static str {
+        FIELDS[self as usize]
+    }
+}
+
+fn set_field<'a>(parsed: &mut ParsedEvent<'a>, field: Field, value: Scalar<'a>) {
     match field {
-        "started_at" => parsed.event.started_at_ms = time(parsed, field, value),
-        "completed_at" => parsed.event.completed_at_ms = time(parsed, field, value),
-        "gateway_epoch" => parsed.event.gateway_epoch = optional_count(parsed, field, value),
-        "gateway_seq" => parsed.event.gateway_seq = optional_count(parsed, field, value),
-        "usage_source" => {
-            if let Some(name) = text(parsed, field, value) {
-                match UsageSource::from_name(&name) {
-                    Some(source) => parsed.event.usage_source = source,
-                    None => parsed.fail(
-                        Code::InvalidUsageSource,
-                        field,
-                        format!("{name:?} is none of reported, partial, estimated, vendor_bill"),
-                    ),
-                }
-            }
+        Field::StartedAt => parsed.event.started_at_ms = time(parsed, field.name(), value),
+        Field::CompletedAt => parsed.event.completed_at_ms = time(parsed, field.name(), value),
+        Field::GatewayEpoch => {
+            parsed.event.gateway_epoch = optional_count(parsed, field.name(), value);
         }
+        Field::GatewaySeq => parsed.event.gateway_seq = optional_count(parsed, field.name(), value),
+        Field::UsageSource => set_usage_source(parsed, value),
         _ => {
-            let value = text(parsed, field, value);
+            let value = text(parsed, field.name(), value);
             let event = &mut parsed.event;
             match field {
-                "source" => event.source = value.unwrap_or_default(),
-                "id" => event.id = value.unwrap_or_default(),
-                "account" => event.account = value.unwrap_or_default(),
-                "model" => event.model = value.unwrap_or_default(),
-                "subscriber" => event.subscriber = value,
-                "vendor" => event.vendor = value,
-                "billed_model" => event.billed_model = value,
-                "supplier" => event.supplier = value,
-                "finish_reason" => event.finish_reason = value,
-                "region" => event.region = value,
-                "channel" => event.channel = value,
-                "service_tier" => event.service_tier = value,
-                "product" => event.product = value,
+                Field::Source => event.source = value.unwrap_or_default(),
+                Field::Id => event.id = value.unwrap_or_default(),
+                Field::Account => event.account = value.unwrap_or_default(),
+                Field::Model => event.model = value.unwrap_or_default(),
+                Field::Subscriber => event.subscriber = value,
+                Field::Vendor => event.vendor = value,
+                Field::BilledModel => event.billed_model = value,
+                Field::Supplier => event.supplier = value,
+                Field::FinishReason => event.finish_reason = value,
+                Field::Region => event.region = value,
+                Field::Channel => event.channel = value,
+                Field::ServiceTier => event.service_tier = value,
+                Field::Product => event.product = value,
                 _ => event.vendor_request_id = value,
             }
         }
+    }
+}
+
+fn set_usage_source<'a>(parsed: &mut ParsedEvent<'a>, value: Scalar<'a>) {
+    let Some(name) = text(parsed, Field::UsageSource.name(), value) else { return };
+    match UsageSource::from_name(&name) {
+        Some(source) => parsed.event.usage_source = source,
+        None => parsed.fail(
+            Code::InvalidUsageSource,
+            Field::UsageSource.name(),
+            format!("{name:?} is none of reported, partial, estimated, vendor_bill"),
+        ),
     }
 }
 

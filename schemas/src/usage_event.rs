@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::token_class::UsageCounts;
 
@@ -117,22 +117,24 @@ impl UsageEvent<'_> {
         serde_json::to_string(&map).ok()
     }
 
-    /// 64-bit XXH3 of the identity (`source`, `id`), the length of `source` mixed in so that no
-    /// two pairs share their bytes. Stable: it is stored for the whole dedupe horizon.
-    pub fn identity_hash(&self) -> u64 {
-        let mut hash = Xxh3Default::new();
-        put_text(&mut hash, &self.source);
-        put_text(&mut hash, &self.id);
-        hash.digest()
+    /// 64-bit XXH3 of the identity (`source`, `id`), the length of each mixed in so that no two
+    /// pairs share their bytes. Stable: it is stored for the whole dedupe horizon. `scratch` is
+    /// the caller's to reuse.
+    pub fn identity_hash(&self, scratch: &mut Vec<u8>) -> u64 {
+        scratch.clear();
+        put_text(scratch, &self.source);
+        put_text(scratch, &self.id);
+        xxh3_64(scratch)
     }
 
     /// 64-bit XXH3 of everything else that the event says, with defaults applied, so that the
     /// same event has the same hash in JSON, CloudEvents and protobuf. Stable, as it is stored.
-    pub fn content_hash(&self) -> u64 {
-        let mut hash = Xxh3Default::new();
-        put_text(&mut hash, &self.account);
-        put_text(&mut hash, self.subscriber());
-        put_text(&mut hash, &self.model);
+    /// `scratch` is the caller's to reuse.
+    pub fn content_hash(&self, scratch: &mut Vec<u8>) -> u64 {
+        scratch.clear();
+        put_text(scratch, &self.account);
+        put_text(scratch, self.subscriber());
+        put_text(scratch, &self.model);
         for text in [
             &self.billed_model,
             &self.vendor,
@@ -144,41 +146,33 @@ impl UsageEvent<'_> {
             &self.vendor_request_id,
         ] {
             match text {
-                Some(text) => put_text(&mut hash, text),
-                None => hash.update(&u32::MAX.to_le_bytes()),
+                Some(text) => put_text(scratch, text),
+                None => scratch.extend_from_slice(&u32::MAX.to_le_bytes()),
             }
         }
-        put_text(&mut hash, self.service_tier());
-        let mut fixed = [0_u8; 8 * (4 + crate::CLASS_COUNT) + 3];
-        let mut numbers = fixed.chunks_exact_mut(8);
-        let mut put = |bytes: [u8; 8]| {
-            if let Some(slot) = numbers.next() {
-                slot.copy_from_slice(&bytes);
-            }
-        };
-        put(self.started_at_ms().unwrap_or(0).to_le_bytes());
-        put(self.completed_at_ms.unwrap_or(0).to_le_bytes());
-        put(self.gateway_epoch.unwrap_or(0).to_le_bytes());
-        put(self.gateway_seq.unwrap_or(0).to_le_bytes());
+        put_text(scratch, self.service_tier());
+        for instant in [self.started_at_ms(), self.completed_at_ms] {
+            scratch.extend_from_slice(&instant.unwrap_or(0).to_le_bytes());
+        }
+        for number in [self.gateway_epoch, self.gateway_seq] {
+            scratch.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
+            scratch.push(u8::from(number.is_some()));
+        }
         for count in self.usage.0 {
-            put(count.to_le_bytes());
+            scratch.extend_from_slice(&count.to_le_bytes());
         }
-        let tail = fixed.len() - 3;
-        fixed[tail] = self.usage_source as u8;
-        fixed[tail + 1] = u8::from(self.gateway_epoch.is_some());
-        fixed[tail + 2] = u8::from(self.gateway_seq.is_some());
-        hash.update(&fixed);
+        scratch.push(self.usage_source as u8);
         for (key, value) in &self.labels {
-            put_text(&mut hash, key);
-            put_text(&mut hash, value);
+            put_text(scratch, key);
+            put_text(scratch, value);
         }
-        hash.digest()
+        xxh3_64(scratch)
     }
 }
 
-fn put_text(hash: &mut Xxh3Default, text: &str) {
+fn put_text(scratch: &mut Vec<u8>, text: &str) {
     // Texts are limited to a few hundred bytes; `u32::MAX` stands for an absent one.
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX - 1);
-    hash.update(&length.to_le_bytes());
-    hash.update(text.as_bytes());
+    scratch.extend_from_slice(&length.to_le_bytes());
+    scratch.extend_from_slice(text.as_bytes());
 }

@@ -207,3 +207,107 @@ fn text(bytes: &[u8]) -> Result<Cow<'_, str>, NotProtobuf> {
 fn optional(bytes: &[u8]) -> Result<Option<Cow<'_, str>>, NotProtobuf> {
     if bytes.is_empty() { Ok(None) } else { text(bytes).map(Some) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+    use tally_schemas::{
+        CLASS_COUNT, UsageBatch, UsageCounts, UsageEvent, UsageEventMessage, UsageSource,
+        parse_event,
+    };
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = Cow<'static, str>> {
+        "[a-zA-Z0-9_./\u{4e00}-\u{4e20}-]{1,24}".prop_map(Cow::Owned)
+    }
+
+    prop_compose! {
+        fn event()(
+            texts in prop::array::uniform4(text()),
+            optional in prop::array::uniform10(prop::option::of(text())),
+            completed in 1_000_000_000_000_i64..2_000_000_000_000,
+            duration in prop::option::of(0_i64..1_000_000),
+            counts in prop::array::uniform14(prop_oneof![Just(0_u64), 0..COUNT_MAX, 0_u64..5_000]),
+            gateway in prop::option::of((0_u64..1_000, 0..COUNT_MAX)),
+            labels in prop::collection::btree_map("[a-z]{1,6}", "[a-z ]{0,9}", 0..4),
+            source in 0..4_usize,
+        ) -> UsageEvent<'static> {
+            let [source_name, id, account, model] = texts;
+            let [subscriber, billed_model, vendor, supplier, finish_reason, service_tier, region, channel, product, vendor_request_id] = optional;
+            let mut usage = UsageCounts(counts);
+            let reasoning = TokenClass::Reasoning;
+            usage.set(reasoning, usage.get(reasoning).min(usage.get(TokenClass::Output)));
+            UsageEvent {
+                source: source_name, id, account, subscriber, model, billed_model, vendor, supplier,
+                started_at_ms: duration.map(|d| completed - d),
+                completed_at_ms: Some(completed),
+                usage,
+                usage_source: [UsageSource::Reported, UsageSource::Partial, UsageSource::Estimated, UsageSource::VendorBill][source],
+                finish_reason, service_tier, region, channel, product, vendor_request_id,
+                gateway_epoch: gateway.map(|g| g.0),
+                gateway_seq: gateway.map(|g| g.1),
+                labels: labels.into_iter().map(|(k, v)| (Cow::Owned(k), Cow::Owned(v))).collect(),
+            }
+        }
+    }
+    use tally_schemas::{COUNT_MAX, TokenClass};
+
+    proptest! {
+        #[test]
+        fn reads_what_the_generated_encoder_writes(events in prop::collection::vec(event(), 1..6)) {
+            let batch = UsageBatch { events: events.iter().map(UsageEventMessage::from_event).collect() };
+            let bytes = batch.encode_to_vec();
+            let split = split_batch(&bytes).unwrap();
+            prop_assert_eq!(split.len(), events.len());
+            for (message, event) in split.into_iter().zip(&events) {
+                let parsed = parse_message(message);
+                prop_assert_eq!(&parsed.errors, &vec![]);
+                prop_assert_eq!(&parsed.event, event);
+                let scratch = &mut Vec::new();
+                prop_assert_eq!(parsed.event.content_hash(scratch), event.content_hash(scratch));
+            }
+        }
+
+        #[test]
+        fn json_and_protobuf_are_the_same_event(event in event()) {
+            let mut json = serde_json::json!({
+                "source": event.source, "id": event.id, "account": event.account, "model": event.model,
+                "completed_at": event.completed_at_ms, "usage_source": event.usage_source.name(),
+                "subscriber": event.subscriber, "vendor": event.vendor, "region": event.region,
+                "started_at": event.started_at_ms, "billed_model": event.billed_model,
+                "supplier": event.supplier, "finish_reason": event.finish_reason,
+                "service_tier": event.service_tier, "channel": event.channel, "product": event.product,
+                "vendor_request_id": event.vendor_request_id, "gateway_epoch": event.gateway_epoch,
+                "gateway_seq": event.gateway_seq,
+                "labels": event.labels.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            });
+            let mut usage = serde_json::Map::new();
+            for class in TokenClass::ALL {
+                usage.insert(class.name().to_owned(), event.usage.get(class).into());
+            }
+            json["usage"] = usage.into();
+            let bytes = json.to_string();
+            let parsed = parse_event(bytes.as_bytes());
+            prop_assert_eq!(&parsed.errors, &vec![]);
+            let scratch = &mut Vec::new();
+                prop_assert_eq!(parsed.event.content_hash(scratch), event.content_hash(scratch));
+            prop_assert_eq!(parsed.event.identity_hash(scratch), event.identity_hash(scratch));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(events) = split_batch(&bytes) {
+                prop_assert!(UsageBatch::decode(bytes.as_slice()).is_ok() || events.iter().any(|e| !parse_message(e).errors.is_empty()));
+            }
+            parse_event(&bytes);
+        }
+    }
+
+    #[test]
+    fn the_number_of_classes_is_the_proto_s() {
+        assert!((1..=14).all(|field| usage_class_of(field).is_some()));
+        assert_eq!((usage_class_of(0), usage_class_of(15), CLASS_COUNT), (None, None, 14));
+    }
+}

@@ -17,3 +17,5 @@ mod window_sums;
 pub use dedupe::SegmentRef;
 pub use partition::{ClosedEpoch, NeedSegments, Partition, PartitionConfig};
 pub(crate) use partition::{EpochState, StateForm, blake3_hex};
+#[cfg(test)]
+pub(crate) use subscriber_windows::OpenWindow;

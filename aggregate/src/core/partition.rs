@@ -16,6 +16,8 @@ use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
 use crate::core::event_columns::{AcceptedEvent, EventColumns};
 use crate::core::model_windows::{ModelRows, ModelWindows};
 use crate::core::state_codec::{BadState, BucketIds, StateChange, decode_segment, encode_segment};
+#[cfg(test)]
+use crate::core::subscriber_windows::OpenWindow;
 use crate::core::subscriber_windows::{SubscriberKey, SubscriberRows, SubscriberWindows};
 use crate::core::suspense_rows::{SuspenseRow, SuspenseRows, raw_text};
 use crate::planted::{Bug, planted};
@@ -88,10 +90,13 @@ pub(crate) enum StateForm {
     Delta,
 }
 
-/// Deltas after which a new base is written, however small they are.
-const DELTAS_MAX: usize = 64;
+/// Deltas after which a new base is written, however small they are. Fewer in tests, so that a
+/// simulated run of a few hundred events writes several bases.
+const DELTAS_MAX: usize = if cfg!(test) { 5 } else { 64 };
 /// Bytes of deltas that never call for a new base.
-const DELTAS_MIN_BYTES: usize = 8 << 20;
+const DELTAS_MIN_BYTES: usize = if cfg!(test) { 4 << 10 } else { 8 << 20 };
+/// Bytes of loaded segments that are kept; in tests so few that they are let go and loaded again.
+const SEGMENTS_KEPT_BYTES: usize = if cfg!(test) { 512 } else { 64 << 20 };
 
 /// When a rolling base is due: when the deltas outweigh it, so that a recovery reads at most
 /// about twice the state and bases cost at most as much as the deltas.
@@ -164,6 +169,8 @@ pub struct Partition {
     /// Events of the current record that were judged before it needed segments.
     done_of_record: u32,
     policy: BasePolicy,
+    /// Bytes to be hashed.
+    scratch: Vec<u8>,
 }
 
 impl std::fmt::Debug for Partition {
@@ -200,7 +207,7 @@ impl Partition {
             open_ms: settings.dedupe_open_ms.cast_signed(),
             open_max_bytes: usize::try_from(settings.dedupe_open_max_bytes).unwrap_or(usize::MAX),
             horizon_ms: settings.dedupe_horizon_days.cast_signed() * 86_400_000,
-            cache_max_bytes: 64 << 20,
+            cache_max_bytes: SEGMENTS_KEPT_BYTES,
         });
         let open_max = usize::try_from(settings.windows_open_max_bytes).unwrap_or(usize::MAX);
         Self {
@@ -219,6 +226,7 @@ impl Partition {
             next,
             done_of_record: 0,
             policy: BasePolicy::default(),
+            scratch: Vec::new(),
         }
     }
 
@@ -239,11 +247,21 @@ impl Partition {
         let change = StateChange::decode(bytes)?;
         self.watermark_ms = change.watermark_ms;
         self.newest_ms = change.newest_ms;
+        // Sealed ones first: a bucket of a base may be sealed and open again, and what was open
+        // when it was sealed is let go.
+        let seals = |dedupe: &mut Dedupe| {
+            for (bucket, segment) in &change.sealed {
+                dedupe.note_segment(*bucket, segment.clone());
+            }
+        };
+        if !planted(Bug::ReopenedBucketLost) {
+            seals(&mut self.dedupe);
+        }
         for bucket in &change.ids {
             self.dedupe.restore(bucket.bucket, bucket.seal_at_ms, &bucket.ids);
         }
-        for (bucket, segment) in change.sealed {
-            self.dedupe.note_segment(bucket, segment);
+        if planted(Bug::ReopenedBucketLost) {
+            seals(&mut self.dedupe);
         }
         self.dedupe.expire(self.watermark_ms);
         if !planted(Bug::WindowsLostAtRestart) {
@@ -307,6 +325,12 @@ impl Partition {
             }
         }
         flow
+    }
+
+    /// The open subscriber windows one by one.
+    #[cfg(test)]
+    pub(crate) fn open_windows(&self) -> impl Iterator<Item = OpenWindow> + '_ {
+        self.subscriber_windows.open_windows()
     }
 
     /// The watermark.
@@ -444,8 +468,8 @@ impl Partition {
         }
         let watermark = self.watermark_ms;
         match self.dedupe.judge(
-            event.identity_hash(),
-            event.content_hash(),
+            event.identity_hash(&mut self.scratch),
+            event.content_hash(&mut self.scratch),
             completed_at_ms,
             watermark,
         ) {
@@ -735,4 +759,142 @@ fn message_text(message: &[u8]) -> String {
     put("gateway_seq", event.gateway_seq.map(Into::into));
     put("labels", event.labels_json().and_then(|json| serde_json::from_str(&json).ok()));
     serde_json::Value::Object(object).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: i64 = 1_795_326_157_827;
+
+    fn partition() -> Partition {
+        let config = PartitionConfig {
+            topic: "usage.events".to_owned(),
+            partition: 0,
+            partition_count: 1,
+            aggregate: AggregateConfig::default(),
+        };
+        Partition::new(config, Arc::new(ModelAliases::builtin()), 0)
+    }
+
+    fn offer(partition: &mut Partition, value: Option<&[u8]>, kind: RecordKind) {
+        let offset = partition.next_offset();
+        let record = Record { offset, timestamp_ms: AT, key: None, value, kind };
+        partition.push(record).unwrap();
+    }
+
+    fn reason_of(value: Option<&[u8]>, kind: RecordKind) -> Vec<String> {
+        let mut partition = partition();
+        offer(&mut partition, value, kind);
+        let closed = partition.close();
+        assert!(closed.totals.conserved());
+        assert_eq!(closed.suspense.len() as u64, closed.totals.suspended.events);
+        closed.totals.suspended_by_reason.into_keys().collect()
+    }
+
+    fn event(change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let mut event = serde_json::json!({
+            "source": "gw", "id": "1", "account": "A1", "model": "glm-5", "completed_at": AT,
+            "usage": {"input": 434, "output": 345, "reasoning": 120},
+        });
+        change(&mut event);
+        event.to_string()
+    }
+
+    #[test]
+    fn poison_is_held_back_with_its_reason() {
+        let set = |key: &'static str, value: serde_json::Value| {
+            event(|event| event[key] = value)
+        };
+        let usage = |key: &'static str, value: serde_json::Value| {
+            event(|event| event["usage"][key] = value)
+        };
+        let json = |value: serde_json::Value| value;
+        for (text, reason) in [
+            ("{".to_owned(), "malformed"),
+            (String::new(), "malformed"),
+            ("[]".to_owned(), "malformed"),
+            ("NaN".to_owned(), "malformed"),
+            (format!("{}{}", "[".repeat(300), "]".repeat(300)), "malformed"),
+            (event(|_| ()).replacen("434", "NaN", 1), "malformed"),
+            (event(|_| ()).replacen("\"id\"", "\"id\":\"2\",\"id\"", 1), "malformed"),
+            (set("id", json(serde_json::Value::Null)), "missing_identity"),
+            (set("account", "".into()), "missing_identity"),
+            (set("completed_at", serde_json::Value::Null), "missing_identity"),
+            (set("model", serde_json::Value::Null), "incomplete"),
+            (set("usage", serde_json::json!({})), "incomplete"),
+            (set("usage", "x".into()), "invalid_field"),
+            (set("region", 3.into()), "invalid_field"),
+            (set("usage_source", "guess".into()), "invalid_field"),
+            (set("model", "m".repeat(300).into()), "invalid_field"),
+            (set("started_at", (AT + 1).into()), "invalid_time"),
+            (usage("input", (-1).into()), "invalid_count"),
+            (usage("input", 1.0.into()), "invalid_count"),
+            (usage("input", "7".into()), "invalid_count"),
+            (usage("input", ((1_u64 << 53) + 1).into()), "invalid_count"),
+            (usage("tokens", 1.into()), "unknown_usage_class"),
+            (usage("total", 1.into()), "classes_do_not_add_up"),
+            (usage("reasoning", 346.into()), "classes_do_not_add_up"),
+            (set("account", "13800138000".into()), "phone_number"),
+            (set("model", "nobody-1".into()), "unknown_model"),
+            (set("completed_at", (AT + 3_600_001).into()), "time_in_future"),
+            (set("completed_at", (AT - 401 * 86_400_000).into()), "too_old"),
+            (r#"{"command":"purchase","id":"c1","account":"A1"}"#.to_owned(), "unsupported_command"),
+        ] {
+            assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), [reason], "{text}");
+        }
+        assert_eq!(reason_of(None, RecordKind::Single), ["tombstone"]);
+        assert_eq!(reason_of(Some(b""), RecordKind::Batch), ["malformed"]);
+        assert_eq!(reason_of(Some(b"\x0a\xff"), RecordKind::Batch), ["malformed"]);
+        assert_eq!(reason_of(Some(&[b' '; RECORD_MAX_BYTES + 1]), RecordKind::Single), ["too_large"]);
+    }
+
+    #[test]
+    fn every_defect_of_an_event_is_named() {
+        let mut partition = partition();
+        let text = event(|event| {
+            event["usage"]["input"] = (-1).into();
+            event["usage"]["tokens"] = 3.into();
+            event["region"] = true.into();
+        });
+        offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+        let batch = partition.close().suspense.into_batch(0, 1).unwrap();
+        let column = batch.column_by_name("subreason").unwrap();
+        let words = format!("{column:?}");
+        for code in ["count_negative", "unknown_usage_class", "invalid_type"] {
+            assert!(words.contains(code), "{code} in {words}");
+        }
+    }
+
+    #[test]
+    fn a_resend_is_dropped_and_another_content_is_held_back() {
+        let mut partition = partition();
+        let first = event(|_| ());
+        let other = event(|event| event["usage"]["input"] = 435.into());
+        let restamped = event(|event| event["completed_at"] = (AT - 1_200_000).into());
+        for text in [&first, &first, &other, &restamped, &first] {
+            offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+        }
+        let totals = partition.close().totals;
+        assert_eq!((totals.accepted.events, totals.duplicates.events), (1, 2));
+        assert_eq!(totals.suspended_by_reason["conflicting_duplicate"], 2);
+        assert_eq!(totals.accepted.tokens[TokenClass::Input.index()], 434);
+    }
+
+    #[test]
+    fn the_same_records_give_the_same_epoch() {
+        let run = || {
+            let mut partition = partition();
+            for i in 0..200 {
+                let text = event(|event| {
+                    event["id"] = format!("{}", i % 150).into();
+                    event["completed_at"] = (AT + i * 7_000).into();
+                });
+                offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+            }
+            partition.close()
+        };
+        let (a, b) = (run(), run());
+        assert_eq!((a.input_hash, a.totals, a.watermark_ms), (b.input_hash, b.totals, b.watermark_ms));
+    }
 }

@@ -1,0 +1,190 @@
+//! The invariants of a partition, checked on what lies in the store: the ledger and the files that
+//! it lists, against the oracle. `reliability.md` numbers them.
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tally_schemas::{ControlTotals, EntryKind, Flow, LedgerEntry, StateFile, entry_path};
+
+use super::oracle::{Sum, Truth};
+use super::stored_rows::StoredRows;
+use crate::core::{OpenWindow, PartitionConfig};
+use crate::epoch_files::object_path;
+use crate::ledger::hash_of;
+
+/// Objects of a store.
+pub(super) type Objects = BTreeMap<String, Bytes>;
+
+/// The ledger of a partition, checked entry by entry.
+pub(super) fn check_ledger(
+    objects: &Objects,
+    config: &PartitionConfig,
+) -> Result<Vec<LedgerEntry>, String> {
+    let mut entries: Vec<LedgerEntry> = Vec::new();
+    let mut previous_hash = String::new();
+    let mut owners = BTreeSet::new();
+    loop {
+        let n = entries.len() as u64;
+        let Some(bytes) = objects.get(&entry_path(&config.topic, config.partition, n)) else {
+            break;
+        };
+        let entry: LedgerEntry =
+            serde_json::from_slice(bytes).map_err(|error| format!("I3: entry {n}: {error}"))?;
+        if entry.n != n || entry.previous != previous_hash {
+            return Err(format!("I3: entry {n} does not follow the one before it"));
+        }
+        previous_hash = hash_of(bytes);
+        if !entry.totals.conserved() || !entry.cumulative.conserved() {
+            return Err(format!("I1: entry {n}: received is not what became of it"));
+        }
+        if entry.to < entry.from {
+            return Err(format!("I3: entry {n} goes back from {} to {}", entry.from, entry.to));
+        }
+        check_kind(&entry, entries.last(), &mut owners)?;
+        if let Some(before) = entries.last() {
+            check_step(before, &entry)?;
+        } else if entry.cumulative != ControlTotals::default() {
+            return Err("I1: the first entry begins with totals".to_owned());
+        }
+        entries.push(entry);
+    }
+    // Nothing may lie beyond the end.
+    let prefix = format!("ledger/{}/{}/", config.topic, config.partition);
+    let stored = objects.keys().filter(|path| path.starts_with(&prefix)).count();
+    if stored != entries.len() {
+        return Err(format!("I3: {stored} entries are stored, {} are a chain", entries.len()));
+    }
+    Ok(entries)
+}
+
+/// An owner begins with a claim, and nobody else commits after it.
+fn check_kind(
+    entry: &LedgerEntry,
+    before: Option<&LedgerEntry>,
+    owners: &mut BTreeSet<String>,
+) -> Result<(), String> {
+    let n = entry.n;
+    match entry.kind {
+        EntryKind::Claim => {
+            if !owners.insert(entry.owner.clone()) {
+                return Err(format!("I3: entry {n}: {} claims twice", entry.owner));
+            }
+            let idle = entry.totals == ControlTotals::default() && entry.files.is_empty();
+            if !idle || entry.from != entry.to {
+                return Err(format!("I3: entry {n} is a claim with rows"));
+            }
+        }
+        EntryKind::Epoch => {
+            if before.is_none_or(|before| before.owner != entry.owner) {
+                return Err(format!("I3: entry {n}: {} commits without a claim", entry.owner));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_step(before: &LedgerEntry, entry: &LedgerEntry) -> Result<(), String> {
+    let n = entry.n;
+    if entry.from != before.to {
+        return Err(format!("I3: entry {n} begins at {}, not at {}", entry.from, before.to));
+    }
+    if entry.watermark_ms < before.watermark_ms {
+        return Err(format!("I11: the watermark falls at entry {n}"));
+    }
+    let mut cumulative = before.cumulative.clone();
+    cumulative.merge(&entry.totals);
+    if cumulative != entry.cumulative {
+        return Err(format!("I1: entry {n}: the totals do not add up from the one before it"));
+    }
+    Ok(())
+}
+
+/// Reads every file that the ledger lists.
+pub(super) fn read_files(objects: &Objects, entries: &[LedgerEntry]) -> Result<StoredRows, String> {
+    let mut stored = StoredRows::default();
+    for entry in entries {
+        for file in &entry.files {
+            let path = object_path(file);
+            let bytes =
+                objects.get(&path).ok_or(format!("I10: {path} is listed but not stored"))?;
+            if hash_of(bytes) != file.hash || bytes.len() as u64 != file.bytes {
+                return Err(format!("I10: {path} is not what entry {} says", entry.n));
+            }
+            stored.add_file(file, bytes, entry.partition, entry.n, entry.from..entry.to)?;
+        }
+        let manifest = &entry.state;
+        for file in manifest.base.iter().chain(&manifest.deltas) {
+            check_state_file(objects, file)?;
+        }
+    }
+    Ok(stored)
+}
+
+fn check_state_file(objects: &Objects, file: &StateFile) -> Result<(), String> {
+    match objects.get(&file.path) {
+        Some(bytes) if hash_of(bytes) == file.hash => Ok(()),
+        _ => Err(format!("I10: {} is not there as listed", file.path)),
+    }
+}
+
+/// Compares what is stored with what must be (I1, I2, I13).
+pub(super) fn check_truth(
+    truth: &Truth,
+    entries: &[LedgerEntry],
+    stored: &mut StoredRows,
+    open: impl Iterator<Item = OpenWindow>,
+) -> Result<(), String> {
+    compare("I2: accepted events", &truth.rows, &stored.rows)?;
+    compare("I1: held-back events", &truth.held_back, &stored.held_back)?;
+    compare("I13: usage_by_model", &truth.by_model, &stored.by_model)?;
+    for window in open {
+        let key = [window.account, window.subscriber, window.model, window.vendor].map(Some);
+        let sum = Sum { events: window.sums.events, counts: window.sums.all().map(u128::from) };
+        if sum.events > 0 {
+            let row = stored.by_subscriber.entry((window.start_ms, false, key.into()));
+            row.or_default().merge(&sum);
+        }
+    }
+    compare("I13: usage_by_subscriber", &truth.by_subscriber, &stored.by_subscriber)?;
+    let totals = entries.last().map(|entry| entry.cumulative.clone()).unwrap_or_default();
+    if totals.records != truth.records {
+        return Err(format!("I1: {} records of {}", totals.records, truth.records));
+    }
+    for (name, flow, sum) in [
+        ("received", &totals.received, &truth.received),
+        ("accepted", &totals.accepted, &truth.accepted),
+        ("suspended", &totals.suspended, &truth.suspended),
+        ("duplicates", &totals.duplicates, &truth.duplicates),
+    ] {
+        let Flow { events, tokens } = flow;
+        if (*events, *tokens) != (sum.events, sum.counts) {
+            return Err(format!("I1: {name}: {events} events {tokens:?}, must be {sum:?}"));
+        }
+    }
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for reason in truth.held_back.values() {
+        *reasons.entry(reason.clone()).or_default() += 1;
+    }
+    compare("I1: held back by reason", &reasons, &totals.suspended_by_reason)
+}
+
+/// Says where two maps first differ.
+fn compare<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
+    what: &str,
+    must: &BTreeMap<K, V>,
+    is: &BTreeMap<K, V>,
+) -> Result<(), String> {
+    for (key, value) in must {
+        match is.get(key) {
+            None => return Err(format!("{what}: {key:?} is missing, must be {value:?}")),
+            Some(other) if other != value => {
+                return Err(format!("{what}: {key:?} is {other:?}, must be {value:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+    match is.iter().find(|(key, _)| !must.contains_key(key)) {
+        Some((key, value)) => Err(format!("{what}: {key:?} {value:?} should not be there")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,178 @@
+//! A member of the group that holds one partition: the loop of the worker in the form of a future,
+//! so that it can be killed or stopped at any await.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures::future::{Either, select};
+use tally_rating::ModelAliases;
+
+use super::simulated_log::SimulatedLog;
+use super::world::World;
+use crate::core::{Partition, PartitionConfig};
+use crate::error::{AggregateError, ErrorKind};
+use crate::owner::{Ownership, Surroundings, load_segments, take};
+
+/// Where a member runs.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) world: World,
+    pub(super) surroundings: Surroundings,
+    pub(super) config: PartitionConfig,
+    pub(super) aliases: Arc<ModelAliases>,
+    pub(super) log: Rc<SimulatedLog>,
+    /// Whether the member has the partition, and no longer only asks for it.
+    pub(super) owns: Rc<Cell<bool>>,
+}
+
+/// How a member ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Everything up to the end of the log is committed.
+    Drained,
+    /// Another owner has the partition.
+    Fenced,
+    /// The store was away when it mattered; to be tried anew.
+    Away,
+    /// It must not go on (I12).
+    Stopped(AggregateError),
+}
+
+/// A commit on its way.
+type Commit = Pin<Box<dyn Future<Output = (Ownership, Result<(), AggregateError>)>>>;
+
+struct Member {
+    site: Site,
+    state: Partition,
+    ownership: Option<Ownership>,
+    commit: Option<Commit>,
+}
+
+/// Takes the partition and processes it to the end of the log.
+pub(super) async fn run_member(site: Site) -> Ended {
+    let ended = match claimed(&site).await {
+        Ok(mut member) => member.run().await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => Ended::Drained,
+        Err(error) => match error.kind() {
+            ErrorKind::Fenced => Ended::Fenced,
+            ErrorKind::Retry => Ended::Away,
+            ErrorKind::Invalid | ErrorKind::Data => Ended::Stopped(error),
+        },
+    }
+}
+
+async fn claimed(site: &Site) -> Result<Member, AggregateError> {
+    let mut bounds = site.log.bounds(site.world.tick());
+    // A rebalance takes its time.
+    site.world.sleep(site.world.draw(0..60)).await;
+    let (ownership, state) = loop {
+        let taken = take(&site.surroundings, &site.config, &site.aliases, bounds).await;
+        let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken? };
+        // As in the aggregator: bounds may be older than what a predecessor committed meanwhile.
+        bounds = site.log.bounds(site.world.tick());
+        if bounds.end < committed {
+            break taken?;
+        }
+    };
+    site.owns.set(true);
+    site.world.note(|| {
+        format!(
+            "{} took partition {} at entry {}, offset {}",
+            ownership.owner(),
+            site.config.partition,
+            ownership.last().n,
+            state.next_offset()
+        )
+    });
+    Ok(Member { site: site.clone(), state, ownership: Some(ownership), commit: None })
+}
+
+impl Member {
+    async fn run(&mut self) -> Result<(), AggregateError> {
+        let world = self.site.world.clone();
+        let log = Rc::clone(&self.site.log);
+        loop {
+            self.rest(world.draw(0..12)).await?;
+            let max = usize::try_from(world.draw(1..24)).unwrap();
+            let next = self.state.next_offset();
+            for record in log.read(next, max, world.tick()) {
+                while let Err(need) = self.state.push(record.record()) {
+                    world.note(|| format!("needs the segments of bucket {}", need.bucket));
+                    // A segment may belong to the epoch that is just being stored.
+                    self.wait_for_commit().await?;
+                    load_segments(&self.site.surroundings, &mut self.state, &need).await?;
+                }
+            }
+            let at_end = self.state.next_offset() >= log.end();
+            if at_end {
+                self.wait_for_commit().await?;
+                self.close();
+                return self.wait_for_commit().await;
+            }
+            if self.state.epoch_events() >= self.site.config.aggregate.epoch_max_events {
+                self.wait_for_commit().await?;
+                self.close();
+            } else if self.commit.is_none() && world.once_in(8) {
+                self.close();
+            }
+        }
+    }
+
+    /// Lets time pass, while a commit in flight goes on.
+    async fn rest(&mut self, ticks: u64) -> Result<(), AggregateError> {
+        let nap = self.site.world.sleep(ticks);
+        let Some(commit) = self.commit.take() else {
+            nap.await;
+            return Ok(());
+        };
+        match select(commit, nap).await {
+            Either::Left((done, _)) => self.committed(done),
+            Either::Right(((), commit)) => {
+                self.commit = Some(commit);
+                Ok(())
+            }
+        }
+    }
+
+    async fn wait_for_commit(&mut self) -> Result<(), AggregateError> {
+        match self.commit.take() {
+            Some(commit) => {
+                let done = commit.await;
+                self.committed(done)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn committed(
+        &mut self,
+        (ownership, result): (Ownership, Result<(), AggregateError>),
+    ) -> Result<(), AggregateError> {
+        result?;
+        let last = ownership.last();
+        self.site.world.note(|| format!("{} committed entry {}", last.owner, last.n));
+        self.ownership = Some(ownership);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if !self.state.has_uncommitted() {
+            return;
+        }
+        let Some(mut ownership) = self.ownership.take() else { return };
+        let closed = self.state.close();
+        self.site.world.note(|| {
+            let owner = ownership.owner();
+            format!("{owner} closes {}..{}", closed.from, closed.to)
+        });
+        self.commit = Some(Box::pin(async move {
+            let result = ownership.commit(closed).await.map(|_| ());
+            (ownership, result)
+        }));
+    }
+}

@@ -1,0 +1,58 @@
+//! How far runs get: a simulation that never seals a bucket would hold as well.
+
+use tally_schemas::{EntryKind, LedgerEntry};
+
+use super::invariants::Objects;
+use super::oracle::Truth;
+use super::world::World;
+
+/// How much of the machinery a run has reached.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) entries: u64,
+    pub(super) claims: u64,
+    pub(super) fenced: u64,
+    pub(super) bases: u64,
+    pub(super) segments: u64,
+    pub(super) segments_read: u64,
+    pub(super) late_rows: u64,
+    pub(super) accepted: u64,
+    pub(super) suspended: u64,
+    pub(super) duplicates: u64,
+}
+
+impl Reach {
+    /// Counts what lies in the store after a run.
+    pub(super) fn count(
+        &mut self,
+        objects: &Objects,
+        entries: &[LedgerEntry],
+        truth: &Truth,
+        world: &World,
+    ) {
+        let with = |part: &str| objects.keys().filter(|path| path.contains(part)).count() as u64;
+        self.entries += entries.len() as u64;
+        self.claims += entries.iter().filter(|e| e.kind == EntryKind::Claim).count() as u64;
+        self.bases = with("/base-");
+        self.segments = with("/segments/");
+        self.segments_read = world.inside().reads_below("/segments/");
+        self.late_rows += truth.by_subscriber.keys().filter(|key| key.1).count() as u64;
+        self.accepted += truth.accepted.events;
+        self.suspended += truth.suspended.events;
+        self.duplicates += truth.duplicates.events;
+    }
+
+    /// Adds what another run has reached.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.entries += other.entries;
+        self.claims += other.claims;
+        self.fenced += other.fenced;
+        self.bases += other.bases;
+        self.segments += other.segments;
+        self.segments_read += other.segments_read;
+        self.late_rows += other.late_rows;
+        self.accepted += other.accepted;
+        self.suspended += other.suspended;
+        self.duplicates += other.duplicates;
+    }
+}

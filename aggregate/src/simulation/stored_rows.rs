@@ -1,0 +1,142 @@
+//! Rows of the tables' Parquet files, read for comparison with the oracle.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tally_schemas::{CLASS_COUNT, DataFile, Table};
+
+use super::oracle::{AcceptedRow, Place, Sum, WindowKey, class_names};
+
+/// What the files that the ledger lists hold.
+#[derive(Debug, Default)]
+pub(super) struct StoredRows {
+    pub(super) rows: BTreeMap<Place, AcceptedRow>,
+    pub(super) held_back: BTreeMap<Place, String>,
+    pub(super) by_subscriber: BTreeMap<WindowKey, Sum>,
+    pub(super) by_model: BTreeMap<WindowKey, Sum>,
+}
+
+/// A batch with its columns by name.
+struct Columns(RecordBatch);
+
+impl Columns {
+    fn column(&self, name: &str) -> &dyn Array {
+        self.0.column_by_name(name).unwrap_or_else(|| panic!("no column {name}"))
+    }
+
+    fn text(&self, name: &str, row: usize) -> Option<String> {
+        let column = self.column(name).as_string::<i32>();
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    }
+
+    fn integer(&self, name: &str, row: usize) -> i64 {
+        self.column(name).as_primitive::<Int64Type>().value(row)
+    }
+
+    fn small(&self, name: &str, row: usize) -> i32 {
+        self.column(name).as_primitive::<Int32Type>().value(row)
+    }
+
+    fn instant_ms(&self, name: &str, row: usize) -> i64 {
+        self.column(name).as_primitive::<TimestampMicrosecondType>().value(row) / 1_000
+    }
+
+    fn counts(&self, row: usize) -> [u64; CLASS_COUNT] {
+        class_names().map(|name| u64::try_from(self.integer(name, row)).unwrap())
+    }
+
+    fn place(&self, row: usize) -> Place {
+        let offset = u64::try_from(self.integer("kafka_offset", row)).unwrap();
+        (offset, u32::try_from(self.small("batch_index", row)).unwrap())
+    }
+}
+
+impl StoredRows {
+    /// Adds the rows of a file that entry `n` of `partition` lists; offsets must lie in `offsets`.
+    pub(super) fn add_file(
+        &mut self,
+        file: &DataFile,
+        bytes: &Bytes,
+        partition: u32,
+        n: u64,
+        offsets: std::ops::Range<u64>,
+    ) -> Result<(), String> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone())
+            .and_then(ParquetRecordBatchReaderBuilder::build)
+            .map_err(|error| format!("I10: {}: {error}", file.path))?;
+        let mut rows = 0;
+        for batch in reader {
+            let columns = Columns(batch.map_err(|error| format!("I10: {}: {error}", file.path))?);
+            rows += columns.0.num_rows() as u64;
+            for row in 0..columns.0.num_rows() {
+                let epoch = u64::try_from(columns.integer("epoch", row)).unwrap();
+                let of = u32::try_from(columns.small("kafka_partition", row)).unwrap();
+                if (epoch, of) != (n, partition) {
+                    return Err(format!("I10: {}: a row of epoch {epoch} in entry {n}", file.path));
+                }
+                self.add_row(file, &columns, row, &offsets)?;
+            }
+        }
+        if rows != file.rows {
+            return Err(format!("I10: {}: {rows} rows, {} listed", file.path, file.rows));
+        }
+        Ok(())
+    }
+
+    fn add_row(
+        &mut self,
+        file: &DataFile,
+        columns: &Columns,
+        row: usize,
+        offsets: &std::ops::Range<u64>,
+    ) -> Result<(), String> {
+        let text = |name: &str| columns.text(name, row).unwrap_or_default();
+        let table = Table::from_name(&file.table).ok_or("I10: a file of no table")?;
+        if matches!(table, Table::UsageEvents | Table::Suspense) {
+            let place = columns.place(row);
+            if !offsets.contains(&place.0) {
+                return Err(format!("I3: offset {} outside of {offsets:?}", place.0));
+            }
+            let again = match table {
+                Table::Suspense => self.held_back.insert(place, text("reason")).is_some(),
+                _ => self.rows.insert(place, accepted_row(columns, row)).is_some(),
+            };
+            return if again { Err(format!("I2: {place:?} is in two live files")) } else { Ok(()) };
+        }
+        let (windows, keys): (_, &[&str]) = match table {
+            Table::UsageBySubscriber => {
+                (&mut self.by_subscriber, &["account", "subscriber", "model", "vendor"])
+            }
+            _ => (
+                &mut self.by_model,
+                &["model", "vendor", "supplier", "region", "channel", "service_tier"],
+            ),
+        };
+        let key = keys.iter().map(|name| columns.text(name, row)).collect();
+        let key = (columns.instant_ms("window_start", row), text("kind") == "late", key);
+        let sum = Sum {
+            events: u64::try_from(columns.integer("events", row)).unwrap(),
+            counts: columns.counts(row).map(u128::from),
+        };
+        windows.entry(key).or_default().merge(&sum);
+        Ok(())
+    }
+}
+
+fn accepted_row(columns: &Columns, row: usize) -> AcceptedRow {
+    let text = |name: &str| columns.text(name, row).unwrap_or_default();
+    AcceptedRow {
+        source: text("source"),
+        id: text("id"),
+        account: text("account"),
+        subscriber: text("subscriber"),
+        model: text("model"),
+        vendor: text("vendor"),
+        supplier: text("supplier"),
+        completed_at_ms: columns.instant_ms("completed_at", row),
+        counts: columns.counts(row),
+    }
+}

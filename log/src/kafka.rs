@@ -1,0 +1,186 @@
+//! Apache Kafka through librdkafka.
+//!
+//! - [`settings`] turns a [`KafkaLogConfig`] into librdkafka's settings, and says why each.
+//! - [`admin`] creates the topic, and asks for partition counts and bounds.
+//! - [`group`] takes and gives up partitions; [`consumer`] is the loop around it and
+//!   [`reader`] the queue of one partition.
+//! - [`producer`] appends.
+
+mod admin;
+mod consumer;
+mod context;
+mod group;
+mod header;
+mod producer;
+mod reader;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio_util::sync::CancellationToken;
+
+use self::admin::Probe;
+use self::consumer::{Consumption, Live};
+use self::producer::KafkaProducer;
+use self::settings::Settings;
+use crate::{Assignee, Bounds, EventLog, LogError, LogProducer};
+
+/// Settings of a [`KafkaLog`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaLogConfig {
+    /// Bootstrap servers, `HOST:PORT[,HOST:PORT…]`.
+    pub bootstrap: String,
+    /// Name of the topic.
+    pub topic: String,
+    /// Consumer group.
+    pub group: String,
+    /// Partitions of a topic that has to be created; an existing one keeps its own.
+    pub partitions_if_created: u32,
+    /// Replication factor of a topic that has to be created.
+    pub replication: u32,
+    /// librdkafka settings that win over those of this crate, such as `security.protocol` or
+    /// `session.timeout.ms`. A few that correctness rests on are refused.
+    pub options: BTreeMap<String, String>,
+}
+
+impl KafkaLogConfig {
+    /// A topic of 16 partitions, replication 1, without further options.
+    pub fn new(bootstrap: &str, topic: &str, group: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            partitions_if_created: 16,
+            replication: 1,
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+/// A topic in Apache Kafka.
+pub struct KafkaLog {
+    settings: Settings,
+    probe: Probe,
+    partition_count: u32,
+    commands: Sender<u32>,
+    inbox: Receiver<u32>,
+    live: Mutex<Live>,
+}
+
+impl std::fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaLog")
+            .field("topic", &self.settings.topic())
+            .field("partition_count", &self.partition_count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KafkaLog {
+    /// Opens the topic, and creates it where it is missing. Blocks: a broker's round trip, or a
+    /// few seconds for a new topic.
+    ///
+    /// # Errors
+    /// `Retry` while Kafka does not answer, `Invalid` where a setting is wrong or refused.
+    pub fn open(config: KafkaLogConfig) -> Result<Self, LogError> {
+        let settings = Settings::new(config)?;
+        let probe = Probe::open(&settings)?;
+        let partition_count = probe.find_or_create(&settings)?;
+        let (commands, inbox) = unbounded();
+        Ok(Self {
+            settings,
+            probe,
+            partition_count,
+            commands,
+            inbox,
+            live: Mutex::new(Live::default()),
+        })
+    }
+}
+
+impl EventLog for KafkaLog {
+    fn topic(&self) -> &str {
+        self.settings.topic()
+    }
+
+    fn partition_count(&self) -> u32 {
+        self.partition_count
+    }
+
+    fn bounds(&self, partition: u32) -> Result<Bounds, LogError> {
+        self.probe.bounds(self.settings.topic(), partition)
+    }
+
+    fn producer(&self) -> Result<Arc<dyn LogProducer>, LogError> {
+        Ok(Arc::new(KafkaProducer::new(self.settings.clone(), self.partition_count)?))
+    }
+
+    fn consume(
+        &self,
+        assignee: Arc<dyn Assignee>,
+        stop: CancellationToken,
+    ) -> Result<(), LogError> {
+        let consumption =
+            Consumption::join(&self.settings, self.partition_count, assignee, &self.live)?;
+        consumption.run(&self.inbox, &stop)
+    }
+
+    fn reassign(&self, partition: u32) {
+        // The other end lives as long as this one.
+        if self.commands.send(partition).is_err() {
+            tracing::error!(partition, "reassignment not asked for");
+        }
+    }
+
+    fn note_committed(&self, partition: u32, offset: u64) {
+        self.live.lock().note_committed(self.settings.topic(), partition, offset);
+    }
+}
+
+/// What an error of librdkafka means to a caller.
+fn log_error(what: &str, error: &KafkaError) -> LogError {
+    let message = format!("{what}: {error}");
+    match error {
+        KafkaError::ClientConfig(_, reason, key, value) => {
+            LogError::Invalid(format!("Kafka setting {key} = {value:?}: {reason}"))
+        }
+        KafkaError::ClientCreation(_) | KafkaError::Nul(_) => LogError::Invalid(message),
+        _ => match error.rdkafka_error_code() {
+            Some(code) => log_error_of_code(message, code),
+            None => LogError::Retry(message),
+        },
+    }
+}
+
+/// What a broker's or librdkafka's error code means to a caller. What is not known to be
+/// permanent is worth another try.
+fn log_error_of_code(message: String, code: RDKafkaErrorCode) -> LogError {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::MessageSizeTooLarge
+        | Code::InvalidMessageSize
+        | Code::UnknownPartition
+        | Code::InvalidTopic
+        | Code::InvalidPartitions
+        | Code::InvalidReplicationFactor
+        | Code::InvalidConfig
+        | Code::PolicyViolation
+        | Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::SaslAuthenticationFailed
+        | Code::Authentication
+        | Code::InvalidArgument => LogError::Invalid(message),
+        Code::Fatal
+        | Code::BadMessage
+        | Code::BadCompression
+        | Code::InvalidMessage
+        | Code::NotImplemented
+        | Code::UnsupportedCompressionType => LogError::Internal(message),
+        _ => LogError::Retry(message),
+    }
+}

@@ -1,0 +1,162 @@
+//! librdkafka's settings, with the reason for each.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use super::KafkaLogConfig;
+use crate::LogError;
+
+/// Settings that exactly-once rests on, and what they must be.
+const FIXED: [(&str, &str, &str); 5] = [
+    ("enable.auto.commit", "false", "the ledger is the truth, not the group's offsets"),
+    ("enable.auto.offset.store", "false", "the ledger is the truth, not the group's offsets"),
+    ("auto.offset.reset", "error", "an offset that is gone is a loss and must be seen"),
+    ("partition.assignment.strategy", "cooperative-sticky", "partitions are taken one by one"),
+    ("enable.partition.eof", "false", "a reader that waits at the end is the normal case"),
+];
+
+/// Bytes of fetched records that may wait in one process, over all its partitions.
+const FETCHED_MAX_KIB: u32 = 256 << 10;
+
+/// Bytes of fetched records that may wait for one partition, at most.
+const FETCHED_PARTITION_MAX_KIB: u32 = 32 << 10;
+
+/// Bytes of fetched records that may wait for one partition, at least.
+const FETCHED_PARTITION_MIN_KIB: u32 = 4 << 10;
+
+/// How long a question to a broker may take.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A checked [`KafkaLogConfig`].
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    config: KafkaLogConfig,
+}
+
+impl Settings {
+    pub(super) fn new(config: KafkaLogConfig) -> Result<Self, LogError> {
+        for (key, value, reason) in FIXED {
+            if let Some(wanted) = config.options.get(key)
+                && wanted != value
+            {
+                return Err(LogError::Invalid(format!(
+                    "Kafka setting {key} must be {value:?}, not {wanted:?}: {reason}"
+                )));
+            }
+        }
+        if config.bootstrap.is_empty() || config.topic.is_empty() || config.group.is_empty() {
+            return Err(LogError::Invalid(
+                "Kafka needs bootstrap servers, a topic and a group".to_owned(),
+            ));
+        }
+        // A null byte ends a C string early; rdkafka panics on some of them.
+        if config.topic.contains('\0') {
+            return Err(LogError::Invalid("a topic name has no null byte".to_owned()));
+        }
+        Ok(Self { config })
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.config.topic
+    }
+
+    pub(super) fn partitions_if_created(&self) -> u32 {
+        self.config.partitions_if_created
+    }
+
+    pub(super) fn replication(&self) -> u32 {
+        self.config.replication
+    }
+
+    /// For asking, without a group.
+    pub(super) fn probe(&self) -> ClientConfig {
+        let mut settings = self.base();
+        settings.set("enable.auto.commit", "false");
+        self.with_options(settings, &["group.instance.id"])
+    }
+
+    /// For a member of the group.
+    pub(super) fn consumer(&self, partition_count: u32) -> ClientConfig {
+        let queue_kib = (FETCHED_MAX_KIB / partition_count.max(1))
+            .clamp(FETCHED_PARTITION_MIN_KIB, FETCHED_PARTITION_MAX_KIB);
+        let mut settings = self.base();
+        settings
+            .set("group.id", &self.config.group)
+            // A member that died is noticed after this; the drain of a revoked partition, whose
+            // deadline is below it, ends before the group could give the partition away.
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "1000")
+            .set("isolation.level", "read_committed")
+            // A flipped bit in a count of tokens would otherwise go unseen; costs 1 % at most.
+            .set("check.crcs", "true")
+            // One buffer holds a whole answer. Larger ones than the allocator keeps are mapped and
+            // zeroed by the kernel for each fetch: 50 MiB costs a quarter of the rate and three
+            // times the memory of 8 MiB.
+            .set("fetch.max.bytes", (8 << 20).to_string())
+            .set("max.partition.fetch.bytes", (2 << 20).to_string())
+            .set("fetch.wait.max.ms", "100")
+            // The queue of each partition is bounded by bytes, so that memory is.
+            .set("queued.min.messages", "200000")
+            .set("queued.max.messages.kbytes", queue_kib.to_string())
+            // How long a full queue pauses fetching. The default of a second starves a fast
+            // reader, which empties the queue sooner.
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.error.backoff.ms", "100")
+            // The source of the ends that readers know.
+            .set("statistics.interval.ms", "1000");
+        for (key, value, _) in FIXED {
+            settings.set(key, value);
+        }
+        self.with_options(settings, &[])
+    }
+
+    /// For appending.
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut settings = self.base();
+        settings
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("compression.codec", "lz4")
+            // The door gathers batches itself; this only lets concurrent ones share a request.
+            .set("linger.ms", "1")
+            .set("batch.size", (1 << 20).to_string())
+            .set("message.max.bytes", (8 << 20).to_string())
+            .set("queue.buffering.max.messages", "500000")
+            .set("queue.buffering.max.kbytes", (128 << 10).to_string())
+            // Whoever waits at the door gets an answer by then.
+            .set("delivery.timeout.ms", "10000")
+            .set("retry.backoff.ms", "50");
+        self.with_options(settings, &["group.instance.id"])
+    }
+
+    fn base(&self) -> ClientConfig {
+        let mut settings = ClientConfig::new();
+        settings
+            .set("bootstrap.servers", &self.config.bootstrap)
+            .set("client.id", "tally")
+            .set("socket.nagle.disable", "true")
+            .set("socket.keepalive.enable", "true")
+            .set("log.connection.close", "false")
+            // Back within seconds of the broker's return, without a storm.
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "2000")
+            .set_log_level(if self.config.options.contains_key("debug") {
+                RDKafkaLogLevel::Debug
+            } else {
+                RDKafkaLogLevel::Warning
+            });
+        settings
+    }
+
+    /// The user's options win, but for those that only the other kinds of client have.
+    fn with_options(&self, mut settings: ClientConfig, without: &[&str]) -> ClientConfig {
+        for (key, value) in &self.config.options {
+            if !without.contains(&key.as_str()) {
+                settings.set(key, value);
+            }
+        }
+        settings
+    }
+}

@@ -1,0 +1,129 @@
+//! Brokers that go away, leaders and coordinators that move, slow brokers: on librdkafka's mock
+//! of a cluster, which can do what a real broker on one machine cannot (R9).
+
+// A test stops at the first surprise.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod suite;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::mocking::{MockCluster, MockCoordinator};
+use rdkafka::producer::DefaultProducerContext;
+use suite::{Ledger, Member, PATIENCE, Running, record, resolve};
+use tally_log::{EventLog, KafkaLog, KafkaLogConfig, LogErrorKind, LogProducer};
+
+const TOPIC: &str = "usage.events";
+const GROUP: &str = "tally-aggregate";
+const BROKERS: i32 = 3;
+const PARTITIONS: u32 = 4;
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster(delivery_timeout_ms: &str) -> (Cluster, Arc<dyn EventLog>) {
+    let cluster = MockCluster::new(BROKERS).unwrap();
+    cluster.create_topic(TOPIC, i32::try_from(PARTITIONS).unwrap(), 3).unwrap();
+    let mut config = KafkaLogConfig::new(&cluster.bootstrap_servers(), TOPIC, GROUP);
+    for (key, value) in
+        [("delivery.timeout.ms", delivery_timeout_ms), ("heartbeat.interval.ms", "100")]
+    {
+        config.options.insert(key.to_owned(), value.to_owned());
+    }
+    let log = Arc::new(KafkaLog::open(config).unwrap());
+    assert_eq!(log.partition_count(), PARTITIONS);
+    (cluster, log)
+}
+
+/// Appends with repetition, as the door's clients do.
+fn append_until_taken(producer: &dyn LogProducer, partition: u32, index: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match resolve(vec![producer.append(record(partition, index))]).remove(0) {
+            Ok(_) => return,
+            Err(error) => assert_eq!(error.kind(), LogErrorKind::Retry, "{error}"),
+        }
+        assert!(Instant::now() < deadline, "never taken");
+    }
+}
+
+/// Every record that was acknowledged is read, in order; repetitions are the producer's.
+fn check_read(ledger: &Ledger, count: u64) {
+    ledger.wait_for("everything", |state| {
+        (0..PARTITIONS).all(|partition| {
+            let last = record(partition, count - 1);
+            let seen = state.seen.get(&partition).and_then(|seen| seen.last());
+            seen.is_some_and(|seen| seen.value.as_deref() == Some(last.value.as_ref()))
+        })
+    });
+    ledger.check_exactly_once();
+    ledger.change(|state| {
+        for partition in 0..PARTITIONS {
+            let mut values: Vec<_> =
+                state.seen[&partition].iter().map(|seen| seen.value.clone().unwrap()).collect();
+            values.dedup();
+            let sent: Vec<_> =
+                (0..count).map(|index| record(partition, index).value.to_vec()).collect();
+            assert_eq!(values, sent, "partition {partition}");
+        }
+    });
+}
+
+#[test]
+fn a_cluster_that_goes_down_is_retry_and_comes_back_without_loss() {
+    let (cluster, log) = cluster("1000");
+    let producer = log.producer().unwrap();
+    let ledger = Arc::new(Ledger::default());
+    let running = Running::new(Arc::clone(&log), Member::new(1, &ledger));
+    for partition in 0..PARTITIONS {
+        append_until_taken(producer.as_ref(), partition, 0);
+    }
+    for round in 1..4 {
+        (1..=BROKERS).for_each(|broker| cluster.broker_down(broker).unwrap());
+        let away = resolve(vec![producer.append(record(0, round))]).remove(0);
+        assert_eq!(away.unwrap_err().kind(), LogErrorKind::Retry);
+        (1..=BROKERS).for_each(|broker| cluster.broker_up(broker).unwrap());
+        for partition in 0..PARTITIONS {
+            append_until_taken(producer.as_ref(), partition, round);
+        }
+    }
+    check_read(&ledger, 4);
+    running.end().unwrap();
+}
+
+#[test]
+fn leaders_and_coordinators_that_move_lose_nothing() {
+    let (cluster, log) = cluster("1000");
+    let producer = log.producer().unwrap();
+    let ledger = Arc::new(Ledger::default());
+    let running = Running::new(Arc::clone(&log), Member::new(1, &ledger));
+    for round in 0..20_u64 {
+        let broker = i32::try_from(round).unwrap() % BROKERS + 1;
+        for partition in 0..PARTITIONS {
+            let id = i32::try_from(partition).unwrap();
+            cluster.partition_leader(TOPIC, id, Some(broker)).unwrap();
+            append_until_taken(producer.as_ref(), partition, round);
+        }
+        cluster.coordinator(MockCoordinator::Group(GROUP.to_owned()), broker).unwrap();
+    }
+    check_read(&ledger, 20);
+    running.end().unwrap();
+}
+
+#[test]
+fn a_slow_cluster_is_only_slow() {
+    let (cluster, log) = cluster("30000");
+    let delay = Duration::from_millis(300);
+    (1..=BROKERS).for_each(|broker| cluster.broker_round_trip_time(broker, delay).unwrap());
+    let producer = log.producer().unwrap();
+    let ledger = Arc::new(Ledger::default());
+    let running = Running::new(Arc::clone(&log), Member::new(1, &ledger));
+    for partition in 0..PARTITIONS {
+        let appends = (0..50).map(|index| producer.append(record(partition, index))).collect();
+        for outcome in resolve(appends) {
+            outcome.unwrap();
+        }
+    }
+    check_read(&ledger, 50);
+    running.end().unwrap();
+}

@@ -1,0 +1,109 @@
+//! Comments for SQL clients: `obj_description` and `col_description`, which psql's `\d+` and BI
+//! tools ask, answered from the table schemas.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+/// Comments by object id and column number; column 0 is the table itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Comments {
+    by_oid: HashMap<(i64, i64), String>,
+}
+
+impl Comments {
+    pub(crate) fn insert(&mut self, oid: i64, column: i64, comment: String) {
+        self.by_oid.insert((oid, column), comment);
+    }
+
+    fn get(&self, oid: i64, column: i64) -> Option<&str> {
+        self.by_oid.get(&(oid, column)).map(String::as_str)
+    }
+
+    pub(crate) fn functions(self) -> Vec<ScalarUDF> {
+        let comments = Arc::new(self);
+        [("col_description", Some(1)), ("obj_description", None), ("shobj_description", None)]
+            .into_iter()
+            .map(|(name, column_argument)| {
+                ScalarUDF::from(Description {
+                    name,
+                    column_argument,
+                    comments: Arc::clone(&comments),
+                    signature: Signature::variadic_any(Volatility::Stable),
+                })
+            })
+            .collect()
+    }
+}
+
+/// A function from an object id, and perhaps a column number, to a comment.
+#[derive(Debug)]
+struct Description {
+    name: &'static str,
+    /// Which argument is the column number.
+    column_argument: Option<usize>,
+    comments: Arc<Comments>,
+    signature: Signature,
+}
+
+impl PartialEq for Description {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.comments == other.comments
+    }
+}
+
+impl Eq for Description {}
+
+impl std::hash::Hash for Description {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+fn integers(value: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
+    Ok(cast(&value.to_array(rows)?, &DataType::Int64)?)
+}
+
+impl ScalarUDFImpl for Description {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let missing =
+            || DataFusionError::Plan(format!("{} needs an object id", self.name));
+        let oids = integers(args.args.first().ok_or_else(missing)?, args.number_rows)?;
+        let columns = match self.column_argument {
+            None => None,
+            Some(position) => {
+                let column = args.args.get(position).ok_or_else(missing)?;
+                Some(integers(column, args.number_rows)?)
+            }
+        };
+        let mut answer = StringBuilder::new();
+        for row in 0..oids.len() {
+            let oid = oids.is_valid(row).then(|| oids.as_primitive::<Int64Type>().value(row));
+            let column = columns.as_ref().map_or(Some(0), |columns| {
+                columns.is_valid(row).then(|| columns.as_primitive::<Int64Type>().value(row))
+            });
+            answer.append_option(oid.zip(column).and_then(|(oid, n)| self.comments.get(oid, n)));
+        }
+        Ok(ColumnarValue::Array(Arc::new(answer.finish())))
+    }
+}

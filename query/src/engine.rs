@@ -1,0 +1,429 @@
+//! Runs queries: each on one pin of all tables, within limits, on threads of its own.
+
+use std::fmt;
+use std::pin::Pin as StdPin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::ParamValues;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::parser::Statement;
+use futures::{Stream, StreamExt, TryStreamExt};
+use object_store::ObjectStore;
+use tally_schemas::{QueryConfig, Setting};
+use tally_tables::{AsOf, PinnedTables, TableSet};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use crate::error::{QueryError, from_datafusion};
+use crate::guard;
+use crate::ledger_view::LedgerView;
+use crate::limits::{Limits, too_many_queries};
+use crate::pin::error_of;
+use crate::session::{SessionParts, Sessions};
+use crate::system_schema::SystemSource;
+
+/// Batches that wait for a slow reader.
+const BATCHES_AHEAD: usize = 2;
+
+/// Stack of a query thread: plans are trees, and deep ones are walked by recursion.
+const STACK_BYTES: usize = 8 << 20;
+
+/// What an engine works on.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Object store, rooted at the store URL.
+    pub store: Arc<dyn ObjectStore>,
+    /// The tables of the store.
+    pub tables: Arc<TableSet>,
+    /// Kafka topic whose ledger schema `system` shows.
+    pub topic: String,
+    /// Limits, threads and addresses.
+    pub config: QueryConfig,
+    /// Effective settings, for `system.config`.
+    pub settings: Vec<Setting>,
+}
+
+/// Runs queries. Cheap to share through an `Arc`.
+pub struct QueryEngine {
+    shared: Arc<Shared>,
+    ledger: LedgerView,
+    /// `None` only while the engine is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl fmt::Debug for QueryEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryEngine").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl Drop for QueryEngine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Not a plain drop: that blocks, and panics inside another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    tables: Arc<TableSet>,
+    sessions: Sessions,
+    permits: Arc<Semaphore>,
+    config: QueryConfig,
+}
+
+/// An answer: its schema at once, its rows as they come.
+#[derive(Debug)]
+pub struct Answer {
+    /// Columns of the answer.
+    pub schema: SchemaRef,
+    /// The version of every table that the answer was read from.
+    pub pin: Arc<PinnedTables>,
+    /// The rows. Dropping it stops the query.
+    pub rows: Rows,
+}
+
+impl Answer {
+    /// Waits for every row.
+    ///
+    /// # Errors
+    /// Whatever the query ran into, limits included.
+    pub async fn collect(self) -> Result<(SchemaRef, Vec<RecordBatch>), QueryError> {
+        let batches = self.rows.try_collect().await?;
+        Ok((self.schema, batches))
+    }
+}
+
+type Message = Result<Option<RecordBatch>, QueryError>;
+
+/// The rows of an answer in batches. Ends after the first error.
+#[derive(Debug)]
+pub struct Rows {
+    batches: mpsc::Receiver<Message>,
+    deadline: StdPin<Box<Sleep>>,
+    limits: Limits,
+    task: AbortOnDrop,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Stream for Rows {
+    type Item = Result<RecordBatch, QueryError>;
+
+    fn poll_next(self: StdPin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        // The clock is asked here and not only in the query's task: an operator that never
+        // yields, or a reader that never reads, must not outlive its time.
+        if this.deadline.as_mut().poll(context).is_ready() {
+            this.ended = true;
+            this.task.0.abort();
+            return Poll::Ready(Some(Err(this.limits.timed_out("running"))));
+        }
+        let item = match this.batches.poll_recv(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Ok(Some(batch)))) => return Poll::Ready(Some(Ok(batch))),
+            Poll::Ready(Some(Ok(None))) => None,
+            Poll::Ready(Some(Err(error))) => Some(Err(error)),
+            Poll::Ready(None) => Some(Err(stopped())),
+        };
+        this.ended = true;
+        Poll::Ready(item)
+    }
+}
+
+fn stopped() -> QueryError {
+    QueryError::Internal("the query stopped without an answer; see the log".to_owned())
+}
+
+/// Which versions a query reads.
+#[derive(Debug)]
+pub(crate) enum Versions {
+    /// The newest, or those of a point in the past.
+    AsOf(Option<AsOf>),
+    /// These.
+    Pinned(Arc<PinnedTables>),
+}
+
+struct Head {
+    schema: SchemaRef,
+    pin: Arc<PinnedTables>,
+}
+
+impl QueryEngine {
+    /// Starts the query threads and prepares functions and catalogs.
+    ///
+    /// # Errors
+    /// `Internal` where threads cannot be started or the catalog cannot be set up.
+    pub async fn open(options: EngineOptions) -> Result<Self, QueryError> {
+        let EngineOptions { store, tables, topic, config, settings } = options;
+        let threads = match usize::try_from(config.threads) {
+            Ok(threads) if threads > 0 => threads,
+            _ => std::thread::available_parallelism().map_or(2, usize::from),
+        };
+        let runtime = Builder::new_multi_thread()
+            // One more than a query uses: somebody must be free to look at the clock.
+            .worker_threads(threads + 1)
+            .thread_name("tally-query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(|error| QueryError::Internal(format!("query threads: {error}")))?;
+        let ledger = LedgerView::new(Arc::clone(&store), &topic);
+        let memory_max_bytes = config.memory_max_bytes;
+        let parts = SessionParts {
+            store,
+            source: SystemSource { ledger: ledger.clone(), settings },
+            memory_max_bytes,
+            threads,
+        };
+        let handle = runtime.handle().clone();
+        // Held from here on, so that an early return shuts it down without blocking.
+        let sessions = handle.spawn(Sessions::new(parts)).await;
+        let sessions = match sessions {
+            Ok(Ok(sessions)) => sessions,
+            Ok(Err(error)) => {
+                runtime.shutdown_background();
+                return Err(QueryError::Internal(format!("catalog: {error}")));
+            }
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(QueryError::Internal(format!("catalog: {error}")));
+            }
+        };
+        let permits = usize::try_from(config.concurrency).unwrap_or(1).max(1);
+        let shared = Shared {
+            tables,
+            sessions,
+            permits: Arc::new(Semaphore::new(permits)),
+            config,
+        };
+        Ok(Self { shared: Arc::new(shared), ledger, runtime: Some(runtime), handle })
+    }
+
+    /// The limits of the configuration.
+    pub fn limits(&self) -> Limits {
+        Limits::of(&self.shared.config)
+    }
+
+    /// The ledgers that schema `system` shows.
+    pub fn ledger(&self) -> &LedgerView {
+        &self.ledger
+    }
+
+    /// Pins one version of every table, as the next query would.
+    ///
+    /// # Errors
+    /// `Retry` while the store is away.
+    pub async fn pin(&self, as_of: Option<AsOf>) -> Result<Arc<PinnedTables>, QueryError> {
+        self.shared.pin(as_of).await
+    }
+
+    /// Runs one statement. Returns when the first row can be read.
+    ///
+    /// # Errors
+    /// `Invalid` for what the guard or the planner refuses, `Limit` with the setting's name,
+    /// `Retry` while the store is away.
+    pub async fn run(
+        &self,
+        sql: &str,
+        as_of: Option<AsOf>,
+        limits: Limits,
+    ) -> Result<Answer, QueryError> {
+        let statement = guard::parse(sql)?;
+        self.run_statement(statement, None, Versions::AsOf(as_of), limits).await
+    }
+
+    /// Runs one statement on a pin, so that several see the same tables.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_on(
+        &self,
+        pin: Arc<PinnedTables>,
+        sql: &str,
+        limits: Limits,
+    ) -> Result<Answer, QueryError> {
+        let statement = guard::parse(sql)?;
+        self.run_statement(statement, None, Versions::Pinned(pin), limits).await
+    }
+
+    /// Runs a statement that the guard has passed, with the values of its parameters.
+    pub(crate) async fn run_statement(
+        &self,
+        statement: Statement,
+        parameters: Option<ParamValues>,
+        versions: Versions,
+        limits: Limits,
+    ) -> Result<Answer, QueryError> {
+        guard::check(&statement)?;
+        let deadline = Instant::now() + limits.timeout;
+        let permit = self.permit(deadline).await?;
+        let (head_in, head_out) = oneshot::channel();
+        let (batches_in, batches) = mpsc::channel(BATCHES_AHEAD);
+        let shared = Arc::clone(&self.shared);
+        let task = self.handle.spawn(async move {
+            let _permit = permit;
+            let work = shared.answer(statement, parameters, versions, limits, head_in, &batches_in);
+            let end = match timeout_at(deadline, work).await {
+                Ok(end) => end,
+                Err(_) => Err(limits.timed_out("running")),
+            };
+            // Nobody listens where the reader has gone: that is what stopped the query.
+            drop(batches_in.send(end.map(|()| None)).await);
+        });
+        let task = AbortOnDrop(task.abort_handle());
+        let head = match timeout_at(deadline, head_out).await {
+            Err(_) => return Err(limits.timed_out("planning")),
+            Ok(Ok(head)) => head,
+            Ok(Err(_)) => return Err(first_error(batches).await),
+        };
+        Ok(Answer {
+            schema: head.schema,
+            pin: head.pin,
+            rows: Rows {
+                batches,
+                deadline: Box::pin(sleep_until(deadline)),
+                limits,
+                task,
+                ended: false,
+            },
+        })
+    }
+
+    /// Plans a statement that the guard has passed, to learn its parameters and columns.
+    pub(crate) async fn plan(
+        &self,
+        statement: Statement,
+        limits: Limits,
+    ) -> Result<LogicalPlan, QueryError> {
+        guard::check(&statement)?;
+        let deadline = Instant::now() + limits.timeout;
+        let permit = self.permit(deadline).await?;
+        let shared = Arc::clone(&self.shared);
+        let task = self.handle.spawn(async move {
+            let _permit = permit;
+            let pin = shared.pin(None).await?;
+            let state = shared.sessions.session(&pin).map_err(|e| shared.error(&e))?;
+            let plan = state.statement_to_plan(statement).await.map_err(|e| shared.error(&e))?;
+            read_only(&plan)?;
+            Ok(plan)
+        });
+        let _abort = AbortOnDrop(task.abort_handle());
+        match timeout_at(deadline, task).await {
+            Err(_) => Err(limits.timed_out("planning")),
+            Ok(Err(_)) => Err(stopped()),
+            Ok(Ok(plan)) => plan,
+        }
+    }
+
+    /// Runs a future on the query threads.
+    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(future)
+    }
+
+    async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, QueryError> {
+        let permits = Arc::clone(&self.shared.permits);
+        match timeout_at(deadline, permits.acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(stopped()),
+            Err(_) => Err(too_many_queries(self.shared.config.concurrency)),
+        }
+    }
+}
+
+/// The error that ended a query before it had a first row.
+async fn first_error(mut batches: mpsc::Receiver<Message>) -> QueryError {
+    match batches.recv().await {
+        Some(Err(error)) => error,
+        _ => stopped(),
+    }
+}
+
+fn read_only(plan: &LogicalPlan) -> Result<(), QueryError> {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(plan)
+        .map_err(|error| QueryError::Invalid(error.strip_backtrace()))
+}
+
+impl Shared {
+    fn error(&self, error: &datafusion::error::DataFusionError) -> QueryError {
+        from_datafusion(error, self.config.memory_max_bytes)
+    }
+
+    async fn pin(&self, as_of: Option<AsOf>) -> Result<Arc<PinnedTables>, QueryError> {
+        self.tables.pin(as_of).await.map(Arc::new).map_err(|error| error_of(&error))
+    }
+
+    async fn answer(
+        &self,
+        statement: Statement,
+        parameters: Option<ParamValues>,
+        versions: Versions,
+        limits: Limits,
+        head: oneshot::Sender<Head>,
+        batches: &mpsc::Sender<Message>,
+    ) -> Result<(), QueryError> {
+        let pin = match versions {
+            Versions::AsOf(as_of) => self.pin(as_of).await?,
+            Versions::Pinned(pin) => pin,
+        };
+        let state = self.sessions.session(&pin).map_err(|e| self.error(&e))?;
+        let plan = state.statement_to_plan(statement).await.map_err(|e| self.error(&e))?;
+        read_only(&plan)?;
+        let plan = match parameters {
+            Some(values) => {
+                plan.replace_params_with_values(&values).map_err(|e| self.error(&e))?
+            }
+            None => plan,
+        };
+        let plan = state.create_physical_plan(&plan).await.map_err(|e| self.error(&e))?;
+        let schema = plan.schema();
+        let mut rows = execute_stream(plan, state.task_ctx()).map_err(|e| self.error(&e))?;
+        if head.send(Head { schema, pin }).is_err() {
+            return Ok(());
+        }
+        let mut row_count = 0_u64;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(|e| self.error(&e))?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            row_count += u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
+            if row_count > limits.rows_max {
+                return Err(limits.too_many_rows());
+            }
+            if batches.send(Ok(Some(batch))).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! The epoch ledger as a reader sees it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::stream::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use tally_aggregate::ErrorKind;
+use tally_aggregate::ledger::{self, StoredEntry};
+
+use crate::error::QueryError;
+
+/// Entries that are read at once.
+const READ_AHEAD: usize = 32;
+
+/// Reads ledgers, and never writes.
+#[derive(Debug, Clone)]
+pub struct LedgerView {
+    store: Arc<dyn ObjectStore>,
+    topic: String,
+}
+
+/// The ledger of one partition.
+#[derive(Debug, Clone)]
+pub struct PartitionLedger {
+    /// Kafka partition.
+    pub partition: u32,
+    /// First entry that exists.
+    pub floor: u64,
+    /// Every entry from the floor to the last one, in order.
+    pub entries: Vec<StoredEntry>,
+}
+
+impl LedgerView {
+    /// The ledgers of a topic below the store's root.
+    pub fn new(store: Arc<dyn ObjectStore>, topic: &str) -> Self {
+        Self { store, topic: topic.to_owned() }
+    }
+
+    /// The Kafka topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The topic's partitions that may have a ledger. A listing finds one of them and its first
+    /// entry the count, so that a stale listing cannot hide a partition that was once seen.
+    ///
+    /// # Errors
+    /// `Retry` while the store is away.
+    pub async fn partitions(&self) -> Result<Vec<u32>, QueryError> {
+        let prefix = Path::from(format!("ledger/{}", self.topic));
+        let listing = self
+            .store
+            .list_with_delimiter(Some(&prefix))
+            .await
+            .map_err(|error| QueryError::Retry(format!("{prefix}: {error}")))?;
+        let mut partitions: BTreeSet<u32> = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename().and_then(|name| name.parse().ok()))
+            .collect();
+        for partition in partitions.clone() {
+            if let Some(last) = self.last(partition).await? {
+                partitions.extend(0..last.entry.partition_count);
+                break;
+            }
+        }
+        Ok(partitions.into_iter().collect())
+    }
+
+    /// The last entry of a partition.
+    ///
+    /// # Errors
+    /// `Retry` while the store is away, `Data` for a damaged entry.
+    pub async fn last(&self, partition: u32) -> Result<Option<StoredEntry>, QueryError> {
+        ledger::find_last(self.store.as_ref(), &self.topic, partition).await.map_err(error_of)
+    }
+
+    /// The last entry of every partition that has one.
+    ///
+    /// # Errors
+    /// As [`Self::last`].
+    pub async fn all_last(&self) -> Result<Vec<StoredEntry>, QueryError> {
+        let partitions = self.partitions().await?;
+        let found: Vec<Option<StoredEntry>> = futures::stream::iter(partitions)
+            .map(|partition| async move { self.last(partition).await })
+            .buffered(READ_AHEAD)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Every entry of a partition that still exists.
+    ///
+    /// # Errors
+    /// As [`Self::last`].
+    pub async fn entries(&self, partition: u32) -> Result<PartitionLedger, QueryError> {
+        let store = self.store.as_ref();
+        let floor = ledger::floor(store, &self.topic, partition).await.map_err(error_of)?;
+        let mut read = futures::stream::iter(floor..)
+            .map(|n| ledger::read_entry(store, &self.topic, partition, n))
+            .buffered(READ_AHEAD);
+        let mut entries = Vec::new();
+        while let Some(entry) = read.next().await {
+            match entry.map_err(error_of)? {
+                Some(entry) => entries.push(entry),
+                None => break,
+            }
+        }
+        Ok(PartitionLedger { partition, floor, entries })
+    }
+
+    /// Every entry of every partition that still exists.
+    ///
+    /// # Errors
+    /// As [`Self::last`].
+    pub async fn all_entries(&self) -> Result<Vec<PartitionLedger>, QueryError> {
+        let mut ledgers = Vec::new();
+        for partition in self.partitions().await? {
+            ledgers.push(self.entries(partition).await?);
+        }
+        Ok(ledgers)
+    }
+}
+
+fn error_of(error: tally_aggregate::AggregateError) -> QueryError {
+    match error.kind() {
+        ErrorKind::Retry => QueryError::Retry(error.to_string()),
+        ErrorKind::Data => QueryError::Data(error.to_string()),
+        ErrorKind::Invalid => QueryError::Invalid(error.to_string()),
+        ErrorKind::Fenced => QueryError::Internal(error.to_string()),
+    }
+}

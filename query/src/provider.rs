@@ -1,0 +1,309 @@
+//! One version of a Delta table as a plain Parquet scan: files are pruned by partition and by
+//! statistics here, row groups, pages and bloom filters by the scan itself.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::{DFSchema, Statistics};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::scalar::ScalarValue;
+use tally_schemas::Table;
+use tally_tables::PinnedTable;
+
+use crate::file_statistics::{Bounds, FileBounds, bounds_of, partition_scalar, statistics_of};
+
+/// Where the store is registered with the engine; every path is below its root.
+pub(crate) const STORE_URL: &str = "tally://store/";
+
+/// Bytes to fetch at the end of a file: the footers of our files fit, so that opening one is a
+/// single request.
+const FOOTER_HINT_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
+struct ScanFile {
+    file: PartitionedFile,
+    bounds: Vec<Bounds>,
+    rows: Option<u64>,
+}
+
+/// Scans one version of one table.
+#[derive(Debug)]
+pub struct PinnedTableProvider {
+    table: Table,
+    version: Option<u64>,
+    /// Columns in the order of the table.
+    schema: SchemaRef,
+    /// File columns, then partition columns, as the scan has them.
+    scan_schema: TableSchema,
+    /// Position in the scan's schema of each column of the table.
+    scan_index: Vec<usize>,
+    files: Vec<ScanFile>,
+}
+
+impl PinnedTableProvider {
+    /// Prepares the files and statistics of a version. Work is proportional to files × columns,
+    /// so the result is kept for as long as the version is current.
+    ///
+    /// # Errors
+    /// `SchemaError` where a partition column is not a column.
+    pub fn try_new(pinned: &PinnedTable) -> Result<Self> {
+        let fields: Vec<FieldRef> = pinned.schema.fields().iter().map(|f| view_field(f)).collect();
+        let schema =
+            Arc::new(Schema::new_with_metadata(fields.clone(), pinned.schema.metadata().clone()));
+        let is_partition = |field: &FieldRef| pinned.partition_columns.contains(field.name());
+        let partition: Vec<FieldRef> = pinned
+            .partition_columns
+            .iter()
+            .map(|name| Ok(Arc::new(schema.field_with_name(name)?.clone())))
+            .collect::<Result<_>>()?;
+        let file_schema = Arc::new(Schema::new(
+            fields.into_iter().filter(|field| !is_partition(field)).collect::<Vec<_>>(),
+        ));
+        let scan_schema = TableSchema::builder(file_schema)
+            .with_table_partition_cols(partition.clone())
+            .build();
+        let full = Arc::clone(scan_schema.table_schema());
+        let scan_index = schema
+            .fields()
+            .iter()
+            .map(|field| Ok(full.index_of(field.name())?))
+            .collect::<Result<_>>()?;
+        let files = pinned
+            .files
+            .iter()
+            .map(|file| {
+                let bounds = bounds_of(file, &full);
+                let mut part = PartitionedFile::new(pinned.object_path(file), file.size);
+                part.partition_values = partition
+                    .iter()
+                    .map(|field| {
+                        let text = file.partition_values.get(field.name()).cloned().flatten();
+                        partition_scalar(text.as_deref(), field.data_type())
+                    })
+                    .collect();
+                part.statistics = Some(Arc::new(statistics_of(file, &bounds, &full)));
+                ScanFile { file: part, bounds, rows: file.rows }
+            })
+            .collect();
+        Ok(Self {
+            table: pinned.table,
+            version: pinned.version,
+            schema,
+            scan_schema,
+            scan_index,
+            files,
+        })
+    }
+
+    /// Which table.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Delta version, `None` before the table exists.
+    pub fn version(&self) -> Option<u64> {
+        self.version
+    }
+
+    fn partition_names(&self) -> Vec<&str> {
+        self.scan_schema.table_partition_cols().iter().map(|field| field.name().as_str()).collect()
+    }
+
+    /// The files that may hold rows for which every filter is true.
+    fn pruned(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<&ScanFile>> {
+        let names = self.partition_names();
+        let (by_partition, by_statistics): (Vec<Expr>, Vec<Expr>) =
+            filters.iter().cloned().partition(|filter| expr_applicable_for_cols(&names, filter));
+        let files = self.prune_by_partition(state, by_partition)?;
+        self.prune_by_statistics(state, by_statistics, files)
+    }
+
+    /// Evaluates filters on partition columns for each file. This is exact, so the engine need
+    /// not check them again.
+    fn prune_by_partition(
+        &self,
+        state: &dyn Session,
+        filters: Vec<Expr>,
+    ) -> Result<Vec<&ScanFile>> {
+        let Some(filter) = conjunction(filters) else { return Ok(self.files.iter().collect()) };
+        if self.files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let fields = self.scan_schema.table_partition_cols().clone();
+        let schema = Arc::new(Schema::new(fields));
+        let columns: Vec<ArrayRef> = (0..schema.fields().len())
+            .map(|column| {
+                ScalarValue::iter_to_array(self.files.iter().map(|file| {
+                    file.file.partition_values.get(column).cloned().unwrap_or(ScalarValue::Null)
+                }))
+            })
+            .collect::<Result<_>>()?;
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+        let df_schema = DFSchema::try_from(schema)?;
+        let filter = state.create_physical_expr(filter, &df_schema)?;
+        let keep = filter.evaluate(&batch)?.into_array(batch.num_rows())?;
+        let keep = keep.as_boolean_opt().ok_or_else(|| {
+            DataFusionError::Internal("a filter on a partition column is not boolean".to_owned())
+        })?;
+        Ok(self
+            .files
+            .iter()
+            .enumerate()
+            .filter(|(row, _)| keep.is_valid(*row) && keep.value(*row))
+            .map(|(_, file)| file)
+            .collect())
+    }
+
+    fn prune_by_statistics<'a>(
+        &self,
+        state: &dyn Session,
+        filters: Vec<Expr>,
+        files: Vec<&'a ScanFile>,
+    ) -> Result<Vec<&'a ScanFile>> {
+        let Some(filter) = conjunction(filters) else { return Ok(files) };
+        let schema = Arc::clone(self.scan_schema.table_schema());
+        let df_schema = DFSchema::try_from(Arc::clone(&schema))?;
+        // A filter that cannot be planned alone (it may refer to an outer query) prunes nothing.
+        let Ok(filter) = state.create_physical_expr(filter, &df_schema) else { return Ok(files) };
+        let Ok(predicate) = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(filter) else {
+            return Ok(files);
+        };
+        let bounds = FileBounds {
+            schema,
+            files: files.iter().map(|file| (file.bounds.as_slice(), file.rows)).collect(),
+        };
+        let keep = predicate.prune(&bounds)?;
+        Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
+    }
+}
+
+/// The field as it is scanned: strings as views, which group and compare faster.
+fn view_field(field: &Field) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        other => other.clone(),
+    };
+    Arc::new(field.clone().with_data_type(data_type))
+}
+
+/// Deals files to `count` groups of about equal size, the largest first.
+fn balanced(mut files: Vec<PartitionedFile>, count: usize) -> Vec<FileGroup> {
+    files.sort_by(|a, b| {
+        b.object_meta.size.cmp(&a.object_meta.size).then_with(|| a.path().cmp(b.path()))
+    });
+    let count = count.clamp(1, files.len().max(1));
+    let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); count];
+    for file in files {
+        if let Some((size, group)) = groups.iter_mut().min_by_key(|(size, _)| *size) {
+            *size += file.object_meta.size;
+            group.push(file);
+        }
+    }
+    groups.into_iter().map(|(_, group)| FileGroup::new(group)).collect()
+}
+
+#[async_trait]
+impl TableProvider for PinnedTableProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let indices: Vec<usize> = match projection {
+            Some(columns) => {
+                columns.iter().filter_map(|column| self.scan_index.get(*column).copied()).collect()
+            }
+            None => self.scan_index.clone(),
+        };
+        let files = self.pruned(state, filters)?;
+        if files.is_empty() {
+            let schema = self.scan_schema.table_schema().project(&indices)?;
+            return Ok(Arc::new(EmptyExec::new(Arc::new(schema))));
+        }
+        let statistics = Statistics::try_merge_iter(
+            files.iter().filter_map(|file| file.file.statistics.as_deref()),
+            self.scan_schema.table_schema(),
+        )?;
+        let store_url = ObjectStoreUrl::parse(STORE_URL)?;
+        let store = state.runtime_env().object_store(&store_url)?;
+        let metadata_cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let options = TableParquetOptions {
+            global: state.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
+        let source = ParquetSource::new(self.scan_schema.clone())
+            .with_table_parquet_options(options)
+            .with_metadata_size_hint(FOOTER_HINT_BYTES)
+            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
+                store,
+                metadata_cache,
+            )));
+        let source: Arc<dyn FileSource> = Arc::new(source);
+        let groups = balanced(
+            files.into_iter().map(|file| file.file.clone()).collect(),
+            state.config().target_partitions(),
+        );
+        let scan = FileScanConfigBuilder::new(store_url, source)
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(Some(indices))?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(scan))
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let names = self.partition_names();
+        Ok(filters
+            .iter()
+            .map(|filter| {
+                if expr_applicable_for_cols(&names, filter) {
+                    TableProviderFilterPushDown::Exact
+                } else {
+                    TableProviderFilterPushDown::Inexact
+                }
+            })
+            .collect())
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let rows: Option<u64> = self.files.iter().map(|file| file.rows).sum();
+        let rows = usize::try_from(rows?).ok()?;
+        Some(
+            Statistics::new_unknown(&self.schema)
+                .with_num_rows(datafusion::common::stats::Precision::Exact(rows)),
+        )
+    }
+}

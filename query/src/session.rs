@@ -1,0 +1,259 @@
+//! The engine's state: functions, rules and options once, a catalog for each pin.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, SchemaRef};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+};
+use datafusion::common::config::Dialect;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tally_schemas::Table;
+use tally_tables::PinnedTables;
+
+use crate::catalog::{FixedCatalog, FixedSchema};
+use crate::checked_arithmetic::CheckedArithmetic;
+use crate::checked_sum::checked_sum;
+use crate::comments::Comments;
+use crate::guard::CATALOG;
+use crate::pin::{Versions, versions};
+use crate::provider::{PinnedTableProvider, STORE_URL};
+use crate::system_schema::{
+    COMMENT, SystemSource, SystemTable, SystemTableProvider, shapes,
+};
+
+/// Bytes of Parquet footers that are kept, so that a second query opens no file for them.
+const FOOTER_CACHE_BYTES: usize = 128 << 20;
+
+/// Spilled bytes may be this many times the memory of all queries.
+const SPILL_FACTOR: u64 = 8;
+
+/// Pins whose prepared tables are kept. One is current; the others serve `as_of`.
+const PINS_KEPT: usize = 4;
+
+/// How many memory consumers an error of an exhausted pool names.
+const CONSUMERS_NAMED: usize = 3;
+
+/// Makes a session for each pin.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    /// Everything but the catalog.
+    base: SessionState,
+    pg_catalog: Arc<dyn SchemaProvider>,
+    source: Arc<SystemSource>,
+    /// Prepared catalogs by versions, the most recently used last.
+    kept: Mutex<Vec<(Versions, SessionState)>>,
+    /// Prepared tables, kept beyond their pin: most tables do not change between two pins.
+    tables: Mutex<BTreeMap<Table, Arc<PinnedTableProvider>>>,
+}
+
+/// What an engine is made of.
+#[derive(Debug)]
+pub(crate) struct SessionParts {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) source: SystemSource,
+    pub(crate) memory_max_bytes: u64,
+    pub(crate) threads: usize,
+}
+
+fn config(threads: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, "public")
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+        .with_target_partitions(threads);
+    let options = config.options_mut();
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    // A literal such as 0.1 is a decimal: money never meets a float by accident.
+    options.sql_parser.parse_float_as_decimal = true;
+    options.execution.enable_recursive_ctes = false;
+    options.execution.enable_ansi_mode = true;
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = true;
+    options.execution.parquet.bloom_filter_on_read = true;
+    // Views are for the inside: clients know plain strings.
+    options.optimizer.expand_views_at_output = true;
+    config
+}
+
+fn runtime(parts: &SessionParts) -> Result<Arc<RuntimeEnv>> {
+    let memory = usize::try_from(parts.memory_max_bytes).unwrap_or(usize::MAX);
+    let consumers = std::num::NonZeroUsize::new(CONSUMERS_NAMED)
+        .ok_or_else(|| DataFusionError::Internal("no consumers to name".to_owned()))?;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(
+            FairSpillPool::new(memory),
+            consumers,
+        )))
+        .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
+        .with_max_temp_directory_size(parts.memory_max_bytes.saturating_mul(SPILL_FACTOR))
+        .build_arc()?;
+    let url = url::Url::parse(STORE_URL)
+        .map_err(|error| DataFusionError::Internal(error.to_string()))?;
+    runtime.register_object_store(&url, Arc::clone(&parts.store));
+    Ok(runtime)
+}
+
+/// A context with every table's shape and no rows: what `pg_catalog` describes.
+fn shape_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionContext> {
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .build();
+    let context = SessionContext::new_with_state(state);
+    let catalog = MemoryCatalogProvider::new();
+    for schema in ["public", "system"] {
+        let tables = MemorySchemaProvider::new();
+        for (of, name, shape) in shapes() {
+            if of == schema {
+                tables.register_table(name.to_owned(), Arc::new(EmptyTable::new(shape)))?;
+            }
+        }
+        catalog.register_schema(schema, Arc::new(tables))?;
+    }
+    context.register_catalog(CATALOG, Arc::new(catalog));
+    Ok(context)
+}
+
+impl Sessions {
+    /// Sets up functions, rules, options and `pg_catalog`. Runs a few small queries.
+    pub(crate) async fn new(parts: SessionParts) -> Result<Self> {
+        let runtime = runtime(&parts)?;
+        let context = shape_context(config(parts.threads), runtime)?;
+        setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
+        let pg_catalog = context
+            .catalog(CATALOG)
+            .and_then(|catalog| catalog.schema("pg_catalog"))
+            .ok_or_else(|| DataFusionError::Internal("pg_catalog is missing".to_owned()))?;
+        let comments = comments_of(&context).await?;
+        for function in comments.functions() {
+            context.register_udf(function);
+        }
+        context.register_udaf(checked_sum());
+        let base = SessionStateBuilder::new_from_existing(context.state())
+            .with_analyzer_rule(Arc::new(CheckedArithmetic::default()))
+            .with_catalog_list(Arc::new(FixedCatalog::default()))
+            .build();
+        Ok(Self {
+            base,
+            pg_catalog,
+            source: Arc::new(parts.source),
+            kept: Mutex::new(Vec::new()),
+            tables: Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    /// A session that reads exactly this pin, with its clock set to now.
+    pub(crate) fn session(&self, pin: &Arc<PinnedTables>) -> Result<SessionState> {
+        let versions = versions(pin);
+        let found = {
+            let mut kept = self.kept.lock();
+            let position = kept.iter().position(|(candidate, _)| *candidate == versions);
+            position.map(|position| {
+                let entry = kept.remove(position);
+                let state = entry.1.clone();
+                kept.push(entry);
+                state
+            })
+        };
+        let mut state = match found {
+            Some(state) => state,
+            None => {
+                let state = self.prepare(pin)?;
+                let mut kept = self.kept.lock();
+                if kept.len() >= PINS_KEPT {
+                    kept.remove(0);
+                }
+                kept.push((versions, state.clone()));
+                state
+            }
+        };
+        state.mark_start_execution();
+        Ok(state)
+    }
+
+    fn prepare(&self, pin: &Arc<PinnedTables>) -> Result<SessionState> {
+        let mut public: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
+        for pinned in pin.iter() {
+            let known = self.tables.lock().get(&pinned.table).cloned();
+            let provider = match known {
+                Some(known) if known.version() == pinned.version => known,
+                _ => {
+                    let provider = Arc::new(PinnedTableProvider::try_new(pinned)?);
+                    self.tables.lock().insert(pinned.table, Arc::clone(&provider));
+                    provider
+                }
+            };
+            public.insert(pinned.table.name().to_owned(), provider);
+        }
+        let system = SystemTable::ALL.into_iter().map(|table| {
+            let provider = SystemTableProvider::new(table, Arc::clone(&self.source), pin.clone());
+            (table.name().to_owned(), Arc::new(provider) as Arc<dyn TableProvider>)
+        });
+        let schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = [
+            ("public".to_owned(), Arc::new(FixedSchema { tables: public }) as _),
+            ("system".to_owned(), Arc::new(FixedSchema { tables: system.collect() }) as _),
+            ("pg_catalog".to_owned(), Arc::clone(&self.pg_catalog)),
+        ]
+        .into();
+        let catalog = FixedCatalog { schemas: Arc::new(schemas) };
+        Ok(SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(Arc::new(catalog))
+            .build())
+    }
+}
+
+/// The comments of every table and column, under the object ids that `pg_class` gives out. The
+/// ids stay the same for the life of the schema provider.
+async fn comments_of(context: &SessionContext) -> Result<Comments> {
+    let shapes: BTreeMap<(String, String), SchemaRef> = shapes()
+        .into_iter()
+        .map(|(schema, table, shape)| ((schema.to_owned(), table.to_owned()), shape))
+        .collect();
+    let batches = context
+        .sql(
+            "SELECT CAST(c.oid AS BIGINT) AS oid, CAST(n.nspname AS VARCHAR) AS schema, \
+             CAST(c.relname AS VARCHAR) AS name \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+        )
+        .await?
+        .collect()
+        .await?;
+    let mut comments = Comments::default();
+    for batch in &batches {
+        let oids = batch.column(0).as_primitive::<Int64Type>();
+        let text = |column: usize| arrow::compute::cast(
+            batch.column(column),
+            &arrow::datatypes::DataType::Utf8,
+        );
+        let (schemas, names) = (text(1)?, text(2)?);
+        for row in 0..batch.num_rows() {
+            let key = (
+                schemas.as_string::<i32>().value(row).to_owned(),
+                names.as_string::<i32>().value(row).to_owned(),
+            );
+            let Some(shape) = shapes.get(&key) else { continue };
+            if let Some(comment) = shape.metadata().get(COMMENT) {
+                comments.insert(oids.value(row), 0, comment.clone());
+            }
+            for (number, field) in (1..).zip(shape.fields()) {
+                if let Some(comment) = field.metadata().get(COMMENT) {
+                    comments.insert(oids.value(row), number, comment.clone());
+                }
+            }
+        }
+    }
+    Ok(comments)
+}

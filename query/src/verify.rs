@@ -1,0 +1,128 @@
+//! `tally verify`: the invariants of the ledger and the tables, and the totals of a truth file.
+//!
+//! The tables are pinned first and the ledger is read after that, so that the ledger is never
+//! behind: what a table has must be in the ledger, while the ledger's last epochs may still wait
+//! for publication. Every check runs, whatever the others found.
+
+mod ledger_checks;
+mod table_checks;
+mod table_sums;
+mod truth;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tally_tables::PinnedTables;
+pub use truth::{Truth, TruthModel};
+
+use crate::engine::QueryEngine;
+use crate::error::QueryError;
+use crate::ledger_view::PartitionLedger;
+use table_sums::TableSums;
+
+/// Most findings that one check reports; the rest is counted.
+const FINDINGS_MAX: usize = 20;
+
+/// What to verify.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// The totals that must have come out.
+    pub truth: Option<Truth>,
+    /// Whether every window is known to be closed, so that `usage_by_subscriber` must be
+    /// complete.
+    pub windows_closed: bool,
+    /// Whether epochs may still wait for publication, as they do while the stream runs.
+    pub unpublished_allowed: bool,
+}
+
+/// The outcome of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// The invariant, such as `I1`, or `truth`.
+    pub invariant: &'static str,
+    /// What must hold, in words.
+    pub what: &'static str,
+    /// Whether it does.
+    pub ok: bool,
+    /// How much was looked at.
+    pub looked_at: String,
+    /// What is wrong, one line each; empty where all is well.
+    pub findings: Vec<String>,
+}
+
+/// The outcome of every check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The checks, in a fixed order.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// Whether every check passed.
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.ok)
+    }
+}
+
+/// Collects what one check finds.
+#[derive(Debug)]
+struct Finding {
+    check: Check,
+    more: usize,
+}
+
+impl Finding {
+    fn new(invariant: &'static str, what: &'static str) -> Self {
+        let check =
+            Check { invariant, what, ok: true, looked_at: String::new(), findings: Vec::new() };
+        Self { check, more: 0 }
+    }
+
+    fn add(&mut self, finding: impl Into<String>) {
+        self.check.ok = false;
+        if self.check.findings.len() < FINDINGS_MAX {
+            self.check.findings.push(finding.into());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn expect(&mut self, holds: bool, finding: impl FnOnce() -> String) {
+        if !holds {
+            self.add(finding());
+        }
+    }
+
+    fn done(mut self, looked_at: impl Into<String>) -> Check {
+        if self.more > 0 {
+            self.check.findings.push(format!("and {} more", self.more));
+        }
+        self.check.looked_at = looked_at.into();
+        self.check
+    }
+}
+
+/// What the checks look at.
+struct Evidence {
+    pin: Arc<PinnedTables>,
+    ledgers: Vec<PartitionLedger>,
+    sums: TableSums,
+}
+
+/// Checks every invariant that ledger and tables can show.
+///
+/// # Errors
+/// Where ledger or tables cannot be read at all; what is wrong with them is in the report.
+pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Report, QueryError> {
+    let pin = engine.pin(None).await?;
+    let ledgers = engine.ledger().all_entries().await?;
+    let sums = TableSums::read(engine, &pin).await;
+    let evidence = Evidence { pin, ledgers, sums };
+    let mut checks = ledger_checks::all(&evidence.ledgers);
+    checks.extend(table_checks::all(&evidence, options));
+    checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
+    if let Some(truth) = &options.truth {
+        checks.extend(truth::all(&evidence, truth));
+    }
+    Ok(Report { checks })
+}

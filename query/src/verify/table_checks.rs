@@ -1,0 +1,416 @@
+//! What the tables show beside the ledger: I1, I2, I10, I13.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tally_schemas::{ControlTotals, Flow, LedgerEntry, Table, TokenClass};
+use tally_tables::PinnedTables;
+
+use super::ledger_checks::rows_in_files;
+use super::table_sums::{EpochKey, ModelKey, rows_of};
+use super::{Check, Evidence, Finding, VerifyOptions};
+use crate::engine::QueryEngine;
+use crate::error::QueryError;
+use crate::ledger_view::PartitionLedger;
+
+/// Every check of tables against the ledger and against each other.
+pub(super) fn all(evidence: &Evidence, options: &VerifyOptions) -> Vec<Check> {
+    let published = Published::of(evidence);
+    vec![
+        published.check(options),
+        live_files(evidence),
+        rows(evidence, &published),
+        events(evidence, &published),
+        suspense(evidence, &published),
+        windows(evidence, &published),
+        windows_by_model(evidence, &published),
+        windows_by_subscriber(evidence, &published, options),
+    ]
+}
+
+/// How far each table is published, by partition: the last epoch that it has rows of. An epoch
+/// without rows of a table leaves no trace there, and needs none.
+struct Published {
+    last: BTreeMap<(Table, u32), u64>,
+    /// Epochs with files of a table that come after the last published one.
+    waiting: Vec<(Table, u32, u64)>,
+    committed: usize,
+}
+
+impl Published {
+    fn of(evidence: &Evidence) -> Self {
+        let mut last = BTreeMap::new();
+        for (table, rows) in &evidence.sums.rows {
+            for (partition, epoch) in rows.iter().flat_map(BTreeMap::keys) {
+                let known = last.entry((*table, *partition)).or_insert(*epoch);
+                *known = (*known).max(*epoch);
+            }
+        }
+        let mut waiting = Vec::new();
+        let mut committed = 0;
+        for entry in entries(&evidence.ledgers) {
+            committed += 1;
+            for table in Table::ALL {
+                let published = last.get(&(table, entry.partition)).copied();
+                if rows_in_files(entry, table) > 0 && published.is_none_or(|last| last < entry.n) {
+                    waiting.push((table, entry.partition, entry.n));
+                }
+            }
+        }
+        Self { last, waiting, committed }
+    }
+
+    /// Whether an entry must be in a table.
+    fn has(&self, table: Table, entry: &LedgerEntry) -> bool {
+        self.last.get(&(table, entry.partition)).is_some_and(|last| *last >= entry.n)
+    }
+
+    fn check(&self, options: &VerifyOptions) -> Check {
+        let mut finding = Finding::new("I10", "every committed epoch is published to the tables");
+        if !options.unpublished_allowed {
+            for (table, partition, n) in &self.waiting {
+                finding.add(format!(
+                    "partition {partition} entry {n}: not in {} yet",
+                    table.name()
+                ));
+            }
+        }
+        finding.done(format!("{} epochs, {} tables waiting", self.committed, self.waiting.len()))
+    }
+}
+
+fn entries(ledgers: &[PartitionLedger]) -> impl Iterator<Item = &LedgerEntry> {
+    ledgers.iter().flat_map(|ledger| &ledger.entries).map(|stored| &stored.entry)
+}
+
+fn live_files(evidence: &Evidence) -> Check {
+    let mut finding =
+        Finding::new("I10", "each live file is listed once, as the ledger lists it or merged from such");
+    let listed: BTreeMap<(&str, &str), (u64, u64)> = entries(&evidence.ledgers)
+        .flat_map(|entry| &entry.files)
+        .map(|file| ((file.table.as_str(), file.path.as_str()), (file.rows, file.bytes)))
+        .collect();
+    let (mut live, mut merged) = (0_usize, 0_usize);
+    for table in evidence.pin.iter() {
+        let mut seen = BTreeSet::new();
+        for file in &table.files {
+            live += 1;
+            let name = table.table.name();
+            finding.expect(seen.insert(file.path.as_str()), || {
+                format!("{name}: {} is live twice", file.path)
+            });
+            let Some((rows, bytes)) = listed.get(&(name, file.path.as_str())) else {
+                merged += 1;
+                continue;
+            };
+            finding.expect(*bytes == file.size && file.rows.is_none_or(|live| live == *rows), || {
+                format!(
+                    "{name}: {} has {} bytes and {:?} rows, the ledger says {bytes} and {rows}",
+                    file.path, file.size, file.rows
+                )
+            });
+        }
+    }
+    finding.done(format!("{live} live files, {merged} of them merged"))
+}
+
+/// Compares what a table holds of each epoch with the ledger. `expected` is what an entry says;
+/// epochs below a ledger's floor are compared in sum, where `before_floor` knows it.
+fn compare_epochs<V: PartialEq + Clone + std::fmt::Debug>(
+    finding: &mut Finding,
+    evidence: &Evidence,
+    published: &Published,
+    table: Table,
+    found: &BTreeMap<EpochKey, V>,
+    expected: impl Fn(&LedgerEntry) -> Option<V>,
+) {
+    let known: BTreeSet<EpochKey> =
+        entries(&evidence.ledgers).map(|entry| (entry.partition, entry.n)).collect();
+    let floors: BTreeMap<u32, u64> =
+        evidence.ledgers.iter().map(|ledger| (ledger.partition, ledger.floor)).collect();
+    for key in found.keys() {
+        let below = floors.get(&key.0).is_some_and(|floor| key.1 < *floor);
+        finding.expect(below || known.contains(key), || {
+            format!("{}: rows of partition {} epoch {}, which is not in the ledger", table.name(), key.0, key.1)
+        });
+    }
+    for entry in entries(&evidence.ledgers) {
+        let found = found.get(&(entry.partition, entry.n));
+        let expected = expected(entry);
+        // Not published yet: another check says so.
+        if found.is_none() && !published.has(table, entry) {
+            continue;
+        }
+        finding.expect(found.cloned() == expected, || {
+            format!(
+                "{}: partition {} epoch {} has {}, the ledger says {}",
+                table.name(),
+                entry.partition,
+                entry.n,
+                shown(found),
+                shown(expected.as_ref())
+            )
+        });
+    }
+}
+
+fn shown<V: std::fmt::Debug>(value: Option<&V>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), |value| format!("{value:?}"))
+}
+
+fn rows(evidence: &Evidence, published: &Published) -> Check {
+    let mut finding = Finding::new(
+        "I10",
+        "each table has as many rows of each epoch as the files in the ledger, also after merging",
+    );
+    let mut total = 0_u64;
+    for (table, rows) in &evidence.sums.rows {
+        match rows {
+            Err(error) => finding.add(format!("{}: {error}", table.name())),
+            Ok(rows) => {
+                total += rows.values().sum::<u64>();
+                compare_epochs(&mut finding, evidence, published, *table, rows, |entry| {
+                    Some(rows_in_files(entry, *table)).filter(|rows| *rows > 0)
+                });
+            }
+        }
+    }
+    finding.done(format!("{total} rows of {} tables", evidence.sums.rows.len()))
+}
+
+/// Totals of the epochs whose ledger entries the janitor has removed.
+fn before_floor(ledger: &PartitionLedger) -> Option<ControlTotals> {
+    let first = &ledger.entries.first()?.entry;
+    if first.n == 0 {
+        return None;
+    }
+    let subtract = |whole: &Flow, part: &Flow| {
+        let mut rest = whole.clone();
+        rest.events = rest.events.saturating_sub(part.events);
+        for (rest, part) in rest.tokens.iter_mut().zip(part.tokens) {
+            *rest = rest.saturating_sub(part);
+        }
+        rest
+    };
+    Some(ControlTotals {
+        accepted: subtract(&first.cumulative.accepted, &first.totals.accepted),
+        suspended: subtract(&first.cumulative.suspended, &first.totals.suspended),
+        ..ControlTotals::default()
+    })
+}
+
+fn compare_below_floor(
+    finding: &mut Finding,
+    evidence: &Evidence,
+    table: Table,
+    found: &BTreeMap<EpochKey, Flow>,
+) {
+    for ledger in &evidence.ledgers {
+        let Some(expected) = before_floor(ledger) else { continue };
+        let mut sum = Flow::default();
+        for (_, flow) in found.range((ledger.partition, 0)..(ledger.partition, ledger.floor)) {
+            sum.merge(flow);
+        }
+        finding.expect(sum == expected.accepted, || {
+            format!(
+                "{}: epochs of partition {} below the ledger's floor {} sum to {sum:?}, the ledger says {:?}",
+                table.name(),
+                ledger.partition,
+                ledger.floor,
+                expected.accepted
+            )
+        });
+    }
+}
+
+fn accepted(entry: &LedgerEntry) -> Option<Flow> {
+    Some(entry.totals.accepted.clone()).filter(|flow| flow.events > 0)
+}
+
+fn epoch_flows(
+    mut finding: Finding,
+    evidence: &Evidence,
+    published: &Published,
+    table: Table,
+    found: &Result<BTreeMap<EpochKey, Flow>, QueryError>,
+) -> Check {
+    match found {
+        Err(error) => {
+            finding.add(error.to_string());
+            finding.done("nothing")
+        }
+        Ok(found) => {
+            compare_epochs(&mut finding, evidence, published, table, found, accepted);
+            compare_below_floor(&mut finding, evidence, table, found);
+            let events: u64 = found.values().map(|flow| flow.events).sum();
+            finding.done(format!("{events} events in {} epochs", found.len()))
+        }
+    }
+}
+
+fn events(evidence: &Evidence, published: &Published) -> Check {
+    let finding = Finding::new(
+        "I1",
+        "usage_events has the accepted events and tokens of each class of each epoch",
+    );
+    epoch_flows(finding, evidence, published, Table::UsageEvents, &evidence.sums.events)
+}
+
+fn windows(evidence: &Evidence, published: &Published) -> Check {
+    let finding = Finding::new(
+        "I13",
+        "usage_by_model has the accepted events and tokens of each class of each epoch",
+    );
+    epoch_flows(finding, evidence, published, Table::UsageByModel, &evidence.sums.windows)
+}
+
+fn suspense(evidence: &Evidence, published: &Published) -> Check {
+    let mut finding = Finding::new("I1", "suspense has the held-back events of each epoch, by reason");
+    let found = match &evidence.sums.suspense {
+        Ok(found) => found,
+        Err(error) => {
+            finding.add(error.to_string());
+            return finding.done("nothing");
+        }
+    };
+    let mut by_epoch: BTreeMap<EpochKey, BTreeMap<String, u64>> = BTreeMap::new();
+    for ((partition, epoch, reason), count) in found {
+        by_epoch.entry((*partition, *epoch)).or_default().insert(reason.clone(), *count);
+    }
+    compare_epochs(&mut finding, evidence, published, Table::Suspense, &by_epoch, |entry| {
+        Some(entry.totals.suspended_by_reason.clone()).filter(|reasons| !reasons.is_empty())
+    });
+    finding.done(format!("{} held-back events", found.values().sum::<u64>()))
+}
+
+/// How two flows differ, in words; empty where they are equal.
+pub(super) fn difference(found: &Flow, expected: &Flow) -> String {
+    let mut parts = Vec::new();
+    if found.events != expected.events {
+        parts.push(format!("events {} for {}", found.events, expected.events));
+    }
+    for class in TokenClass::ALL {
+        let (found, expected) = (found.tokens[class.index()], expected.tokens[class.index()]);
+        if found != expected {
+            parts.push(format!("{class} {found} for {expected}"));
+        }
+    }
+    parts.join(", ")
+}
+
+fn by_model(
+    mut finding: Finding,
+    published: &Published,
+    found: &Result<BTreeMap<ModelKey, Flow>, QueryError>,
+    events: &Result<BTreeMap<ModelKey, Flow>, QueryError>,
+    agrees: impl Fn(&Flow, &Flow) -> bool,
+) -> Check {
+    let (found, events) = match (found, events) {
+        (Ok(found), Ok(events)) => (found, events),
+        (Err(error), _) | (_, Err(error)) => {
+            finding.add(error.to_string());
+            return finding.done("nothing");
+        }
+    };
+    if !published.waiting.is_empty() {
+        return finding.done("nothing: the tables are not at the same epoch");
+    }
+    let none = Flow::default();
+    let models: BTreeSet<&ModelKey> = found.keys().chain(events.keys()).collect();
+    for model in &models {
+        let found = found.get(*model).unwrap_or(&none);
+        let expected = events.get(*model).unwrap_or(&none);
+        finding.expect(agrees(found, expected), || {
+            format!("{} of {}: {}", model.0, model.1, difference(found, expected))
+        });
+    }
+    finding.done(format!("{} models", models.len()))
+}
+
+fn windows_by_model(evidence: &Evidence, published: &Published) -> Check {
+    let finding =
+        Finding::new("I13", "usage_by_model sums to usage_events, for each model and class");
+    let sums = &evidence.sums;
+    by_model(finding, published, &sums.windows_by_model, &sums.events_by_model, Flow::eq)
+}
+
+fn windows_by_subscriber(
+    evidence: &Evidence,
+    published: &Published,
+    options: &VerifyOptions,
+) -> Check {
+    let sums = &evidence.sums;
+    if options.windows_closed {
+        let finding = Finding::new(
+            "I13",
+            "usage_by_subscriber sums to usage_events, for each model and class",
+        );
+        return by_model(
+            finding,
+            published,
+            &sums.subscribers_by_model,
+            &sums.events_by_model,
+            Flow::eq,
+        );
+    }
+    let finding = Finding::new(
+        "I13",
+        "usage_by_subscriber sums to no more than usage_events, for each model and class (the rest is in open windows)",
+    );
+    let within = |found: &Flow, events: &Flow| {
+        found.events <= events.events
+            && found.tokens.iter().zip(events.tokens).all(|(found, events)| *found <= events)
+    };
+    by_model(finding, published, &sums.subscribers_by_model, &sums.events_by_model, within)
+}
+
+/// I2: nothing is in the tables twice.
+pub(super) async fn duplicates(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Check> {
+    vec![
+        twice(
+            engine,
+            pin,
+            Finding::new("I2", "no event (source, id) is in usage_events twice"),
+            "SELECT source, id, count(*) AS times FROM usage_events \
+             GROUP BY source, id HAVING count(*) > 1 LIMIT 20",
+        )
+        .await,
+        twice(
+            engine,
+            pin,
+            Finding::new("I2", "no Kafka position is in suspense twice"),
+            "SELECT CAST(kafka_partition AS VARCHAR), \
+             concat(CAST(kafka_offset AS VARCHAR), ' index ', CAST(batch_index AS VARCHAR)), \
+             count(*) AS times FROM suspense \
+             GROUP BY kafka_partition, kafka_offset, batch_index HAVING count(*) > 1 LIMIT 20",
+        )
+        .await,
+    ]
+}
+
+async fn twice(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    mut finding: Finding,
+    sql: &str,
+) -> Check {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    match rows_of(engine, pin, sql).await {
+        Err(error) => finding.add(error.to_string()),
+        Ok(batches) => {
+            for columns in &batches {
+                let [first, second, times] = columns.as_slice() else { continue };
+                for row in 0..times.len() {
+                    finding.add(format!(
+                        "{} {}: {} times",
+                        first.as_string::<i32>().value(row),
+                        second.as_string::<i32>().value(row),
+                        times.as_primitive::<Int64Type>().value(row)
+                    ));
+                }
+            }
+        }
+    }
+    finding.done("every row")
+}

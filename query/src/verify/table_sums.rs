@@ -1,0 +1,180 @@
+//! The sums that the checks compare, read from the tables by SQL on one pin.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use tally_schemas::{CLASS_COUNT, Flow, Table, TokenClass};
+use tally_tables::PinnedTables;
+
+use crate::engine::QueryEngine;
+use crate::error::QueryError;
+use crate::limits::Limits;
+
+/// An epoch of a partition.
+pub(super) type EpochKey = (u32, u64);
+
+/// Model and vendor.
+pub(super) type ModelKey = (String, String);
+
+type Sums<K> = Result<BTreeMap<K, Flow>, QueryError>;
+
+/// What the tables hold.
+#[derive(Debug)]
+pub(super) struct TableSums {
+    /// Rows of each table by epoch.
+    pub(super) rows: BTreeMap<Table, Result<BTreeMap<EpochKey, u64>, QueryError>>,
+    /// Events and tokens of `usage_events` by epoch.
+    pub(super) events: Sums<EpochKey>,
+    /// Events and tokens of `usage_by_model` by epoch.
+    pub(super) windows: Sums<EpochKey>,
+    /// Rows of `suspense` by epoch and reason.
+    pub(super) suspense: Result<BTreeMap<(u32, u64, String), u64>, QueryError>,
+    /// Events and tokens of `usage_events` by model.
+    pub(super) events_by_model: Sums<ModelKey>,
+    /// Events and tokens of `usage_by_model` by model.
+    pub(super) windows_by_model: Sums<ModelKey>,
+    /// Events and tokens of `usage_by_subscriber` by model.
+    pub(super) subscribers_by_model: Sums<ModelKey>,
+}
+
+impl TableSums {
+    /// Reads every sum. A query that fails is an error in its place.
+    pub(super) async fn read(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Self {
+        let mut rows = BTreeMap::new();
+        for table in Table::ALL {
+            let sql = format!(
+                "SELECT kafka_partition, epoch, count(*) FROM {} GROUP BY kafka_partition, epoch",
+                table.name()
+            );
+            rows.insert(table, counts(engine, pin, &sql, epoch_key).await);
+        }
+        let suspense = "SELECT kafka_partition, epoch, reason, count(*) FROM suspense \
+                        GROUP BY kafka_partition, epoch, reason";
+        let epoch = "kafka_partition, epoch";
+        let model = "model, vendor";
+        Self {
+            rows,
+            events: flows(engine, pin, Table::UsageEvents, epoch, epoch_key).await,
+            windows: flows(engine, pin, Table::UsageByModel, epoch, epoch_key).await,
+            suspense: counts(engine, pin, suspense, |columns, row| {
+                let (partition, epoch) = epoch_key(columns, row)?;
+                Ok((partition, epoch, text(columns, 2, row)?))
+            })
+            .await,
+            events_by_model: flows(engine, pin, Table::UsageEvents, model, model_key).await,
+            windows_by_model: flows(engine, pin, Table::UsageByModel, model, model_key).await,
+            subscribers_by_model: flows(engine, pin, Table::UsageBySubscriber, model, model_key)
+                .await,
+        }
+    }
+}
+
+fn unexpected(what: &str) -> QueryError {
+    QueryError::Internal(format!("the answer has no {what}"))
+}
+
+fn integer(columns: &[ArrayRef], column: usize, row: usize) -> Result<i64, QueryError> {
+    let array = columns.get(column).ok_or_else(|| unexpected("such column"))?;
+    let array = array.as_primitive_opt::<Int64Type>().ok_or_else(|| unexpected("integer"))?;
+    // A sum over no rows is null.
+    Ok(if array.is_null(row) { 0 } else { array.value(row) })
+}
+
+fn text(columns: &[ArrayRef], column: usize, row: usize) -> Result<String, QueryError> {
+    let array = columns.get(column).ok_or_else(|| unexpected("such column"))?;
+    let array = array.as_string_opt::<i32>().ok_or_else(|| unexpected("text"))?;
+    Ok(array.value(row).to_owned())
+}
+
+fn count(columns: &[ArrayRef], column: usize, row: usize) -> Result<u64, QueryError> {
+    let value = integer(columns, column, row)?;
+    u64::try_from(value).map_err(|_| QueryError::Data(format!("a count of {value}")))
+}
+
+fn epoch_key(columns: &[ArrayRef], row: usize) -> Result<EpochKey, QueryError> {
+    let partition = integer(columns, 0, row)?;
+    let partition = u32::try_from(partition)
+        .map_err(|_| QueryError::Data(format!("kafka_partition {partition}")))?;
+    Ok((partition, count(columns, 1, row)?))
+}
+
+fn model_key(columns: &[ArrayRef], row: usize) -> Result<ModelKey, QueryError> {
+    Ok((text(columns, 0, row)?, text(columns, 1, row)?))
+}
+
+/// Runs a query on the pin; integers come as `Int64` and strings as `Utf8`.
+pub(super) async fn rows_of(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    sql: &str,
+) -> Result<Vec<Vec<ArrayRef>>, QueryError> {
+    let answer = engine.run_on(Arc::clone(pin), sql, Limits::unlimited()).await?;
+    let (_, batches) = answer.collect().await?;
+    batches.iter().map(plain).collect()
+}
+
+fn plain(batch: &RecordBatch) -> Result<Vec<ArrayRef>, QueryError> {
+    batch
+        .columns()
+        .iter()
+        .map(|column| {
+            let plain = match column.data_type() {
+                data_type if data_type.is_integer() => DataType::Int64,
+                DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+                other => other.clone(),
+            };
+            cast(column, &plain).map_err(|error| QueryError::Internal(error.to_string()))
+        })
+        .collect()
+}
+
+/// Counts in the last column, under a key of the ones before.
+async fn counts<K: Ord>(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    sql: &str,
+    key: impl Fn(&[ArrayRef], usize) -> Result<K, QueryError>,
+) -> Result<BTreeMap<K, u64>, QueryError> {
+    let mut found = BTreeMap::new();
+    for columns in rows_of(engine, pin, sql).await? {
+        let rows = columns.first().map_or(0, |column| column.len());
+        for row in 0..rows {
+            found.insert(key(&columns, row)?, count(&columns, columns.len() - 1, row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Events and tokens of a table under a key of two columns.
+async fn flows<K: Ord>(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    table: Table,
+    by: &str,
+    key: impl Fn(&[ArrayRef], usize) -> Result<K, QueryError>,
+) -> Sums<K> {
+    let events = if table == Table::UsageEvents { "count(*)" } else { "sum(events)" };
+    let classes: Vec<String> =
+        TokenClass::ALL.iter().map(|class| format!("sum({})", class.name())).collect();
+    let sql = format!(
+        "SELECT {by}, {events}, {} FROM {} GROUP BY {by}",
+        classes.join(", "),
+        table.name()
+    );
+    let mut found = BTreeMap::new();
+    for columns in rows_of(engine, pin, &sql).await? {
+        let rows = columns.first().map_or(0, |column| column.len());
+        for row in 0..rows {
+            let mut tokens = [0; CLASS_COUNT];
+            for (class, sum) in tokens.iter_mut().enumerate() {
+                *sum = u128::from(count(&columns, 3 + class, row)?);
+            }
+            let flow = Flow { events: count(&columns, 2, row)?, tokens };
+            found.insert(key(&columns, row)?, flow);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,214 @@
+//! What queries answer: equal to sums over the events themselves, from few files.
+
+use std::collections::BTreeMap;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use tally_query::{ErrorKind, QueryEngine, QueryError, parse_as_of, render_table};
+use tally_schemas::TokenClass;
+
+use crate::world::{DAYS, EPOCHS, PARTITIONS, World};
+
+async fn text(engine: &QueryEngine, sql: &str) -> Result<String, QueryError> {
+    let (schema, batches) =
+        engine.run(sql, None, engine.limits()).await?.collect().await?;
+    render_table(schema, &batches)
+}
+
+async fn integer(engine: &QueryEngine, sql: &str) -> i64 {
+    let (_, batches) =
+        engine.run(sql, None, engine.limits()).await.unwrap().collect().await.unwrap();
+    batches[0].column(0).as_primitive::<Int64Type>().value(0)
+}
+
+async fn files(engine: &QueryEngine, sql: &str) -> usize {
+    text(engine, &format!("EXPLAIN {sql}")).await.unwrap().matches(".parquet").count()
+}
+
+#[tokio::test]
+async fn sums_by_model_equal_the_events() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let answer = engine
+        .run(
+            "SELECT model, sum(input), sum(output), count(*) FROM usage_events GROUP BY model ORDER BY model",
+            None,
+            engine.limits(),
+        )
+        .await
+        .unwrap();
+    let (_, batches) = answer.collect().await.unwrap();
+    let mut found = BTreeMap::new();
+    for batch in &batches {
+        let models = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).unwrap();
+        for row in 0..batch.num_rows() {
+            let sum = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
+            found.insert(models.as_string::<i32>().value(row).to_owned(), [sum(1), sum(2), sum(3)]);
+        }
+    }
+    let mut expected: BTreeMap<String, [i64; 3]> = BTreeMap::new();
+    for event in &world.events {
+        let sums = expected.entry(event.model.clone()).or_default();
+        sums[0] += i64::try_from(event.counts.get(TokenClass::Input)).unwrap();
+        sums[1] += i64::try_from(event.counts.get(TokenClass::Output)).unwrap();
+        sums[2] += 1;
+    }
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_day_reads_only_its_files_and_counts_exactly() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let all = usize::try_from(u64::from(PARTITIONS) * EPOCHS).unwrap() * DAYS.len();
+    assert_eq!(files(&engine, "SELECT sum(input) FROM usage_events").await, all);
+    for day in DAYS {
+        let by_day = format!("FROM usage_events WHERE day = DATE '{day}'");
+        assert_eq!(files(&engine, &format!("SELECT sum(input) {by_day}")).await, all / DAYS.len());
+        let expected = world.events.iter().filter(|event| event.day == day).count();
+        let found = integer(&engine, &format!("SELECT count(*) {by_day}")).await;
+        assert_eq!(usize::try_from(found).unwrap(), expected);
+        let odd = format!("SELECT count(*) FROM usage_events WHERE date_part('day', day) = {}", &day[8..]);
+        assert_eq!(usize::try_from(integer(&engine, &odd).await).unwrap(), expected, "{odd}");
+    }
+    assert_eq!(files(&engine, "SELECT * FROM usage_events WHERE day > DATE '2027-01-01'").await, 0);
+    assert_eq!(integer(&engine, "SELECT count(*) FROM usage_events WHERE day > DATE '2027-01-01'").await, 0);
+}
+
+#[tokio::test]
+async fn an_account_reads_only_the_epochs_that_may_have_it() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let event = &world.events[0];
+    let filter = format!("FROM usage_events WHERE account = '{}'", event.account);
+    let files = files(&engine, &format!("SELECT sum(input) {filter}")).await;
+    assert!(files <= usize::try_from(PARTITIONS).unwrap() * DAYS.len(), "{files} files");
+    let expected = world.events.iter().filter(|other| other.account == event.account).count();
+    assert_eq!(
+        usize::try_from(integer(&engine, &format!("SELECT count(*) {filter}")).await).unwrap(),
+        expected
+    );
+    let both = format!("SELECT count(*) {filter} AND day = DATE '{}' AND completed_at > TIMESTAMP '2000-01-01'", event.day);
+    let expected = world
+        .events
+        .iter()
+        .filter(|other| other.account == event.account && other.day == event.day)
+        .count();
+    assert_eq!(usize::try_from(integer(&engine, &both).await).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_count_needs_no_file() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let plan = text(&engine, "EXPLAIN SELECT count(*), min(kafka_offset), max(day) FROM usage_events").await.unwrap();
+    assert!(plan.contains("PlaceholderRowExec"), "{plan}");
+    assert!(!plan.contains(".parquet"), "{plan}");
+    let expected = i64::try_from(world.events.len()).unwrap();
+    assert_eq!(integer(&engine, "SELECT count(*) FROM usage_events").await, expected);
+}
+
+#[tokio::test]
+async fn columns_come_in_the_order_of_the_table_with_day_in_its_place() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let answer = engine
+        .run("SELECT * FROM usage_events LIMIT 1", None, engine.limits())
+        .await
+        .unwrap();
+    let names: Vec<String> =
+        answer.schema.fields().iter().map(|field| field.name().clone()).collect();
+    let expected: Vec<String> = tally_schemas::Table::UsageEvents
+        .columns()
+        .iter()
+        .map(|column| column.name.to_owned())
+        .collect();
+    assert_eq!(names, expected);
+    let (_, batches) = answer.collect().await.unwrap();
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
+}
+
+#[tokio::test]
+async fn overflow_is_an_error_and_never_a_number() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    for sql in [
+        "SELECT sum(x) FROM (VALUES (9223372036854775807), (1)) AS t(x)",
+        "SELECT k, sum(x) FROM (VALUES (1, 9223372036854775807), (1, 1), (2, 5)) AS t(k, x) GROUP BY k",
+        "SELECT sum(x) OVER (ORDER BY x ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM (VALUES (9223372036854775807), (9223372036854775806)) AS t(x)",
+        "SELECT sum(CAST(x AS DECIMAL(38,12))) FROM (VALUES ('90000000000000000000000000'), ('90000000000000000000000000')) AS t(x)",
+        "SELECT max(kafka_offset) * 9223372036854775807 * 2 FROM usage_events",
+        "SELECT kafka_offset + 9223372036854775807 FROM usage_events WHERE kafka_offset > 5",
+        "SELECT x - 10 FROM (VALUES (CAST('-9223372036854775800' AS BIGINT))) AS t(x)",
+        "SELECT -x FROM (VALUES (CAST('-9223372036854775808' AS BIGINT))) AS t(x)",
+        "SELECT count(*) FROM usage_events WHERE (kafka_offset + 1) * 9223372036854775807 > 0",
+    ] {
+        let error = text(&engine, sql).await.expect_err(sql);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{sql}: {error}");
+    }
+    assert_eq!(
+        integer(&engine, "SELECT sum(x) FROM (VALUES (9223372036854775807), (1), (-1)) AS t(x)").await,
+        i64::MAX
+    );
+    assert_eq!(integer(&engine, "SELECT 2 * 3 + 4 - 5").await, 5);
+    assert_eq!(integer(&engine, "SELECT sum(DISTINCT x) FROM (VALUES (1), (1), (2)) AS t(x)").await, 3);
+}
+
+#[tokio::test]
+async fn an_old_version_answers_as_it_did() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let empty = engine
+        .run("SELECT count(*) FROM usage_events", Some(parse_as_of("0").unwrap()), engine.limits())
+        .await
+        .unwrap();
+    let (_, batches) = empty.collect().await.unwrap();
+    let then = batches[0].column(0).as_primitive::<Int64Type>().value(0);
+    let now = integer(&engine, "SELECT count(*) FROM usage_events").await;
+    assert!(then < now, "{then} then, {now} now");
+}
+
+#[tokio::test]
+async fn system_tables_show_ledger_tables_comments_and_settings() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    assert_eq!(integer(&engine, "SELECT count(*) FROM system.partitions").await, i64::from(PARTITIONS));
+    let epochs = i64::try_from((EPOCHS + 1) * u64::from(PARTITIONS)).unwrap();
+    assert_eq!(integer(&engine, "SELECT count(*) FROM system.epochs").await, epochs);
+    assert_eq!(
+        integer(&engine, "SELECT rows FROM system.tables WHERE name = 'usage_events'").await,
+        i64::try_from(world.events.len()).unwrap()
+    );
+    let sql = "SELECT count(*) FROM system.columns WHERE comment IS NULL OR comment = ''";
+    assert_eq!(integer(&engine, sql).await, 0);
+    let origin = text(&engine, "SELECT origin FROM system.config WHERE key = 'query.rows_max'").await;
+    assert!(origin.unwrap().contains("default"));
+    let shown = text(&engine, "SHOW TABLES").await.unwrap();
+    assert!(shown.contains("usage_by_model") && shown.contains("partitions"), "{shown}");
+    let columns = text(&engine, "SELECT column_name FROM information_schema.columns WHERE table_name = 'suspense'").await.unwrap();
+    assert!(columns.contains("subreason"), "{columns}");
+}
+
+#[tokio::test]
+async fn every_allowed_function_exists() {
+    // These are syntax, or rewritten before planning.
+    const SYNTAX: [&str; 20] = [
+        "cast", "try_cast", "extract", "position", "current_timestamp", "current_role",
+        "current_user", "current_catalog", "user", "unnest", "mod", "age", "pg_partition_ancestors",
+        "array_lower", "array_upper", "mean", "sign", "length", "overlay", "trim",
+    ];
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let mut missing = Vec::new();
+    for name in tally_query::allowed_functions().filter(|name| !SYNTAX.contains(name)) {
+        for sql in [format!("SELECT {name}()"), format!("SELECT {name}() OVER ()")] {
+            if let Err(error) = text(&engine, &sql).await
+                && error.to_string().to_lowercase().contains("invalid function")
+            {
+                missing.push(name);
+                break;
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<&str>::new());
+}

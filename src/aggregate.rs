@@ -1,0 +1,191 @@
+//! `tally aggregate`: the stream, with the publisher and the janitor beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use object_store::ObjectStore;
+use tally_aggregate::{Aggregator, Extent, Surroundings, SystemEdge, open_store, probe};
+use tally_log::EventLog;
+use tally_schemas::Config;
+use tally_tables::{ErrorKind, Janitor, JanitorSettings, Publisher};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{GlobalArgs, PlaceArgs};
+use crate::exit::Failure;
+use crate::{config, event_log, server, stop, stream_metrics};
+
+/// Options of `tally aggregate`.
+#[derive(Debug, Args)]
+pub(crate) struct AggregateArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Stop when everything that the log holds now is committed and published
+    #[arg(long)]
+    until_end: bool,
+    /// Address of /healthz, /readyz and /metrics; none where it is not given
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), Failure> {
+    let config = config::load(global, &args.place.settings())?;
+    let log = event_log::open(&config).await?;
+    let store = open_checked_store(&config).await?;
+    let extent = if args.until_end { Extent::UntilEnd } else { Extent::Endless };
+    let stop = stop::on_signal()?;
+    let stream = Stream::start(&config, log, store, extent, stop.child_token())?;
+    if let Some(listen) = args.listen {
+        let registry = stream_metrics::registry_of(stream.aggregator());
+        let listener = server::bind(&listen).await?;
+        eprintln!("health and metrics on http://{}", listener.local_addr()?);
+        let routes = server::watch_routes(registry, Some(Arc::clone(stream.aggregator())));
+        tokio::spawn(server::serve(listener, routes, stop.clone()));
+    }
+    stream.finish().await?;
+    if args.until_end {
+        println!("DRAINED");
+    }
+    Ok(())
+}
+
+/// Opens the store and tries a conditional write on it.
+pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let url = config.store_url();
+    let store = open_store(&url)?;
+    let probe_id = uuid::Uuid::new_v4().simple().to_string();
+    probe(store.as_ref(), &probe_id)
+        .await
+        .map_err(|error| Failure::from(error).while_doing(format!("store {url}")))?;
+    Ok(store)
+}
+
+/// The running stream of this process.
+pub(crate) struct Stream {
+    aggregator: Arc<Aggregator>,
+    consuming: JoinHandle<Result<(), Failure>>,
+    publishing: JoinHandle<Result<(), Failure>>,
+    cleaning: JoinHandle<()>,
+    /// Ends the publisher and the janitor, after the aggregator has ended.
+    side: CancellationToken,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("aggregator", &self.aggregator).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// Starts consuming, publishing and cleaning; `stop` ends it.
+    pub(crate) fn start(
+        config: &Config,
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn ObjectStore>,
+        extent: Extent,
+        stop: CancellationToken,
+    ) -> Result<Self, Failure> {
+        let settings = config.aggregate.clone();
+        let publisher = Publisher::new(Arc::clone(&store), log.topic(), log.partition_count());
+        let janitor_settings = JanitorSettings::of_config(&settings);
+        let janitor = Janitor::new(
+            Arc::clone(&store),
+            log.topic(),
+            log.partition_count(),
+            janitor_settings,
+        );
+        let surroundings = Surroundings { store, edge: Arc::new(SystemEdge) };
+        let runtime = tokio::runtime::Handle::current();
+        let aggregator = Aggregator::new(
+            log,
+            surroundings,
+            settings.clone(),
+            runtime,
+            stop.clone(),
+            extent,
+        )?;
+        let side = CancellationToken::new();
+        let consuming = tokio::task::spawn_blocking({
+            let aggregator = Arc::clone(&aggregator);
+            move || aggregator.run().map_err(Failure::from)
+        });
+        let interval = Duration::from_millis(settings.publish_interval_ms.max(10));
+        let publishing = tokio::spawn(publish(publisher, interval, side.clone(), stop));
+        let interval = Duration::from_millis(settings.janitor_interval_ms);
+        let cleaning = tokio::spawn(clean(janitor, interval, side.clone()));
+        Ok(Self { aggregator, consuming, publishing, cleaning, side })
+    }
+
+    pub(crate) fn aggregator(&self) -> &Arc<Aggregator> {
+        &self.aggregator
+    }
+
+    /// Waits until the stream has ended and everything committed is published.
+    pub(crate) async fn finish(self) -> Result<(), Failure> {
+        let consumed = self.consuming.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
+        self.side.cancel();
+        let published = self.publishing.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
+        if self.cleaning.await.is_err() {
+            tracing::warn!("the janitor ended badly; the next run does its work");
+        }
+        consumed.and(published)
+    }
+}
+
+/// Publishes what is committed until told to end, and once more then.
+async fn publish(
+    mut publisher: Publisher,
+    interval: Duration,
+    end: CancellationToken,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let mut failures = 0_u32;
+    loop {
+        let ending = end.is_cancelled();
+        match publisher.publish_committed().await {
+            Ok(_) => {
+                failures = 0;
+                if ending {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Retry => {
+                failures += 1;
+                tracing::warn!(%error, failures, "publication waits for the store");
+                // What is committed is safe in the ledger; the next start publishes it.
+                if ending && failures > 20 {
+                    return Err(error.into());
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "publication cannot go on");
+                stop.cancel();
+                return Err(error.into());
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = end.cancelled(), if !ending => {}
+        }
+    }
+}
+
+async fn clean(mut janitor: Janitor, interval: Duration, end: CancellationToken) {
+    if interval.is_zero() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = end.cancelled() => return,
+        }
+        let now_ms = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        match janitor.run_once(now_ms).await {
+            Ok(report) => tracing::debug!(%report, "janitor"),
+            Err(error) => tracing::warn!(%error, "the janitor tries again later"),
+        }
+    }
+}

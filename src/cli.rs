@@ -1,0 +1,237 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Failure;
+use crate::{aggregate, audit, config, generate, ingest, query, replay, sql, status, up, verify};
+
+/// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
+#[derive(Debug, Parser)]
+#[command(name = "tally", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct GlobalArgs {
+    /// Configuration file [default: tally.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the result, and an error, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How log lines are written to standard error; RUST_LOG says which
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Where the log is.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LogArgs {
+    /// Folder of the embedded log [log.data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<String>,
+    /// Kafka instead of the embedded log [log.kafka]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) kafka: Option<String>,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct StoreArgs {
+    /// Folder of the store, where --store does not name another [log.data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<String>,
+    /// Object storage: s3://BUCKET/PREFIX, file:///DIR or a folder [store.url]
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+}
+
+/// Where the log and the store are.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PlaceArgs {
+    /// Folder of the embedded log and, without --store, of the store [log.data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<String>,
+    /// Kafka instead of the embedded log [log.kafka]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) kafka: Option<String>,
+    /// Object storage: s3://BUCKET/PREFIX, file:///DIR or a folder [store.url]
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+}
+
+/// A setting that a flag gives.
+pub(crate) type GivenSetting = (&'static str, String);
+
+/// The settings whose flags were given.
+fn given<const N: usize>(flags: [(&'static str, &Option<String>); N]) -> Vec<GivenSetting> {
+    flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
+}
+
+impl LogArgs {
+    pub(crate) fn settings(&self) -> Vec<GivenSetting> {
+        given([("log.data", &self.data), ("log.kafka", &self.kafka)])
+    }
+}
+
+impl StoreArgs {
+    pub(crate) fn settings(&self) -> Vec<GivenSetting> {
+        given([("log.data", &self.data), ("store.url", &self.store)])
+    }
+}
+
+impl PlaceArgs {
+    pub(crate) fn settings(&self) -> Vec<GivenSetting> {
+        given([("log.data", &self.data), ("log.kafka", &self.kafka), ("store.url", &self.store)])
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every role in one process
+    Up(up::UpArgs),
+    /// Run the HTTP door
+    Ingest(ingest::IngestArgs),
+    /// Run the stream, its publisher and its janitor
+    Aggregate(aggregate::AggregateArgs),
+    /// Run SQL over HTTP and the PostgreSQL wire
+    Query(query::QueryArgs),
+    /// Make synthetic gateway traffic, and the exact totals that must come out of it
+    ///
+    /// Few accounts have most of the traffic, thirty models of ten vendors share it, a day curve
+    /// has bursts, events come out of order by up to ten seconds. The same seed, period and
+    /// shares give the same bytes.
+    Generate(generate::GenerateArgs),
+    /// Send recorded traffic, in its original spacing or faster
+    ///
+    /// Traces (mooncake, azure) are moved in time so that they end now; native events (jsonl)
+    /// and LiteLLM's logs keep their times.
+    Replay(replay::ReplayArgs),
+    /// Run a query: one statement that only reads
+    Sql(sql::SqlArgs),
+    /// Check every invariant over ledger, state and tables
+    Verify(verify::VerifyArgs),
+    /// Show lag, watermark, owners and what is held back
+    Status(status::StatusArgs),
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Look for what exact rules cannot see
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+}
+
+/// Runs the command line and says how the process ends.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            // There is nowhere left to say that standard error is closed.
+            drop(error.print());
+            return code;
+        }
+    };
+    let json = cli.global.json;
+    trace(cli.global.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::internal(format!("runtime: {error}")).report(json),
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Up(args) => up::run(&global, args).await,
+        Command::Ingest(args) => ingest::run(&global, args).await,
+        Command::Aggregate(args) => aggregate::run(&global, args).await,
+        Command::Query(args) => query::run(&global, args).await,
+        Command::Generate(args) => generate::run(&global, args).await,
+        Command::Replay(args) => replay::run(&global, args).await,
+        Command::Sql(args) => sql::run(&global, args).await,
+        Command::Verify(args) => verify::run(&global, args).await,
+        Command::Status(args) => status::run(&global, args).await,
+        Command::Config(command) => config::run(&global, command),
+        Command::Audit(command) => audit::run(&global, command).await,
+    }
+}
+
+/// What the libraries below say on the normal path is theirs alone.
+const DEFAULT_FILTER: &str = "warn,tally=info,tally_aggregate=info,tally_ingest=info,\
+                              tally_log=info,tally_query=info,tally_tables=info";
+
+/// Log lines go to standard error, so that standard output is only the result.
+fn trace(format: LogFormat) {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    if let Err(error) = started {
+        eprintln!("tally: no log lines: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Help of a command and of everything below it.
+    fn help(command: &mut clap::Command, path: &str, out: &mut Vec<(String, String)>) {
+        let path = format!("{path}{}", command.get_name());
+        out.push((path.clone(), command.render_long_help().to_string()));
+        for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
+            help(below, &format!("{path} "), out);
+        }
+    }
+
+    #[test]
+    fn help_texts() {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        let mut texts = Vec::new();
+        help(&mut command, "", &mut texts);
+        for (path, text) in texts {
+            let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+            insta::assert_snapshot!(path.replace(' ', "_"), text);
+        }
+    }
+}

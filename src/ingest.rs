@@ -1,0 +1,55 @@
+//! `tally ingest`: the HTTP door alone.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Args;
+use tally_ingest::Door;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{GlobalArgs, PlaceArgs};
+use crate::exit::Failure;
+use crate::{config, event_log, server, stop};
+
+/// Options of `tally ingest`.
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Address of the HTTP listener [http.listen]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Failure> {
+    let mut settings = args.place.settings();
+    settings.extend(args.listen.map(|listen| ("http.listen", listen)));
+    let config = config::load(global, &settings)?;
+    let log = event_log::open(&config).await?;
+    let stop = stop::on_signal()?;
+    let door = Door::new(config.ingest.clone(), &log, Arc::new(Mutex::default()))?;
+    let listener = server::bind(&config.http.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let drain = Duration::from_millis(config.ingest.drain_timeout_ms);
+    serve_door(listener, tally_ingest::router(door.clone()), door, drain, stop).await
+}
+
+/// Serves until stopped: then new requests are refused, those in flight are finished with and
+/// everything accepted is acknowledged by the log.
+pub(crate) async fn serve_door(
+    listener: tokio::net::TcpListener,
+    routes: axum::Router,
+    door: Door,
+    drain: Duration,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let serving = tokio::spawn(server::serve(listener, routes, stop.clone()));
+    stop.cancelled().await;
+    door.drain(drain).await?;
+    // Idle keep-alive connections must not hold the process.
+    match tokio::time::timeout(drain, serving).await {
+        Ok(Ok(served)) => served,
+        Ok(Err(error)) => Err(Failure::internal(error.to_string())),
+        Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,284 @@
+//! `tally status`: how far the stream is, and what is held back.
+//!
+//! It reads the ledger, the tables and the ends of the log; nothing has to run for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use comfy_table::{Table as TextTable, presets};
+use jiff::Timestamp;
+use object_store::ObjectStore;
+use serde::Serialize;
+use tally_aggregate::ledger::{self, StoredEntry};
+use tally_query::LedgerView;
+use tally_schemas::{Config, EntryKind, Table};
+use tally_tables::TableSet;
+
+use crate::cli::{GlobalArgs, PlaceArgs};
+use crate::exit::{Failure, FailureKind};
+use crate::{config, event_log};
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// The state of the whole stream. What cannot be known is null, and a note says why.
+#[derive(Debug, Serialize)]
+struct Status {
+    topic: String,
+    /// End of the log less committed, over all partitions.
+    lag_events: Option<u64>,
+    /// Ledger entries with rows that the tables do not have yet.
+    unpublished_epochs: u64,
+    /// Time since the last commit of a partition that lags: nothing older is uncommitted, but for
+    /// what came while that commit was made.
+    oldest_uncommitted_age_ms: Option<i64>,
+    /// The lowest watermark of the partitions.
+    watermark: Option<String>,
+    partitions: Vec<PartitionRow>,
+    /// Events held back since the first offset, by reason.
+    suspended: BTreeMap<String, u64>,
+    tables: Vec<TableRow>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PartitionRow {
+    partition: u32,
+    owner: Option<String>,
+    epoch: Option<u64>,
+    committed_offset: u64,
+    end_offset: Option<u64>,
+    lag_events: Option<u64>,
+    watermark: Option<String>,
+    committed_at: Option<String>,
+    #[serde(skip)]
+    watermark_ms: Option<i64>,
+    #[serde(skip)]
+    committed_at_ms: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct TableRow {
+    name: &'static str,
+    /// Delta version; null before the first.
+    version: Option<u64>,
+    files: usize,
+}
+
+pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Failure> {
+    let config = config::load(global, &args.place.settings())?;
+    let store = tally_aggregate::open_store(&config.store_url())?;
+    let status = observe(&config, store, Timestamp::now()).await?;
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print(&status);
+    }
+    Ok(())
+}
+
+async fn observe(
+    config: &Config,
+    store: Arc<dyn ObjectStore>,
+    now: Timestamp,
+) -> Result<Status, Failure> {
+    let topic = &config.log.topic;
+    let mut notes = Vec::new();
+    let ends = match ends_of_log(config).await {
+        Ok(ends) => ends,
+        Err(note) => {
+            notes.push(note);
+            BTreeMap::new()
+        }
+    };
+    let last: BTreeMap<u32, StoredEntry> = LedgerView::new(Arc::clone(&store), topic)
+        .all_last()
+        .await?
+        .into_iter()
+        .map(|stored| (stored.entry.partition, stored))
+        .collect();
+    let table_set = TableSet::open(Arc::clone(&store));
+    let pinned = table_set.pin(None).await?;
+    let mut unpublished_epochs = 0;
+    for stored in last.values() {
+        let partition = stored.entry.partition;
+        let published = table_set.published(topic, partition).await?;
+        unpublished_epochs += unpublished(store.as_ref(), topic, stored, &published).await?;
+    }
+    let numbers: BTreeSet<u32> = last.keys().chain(ends.keys()).copied().collect();
+    let partitions: Vec<PartitionRow> = numbers
+        .into_iter()
+        .map(|partition| row(partition, last.get(&partition), ends.get(&partition).copied()))
+        .collect();
+    let mut suspended = BTreeMap::new();
+    for stored in last.values() {
+        for (reason, events) in &stored.entry.cumulative.suspended_by_reason {
+            *suspended.entry(reason.clone()).or_default() += events;
+        }
+    }
+    let waiting_since = partitions
+        .iter()
+        .filter(|row| row.lag_events.is_some_and(|lag| lag > 0))
+        .filter_map(|row| row.committed_at_ms)
+        .min();
+    let lag_events = partitions.iter().map(|row| row.lag_events).sum();
+    Ok(Status {
+        topic: topic.clone(),
+        lag_events,
+        unpublished_epochs,
+        oldest_uncommitted_age_ms: lag_events
+            .map(|_| waiting_since.map_or(0, |at_ms| (now.as_millisecond() - at_ms).max(0))),
+        watermark: partitions.iter().filter_map(|row| row.watermark_ms).min().and_then(words_of),
+        partitions,
+        suspended,
+        tables: pinned
+            .iter()
+            .map(|table| TableRow {
+                name: table.table.name(),
+                version: table.version,
+                files: table.files.len(),
+            })
+            .collect(),
+        notes,
+    })
+}
+
+fn row(partition: u32, stored: Option<&StoredEntry>, end_offset: Option<u64>) -> PartitionRow {
+    let entry = stored.map(|stored| &stored.entry);
+    let committed_offset = entry.map_or(0, |entry| entry.to);
+    let watermark_ms = entry.and_then(|entry| entry.watermark_ms);
+    let committed_at_ms = entry.map(|entry| entry.committed_at_ms);
+    PartitionRow {
+        partition,
+        owner: entry.map(|entry| entry.owner.clone()),
+        epoch: entry.map(|entry| entry.n),
+        committed_offset,
+        end_offset,
+        lag_events: end_offset.map(|end| end.saturating_sub(committed_offset)),
+        watermark: watermark_ms.and_then(words_of),
+        committed_at: committed_at_ms.and_then(words_of),
+        watermark_ms,
+        committed_at_ms,
+    }
+}
+
+/// RFC 3339 of milliseconds UTC.
+fn words_of(ms: i64) -> Option<String> {
+    Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+}
+
+/// How many entries of a partition have rows that some table lacks. `published` is the last entry
+/// that each table says it has.
+async fn unpublished(
+    store: &dyn ObjectStore,
+    topic: &str,
+    last: &StoredEntry,
+    published: &BTreeMap<Table, u64>,
+) -> Result<u64, Failure> {
+    let lacks = |stored: &StoredEntry| {
+        stored.entry.kind == EntryKind::Epoch
+            && stored.entry.files.iter().any(|file| {
+                Table::from_name(&file.table)
+                    .is_none_or(|table| published.get(&table).is_none_or(|n| *n < stored.entry.n))
+            })
+    };
+    // Up to here every table has everything. A table that had no file for a while says less than
+    // it has, so what lies above is looked at entry by entry.
+    let known = Table::ALL.iter().map(|table| published.get(table).copied()).min().flatten();
+    let floor = ledger::floor(store, topic, last.entry.partition).await?;
+    let mut count = u64::from(lacks(last));
+    let mut n = last.entry.n;
+    while n > floor && known.is_none_or(|known| n > known + 1) {
+        n -= 1;
+        match ledger::read_entry(store, topic, last.entry.partition, n).await? {
+            Some(stored) => count += u64::from(lacks(&stored)),
+            None => break,
+        }
+    }
+    Ok(count)
+}
+
+/// The next offset of each partition, or why it cannot be known.
+async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, String> {
+    if config.log.kafka.is_empty() {
+        let dir = Path::new(&config.log.data).join("log");
+        if !dir.is_dir() {
+            return Err(format!("there is no embedded log at {} yet", dir.display()));
+        }
+    }
+    let log = event_log::open(config).await.map_err(|failure| {
+        if config.log.kafka.is_empty() && failure.kind == FailureKind::Usage {
+            format!(
+                "ends of the log are not known while another process has it: {}",
+                failure.message
+            )
+        } else {
+            format!("ends of the log are not known: {}", failure.message)
+        }
+    })?;
+    // Blocks: a round trip a partition.
+    tokio::task::spawn_blocking(move || {
+        (0..log.partition_count())
+            .map(|partition| Ok((partition, log.bounds(partition)?.end)))
+            .collect::<Result<_, tally_log::LogError>>()
+    })
+    .await
+    .map_err(|error| error.to_string())?
+    .map_err(|error| format!("ends of the log are not known: {error}"))
+}
+
+fn print(status: &Status) {
+    let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+    let absent = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    println!("topic                   {}", status.topic);
+    println!("lag                     {} events", known(status.lag_events.map(|n| n.to_string())));
+    println!("unpublished epochs      {}", status.unpublished_epochs);
+    let age = status.oldest_uncommitted_age_ms.map(|ms| format!("{ms} ms"));
+    println!("oldest uncommitted      {}", known(age));
+    println!("watermark               {}", absent(status.watermark.clone()));
+    let mut table = TextTable::new();
+    table.load_preset(presets::NOTHING).set_header([
+        "partition",
+        "epoch",
+        "committed",
+        "end",
+        "lag",
+        "watermark",
+        "owner",
+    ]);
+    for row in &status.partitions {
+        table.add_row([
+            row.partition.to_string(),
+            absent(row.epoch.map(|n| n.to_string())),
+            row.committed_offset.to_string(),
+            absent(row.end_offset.map(|n| n.to_string())),
+            absent(row.lag_events.map(|n| n.to_string())),
+            absent(row.watermark.clone()),
+            absent(row.owner.clone()),
+        ]);
+    }
+    println!("\n{table}");
+    let mut table = TextTable::new();
+    table.load_preset(presets::NOTHING).set_header(["table", "version", "files"]);
+    for row in &status.tables {
+        let version = absent(row.version.map(|n| n.to_string()));
+        table.add_row([row.name.to_owned(), version, row.files.to_string()]);
+    }
+    println!("\n{table}");
+    if !status.suspended.is_empty() {
+        let mut table = TextTable::new();
+        table.load_preset(presets::NOTHING).set_header(["held back", "events"]);
+        for (reason, events) in &status.suspended {
+            table.add_row([reason.clone(), events.to_string()]);
+        }
+        println!("\n{table}");
+    }
+    for note in &status.notes {
+        println!("\nnote: {note}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Metrics of the stream, read from its status when they are asked for.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tally_aggregate::Aggregator;
+
+/// A registry with the metrics of one aggregator.
+pub(crate) fn registry_of(aggregator: &Arc<Aggregator>) -> Arc<Mutex<Registry>> {
+    let mut registry = Registry::default();
+    register(&mut registry, aggregator);
+    Arc::new(Mutex::new(registry))
+}
+
+/// Adds the metrics of one aggregator.
+pub(crate) fn register(registry: &mut Registry, aggregator: &Arc<Aggregator>) {
+    registry.register_collector(Box::new(StreamCollector(Arc::clone(aggregator))));
+}
+
+#[derive(Debug)]
+struct StreamCollector(Arc<Aggregator>);
+
+impl Collector for StreamCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let status = self.0.status();
+        let counters = status.counters();
+        for (name, help, counter) in [
+            ("tally_stream_records", "Log records committed", &counters.records),
+            ("tally_stream_accepted", "Events accepted and committed", &counters.accepted),
+            ("tally_stream_duplicates", "Exact duplicates dropped", &counters.duplicates),
+            ("tally_epoch_commits", "Ledger entries created", &counters.commits),
+            ("tally_ledger_conflicts", "Times that another owner had a partition", &counters.fenced),
+        ] {
+            let value = ConstCounter::new(counter.load(Ordering::Relaxed));
+            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
+        }
+        let zero = ConstCounter::new(0_u64);
+        let mut by_reason = encoder.encode_descriptor(
+            "tally_stream_suspended",
+            "Events held back, by reason",
+            None,
+            zero.metric_type(),
+        )?;
+        for (reason, events) in counters.suspended.lock().iter() {
+            let labels = [("reason", reason.as_str())];
+            ConstCounter::new(*events).encode(by_reason.encode_family(&labels)?)?;
+        }
+        let partitions = status.partitions();
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        let age_seconds = |since_ms: i64| now_ms.saturating_sub(since_ms).max(0) / 1_000;
+        let lag: u64 =
+            partitions.values().map(|p| p.end_offset.saturating_sub(p.committed_offset)).sum();
+        let oldest = partitions.values().filter_map(|p| p.oldest_uncommitted_ms).min();
+        let watermark = partitions.values().filter_map(|p| p.watermark_ms).min();
+        let state: u64 = partitions.values().map(|p| p.state_bytes).sum();
+        for (name, help, value) in [
+            ("tally_lag_events", "End of the log minus committed, records", signed(lag)),
+            (
+                "tally_oldest_uncommitted_age_seconds",
+                "Age of the oldest record that is not committed",
+                oldest.map_or(0, age_seconds),
+            ),
+            (
+                "tally_watermark_age_seconds",
+                "How far the slowest partition's watermark is behind the clock",
+                watermark.map_or(0, age_seconds),
+            ),
+            ("tally_state_bytes", "Dedupe buckets and windows in memory", signed(state)),
+            (
+                "tally_partitions_owned",
+                "Partitions that this process holds",
+                i64::try_from(partitions.len()).unwrap_or(i64::MAX),
+            ),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,91 @@
+//! `tally up`: every role in one process.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Args;
+use prometheus_client::registry::Registry;
+use tally_aggregate::Extent;
+use tally_ingest::Door;
+use tally_query::PgServer;
+
+use crate::aggregate::{Stream, open_checked_store};
+use crate::cli::{GlobalArgs, PlaceArgs};
+use crate::exit::Failure;
+use crate::{config, event_log, ingest, server, sql_session, stop, stream_metrics};
+
+/// Options of `tally up`.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Address of the HTTP listener [http.listen]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address of the PostgreSQL wire [query.pg_listen]
+    #[arg(long, value_name = "ADDR")]
+    pg_listen: Option<String>,
+}
+
+pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure> {
+    let mut flags = args.place.settings();
+    flags.extend(args.listen.map(|listen| ("http.listen", listen)));
+    flags.extend(args.pg_listen.map(|listen| ("query.pg_listen", listen)));
+    let (config, settings) = config::load_settings(global, &flags)?;
+    let store = open_checked_store(&config).await?;
+    let log = event_log::open(&config).await?;
+    let stop = stop::on_signal()?;
+
+    let engine = Arc::new(sql_session::open(&config, settings).await?);
+    let wire = PgServer::bind(Arc::clone(&engine), &config.query.pg_listen).await?;
+    let listener = server::bind(&config.http.listen).await?;
+    let http = listener.local_addr()?;
+    // The stream ends after the door, so that what the door has accepted is also committed.
+    let stream_stop = tokio_util::sync::CancellationToken::new();
+    let stream = Stream::start(&config, Arc::clone(&log), store, Extent::Endless, stream_stop.clone())?;
+    let registry = Arc::new(Mutex::new(Registry::default()));
+    if let Ok(mut registry) = registry.lock() {
+        stream_metrics::register(&mut registry, stream.aggregator());
+    }
+    let door = Door::new(config.ingest.clone(), &log, registry)?;
+    let routes = tally_ingest::router(door.clone()).merge(tally_query::router(engine));
+    greet(&config, http, wire.address());
+
+    // A stream that cannot go on takes the process down with it (I12).
+    let failed = stop.clone();
+    let watch = stream_stop.clone();
+    let watching = tokio::spawn(async move {
+        watch.cancelled().await;
+        failed.cancel();
+    });
+    let drain = Duration::from_millis(config.ingest.drain_timeout_ms);
+    let served = ingest::serve_door(listener, routes, door, drain, stop).await;
+    stream_stop.cancel();
+    let finished = stream.finish().await;
+    drop(watching);
+    finished.and(served)
+}
+
+/// Says where everything is, and what to try first.
+fn greet(config: &tally_schemas::Config, http: std::net::SocketAddr, pg: std::net::SocketAddr) {
+    let log = if config.log.kafka.is_empty() {
+        format!("embedded, below {}", config.log.data)
+    } else {
+        format!("Kafka at {}", config.log.kafka)
+    };
+    println!("log     {log}, topic {}", config.log.topic);
+    println!("store   {}", config.store_url());
+    println!("HTTP    http://{http}");
+    println!("SQL     postgresql://tally@{pg}/tally");
+    println!();
+    println!("A first event:");
+    println!(
+        "  curl http://{http}/v1/events -H 'content-type: application/json' -d '{{\"source\":\"gw-1\",\"id\":\"req-1\",\"account\":\"A1\",\"model\":\"glm-5\",\"completed_at\":\"'$(date -u +%FT%TZ)'\",\"usage\":{{\"input\":434,\"output\":345}}}}'"
+    );
+    println!("A first query:");
+    println!(
+        "  psql -h {} -p {} -U tally -c 'SELECT vendor, model, sum(input), sum(output) FROM usage_events GROUP BY 1, 2'",
+        pg.ip(),
+        pg.port()
+    );
+}

@@ -1,0 +1,77 @@
+//! `tally verify`: every invariant, and the totals that must have come out.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tally_generate::Truth;
+use tally_query::{Report, VerifyOptions, verify};
+
+use crate::cli::{GlobalArgs, StoreArgs};
+use crate::exit::{Failure, FailureKind, file_failure};
+use crate::{config, sql_session};
+
+/// What to compare with, and what may still be under way.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Totals that must have come out; given several times, their sum
+    #[arg(long, value_name = "FILE")]
+    truth: Vec<PathBuf>,
+    /// Nothing is open any more: usage_by_subscriber must be complete
+    #[arg(long)]
+    windows_closed: bool,
+    /// The stream runs: epochs may wait for their publication
+    #[arg(long)]
+    running: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(crate) async fn run(global: &GlobalArgs, args: VerifyArgs) -> Result<(), Failure> {
+    let (config, settings) = config::load_settings(global, &args.store.settings())?;
+    let options = VerifyOptions {
+        truth: truth_of(&args.truth)?,
+        windows_closed: args.windows_closed,
+        unpublished_allowed: args.running,
+    };
+    let engine = sql_session::open(&config, settings).await?;
+    let report = verify(&engine, &options).await?;
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    if report.passed() {
+        return Ok(());
+    }
+    let failed = report.checks.iter().filter(|check| !check.ok).count();
+    Err(Failure::new(FailureKind::Check, format!("{failed} checks failed")))
+}
+
+/// Prints one line a check, and below it what it found.
+pub(crate) fn print(report: &Report) {
+    for check in &report.checks {
+        let outcome = if check.ok { "ok" } else { "FAILED" };
+        println!("{outcome:<6}  {:<5}  {} ({})", check.invariant, check.what, check.looked_at);
+        for finding in &check.findings {
+            println!("        {finding}");
+        }
+    }
+}
+
+/// The sum of the truth files; `None` without any.
+fn truth_of(paths: &[PathBuf]) -> Result<Option<tally_query::Truth>, Failure> {
+    let mut truths = paths.iter().map(|path| read_truth(path));
+    let Some(first) = truths.next() else { return Ok(None) };
+    let mut sum = first?;
+    for truth in truths {
+        sum.merge(&truth?)?;
+    }
+    // The check keeps its own form of the truth: it knows the file, not the generator.
+    Ok(Some(serde_json::from_value(serde_json::to_value(&sum)?)?))
+}
+
+fn read_truth(path: &Path) -> Result<Truth, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| file_failure(path, &error))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::data(format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,227 @@
+//! The janitor: checkpoints, compaction, and removal of what nobody can need any more.
+//!
+//! What is due is derived from the logs and the ledger, never from what was just done, so a crash
+//! skips nothing for ever. One janitor at a time is enough; two do each other's work twice at
+//! worst: merges are commits that only one can win, removals only concern what no reader, writer
+//! or recovery can reach, and every one is idempotent. Listings are used to find candidates, and
+//! a stale one finds fewer (R8).
+
+mod compaction;
+mod ledger_cleanup;
+mod log_cleanup;
+mod merge;
+mod vacuum;
+
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, path::Path};
+use serde::Serialize;
+use tally_schemas::{AggregateConfig, Table};
+
+use crate::error::TablesError;
+use crate::table_log::TableLog;
+use crate::table_state::StatsPolicy;
+
+/// What the janitor goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JanitorSettings {
+    /// How long unreferenced files, superseded table versions and published ledger entries are
+    /// kept, milliseconds. Must exceed the longest pause of a process: a file that nothing
+    /// refers to for so long is taken for garbage.
+    pub retention_ms: u64,
+    /// Commits after which a table gets a checkpoint.
+    pub checkpoint_commits: u64,
+    /// Size of merged files, bytes; also the most input of one merge.
+    pub merge_target_bytes: u64,
+    /// Fewest files that are worth a merge.
+    pub merge_files_min: usize,
+    /// Most merges of one table in one run.
+    pub merges_max: usize,
+    /// How often unreferenced files are looked for, milliseconds.
+    pub vacuum_interval_ms: u64,
+    /// Entries of each partition's ledger that are kept whatever their age.
+    pub ledger_entries_min: u64,
+    /// How long sealed dedupe segments are needed, days before the watermark.
+    pub dedupe_horizon_days: u64,
+}
+
+impl Default for JanitorSettings {
+    fn default() -> Self {
+        let config = AggregateConfig::default();
+        Self {
+            retention_ms: config.retention_ms,
+            checkpoint_commits: 100,
+            merge_target_bytes: 128 << 20,
+            merge_files_min: 8,
+            merges_max: 4,
+            vacuum_interval_ms: 3_600_000,
+            ledger_entries_min: 100,
+            dedupe_horizon_days: config.dedupe_horizon_days,
+        }
+    }
+}
+
+impl JanitorSettings {
+    /// The settings that a configuration has, defaults for the rest.
+    pub fn of_config(config: &AggregateConfig) -> Self {
+        Self {
+            retention_ms: config.retention_ms,
+            dedupe_horizon_days: config.dedupe_horizon_days,
+            ..Self::default()
+        }
+    }
+
+    /// What is older than this may go, milliseconds UTC.
+    fn cutoff_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_sub(i64::try_from(self.retention_ms).unwrap_or(i64::MAX))
+    }
+}
+
+/// What a run of the janitor did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct JanitorReport {
+    /// Delta checkpoints written.
+    pub checkpoints: u64,
+    /// Delta log files removed.
+    pub log_files_removed: u64,
+    /// Merges committed.
+    pub merges: u64,
+    /// Files that were merged.
+    pub files_merged: u64,
+    /// Their size in bytes.
+    pub bytes_merged: u64,
+    /// Unreferenced data files removed.
+    pub files_removed: u64,
+    /// Their size in bytes.
+    pub bytes_removed: u64,
+    /// Ledger entries removed.
+    pub ledger_entries_removed: u64,
+    /// State files removed.
+    pub state_files_removed: u64,
+    /// Parts that failed and are tried again by the next run.
+    pub failures: Vec<String>,
+}
+
+impl fmt::Display for JanitorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} checkpoints, {} files ({} bytes) merged into {}, removed {} data files ({} bytes), {} log files, {} ledger entries, {} state files",
+            self.checkpoints,
+            self.files_merged,
+            self.bytes_merged,
+            self.merges,
+            self.files_removed,
+            self.bytes_removed,
+            self.log_files_removed,
+            self.ledger_entries_removed,
+            self.state_files_removed,
+        )?;
+        for failure in &self.failures {
+            write!(f, "; failed: {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+impl JanitorReport {
+    /// Whether there was anything to do.
+    pub fn is_idle(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn note(&mut self, what: &str, result: Result<(), TablesError>) {
+        if let Err(error) = result {
+            self.failures.push(format!("{what}: {error}"));
+        }
+    }
+}
+
+/// Keeps the tables, ledgers and states of one topic in order.
+#[derive(Debug)]
+pub struct Janitor {
+    store: Arc<dyn ObjectStore>,
+    topic: String,
+    partition_count: u32,
+    tables: Vec<TableLog>,
+    vacuumed_at_ms: Option<i64>,
+}
+
+impl Janitor {
+    /// A janitor. Does no I/O.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        topic: impl Into<String>,
+        partition_count: u32,
+    ) -> Self {
+        let table = |table| TableLog::new(Arc::clone(&store), table, StatsPolicy::Skip);
+        Self {
+            tables: Table::ALL.into_iter().map(table).collect(),
+            topic: topic.into(),
+            partition_count,
+            vacuumed_at_ms: None,
+            store,
+        }
+    }
+
+    /// Does what is due. A part that fails is named in the report and does not keep the others
+    /// from being done. Tables that do not exist yet are left alone.
+    pub async fn run_once(&mut self, now_ms: i64, settings: &JanitorSettings) -> JanitorReport {
+        let mut report = JanitorReport::default();
+        for index in 0..self.tables.len() {
+            let done = self.keep_table(index, now_ms, settings, &mut report).await;
+            let name = self.tables[index].table().name();
+            report.note(name, done);
+        }
+        let done = self.clean_ledgers(now_ms, settings, &mut report).await;
+        report.note("ledger", done);
+        let interval_ms = i64::try_from(settings.vacuum_interval_ms).unwrap_or(i64::MAX);
+        if self.vacuumed_at_ms.is_none_or(|at| now_ms.saturating_sub(at) >= interval_ms) {
+            let failures = report.failures.len();
+            let done = self.vacuum(now_ms, settings, &mut report).await;
+            report.note("vacuum", done);
+            let done = self.clean_states(now_ms, settings, &mut report).await;
+            report.note("state", done);
+            if report.failures.len() == failures {
+                self.vacuumed_at_ms = Some(now_ms);
+            }
+        }
+        report
+    }
+
+    async fn keep_table(
+        &mut self,
+        index: usize,
+        now_ms: i64,
+        settings: &JanitorSettings,
+        report: &mut JanitorReport,
+    ) -> Result<(), TablesError> {
+        let table = &mut self.tables[index];
+        let state = table.refresh().await?;
+        state.forget_tombstones(settings.cutoff_ms(now_ms));
+        if state.version().is_none() {
+            return Ok(());
+        }
+        table
+            .transact("SET TBLPROPERTIES", now_ms, |state| {
+                let changed = state.metadata().and_then(|metadata| {
+                    metadata.with_settings(settings.retention_ms, settings.checkpoint_commits)
+                });
+                Ok(changed.map(|metadata| vec![crate::action::Action::metadata(metadata)]))
+            })
+            .await?;
+        compaction::compact(table, now_ms, settings, report).await?;
+        log_cleanup::checkpoint(table, settings, report).await?;
+        log_cleanup::clean(table, now_ms, settings, report).await
+    }
+}
+
+/// Removes an object; one that is gone already is fine. Returns whether it was there.
+async fn remove(store: &dyn ObjectStore, path: &Path) -> Result<bool, TablesError> {
+    match store.delete(path).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,111 @@
+//! R1 and R2: `kill -9` at random instants, of one process, of both, and of one that is just
+//! recovering.
+
+use std::time::Instant;
+
+use crate::support::{
+    Dice, Figures, Ledger, Process, Stream, Traffic, at_scale, eventually, patience,
+};
+
+/// R1: whatever instant a kill hits, each event is counted exactly once.
+#[test]
+fn killed_at_random_instants() {
+    let mut dice = Dice::of("kill");
+    let cycles = at_scale(14, 500);
+    let mut stream = Stream::new("kill", dice.seed(), 4);
+    // Tables are compacted and checkpointed meanwhile, by whoever lives.
+    stream.set("aggregate.janitor_interval_ms", 2_000);
+    stream.send(&Traffic::mixed(dice.next_seed(), at_scale(120_000, 10_000_000)));
+    let rate = at_scale(4_000, 6_000);
+    let events = at_scale(120_000, 10_000_000);
+    let live = stream.sending(&Traffic::mixed(dice.next_seed(), events).at_rate(rate));
+    let mut ledger = stream.ledger();
+    let mut members = vec![stream.aggregate("member"), stream.aggregate("member")];
+    let mut recoveries = Vec::new();
+    for _ in 0..cycles {
+        dice.pause(50, 1_500);
+        if dice.chance(50) {
+            members.swap_remove(dice.index(members.len())).kill();
+            members.push(stream.aggregate("member"));
+            continue;
+        }
+        for member in members.drain(..) {
+            member.kill();
+        }
+        let height = ledger.height();
+        let began = Instant::now();
+        members.extend([stream.aggregate("member"), stream.aggregate("member")]);
+        eventually("a commit after both were killed", patience(), || {
+            members.iter_mut().for_each(Process::assert_running);
+            // A claim is an entry too; an entry above it has rows.
+            (ledger.height() > height && ledger.lasts().iter().any(is_epoch)).then_some(())
+        });
+        recoveries.push(began.elapsed());
+    }
+    for member in members {
+        member.kill();
+    }
+    stream.sent(live);
+    stream.drain();
+    stream.expect_exactly_once();
+    let mut figures = Figures::of("R1 kill -9", dice.seed());
+    figures.note("cycles", cycles);
+    note_stream(&mut figures, &stream, &ledger);
+    figures.note_times("recovery", recoveries);
+    figures.report();
+}
+
+/// R2: a process that is killed while it recovers, and once more, leaves a ledger that the next
+/// one recovers from.
+#[test]
+fn killed_twice_while_recovering() {
+    let mut dice = Dice::of("kill-recovery");
+    let cycles = at_scale(5, 100);
+    let mut stream = Stream::new("kill-recovery", dice.seed(), 4);
+    let per_cycle = at_scale(15_000, 100_000);
+    let mut ledger = stream.ledger();
+    for cycle in 0..cycles {
+        stream.send(&Traffic::mixed(dice.next_seed(), per_cycle));
+        // A group of its own is joined at once: nobody waits for the dead one's session.
+        let mut group = format!("cycle-{cycle}");
+        let mut process = stream.aggregate_in_group("first", &group);
+        let height = ledger.height();
+        eventually("some epochs", patience(), || {
+            process.assert_running();
+            (ledger.height() > height + dice.between(5, 12)).then_some(())
+        });
+        process.kill();
+        for again in ["second", "third"] {
+            group.push('-');
+            let claims: u64 = ledger.height();
+            let mut process = stream.aggregate_in_group(again, &group);
+            eventually("a claim", patience(), || {
+                process.assert_running();
+                (ledger.height() > claims).then_some(())
+            });
+            dice.pause(0, 60);
+            process.kill();
+        }
+    }
+    stream.drain();
+    stream.expect_exactly_once();
+    let mut figures = Figures::of("R2 kill during recovery", dice.seed());
+    figures.note("cycles", cycles);
+    note_stream(&mut figures, &stream, &ledger);
+    figures.report();
+}
+
+fn is_epoch(entry: &tally_schemas::LedgerEntry) -> bool {
+    entry.kind == tally_schemas::EntryKind::Epoch
+}
+
+/// What every fault test says about its stream.
+pub(crate) fn note_stream(figures: &mut Figures, stream: &Stream, ledger: &Ledger) {
+    let (claims, epochs) = ledger.count();
+    figures.note("records", stream.topic.records());
+    figures.note("accepted", stream.truth.accepted);
+    figures.note("duplicates", stream.truth.duplicates);
+    figures.note("suspended", stream.truth.suspended.values().sum::<u64>());
+    figures.note("claims", claims);
+    figures.note("epochs", epochs);
+}

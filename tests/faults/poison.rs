@@ -1,0 +1,81 @@
+//! R16: poison on the topic.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::kill::note_stream;
+use crate::poison_kinds::{Expected, Place, kinds};
+use crate::support::{Dice, Figures, Payload, Stream, at_scale};
+
+/// Every bad record is one row of `suspense` with its own reason and position, every good one
+/// between them is counted, and nothing crashes.
+#[test]
+fn poison_is_held_back_for_its_reason() {
+    let dice = Dice::of("poison");
+    let mut stream = Stream::new("poison", dice.seed(), 3);
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let place = Place { partitions: stream.topic.partitions, now_ms };
+    let all = kinds(place);
+    let poison = all.iter().filter(|kind| kind.expected != Expected::Accepted).count();
+    assert!(poison >= 100, "{poison} kinds of poison");
+    let mut payloads = Vec::new();
+    let good_between = at_scale(3, 300);
+    for (number, kind) in all.iter().enumerate() {
+        payloads.push(kind.payload.clone());
+        for good in 0..good_between {
+            let event = place.event(&format!("good-{number}-{good}")).to_string().into_bytes();
+            let home = tally_schemas::partition_of("A000000042", place.partitions);
+            payloads.push(Payload { partition: home, value: Some(event), batch: false });
+        }
+    }
+    let mut process = stream.aggregate("member");
+    let offsets = stream.topic.append(&payloads);
+    let mut expected = BTreeMap::new();
+    for (kind, position) in all.iter().zip(offsets.iter().step_by(good_between as usize + 1)) {
+        if let Expected::HeldBack(reason) = kind.expected {
+            expected.insert((u64::from(kind.payload.partition), *position), (reason, &kind.name));
+        }
+    }
+    // Poison holds nobody up: the process catches up by itself, and lives.
+    let mut ledger = stream.ledger();
+    crate::support::eventually("the end of the log", crate::support::patience(), || {
+        process.assert_running();
+        (0..place.partitions)
+            .all(|partition| ledger.committed(partition) == stream.topic.bounds(partition).1)
+            .then_some(())
+    });
+    assert!(process.terminate(crate::support::patience()).success());
+    stream.drain();
+
+    let rows = stream.sql(
+        "SELECT kafka_partition, kafka_offset, batch_index, reason, subreason, length(raw) AS raw_length \
+         FROM suspense ORDER BY kafka_partition, kafka_offset",
+    );
+    let number =
+        |value: &serde_json::Value| -> u64 { value.to_string().trim_matches('"').parse().unwrap() };
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let position = (number(&row["kafka_partition"]), number(&row["kafka_offset"]));
+        match expected.remove(&position) {
+            Some((reason, _)) if row["reason"] == reason.as_str() => {
+                if row["raw_length"].is_null() && reason.as_str() != "tombstone" {
+                    wrong.push(format!("without its payload: {row}"));
+                }
+            }
+            Some((reason, name)) => wrong.push(format!("{name:?} should be {reason}: {row}")),
+            None => wrong.push(format!("should not be there: {row}")),
+        }
+    }
+    wrong.extend(expected.values().map(|(reason, name)| format!("{name:?} ({reason}) is missing")));
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    let accepted = all.len() - poison + all.len() * good_between as usize;
+    let counted = stream.sql("SELECT count(*) AS n FROM usage_events");
+    assert_eq!(number(&counted[0]["n"]), accepted as u64);
+    let verify = stream.tally(&["verify"]);
+    stream.run("verify", verify);
+    let mut figures = Figures::of("R16 poison", dice.seed());
+    figures.note("kinds", poison);
+    figures.note("good_events_between", accepted);
+    note_stream(&mut figures, &stream, &ledger);
+    figures.report();
+}

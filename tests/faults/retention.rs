@@ -1,0 +1,80 @@
+//! R11: the log no longer has what was not processed yet.
+
+use crate::support::{Dice, Figures, Stream, Traffic, patience};
+
+/// Exit code for data that is not what it should be.
+const INVALID_DATA: i32 = 3;
+
+/// Records that retention removed before they were read stop the process, with the exact range;
+/// what was committed stays as it is.
+#[test]
+fn a_loss_is_told_exactly() {
+    let mut dice = Dice::of("retention");
+    let mut stream = Stream::new("retention", dice.seed(), 3);
+    stream.send(&Traffic::mixed(dice.next_seed(), 6_000));
+    stream.drain();
+    let committed: Vec<u64> = stream.ledger().lasts().iter().map(|last| last.to).collect();
+    let truth = stream.truth.clone();
+    stream.send(&Traffic::clean(dice.next_seed(), 6_000));
+    let lost_to = committed[1] + dice.between(1, 500);
+    stream.topic.delete_records_before(1, lost_to);
+    for run in ["bounded", "endless"] {
+        let arguments: &[&str] =
+            if run == "bounded" { &["aggregate", "--until-end"] } else { &["aggregate"] };
+        let command = stream.tally(arguments);
+        let mut process = stream.start(run, command);
+        let status = process.wait(patience());
+        let log = process.log();
+        assert_eq!(status.code(), Some(INVALID_DATA), "{log}");
+        let range = format!("{}..{lost_to}", committed[1]);
+        assert!(log.contains("partition 1") && log.contains(&range), "not told {range}: {log}");
+        assert!(!process.output().contains("DRAINED"), "a loss is not a success");
+    }
+    let last = stream.ledger().last(1).unwrap();
+    assert_eq!(last.to, committed[1], "nothing was skipped");
+    // What the other partitions committed before the stop is theirs; the partition of the loss
+    // still has the first run's rows alone.
+    let rows = stream.sql("SELECT count(*) AS n FROM usage_events WHERE kafka_partition = 1");
+    let mut first = stream.ledger().entries(1);
+    let accepted = first.pop().unwrap().cumulative.accepted.events;
+    assert_eq!(rows[0]["n"].to_string().trim_matches('"'), accepted.to_string());
+    assert!(accepted <= truth.accepted);
+    let mut figures = Figures::of("R11 retention overrun", dice.seed());
+    figures.note("lost", lost_to - committed[1]);
+    figures.report();
+}
+
+/// A topic that was deleted and created anew has other records at the same offsets: that is never
+/// taken for the old one.
+#[test]
+fn a_recreated_topic_is_refused() {
+    let mut dice = Dice::of("recreated");
+    let mut stream = Stream::new("recreated", dice.seed(), 1);
+    stream.send(&Traffic::clean(dice.next_seed(), 2_000));
+    stream.drain();
+    let committed = stream.ledger().committed(0);
+    stream.topic.recreate();
+    let command = stream.tally(&["aggregate", "--until-end"]);
+    let mut process = stream.start("after", command);
+    let status = process.wait(patience());
+    let log = process.log();
+    assert_eq!(status.code(), Some(INVALID_DATA), "{log}");
+    assert!(log.contains(&committed.to_string()), "not told where it was: {log}");
+    assert_eq!(stream.ledger().committed(0), committed);
+}
+
+/// A log whose first records went before anybody read them has lost nothing that is known of:
+/// a new ledger begins where the log begins.
+#[test]
+fn a_new_ledger_begins_where_the_log_begins() {
+    let mut dice = Dice::of("late-start");
+    let mut stream = Stream::new("late-start", dice.seed(), 1);
+    stream.send(&Traffic::clean(dice.next_seed(), 1_000));
+    stream.topic.delete_records_before(0, 400);
+    stream.drain();
+    let entries = stream.ledger().entries(0);
+    assert_eq!(entries[0].from, 400);
+    assert_eq!(entries.last().unwrap().to, 1_000);
+    let rows = stream.sql("SELECT count(*) AS n FROM usage_events");
+    assert_eq!(rows[0]["n"].to_string().trim_matches('"'), "600");
+}

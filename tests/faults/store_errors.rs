@@ -1,0 +1,84 @@
+//! R6: the store answers with errors, late, half, or not at all.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::kill::note_stream;
+use crate::support::{
+    Dice, Fault, FaultProxy, Figures, Ledger, Process, Scope, Stream, Traffic, at_scale,
+    eventually, patience,
+};
+
+const FAULTS: [Fault; 12] = [
+    Fault::Status(500),
+    Fault::Status(503),
+    Fault::Status(429),
+    Fault::Status(409),
+    Fault::DoneButStatus(500),
+    Fault::DoneButStatus(503),
+    Fault::ReplyLost,
+    Fault::Reset,
+    Fault::Truncated,
+    Fault::Delayed(300),
+    Fault::SlowBody(500),
+    Fault::Delayed(20),
+];
+
+/// Memory that a process may have at most: a store that is slow must not fill it.
+const MEMORY_MAX_KIB: u64 = 1536 << 10;
+
+/// With 1 to 30 % of all requests spoiled, and with the store away altogether, the process lives
+/// on, nothing is lost or counted twice, and the backlog drains when the store is back.
+#[test]
+fn the_store_fails_in_every_way() {
+    let mut dice = Dice::of("store-errors");
+    let mut stream = Stream::new("store-errors", dice.seed(), 4);
+    let proxy = FaultProxy::start(&stream.servers.s3_address(), dice.clone());
+    let mut ledger = stream.ledger();
+    let mut process = stream.aggregate_through("patient", &proxy.url());
+    for percent in [1, 10, 30] {
+        proxy.spoil(Scope::All, percent, &FAULTS);
+        let traffic = Traffic::mixed(dice.next_seed(), at_scale(30_000, 2_000_000)).at_rate(10_000);
+        stream.send(&traffic);
+        process.assert_running();
+    }
+    catch_up(&mut process, &mut ledger, &stream);
+    // The store is away: requests fail at once, or hang.
+    for outage in [Fault::Status(503), Fault::Reset] {
+        proxy.spoil(Scope::All, 100, &[outage]);
+        let traffic = Traffic::mixed(dice.next_seed(), at_scale(40_000, 2_000_000)).at_rate(10_000);
+        stream.send(&traffic);
+        process.assert_running();
+        proxy.heal();
+        let began = Instant::now();
+        catch_up(&mut process, &mut ledger, &stream);
+        println!("caught up {:?} after an outage by {outage:?}", began.elapsed());
+    }
+    let memory_kib = process.peak_memory_kib();
+    assert!(memory_kib < MEMORY_MAX_KIB, "{memory_kib} KiB of memory at the peak");
+    // A start in the middle of trouble is as patient.
+    proxy.spoil(Scope::All, 20, &FAULTS);
+    process.kill();
+    let mut process = stream.aggregate_through("newcomer", &proxy.url());
+    stream.send(&Traffic::mixed(dice.next_seed(), 20_000));
+    catch_up(&mut process, &mut ledger, &stream);
+    assert!(process.terminate(patience()).success());
+    stream.drain();
+    stream.expect_exactly_once();
+    let mut figures = Figures::of("R6 store errors", dice.seed());
+    figures.note("requests", proxy.requests());
+    figures.note("injected", json!(proxy.injected()));
+    figures.note("peak_memory_kib", memory_kib);
+    note_stream(&mut figures, &stream, &ledger);
+    figures.report();
+}
+
+fn catch_up(process: &mut Process, ledger: &mut Ledger, stream: &Stream) {
+    eventually("everything committed in spite of errors", patience(), || {
+        process.assert_running();
+        (0..stream.topic.partitions)
+            .all(|partition| ledger.committed(partition) == stream.topic.bounds(partition).1)
+            .then_some(())
+    });
+}

@@ -1,0 +1,79 @@
+//! R3: a process is frozen in the middle of its work, another takes its partitions, and the frozen
+//! one comes back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::kill::note_stream;
+use crate::support::{Dice, Figures, Process, Stream, Traffic, at_scale, eventually, patience};
+
+#[test]
+fn a_zombie_is_fenced() {
+    let mut dice = Dice::of("zombie");
+    let cycles = at_scale(3, 100);
+    let frozen_ms = at_scale(0, 55_000);
+    let partitions = 4;
+    let mut stream = Stream::new("zombie", dice.seed(), partitions);
+    stream.set("aggregate.freshness_ms", 400);
+    stream.send(&Traffic::mixed(dice.next_seed(), 20_000));
+    let mut ledger = stream.ledger();
+    let mut zombie = stream.aggregate("zombie");
+    let mut fenced = 0;
+    for _ in 0..cycles {
+        let live = stream.sending(&Traffic::mixed(dice.next_seed(), 24_000).at_rate(4_000));
+        let height = ledger.height();
+        eventually("epochs of the one to be frozen", patience(), || {
+            zombie.assert_running();
+            (ledger.height() > height + 8).then_some(())
+        });
+        dice.pause(0, 500);
+        zombie.freeze();
+        // What it has sent may still arrive; owners are read when nothing moves any more.
+        std::thread::sleep(Duration::from_millis(200));
+        let before: Vec<(u64, String)> =
+            ledger.lasts().into_iter().map(|last| (last.n, last.owner)).collect();
+        let mut heir = stream.aggregate("heir");
+        eventually("the heir's epochs in every partition", patience(), || {
+            heir.assert_running();
+            let after = ledger.lasts();
+            let moved = |((n, owner), last): (&(u64, String), &tally_schemas::LedgerEntry)| {
+                last.n > *n && last.owner != *owner
+            };
+            before.iter().zip(&after).all(moved).then_some(())
+        });
+        std::thread::sleep(Duration::from_millis(frozen_ms));
+        zombie.thaw();
+        stream.sent(live);
+        fenced += settled(&mut zombie, &mut heir, &stream);
+        let owners: BTreeSet<&String> = before.iter().map(|(_, owner)| owner).collect();
+        for (partition, (n, _)) in (0..partitions).zip(&before) {
+            let entries = ledger.entries(partition);
+            let late = entries.iter().find(|e| e.n > *n && owners.contains(&e.owner));
+            assert!(late.is_none(), "the zombie committed after its fence: {late:?}");
+        }
+        assert!(heir.terminate(patience()).success());
+    }
+    assert!(zombie.terminate(patience()).success());
+    stream.drain();
+    stream.expect_exactly_once();
+    assert!(fenced > 0, "no zombie ran into a fence: nothing was shown");
+    let mut figures = Figures::of("R3 zombie", dice.seed());
+    figures.note("cycles", cycles);
+    figures.note("fenced_partitions", fenced);
+    note_stream(&mut figures, &stream, &ledger);
+    figures.report();
+}
+
+/// Waits until the two share the work again and have caught up; how many partitions the zombie
+/// dropped because of a fence.
+fn settled(zombie: &mut Process, heir: &mut Process, stream: &Stream) -> usize {
+    let mut ledger = stream.ledger();
+    eventually("the backlog of the two", patience(), || {
+        zombie.assert_running();
+        heir.assert_running();
+        (0..stream.topic.partitions)
+            .all(|partition| ledger.committed(partition) == stream.topic.bounds(partition).1)
+            .then_some(())
+    });
+    zombie.log().lines().filter(|line| line.contains("fenced: ")).count()
+}
