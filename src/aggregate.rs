@@ -89,12 +89,7 @@ impl Stream {
         let settings = config.aggregate.clone();
         let publisher = Publisher::new(Arc::clone(&store), log.topic(), log.partition_count());
         let janitor_settings = JanitorSettings::of_config(&settings);
-        let janitor = Janitor::new(
-            Arc::clone(&store),
-            log.topic(),
-            log.partition_count(),
-            janitor_settings,
-        );
+        let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count());
         let surroundings = Surroundings { store, edge: Arc::new(SystemEdge) };
         let runtime = tokio::runtime::Handle::current();
         let aggregator = Aggregator::new(
@@ -113,7 +108,7 @@ impl Stream {
         let interval = Duration::from_millis(settings.publish_interval_ms.max(10));
         let publishing = tokio::spawn(publish(publisher, interval, side.clone(), stop));
         let interval = Duration::from_millis(settings.janitor_interval_ms);
-        let cleaning = tokio::spawn(clean(janitor, interval, side.clone()));
+        let cleaning = tokio::spawn(clean(janitor, janitor_settings, interval, side.clone()));
         Ok(Self { aggregator, consuming, publishing, cleaning, side })
     }
 
@@ -171,7 +166,12 @@ async fn publish(
     }
 }
 
-async fn clean(mut janitor: Janitor, interval: Duration, end: CancellationToken) {
+async fn clean(
+    mut janitor: Janitor,
+    settings: JanitorSettings,
+    interval: Duration,
+    end: CancellationToken,
+) {
     if interval.is_zero() {
         return;
     }
@@ -183,9 +183,11 @@ async fn clean(mut janitor: Janitor, interval: Duration, end: CancellationToken)
         let now_ms = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        match janitor.run_once(now_ms).await {
-            Ok(report) => tracing::debug!(%report, "janitor"),
-            Err(error) => tracing::warn!(%error, "the janitor tries again later"),
+        let report = janitor.run_once(now_ms, &settings).await;
+        if report.failures.is_empty() {
+            tracing::debug!(%report, "janitor");
+        } else {
+            tracing::warn!(%report, failures = ?report.failures, "the janitor tries again later");
         }
     }
 }

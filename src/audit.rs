@@ -5,7 +5,7 @@ use tally_query::{Format, render_bytes, render_table};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, FailureKind};
-use crate::{config, sql_session};
+use crate::{config, sql_session, stdout};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -50,11 +50,11 @@ async fn duplicates(global: &GlobalArgs, args: DuplicatesArgs) -> Result<(), Fai
     let found: usize = batches.iter().map(|batch| batch.num_rows()).sum();
     if global.json {
         let bytes = render_bytes(Format::Json, schema, &batches)?;
-        println!("{}", String::from_utf8_lossy(&bytes));
+        stdout::print_bytes(&bytes)?;
     } else if found > 0 {
-        println!("{}", render_table(schema, &batches)?);
+        stdout::print(render_table(schema, &batches)?)?;
     } else {
-        println!("no id has more than one row");
+        stdout::print("no id has more than one row")?;
     }
     if found > 0 {
         return Err(Failure::new(

@@ -8,6 +8,7 @@ use tally_schemas::{Config, Setting};
 
 use crate::cli::{GivenSetting, GlobalArgs};
 use crate::exit::Failure;
+use crate::stdout;
 
 /// The file that is read where no other is named.
 const DEFAULT_FILE: &str = "tally.toml";
@@ -46,8 +47,7 @@ pub(crate) fn load_settings(
 
 fn show(settings: &[Setting], json: bool) -> Result<(), Failure> {
     if json {
-        println!("{}", serde_json::to_string_pretty(settings)?);
-        return Ok(());
+        return stdout::print(serde_json::to_string_pretty(settings)?);
     }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["setting", "value", "origin"]);
@@ -55,6 +55,5 @@ fn show(settings: &[Setting], json: bool) -> Result<(), Failure> {
         let value = if setting.value.is_empty() { "\"\"" } else { &setting.value };
         table.add_row([setting.key.as_str(), value, &setting.origin.to_string()]);
     }
-    println!("{table}");
-    Ok(())
+    stdout::print(table)
 }

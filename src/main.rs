@@ -17,6 +17,7 @@ mod sink;
 mod sql;
 mod sql_session;
 mod status;
+mod stdout;
 mod stop;
 mod stream_metrics;
 mod traffic_run;

@@ -1,14 +1,12 @@
 //! `tally sql`: a query on one version of every table.
 
-use std::io::Write;
-
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use tally_query::{Answer, Encoder, Format, parse_as_of, render_table};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::Failure;
-use crate::{config, sql_session};
+use crate::{config, sql_session, stdout};
 
 /// A query and how its answer is written.
 #[derive(Debug, Args)]
@@ -53,23 +51,16 @@ pub(crate) async fn run(global: &GlobalArgs, args: SqlArgs) -> Result<(), Failur
 }
 
 /// Prints an answer for people.
-pub(crate) async fn print_table(answer: Answer) -> Result<(), Failure> {
+async fn print_table(answer: Answer) -> Result<(), Failure> {
     let (schema, batches) = answer.collect().await?;
-    println!("{}", render_table(schema, &batches)?);
-    Ok(())
+    stdout::print(render_table(schema, &batches)?)
 }
 
 /// Prints an answer in a byte format, as its rows come.
-pub(crate) async fn print_bytes(mut answer: Answer, format: Format) -> Result<(), Failure> {
+async fn print_bytes(mut answer: Answer, format: Format) -> Result<(), Failure> {
     let mut encoder = Encoder::new(format, answer.schema)?;
-    let mut out = std::io::stdout().lock();
-    let closed = |error: std::io::Error| Failure::internal(format!("standard output: {error}"));
     while let Some(batch) = answer.rows.next().await {
-        out.write_all(&encoder.write(&batch?)?).map_err(closed)?;
+        stdout::print_bytes(&encoder.write(&batch?)?)?;
     }
-    out.write_all(&encoder.finish()?).map_err(closed)?;
-    if format != Format::Parquet {
-        out.write_all(b"\n").map_err(closed)?;
-    }
-    out.flush().map_err(closed)
+    stdout::print_bytes(&encoder.finish()?)
 }

@@ -18,7 +18,7 @@ use tally_tables::TableSet;
 
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
-use crate::{config, event_log};
+use crate::{config, event_log, stdout};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -75,11 +75,10 @@ pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Fai
     let store = tally_aggregate::open_store(&config.store_url())?;
     let status = observe(&config, store, Timestamp::now()).await?;
     if global.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        stdout::print(serde_json::to_string_pretty(&status)?)
     } else {
-        print(&status);
+        stdout::print(in_words(&status).trim_end())
     }
-    Ok(())
 }
 
 async fn observe(
@@ -232,15 +231,20 @@ async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, String> {
     .map_err(|error| format!("ends of the log are not known: {error}"))
 }
 
-fn print(status: &Status) {
+/// The status for people.
+fn in_words(status: &Status) -> String {
+    let mut lines: Vec<String> = Vec::new();
     let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
     let absent = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    println!("topic                   {}", status.topic);
-    println!("lag                     {} events", known(status.lag_events.map(|n| n.to_string())));
-    println!("unpublished epochs      {}", status.unpublished_epochs);
+    lines.push(format!("topic                   {}", status.topic));
+    lines.push(format!(
+        "lag                     {} events",
+        known(status.lag_events.map(|n| n.to_string()))
+    ));
+    lines.push(format!("unpublished epochs      {}", status.unpublished_epochs));
     let age = status.oldest_uncommitted_age_ms.map(|ms| format!("{ms} ms"));
-    println!("oldest uncommitted      {}", known(age));
-    println!("watermark               {}", absent(status.watermark.clone()));
+    lines.push(format!("oldest uncommitted      {}", known(age)));
+    lines.push(format!("watermark               {}", absent(status.watermark.clone())));
     let mut table = TextTable::new();
     table.load_preset(presets::NOTHING).set_header([
         "partition",
@@ -262,23 +266,24 @@ fn print(status: &Status) {
             absent(row.owner.clone()),
         ]);
     }
-    println!("\n{table}");
+    lines.push(format!("\n{table}"));
     let mut table = TextTable::new();
     table.load_preset(presets::NOTHING).set_header(["table", "version", "files"]);
     for row in &status.tables {
         let version = absent(row.version.map(|n| n.to_string()));
         table.add_row([row.name.to_owned(), version, row.files.to_string()]);
     }
-    println!("\n{table}");
+    lines.push(format!("\n{table}"));
     if !status.suspended.is_empty() {
         let mut table = TextTable::new();
         table.load_preset(presets::NOTHING).set_header(["held back", "events"]);
         for (reason, events) in &status.suspended {
             table.add_row([reason.clone(), events.to_string()]);
         }
-        println!("\n{table}");
+        lines.push(format!("\n{table}"));
     }
     for note in &status.notes {
-        println!("\nnote: {note}");
+        lines.push(format!("\nnote: {note}"));
     }
+    lines.join("\n")
 }

@@ -13,6 +13,7 @@ use crate::exit::{Failure, FailureKind, file_failure};
 use crate::pace::{Pace, Pacer};
 use crate::progress::Progress;
 use crate::sink::{Delivery, Sink, Target};
+use crate::stdout;
 
 /// A run of traffic.
 pub(crate) struct TrafficRun<'c> {
@@ -131,7 +132,7 @@ impl TrafficReport {
         if *target == Target::Stdout {
             eprintln!("{text}");
         } else {
-            println!("{text}");
+            stdout::print(text)?;
         }
         if self.refused > 0 {
             return Err(Failure::data(format!("the door refused {} events", self.refused)));

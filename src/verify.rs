@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tally_generate::Truth;
-use tally_query::{Report, VerifyOptions, verify};
+use tally_query::{Check, Report, VerifyOptions, verify};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, FailureKind, file_failure};
-use crate::{config, sql_session};
+use crate::{config, sql_session, stdout};
 
 /// What to compare with, and what may still be under way.
 #[derive(Debug, Args)]
@@ -36,9 +36,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: VerifyArgs) -> Result<(), Fai
     let engine = sql_session::open(&config, settings).await?;
     let report = verify(&engine, &options).await?;
     if global.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        stdout::print(serde_json::to_string_pretty(&report)?)?;
     } else {
-        print(&report);
+        stdout::print(in_words(&report))?;
     }
     if report.passed() {
         return Ok(());
@@ -47,15 +47,16 @@ pub(crate) async fn run(global: &GlobalArgs, args: VerifyArgs) -> Result<(), Fai
     Err(Failure::new(FailureKind::Check, format!("{failed} checks failed")))
 }
 
-/// Prints one line a check, and below it what it found.
-pub(crate) fn print(report: &Report) {
+/// One line a check, and below it what it found.
+fn in_words(report: &Report) -> String {
+    let mut lines = Vec::new();
     for check in &report.checks {
         let outcome = if check.ok { "ok" } else { "FAILED" };
-        println!("{outcome:<6}  {:<5}  {} ({})", check.invariant, check.what, check.looked_at);
-        for finding in &check.findings {
-            println!("        {finding}");
-        }
+        let Check { invariant, what, looked_at, .. } = check;
+        lines.push(format!("{outcome:<6}  {invariant:<5}  {what} ({looked_at})"));
+        lines.extend(check.findings.iter().map(|finding| format!("        {finding}")));
     }
+    lines.join("\n")
 }
 
 /// The sum of the truth files; `None` without any.

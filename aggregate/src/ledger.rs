@@ -142,16 +142,24 @@ pub async fn find_last_from(
     partition: u32,
     known: u64,
 ) -> Result<Option<StoredEntry>, AggregateError> {
-    let floor = stored_floor(store, topic, partition).await?;
-    let start = known.max(floor.unwrap_or(0));
-    let Some(mut last) = read_entry(store, topic, partition, start).await? else {
-        // Where there is a floor there were entries, so a ledger is never begun anew there.
-        if start > 0 || floor.is_some() {
+    let mut floor = stored_floor(store, topic, partition).await?;
+    let mut last = loop {
+        let start = known.max(floor.unwrap_or(0));
+        if let Some(entry) = read_entry(store, topic, partition, start).await? {
+            break entry;
+        }
+        // The janitor may have raised the floor since it was read, and removed the entry then.
+        let again = stored_floor(store, topic, partition).await?;
+        if again > floor {
+            floor = again;
+        } else if start > 0 || floor.is_some() {
+            // Where there is a floor there were entries, so a ledger is never begun anew there.
             return Err(AggregateError::Damaged(format!(
                 "the ledger of partition {partition} begins at entry {start}, which is missing"
             )));
+        } else {
+            return Ok(None);
         }
-        return Ok(None);
     };
     let mut step = 1_u64;
     // First an absent entry above the last known one, then the gap between them is halved.
@@ -181,7 +189,7 @@ pub async fn create(store: &dyn ObjectStore, entry: &LedgerEntry, bytes: &Bytes)
     let path = Path::from(entry_path(&entry.topic, entry.partition, entry.n));
     let options = PutOptions::from(PutMode::Create);
     let failure = match store.put_opts(&path, bytes.clone().into(), options).await {
-        Ok(_) => return Creation::Ours,
+        Ok(_) => return above_floor(store, entry).await,
         Err(error) => error,
     };
     if planted(Bug::FenceSkipped) {
@@ -191,10 +199,29 @@ pub async fn create(store: &dyn ObjectStore, entry: &LedgerEntry, bytes: &Bytes)
         Ok(Some(stored))
             if stored.hash == hash_of(bytes) && !planted(Bug::UnknownCommitTakenForFailure) =>
         {
-            Creation::Ours
+            above_floor(store, entry).await
         }
         Ok(Some(stored)) => Creation::Foreign(Box::new(stored)),
         Ok(None) => Creation::Unresolved(failure.into()),
+        Err(error) => Creation::Unresolved(error),
+    }
+}
+
+/// Whether an entry that stands with our bytes counts. A number below the floor was free only
+/// because the janitor had removed what stood there: its writer has slept for longer than entries
+/// are kept, and others have gone on long since.
+async fn above_floor(store: &dyn ObjectStore, entry: &LedgerEntry) -> Creation {
+    let floor = match floor(store, &entry.topic, entry.partition).await {
+        Ok(floor) if floor <= entry.n => return Creation::Ours,
+        Ok(floor) => floor,
+        Err(error) => return Creation::Unresolved(error),
+    };
+    match read_entry(store, &entry.topic, entry.partition, floor).await {
+        Ok(Some(stored)) => Creation::Foreign(Box::new(stored)),
+        Ok(None) => Creation::Unresolved(AggregateError::Damaged(format!(
+            "the ledger of partition {} begins at entry {floor}, which is missing",
+            entry.partition
+        ))),
         Err(error) => Creation::Unresolved(error),
     }
 }

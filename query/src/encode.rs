@@ -217,19 +217,19 @@ fn json_rows(batch: &RecordBatch, rows: &mut u64) -> Result<Vec<u8>, QueryError>
         let formatter =
             ArrayFormatter::try_new(array.as_ref(), &options).map_err(|e| arrow_error(&e))?;
         let name = serde_json::to_string(field.name()).map_err(json)?;
-        columns.push((name, array, json_column(array.as_ref()), formatter));
+        columns.push((name, array.logical_nulls(), json_column(array.as_ref()), formatter));
     }
     let mut out = String::new();
     for row in 0..batch.num_rows() {
         out.push_str(if *rows == 0 { "[\n{" } else { ",\n{" });
         *rows += 1;
-        for (position, (name, array, kind, formatter)) in columns.iter().enumerate() {
+        for (position, (name, nulls, kind, formatter)) in columns.iter().enumerate() {
             if position > 0 {
                 out.push(',');
             }
             out.push_str(name);
             out.push(':');
-            if array.is_null(row) {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                 out.push_str("null");
                 continue;
             }

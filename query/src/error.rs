@@ -79,6 +79,12 @@ impl ErrorKind {
 /// The memory limit of the error that [`from_datafusion`] makes of an exhausted pool.
 pub(crate) const MEMORY_SETTING: &str = "query.memory_max_bytes";
 
+/// How the engine names its own limit of spilled bytes; the error has no type of its own.
+const SPILL_OPTION: &str = "max_temp_directory_size";
+
+/// How the Parquet reader begins the error of a filter; it has no type of its own either.
+const FILTER_FAILED: &str = "Error evaluating filter predicate";
+
 /// Maps an error of the engine. `memory_max_bytes` is the limit to name where memory ran out.
 pub(crate) fn from_datafusion(error: &DataFusionError, memory_max_bytes: u64) -> QueryError {
     if let Some(own) = own_error(error) {
@@ -86,6 +92,13 @@ pub(crate) fn from_datafusion(error: &DataFusionError, memory_max_bytes: u64) ->
     }
     let root = error.find_root();
     let text = root.strip_backtrace();
+    if text.contains(SPILL_OPTION) {
+        return QueryError::Limit {
+            setting: MEMORY_SETTING,
+            limit: memory_max_bytes.to_string(),
+            message: "the query needs more memory, and has spilled as much as it may".to_owned(),
+        };
+    }
     match root {
         DataFusionError::ResourcesExhausted(_) => QueryError::Limit {
             setting: MEMORY_SETTING,
@@ -96,6 +109,10 @@ pub(crate) fn from_datafusion(error: &DataFusionError, memory_max_bytes: u64) ->
             object_store::Error::NotFound { .. } => QueryError::Data(text),
             _ => QueryError::Retry(text),
         },
+        // A filter that is evaluated while a file is read fails under the file's name.
+        DataFusionError::ParquetError(_) if text.contains(FILTER_FAILED) => {
+            QueryError::Invalid(text)
+        }
         DataFusionError::ParquetError(_) => QueryError::Data(text),
         DataFusionError::IoError(_) => QueryError::Retry(text),
         DataFusionError::ArrowError(cause, _) => match cause.as_ref() {

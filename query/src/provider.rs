@@ -67,8 +67,7 @@ impl PinnedTableProvider {
     /// `SchemaError` where a partition column is not a column.
     pub fn try_new(pinned: &PinnedTable) -> Result<Self> {
         let fields: Vec<FieldRef> = pinned.schema.fields().iter().map(|f| view_field(f)).collect();
-        let schema =
-            Arc::new(Schema::new_with_metadata(fields.clone(), pinned.schema.metadata().clone()));
+        let schema = Arc::new(Schema::new(fields.clone()));
         let is_partition = |field: &FieldRef| pinned.partition_columns.contains(field.name());
         let partition: Vec<FieldRef> = pinned
             .partition_columns
@@ -196,13 +195,14 @@ impl PinnedTableProvider {
     }
 }
 
-/// The field as it is scanned: strings as views, which group and compare faster.
+/// The field as it is scanned: strings as views, which group and compare faster. Without its
+/// comment: plans compare metadata, and lose it here and there.
 fn view_field(field: &Field) -> FieldRef {
     let data_type = match field.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         other => other.clone(),
     };
-    Arc::new(field.clone().with_data_type(data_type))
+    Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
 }
 
 /// Deals files to `count` groups of about equal size, the largest first.

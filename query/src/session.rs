@@ -30,7 +30,7 @@ use crate::guard::CATALOG;
 use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
 use crate::system_schema::{
-    COMMENT, SystemSource, SystemTable, SystemTableProvider, shapes,
+    COMMENT, SystemSource, SystemTable, SystemTableProvider, shapes, without_comments,
 };
 
 /// Bytes of Parquet footers that are kept, so that a second query opens no file for them.
@@ -118,6 +118,7 @@ fn shape_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<Sess
         let tables = MemorySchemaProvider::new();
         for (of, name, shape) in shapes() {
             if of == schema {
+                let shape = without_comments(&shape);
                 tables.register_table(name.to_owned(), Arc::new(EmptyTable::new(shape)))?;
             }
         }

@@ -70,7 +70,7 @@ async fn psql_describes_tables_with_comments() {
     let (ok, text) = psql(&server, &["\\dt+"]).await;
     assert!(ok, "{text}");
     assert!(text.contains("One row for each accepted usage event"), "{text}");
-    let (ok, text) = psql(&server, &["\\dt system.*", "\\l", "\\dn", "\\du"]).await;
+    let (ok, text) = psql(&server, &["\\dt system.*", "\\l", "\\dn"]).await;
     assert!(ok, "{text}");
 }
 
@@ -110,12 +110,15 @@ async fn prepared_statements_take_parameters() {
     let world = World::new().await;
     let engine = world.engine().await;
     let server = PgServer::bind(engine.clone(), "127.0.0.1:0").await.unwrap();
-    // \bind uses the extended protocol (psql 16).
-    let (ok, text) = psql(
-        &server,
-        &["SELECT count(*) AS n FROM usage_events WHERE vendor = $1 AND input >= $2 \\bind vendor-1 0 \\g"],
+    // \bind, which uses the extended protocol, came with psql 16; older ones say so.
+    let script = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        script.path(),
+        "SELECT count(*) AS n FROM usage_events WHERE vendor = $1 AND input >= $2 \\bind vendor-1 0 \\g\n",
     )
-    .await;
+    .unwrap();
+    let include = format!("\\i {}", script.path().display());
+    let (ok, text) = psql(&server, &[&include]).await;
     if text.contains("invalid command") {
         return;
     }
