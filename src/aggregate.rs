@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use object_store::ObjectStore;
-use tally_aggregate::{Aggregator, Extent, Surroundings, SystemEdge, open_store, probe};
+use tally_aggregate::{
+    Aggregator, ErrorKind as StreamErrorKind, Extent, Surroundings, SystemEdge, open_store, probe,
+};
 use tally_log::EventLog;
 use tally_schemas::Config;
 use tally_tables::{ErrorKind, Janitor, JanitorSettings, Publisher};
@@ -50,15 +52,30 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
     Ok(())
 }
 
+/// How long a start waits for a store that is away or in trouble before it says so and ends.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Opens the store and tries a conditional write on it.
 pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
     let url = config.store_url();
     let store = open_store(&url)?;
-    let probe_id = uuid::Uuid::new_v4().simple().to_string();
-    probe(store.as_ref(), &probe_id)
-        .await
-        .map_err(|error| Failure::from(error).while_doing(format!("store {url}")))?;
-    Ok(store)
+    let began = tokio::time::Instant::now();
+    loop {
+        // A new object each time: whether the last one was made may not be known.
+        let probe_id = uuid::Uuid::new_v4().simple().to_string();
+        match probe(store.as_ref(), &probe_id).await {
+            Ok(()) => return Ok(store),
+            Err(error)
+                if error.kind() == StreamErrorKind::Retry && began.elapsed() < STORE_PATIENCE =>
+            {
+                tracing::warn!(%error, "the store is not available, waiting");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => {
+                return Err(Failure::from(error).while_doing(format!("store {url}")));
+            }
+        }
+    }
 }
 
 /// The running stream of this process.
@@ -92,14 +109,8 @@ impl Stream {
         let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count());
         let surroundings = Surroundings { store, edge: Arc::new(SystemEdge) };
         let runtime = tokio::runtime::Handle::current();
-        let aggregator = Aggregator::new(
-            log,
-            surroundings,
-            settings.clone(),
-            runtime,
-            stop.clone(),
-            extent,
-        )?;
+        let aggregator =
+            Aggregator::new(log, surroundings, settings.clone(), runtime, stop.clone(), extent)?;
         let side = CancellationToken::new();
         let consuming = tokio::task::spawn_blocking({
             let aggregator = Arc::clone(&aggregator);
@@ -118,9 +129,11 @@ impl Stream {
 
     /// Waits until the stream has ended and everything committed is published.
     pub(crate) async fn finish(self) -> Result<(), Failure> {
-        let consumed = self.consuming.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
+        let consumed =
+            self.consuming.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
         self.side.cancel();
-        let published = self.publishing.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
+        let published =
+            self.publishing.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
         if self.cleaning.await.is_err() {
             tracing::warn!("the janitor ended badly; the next run does its work");
         }

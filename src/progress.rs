@@ -53,7 +53,9 @@ impl Progress {
         let seconds = self.started.elapsed().as_secs();
         let done = HumanCount(self.done);
         match self.total {
-            Some(total) => format!("{}: {done} of {} after {seconds} s", self.what, HumanCount(total)),
+            Some(total) => {
+                format!("{}: {done} of {} after {seconds} s", self.what, HumanCount(total))
+            }
             None => format!("{}: {done} after {seconds} s", self.what),
         }
     }
@@ -76,7 +78,8 @@ fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
         "{msg} {spinner} {human_pos} {per_sec}"
     };
     // The templates are constants of this file; without one the default is drawn.
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("=> "));
     bar.set_message(what);
     bar

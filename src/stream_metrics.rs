@@ -35,7 +35,11 @@ impl Collector for StreamCollector {
             ("tally_stream_accepted", "Events accepted and committed", &counters.accepted),
             ("tally_stream_duplicates", "Exact duplicates dropped", &counters.duplicates),
             ("tally_epoch_commits", "Ledger entries created", &counters.commits),
-            ("tally_ledger_conflicts", "Times that another owner had a partition", &counters.fenced),
+            (
+                "tally_ledger_conflicts",
+                "Times that another owner had a partition",
+                &counters.fenced,
+            ),
         ] {
             let value = ConstCounter::new(counter.load(Ordering::Relaxed));
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;

@@ -42,7 +42,8 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let http = listener.local_addr()?;
     // The stream ends after the door, so that what the door has accepted is also committed.
     let stream_stop = tokio_util::sync::CancellationToken::new();
-    let stream = Stream::start(&config, Arc::clone(&log), store, Extent::Endless, stream_stop.clone())?;
+    let stream =
+        Stream::start(&config, Arc::clone(&log), store, Extent::Endless, stream_stop.clone())?;
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());

@@ -171,12 +171,8 @@ impl Assignee for Assigned {
         let config = inner.partition_config(partition);
         let mut bounds = bounds;
         let taken = loop {
-            let taken = inner.runtime.block_on(take(
-                &inner.surroundings,
-                &config,
-                &inner.aliases,
-                bounds,
-            ));
+            let taken =
+                inner.runtime.block_on(take(&inner.surroundings, &config, &inner.aliases, bounds));
             let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken };
             // The bounds may be older than what a predecessor read and committed meanwhile; those
             // that are asked for now are not older than the commit that was just seen.
@@ -215,6 +211,8 @@ impl Assignee for Assigned {
             before.signals.abandon.cancel();
         }
         let (log, checker) = (Arc::clone(&inner.log), Arc::clone(&inner));
+        let committed_offset = ownership.last().to;
+        inner.status.update(partition, |status| status.committed_offset = committed_offset);
         let parts = WorkerParts {
             surroundings: inner.surroundings.clone(),
             settings: inner.settings.clone(),
@@ -232,20 +230,20 @@ impl Assignee for Assigned {
             checker.check_extent();
         };
         let worker = Worker::new(parts, Arc::new(committed));
-        let spawned = std::thread::Builder::new()
-            .name(format!("partition-{partition}"))
-            .spawn({
-                let inner = Arc::clone(&inner);
-                move || {
-                    let ended = worker.run(reader);
-                    tracing::debug!(partition, ?ended, "worker ended");
-                    inner.worker_ended(partition, ended);
-                    drop(running);
-                }
-            });
+        let spawned = std::thread::Builder::new().name(format!("partition-{partition}")).spawn({
+            let inner = Arc::clone(&inner);
+            move || {
+                let ended = worker.run(reader);
+                tracing::debug!(partition, ?ended, "worker ended");
+                inner.worker_ended(partition, ended);
+                drop(running);
+            }
+        });
         if let Err(error) = spawned {
             inner.fail(partition, AggregateError::Invalid(format!("no thread: {error}")));
         }
+        // A predecessor may have committed everything that a bounded run waits for.
+        inner.check_extent();
     }
 
     fn revoke(&self, partitions: &[u32]) {

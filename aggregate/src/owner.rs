@@ -11,9 +11,7 @@ use tally_log::Bounds;
 use tally_rating::ModelAliases;
 use tally_schemas::{LedgerEntry, StateFile};
 
-use crate::core::{
-    ClosedEpoch, NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex,
-};
+use crate::core::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
 use crate::epoch_files::encode_epoch;
 use crate::error::{AggregateError, ErrorKind};
 use crate::ledger::{self, Creation, StoredEntry};
@@ -80,9 +78,7 @@ pub async fn take(
             known.clone()
         } else {
             match ledger::create(store, &entry, &bytes).await {
-                Creation::Ours => {
-                    Some(StoredEntry { entry, hash: ledger::hash_of(&bytes) })
-                }
+                Creation::Ours => Some(StoredEntry { entry, hash: ledger::hash_of(&bytes) }),
                 // Somebody was faster; what they did is the new end.
                 Creation::Foreign(_) => None,
                 Creation::Unresolved(error) => return Err(error),
@@ -111,11 +107,7 @@ fn check_continuation(
         return Err(AggregateError::Lost { partition, from: last.to, to: bounds.start });
     }
     if bounds.end < last.to {
-        return Err(AggregateError::Truncated {
-            partition,
-            end: bounds.end,
-            committed: last.to,
-        });
+        return Err(AggregateError::Truncated { partition, end: bounds.end, committed: last.to });
     }
     Ok(())
 }
@@ -234,7 +226,9 @@ impl Ownership {
             match ledger::create(surroundings.store.as_ref(), &entry, &bytes).await {
                 Creation::Ours => break,
                 Creation::Foreign(other) => {
-                    if planted(Bug::UnknownCommitTakenForFailure) && other.hash == ledger::hash_of(&bytes) {
+                    if planted(Bug::UnknownCommitTakenForFailure)
+                        && other.hash == ledger::hash_of(&bytes)
+                    {
                         entry.n += 1;
                         entry.previous = other.hash;
                         bytes = ledger::encode(&entry)?;

@@ -38,7 +38,10 @@ fn compression() -> Result<Compression, ParquetError> {
 ///
 /// # Errors
 /// Where the compression level is refused, which it is not.
-pub fn writer_properties(table: Table, distinct_accounts: u64) -> Result<WriterProperties, ParquetError> {
+pub fn writer_properties(
+    table: Table,
+    distinct_accounts: u64,
+) -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_compression(compression()?)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))

@@ -34,6 +34,15 @@ pub(crate) enum Bug {
 }
 
 #[cfg(test)]
+pub(crate) use switch::{plant, planted};
+
+/// Whether a bug is switched on: never, outside of tests.
+#[cfg(not(test))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(test)]
 mod switch {
     use std::cell::Cell;
 
@@ -51,13 +60,4 @@ mod switch {
     pub(crate) fn plant(bug: Option<Bug>) {
         ACTIVE.with(|active| active.set(bug));
     }
-}
-
-#[cfg(test)]
-pub(crate) use switch::{plant, planted};
-
-/// Whether a bug is switched on: never, outside of tests.
-#[cfg(not(test))]
-pub(crate) const fn planted(_: Bug) -> bool {
-    false
 }

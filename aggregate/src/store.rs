@@ -71,9 +71,11 @@ pub async fn probe(store: &dyn ObjectStore, probe_id: &str) -> Result<(), Aggreg
     let second = store.put_opts(&path, "second".into(), create()).await;
     let kept = store.get(&path).await?.bytes().await?;
     store.delete(&path).await?;
-    let refused = matches!(second, Err(object_store::Error::AlreadyExists { .. }));
-    if refused && kept.as_ref() == b"first" {
-        return Ok(());
+    match second {
+        Err(object_store::Error::AlreadyExists { .. }) if kept.as_ref() == b"first" => return Ok(()),
+        Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+        // An error says nothing about conditional writes.
+        Err(error) => return Err(error.into()),
     }
     Err(AggregateError::Invalid(
         "the store lets two writers create the same object (If-None-Match is not honoured), so no commit on it would be safe; use a store with conditional writes".to_owned(),

@@ -104,6 +104,10 @@ impl Worker {
     /// Runs until told to end or until it cannot go on.
     pub(crate) fn run(mut self, mut reader: Box<dyn PartitionReader>) -> Ended {
         self.report(reader.known_end());
+        if let Some(ownership) = &self.ownership {
+            // What was committed before this start: a bounded run may have nothing left to do.
+            (self.committed)(self.partition, ownership.last().to);
+        }
         loop {
             match self.turn(reader.as_mut()) {
                 Ok(None) => {}
@@ -212,11 +216,12 @@ impl Worker {
             let owner = ownership.owner().to_owned();
             let totals = closed.totals.clone();
             let now_ms = edge.now_ms();
-            let encoded = tokio::task::spawn_blocking(move || {
-                encode_epoch(closed, &last, &owner, now_ms)
-            })
-            .await
-            .unwrap_or_else(|e| Err(AggregateError::Damaged(format!("encoding an epoch: {e}"))));
+            let encoded =
+                tokio::task::spawn_blocking(move || encode_epoch(closed, &last, &owner, now_ms))
+                    .await
+                    .unwrap_or_else(|e| {
+                        Err(AggregateError::Damaged(format!("encoding an epoch: {e}")))
+                    });
             let result = match encoded {
                 Err(error) => Err(error),
                 Ok(encoded) => tokio::select! {

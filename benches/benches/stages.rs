@@ -1,21 +1,118 @@
-//! criterion over each stage, so that a regression has an address.
+//! criterion over the stages that an event passes, so that a regression has an address.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
+use std::sync::Arc;
 
-fn decode(criterion: &mut Criterion) {
-    let events = tally_benches::json_events(10_000, 0, 4);
-    let mut group = criterion.benchmark_group("decode");
-    group.throughput(Throughput::Elements(events.len() as u64));
-    group.bench_function("json", |bencher| {
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use tally_aggregate::{Partition, PartitionConfig, encode_epoch, ledger};
+use tally_log::{Record, RecordKind};
+use tally_schemas::AggregateConfig;
+
+const EVENTS: usize = 20_000;
+
+fn partition() -> Partition {
+    let config = PartitionConfig {
+        topic: "usage.events".to_owned(),
+        partition: 0,
+        partition_count: 4,
+        aggregate: AggregateConfig {
+            subscriber_window_ms: 60_000,
+            lateness_ms: 30_000,
+            ..AggregateConfig::default()
+        },
+    };
+    Partition::new(config, Arc::new(tally_rating::ModelAliases::builtin()), 0)
+}
+
+fn push_all(state: &mut Partition, records: &[Vec<u8>], kind: RecordKind) {
+    for value in records {
+        let record = Record {
+            offset: state.next_offset(),
+            timestamp_ms: tally_benches::BEGIN_MS + 3_600_000,
+            key: None,
+            value: Some(value),
+            kind,
+        };
+        assert!(state.push(record).is_ok(), "nothing is sealed in this input");
+    }
+}
+
+fn stages(criterion: &mut Criterion) {
+    let events = tally_benches::json_events(EVENTS, 0, 4);
+    let batches = tally_benches::batches(&events, 500);
+    let json: Vec<Vec<u8>> = events.iter().cloned().map(String::into_bytes).collect();
+    let mut group = criterion.benchmark_group("stages");
+    group.throughput(Throughput::Elements(EVENTS as u64));
+
+    group.bench_function("decode json", |bencher| {
         bencher.iter(|| {
-            for event in &events {
-                black_box(tally_schemas::parse_event(event.as_bytes()));
+            for event in &json {
+                black_box(tally_schemas::parse_event(event));
             }
         });
+    });
+    group.bench_function("identity and content hash", |bencher| {
+        let parsed: Vec<_> = json.iter().map(|event| tally_schemas::parse_event(event)).collect();
+        let mut scratch = Vec::new();
+        bencher.iter(|| {
+            for parsed in &parsed {
+                black_box(parsed.event.identity_hash(&mut scratch));
+                black_box(parsed.event.content_hash(&mut scratch));
+            }
+        });
+    });
+    group.bench_function("decode, dedupe, windows and rows of json", |bencher| {
+        bencher.iter_batched_ref(
+            partition,
+            |state| push_all(state, &json, RecordKind::Single),
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("decode, dedupe, windows and rows of batches", |bencher| {
+        bencher.iter_batched_ref(
+            partition,
+            |state| push_all(state, &batches, RecordKind::Batch),
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("decode and dedupe of duplicates", |bencher| {
+        let mut state = partition();
+        push_all(&mut state, &json, RecordKind::Single);
+        bencher.iter(|| push_all(&mut state, &json, RecordKind::Single));
+    });
+    let claim = ledger::claim_entry("usage.events", 0, 4, "bench", None, 0, 0);
+    let last = ledger::StoredEntry { entry: claim, hash: String::new() };
+    group.bench_function("parquet and state of an epoch", |bencher| {
+        let mut state = partition();
+        push_all(&mut state, &json, RecordKind::Single);
+        let closed = state.close();
+        bencher.iter_batched(
+            || closed.clone(),
+            |closed| black_box(encode_epoch(closed, &last, "bench", 0)),
+            BatchSize::LargeInput,
+        );
     });
     group.finish();
 }
 
-criterion_group!(benches, decode);
+fn ledger_entry(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return };
+    let folder = std::env::temp_dir().join(format!("tally-bench-{}", std::process::id()));
+    let Ok(store) = tally_aggregate::open_store(&folder.display().to_string()) else { return };
+    let mut n = 0;
+    criterion.bench_function("ledger: create an entry on a local folder", |bencher| {
+        bencher.iter(|| {
+            let mut entry = ledger::claim_entry("usage.events", 0, 4, "bench", None, 0, 0);
+            entry.n = n;
+            n += 1;
+            if let Ok(bytes) = ledger::encode(&entry) {
+                black_box(runtime.block_on(ledger::create(store.as_ref(), &entry, &bytes)));
+            }
+        });
+    });
+    drop(std::fs::remove_dir_all(folder));
+}
+
+criterion_group!(benches, stages, ledger_entry);
 criterion_main!(benches);

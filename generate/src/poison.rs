@@ -57,6 +57,9 @@ pub enum PoisonKind {
     Conflict,
 }
 
+/// What a gateway sends as the account that should not be one.
+const PHONE_NUMBER: &str = "13800138000";
+
 impl PoisonKind {
     /// Every kind.
     pub const ALL: [Self; 22] = [
@@ -115,6 +118,11 @@ impl PoisonKind {
                     | SuspenseReason::MissingIdentity
                     | SuspenseReason::PhoneNumber
             )
+    }
+
+    /// The account that a bad event of `account` names, by which its record is keyed.
+    pub(crate) fn account_named(self, account: String) -> String {
+        if self == Self::PhoneNumber { PHONE_NUMBER.to_owned() } else { account }
     }
 
     /// A good event made bad. Milliseconds of a century are added for the future, so that it is
@@ -187,7 +195,7 @@ impl PoisonKind {
                 let text = format!("{seconds}.{fraction:03}5");
                 put("completed_at", serde_json::from_str(&text).unwrap_or(Value::Null));
             }
-            Self::PhoneNumber => put("account", json!("13800138000")),
+            Self::PhoneNumber => put("account", json!(PHONE_NUMBER)),
             _ => {}
         }
         let Some(usage) = event.get_mut("usage").and_then(Value::as_object_mut) else { return };

@@ -178,7 +178,7 @@ impl Traffic {
         if let Some(kind) = poison.filter(|kind| *kind != PoisonKind::Conflict) {
             // Without a number: what the door or the reader cannot read would leave a hole.
             return GeneratedEvent {
-                account: draft.account,
+                account: kind.account_named(draft.account),
                 arrival_ms,
                 vendor: None,
                 body: kind.spoil(draft.event),
@@ -290,7 +290,9 @@ impl Traffic {
                 _ => "voice",
             })),
             product: match model.modality {
-                Modality::Images if details % 3 == 0 => Some(Cow::Borrowed("photo-cutout")),
+                Modality::Images if details.is_multiple_of(3) => {
+                    Some(Cow::Borrowed("photo-cutout"))
+                }
                 _ if details % 10 == 1 => Some(Cow::Borrowed("assistant")),
                 _ => None,
             },

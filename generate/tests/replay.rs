@@ -1,5 +1,13 @@
 //! Recorded traffic of other programs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
+
 use std::io::{BufRead, BufReader, Cursor};
 use std::path::Path;
 

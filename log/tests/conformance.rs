@@ -1,5 +1,12 @@
 //! What every log must do, by the log in memory and by the embedded one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
 // A test stops at the first surprise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,6 +1,13 @@
 //! Brokers that go away, leaders and coordinators that move, slow brokers: on librdkafka's mock
 //! of a cluster, which can do what a real broker on one machine cannot (R9).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
 // A test stops at the first surprise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

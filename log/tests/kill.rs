@@ -1,5 +1,12 @@
 //! The embedded log and kill −9: what was acknowledged is there, and offsets go on behind it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
 // A test stops at the first surprise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -29,8 +29,7 @@ pub struct CheckedArithmetic {
 
 impl Default for CheckedArithmetic {
     fn default() -> Self {
-        let function =
-            |operation| Arc::new(ScalarUDF::from(CheckedFunction::new(operation)));
+        let function = |operation| Arc::new(ScalarUDF::from(CheckedFunction::new(operation)));
         Self {
             functions: [
                 (Operator::Plus, function(Operation::Add)),

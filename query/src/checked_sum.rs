@@ -22,8 +22,7 @@ use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF,
-    Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
 /// Largest precision of `Decimal128`.
@@ -147,10 +146,7 @@ fn checked(sum: i128, value: i128) -> Result<i128> {
 }
 
 /// Calls `each` with the position and value of every non-null input.
-fn for_each(
-    values: &dyn Array,
-    each: &mut dyn FnMut(usize, i128) -> Result<()>,
-) -> Result<()> {
+fn for_each(values: &dyn Array, each: &mut dyn FnMut(usize, i128) -> Result<()>) -> Result<()> {
     fn typed<T>(values: &dyn Array, each: &mut dyn FnMut(usize, i128) -> Result<()>) -> Result<()>
     where
         T: ArrowPrimitiveType,
@@ -246,11 +242,7 @@ impl AggregateUDFImpl for CheckedSum {
                 false,
             ))]
         } else {
-            vec![Arc::new(Field::new(
-                format_state_name(args.name, "sum"),
-                kind.state_type(),
-                true,
-            ))]
+            vec![Arc::new(Field::new(format_state_name(args.name, "sum"), kind.state_type(), true))]
         })
     }
 
@@ -516,8 +508,7 @@ mod tests {
     fn batch(rows: &[Row]) -> RecordBatch {
         let groups = Int32Array::from_iter_values(rows.iter().map(|row| i32::from(row.0)));
         let signed = Int64Array::from_iter(rows.iter().map(|row| row.1));
-        let unsigned =
-            UInt64Array::from_iter(rows.iter().map(|row| row.1.map(i64::cast_unsigned)));
+        let unsigned = UInt64Array::from_iter(rows.iter().map(|row| row.1.map(i64::cast_unsigned)));
         // Scaled so that a handful of extremes passes 38 digits.
         let decimals = Decimal128Array::from_iter(
             rows.iter().map(|row| row.1.map(|value| i128::from(value) * 10_i128.pow(19))),
@@ -570,9 +561,7 @@ mod tests {
         for batch in &batches {
             let column = batch.column(batch.num_columns() - 1);
             for row in 0..batch.num_rows() {
-                values.push(
-                    arrow::util::display::array_value_to_string(column, row).unwrap(),
-                );
+                values.push(arrow::util::display::array_value_to_string(column, row).unwrap());
             }
         }
         Some(values)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -41,6 +41,44 @@ impl Comments {
                 })
             })
             .collect()
+    }
+}
+
+/// Functions that psql's `\dt+` calls for the size of a table: unknown here. `system.tables` has it
+/// for the version that is read.
+pub(crate) fn size_functions() -> Vec<ScalarUDF> {
+    [("pg_table_size", DataType::Int64), ("pg_size_pretty", DataType::Utf8)]
+        .into_iter()
+        .map(|(name, data_type)| {
+            let signature = Signature::any(1, Volatility::Stable);
+            ScalarUDF::from(Unknown { name, data_type, signature })
+        })
+        .collect()
+}
+
+/// A function whose answer is not known.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Unknown {
+    name: &'static str,
+    data_type: DataType,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Unknown {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.data_type.clone())
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(ColumnarValue::Scalar(ScalarValue::try_from(&self.data_type)?))
     }
 }
 
@@ -86,8 +124,7 @@ impl ScalarUDFImpl for Description {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let missing =
-            || DataFusionError::Plan(format!("{} needs an object id", self.name));
+        let missing = || DataFusionError::Plan(format!("{} needs an object id", self.name));
         let oids = integers(args.args.first().ok_or_else(missing)?, args.number_rows)?;
         let columns = match self.column_argument {
             None => None,

@@ -212,12 +212,8 @@ impl QueryEngine {
             }
         };
         let permits = usize::try_from(config.concurrency).unwrap_or(1).max(1);
-        let shared = Shared {
-            tables,
-            sessions,
-            permits: Arc::new(Semaphore::new(permits)),
-            config,
-        };
+        let shared =
+            Shared { tables, sessions, permits: Arc::new(Semaphore::new(permits)), config };
         Ok(Self { shared: Arc::new(shared), ledger, runtime: Some(runtime), handle })
     }
 
@@ -399,9 +395,7 @@ impl Shared {
         let plan = state.statement_to_plan(statement).await.map_err(|e| self.error(&e))?;
         read_only(&plan)?;
         let plan = match parameters {
-            Some(values) => {
-                plan.replace_params_with_values(&values).map_err(|e| self.error(&e))?
-            }
+            Some(values) => plan.replace_params_with_values(&values).map_err(|e| self.error(&e))?,
             None => plan,
         };
         let plan = state.create_physical_plan(&plan).await.map_err(|e| self.error(&e))?;

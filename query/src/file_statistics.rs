@@ -34,11 +34,7 @@ pub(crate) fn bounds_of(file: &PinnedFile, schema: &Schema) -> Vec<Bounds> {
             let bound = |value: &Option<StatValue>| {
                 value.as_ref().and_then(|value| scalar(value, field.data_type()))
             };
-            Bounds {
-                min: bound(&stats.min),
-                max: bound(&stats.max),
-                null_count: stats.null_count,
-            }
+            Bounds { min: bound(&stats.min), max: bound(&stats.max), null_count: stats.null_count }
         })
         .collect()
 }
@@ -75,10 +71,8 @@ pub(crate) fn statistics_of(file: &PinnedFile, bounds: &[Bounds], schema: &Schem
         .iter()
         .zip(schema.fields())
         .map(|(bounds, field)| {
-            let exact = matches!(
-                field.data_type(),
-                DataType::Int64 | DataType::Int32 | DataType::Date32
-            );
+            let exact =
+                matches!(field.data_type(), DataType::Int64 | DataType::Int32 | DataType::Date32);
             let precision = |value: &Option<ScalarValue>| match value {
                 Some(value) if exact => Precision::Exact(value.clone()),
                 Some(value) => Precision::Inexact(value.clone()),

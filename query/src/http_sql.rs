@@ -187,12 +187,7 @@ fn problem(error: &QueryError) -> Response {
     problem_response(status, error.kind().name(), &error.to_string(), limit)
 }
 
-fn problem_response(
-    status: StatusCode,
-    kind: &str,
-    detail: &str,
-    limit: Option<&str>,
-) -> Response {
+fn problem_response(status: StatusCode, kind: &str, detail: &str, limit: Option<&str>) -> Response {
     let mut document = serde_json::json!({
         "type": format!("urn:tally:problem:{kind}"),
         "title": status.canonical_reason().unwrap_or("error"),
@@ -208,9 +203,7 @@ fn problem_response(
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
     }
     response
 }

@@ -4,6 +4,7 @@
 //! passes our guard and runs in our engine, on a pin and within limits of its own.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use datafusion::common::ParamValues;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{Set, Statement};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArguments, Set, Statement, Value, visit_expressions_mut,
+};
 use datafusion_postgres::QueryHook;
 use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters_with_server_types;
 use datafusion_postgres::arrow_pg::datatypes::{
@@ -76,9 +79,8 @@ impl PgServer {
             .map_err(|error| QueryError::Internal(error.to_string()))?;
         let listener = bound
             .map_err(|error| QueryError::Invalid(format!("query.pg_listen {listen}: {error}")))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| QueryError::Internal(error.to_string()))?;
+        let address =
+            listener.local_addr().map_err(|error| QueryError::Internal(error.to_string()))?;
         let handlers = Arc::new(Handlers::new(&engine));
         let task = engine.spawn(accept(listener, handlers)).abort_handle();
         Ok(Self { address, task })
@@ -192,9 +194,9 @@ impl Statements {
     }
 
     fn engine(&self) -> PgWireResult<Arc<QueryEngine>> {
-        self.engine.upgrade().ok_or_else(|| {
-            pg_error(&QueryError::Retry("the server is stopping".to_owned()))
-        })
+        self.engine
+            .upgrade()
+            .ok_or_else(|| pg_error(&QueryError::Retry("the server is stopping".to_owned())))
     }
 
     /// Parses a text of at most one statement.
@@ -211,8 +213,9 @@ impl Statements {
         match (statements.next(), statements.next()) {
             (None, _) => Ok(None),
             (Some(_), Some(_)) => Err(invalid("one statement at a time".to_owned())),
-            (Some(statement), None) => {
+            (Some(mut statement), None) => {
                 refuse_setting(&statement)?;
+                without_storage_options(&mut statement);
                 Ok(Some(statement))
             }
         }
@@ -249,6 +252,25 @@ fn refuse_setting(statement: &Statement) -> PgWireResult<()> {
         return Err(pg_error(&QueryError::Invalid(format!("SET {variable} is not allowed"))));
     }
     Ok(())
+}
+
+/// psql's `\d+` asks for the storage options of a table and of its TOAST table, in words that the
+/// engine does not know (`array(SELECT …)`) and of a column that the catalog does not have. Tables
+/// here have no such options.
+fn without_storage_options(statement: &mut Statement) {
+    let rewritten: ControlFlow<()> = visit_expressions_mut(statement, |expr| {
+        if let Expr::Function(function) = expr
+            && let Some(name) = function.name.0.last().and_then(|part| part.as_ident())
+            && name.value.eq_ignore_ascii_case("array_to_string")
+            && let FunctionArguments::List(arguments) = &function.args
+            && let Some(first) = arguments.args.first()
+            && first.to_string().contains(".reloptions")
+        {
+            *expr = Expr::value(Value::SingleQuotedString(String::new()));
+        }
+        ControlFlow::Continue(())
+    });
+    debug_assert!(rewritten.is_continue());
 }
 
 /// Statements that end something a client has not begun here.
@@ -294,12 +316,7 @@ struct Service {
 impl SimpleQueryHandler for Service {
     async fn do_query<C>(&self, client: &mut C, query: &str) -> PgWireResult<Vec<Response>>
     where
-        C: ClientInfo
-            + ClientPortalStore
-            + Sink<PgWireBackendMessage>
-            + Unpin
-            + Send
-            + Sync,
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore,
         C::Error: std::fmt::Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
@@ -337,12 +354,7 @@ impl ExtendedQueryHandler for Service {
         _max_rows: usize,
     ) -> PgWireResult<Response>
     where
-        C: ClientInfo
-            + ClientPortalStore
-            + Sink<PgWireBackendMessage>
-            + Unpin
-            + Send
-            + Sync,
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore,
         C::Error: std::fmt::Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
@@ -407,18 +419,15 @@ impl QueryParser for Statements {
         C: ClientInfo + Unpin + Send + Sync,
     {
         let Some(statement) = self.parse(sql)? else { return Ok(None) };
-        let prepared = |statement, plan| Prepared {
-            statement: Arc::new(statement),
-            plan: Arc::new(plan),
-        };
+        let prepared =
+            |statement, plan| Prepared { statement: Arc::new(statement), plan: Arc::new(plan) };
         if acknowledged(&statement).is_some() {
             let nothing = datafusion::logical_expr::LogicalPlanBuilder::empty(false).build();
             let nothing = nothing.map_err(|error| PgWireError::ApiError(error.into()))?;
             return Ok(Some(prepared(statement, nothing)));
         }
         for hook in &self.hooks {
-            let handled =
-                hook.handle_extended_parse_query(&statement, &self.scratch, client).await;
+            let handled = hook.handle_extended_parse_query(&statement, &self.scratch, client).await;
             if let Some(plan) = handled {
                 return Ok(Some(prepared(statement, plan?)));
             }

@@ -77,9 +77,8 @@ impl PinnedTableProvider {
         let file_schema = Arc::new(Schema::new(
             fields.into_iter().filter(|field| !is_partition(field)).collect::<Vec<_>>(),
         ));
-        let scan_schema = TableSchema::builder(file_schema)
-            .with_table_partition_cols(partition.clone())
-            .build();
+        let scan_schema =
+            TableSchema::builder(file_schema).with_table_partition_cols(partition.clone()).build();
         let full = Arc::clone(scan_schema.table_schema());
         let scan_index = schema
             .fields()
@@ -183,7 +182,9 @@ impl PinnedTableProvider {
         let df_schema = DFSchema::try_from(Arc::clone(&schema))?;
         // A filter that cannot be planned alone (it may refer to an outer query) prunes nothing.
         let Ok(filter) = state.create_physical_expr(filter, &df_schema) else { return Ok(files) };
-        let Ok(predicate) = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(filter) else {
+        let Ok(predicate) =
+            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(filter)
+        else {
             return Ok(files);
         };
         let bounds = FileBounds {

@@ -25,7 +25,7 @@ use tally_tables::PinnedTables;
 use crate::catalog::{FixedCatalog, FixedSchema};
 use crate::checked_arithmetic::CheckedArithmetic;
 use crate::checked_sum::checked_sum;
-use crate::comments::Comments;
+use crate::comments::{Comments, size_functions};
 use crate::guard::CATALOG;
 use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
@@ -92,15 +92,12 @@ fn runtime(parts: &SessionParts) -> Result<Arc<RuntimeEnv>> {
     let consumers = std::num::NonZeroUsize::new(CONSUMERS_NAMED)
         .ok_or_else(|| DataFusionError::Internal("no consumers to name".to_owned()))?;
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(TrackConsumersPool::new(
-            FairSpillPool::new(memory),
-            consumers,
-        )))
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory), consumers)))
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
         .with_max_temp_directory_size(parts.memory_max_bytes.saturating_mul(SPILL_FACTOR))
         .build_arc()?;
-    let url = url::Url::parse(STORE_URL)
-        .map_err(|error| DataFusionError::Internal(error.to_string()))?;
+    let url =
+        url::Url::parse(STORE_URL).map_err(|error| DataFusionError::Internal(error.to_string()))?;
     runtime.register_object_store(&url, Arc::clone(&parts.store));
     Ok(runtime)
 }
@@ -139,7 +136,7 @@ impl Sessions {
             .and_then(|catalog| catalog.schema("pg_catalog"))
             .ok_or_else(|| DataFusionError::Internal("pg_catalog is missing".to_owned()))?;
         let comments = comments_of(&context).await?;
-        for function in comments.functions() {
+        for function in comments.functions().into_iter().chain(size_functions()) {
             context.register_udf(function);
         }
         context.register_udaf(checked_sum());
@@ -235,10 +232,9 @@ async fn comments_of(context: &SessionContext) -> Result<Comments> {
     let mut comments = Comments::default();
     for batch in &batches {
         let oids = batch.column(0).as_primitive::<Int64Type>();
-        let text = |column: usize| arrow::compute::cast(
-            batch.column(column),
-            &arrow::datatypes::DataType::Utf8,
-        );
+        let text = |column: usize| {
+            arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Utf8)
+        };
         let (schemas, names) = (text(1)?, text(2)?);
         for row in 0..batch.num_rows() {
             let key = (

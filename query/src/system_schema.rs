@@ -67,7 +67,9 @@ impl SystemTable {
             Self::Partitions => {
                 "One row a Kafka partition: owner, committed offset, watermark and totals since its first offset"
             }
-            Self::Epochs => "One row an entry of the epoch ledger: what was committed, by whom, when",
+            Self::Epochs => {
+                "One row an entry of the epoch ledger: what was committed, by whom, when"
+            }
             Self::Tables => "One row a table: version, files, rows and bytes of this query's pin",
             Self::Columns => "One row a column of every table, with its comment",
             Self::Config => "One row a setting: effective value and where it comes from",
@@ -95,7 +97,12 @@ impl SystemTable {
                 ("topic", Utf8, false, "Kafka topic"),
                 ("partition", Int32, false, "Kafka partition"),
                 ("epoch", Int64, false, "Number of the entry"),
-                ("kind", Utf8, false, "claim: a new owner, no rows; epoch: rows, state and offsets"),
+                (
+                    "kind",
+                    Utf8,
+                    false,
+                    "claim: a new owner, no rows; epoch: rows, state and offsets",
+                ),
                 ("owner", Utf8, false, "Id of the assignment that wrote it"),
                 ("from_offset", Int64, false, "First offset"),
                 ("to_offset", Int64, false, "Next offset after the epoch"),
@@ -112,7 +119,12 @@ impl SystemTable {
             ],
             Self::Tables => vec![
                 ("name", Utf8, false, "Table"),
-                ("version", Int64, true, "Delta version that this query reads; null before the first"),
+                (
+                    "version",
+                    Int64,
+                    true,
+                    "Delta version that this query reads; null before the first",
+                ),
                 ("files", Int64, false, "Live data files"),
                 ("rows", Int64, false, "Rows"),
                 ("bytes", Int64, false, "Bytes of the live data files"),
@@ -155,8 +167,7 @@ impl SystemTable {
 /// Every table with a fixed shape: schema, name, columns.
 pub(crate) fn shapes() -> Vec<(&'static str, &'static str, SchemaRef)> {
     let public = Table::ALL.into_iter().map(|table| ("public", table.name(), table.arrow_schema()));
-    let system =
-        SystemTable::ALL.into_iter().map(|table| ("system", table.name(), table.schema()));
+    let system = SystemTable::ALL.into_iter().map(|table| ("system", table.name(), table.schema()));
     public.chain(system).collect()
 }
 
@@ -185,7 +196,11 @@ pub(crate) struct SystemTableProvider {
 }
 
 impl SystemTableProvider {
-    pub(crate) fn new(table: SystemTable, source: Arc<SystemSource>, pin: Arc<PinnedTables>) -> Self {
+    pub(crate) fn new(
+        table: SystemTable,
+        source: Arc<SystemSource>,
+        pin: Arc<PinnedTables>,
+    ) -> Self {
         Self { table, schema: without_comments(&table.schema()), source, pin }
     }
 

@@ -91,9 +91,7 @@ impl EventErrorCode {
                 SuspenseReason::InvalidCount
             }
             Self::UnknownUsageClass => SuspenseReason::UnknownUsageClass,
-            Self::TotalMismatch | Self::ReasoningExceedsOutput => {
-                SuspenseReason::ClassesDoNotAddUp
-            }
+            Self::TotalMismatch | Self::ReasoningExceedsOutput => SuspenseReason::ClassesDoNotAddUp,
             Self::PhoneNumber => SuspenseReason::PhoneNumber,
         }
     }
@@ -103,7 +101,9 @@ impl EventErrorCode {
     pub const fn refused_at_door(self) -> bool {
         matches!(
             self.reason(),
-            SuspenseReason::Malformed | SuspenseReason::MissingIdentity | SuspenseReason::PhoneNumber
+            SuspenseReason::Malformed
+                | SuspenseReason::MissingIdentity
+                | SuspenseReason::PhoneNumber
         )
     }
 }
@@ -127,11 +127,7 @@ pub struct EventError {
 
 impl EventError {
     /// A defect of one field.
-    pub fn new(
-        code: EventErrorCode,
-        field: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub fn new(code: EventErrorCode, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code, field: field.into(), message: message.into() }
     }
 }

@@ -38,8 +38,7 @@ impl ParsedEvent<'_> {
 pub fn parse_event(bytes: &[u8]) -> ParsedEvent<'_> {
     let mut parsed = ParsedEvent::default();
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let result =
-        reader.deserialize_any(EventVisitor(&mut parsed)).and_then(|()| reader.end());
+    let result = reader.deserialize_any(EventVisitor(&mut parsed)).and_then(|()| reader.end());
     match result {
         Ok(()) => check_event(&mut parsed),
         Err(error) => {
@@ -130,7 +129,9 @@ pub fn check_event(parsed: &mut ParsedEvent<'_>) {
             format!("started_at {started} is after completed_at {completed}"),
         ));
     }
-    for (field, text) in [("account", Some(&event.account)), ("subscriber", event.subscriber.as_ref())] {
+    for (field, text) in
+        [("account", Some(&event.account)), ("subscriber", event.subscriber.as_ref())]
+    {
         if text.is_some_and(|text| is_phone_number(text)) {
             errors.push(EventError::new(
                 Code::PhoneNumber,
@@ -436,7 +437,11 @@ fn text<'a>(parsed: &mut ParsedEvent<'a>, field: &str, value: Scalar<'a>) -> Opt
         Scalar::Text(text) => Some(text),
         Scalar::Null => None,
         other => {
-            parsed.fail(Code::InvalidType, field, format!("expected a text, found {}", other.kind()));
+            parsed.fail(
+                Code::InvalidType,
+                field,
+                format!("expected a text, found {}", other.kind()),
+            );
             None
         }
     }
@@ -488,10 +493,10 @@ fn count(parsed: &mut ParsedEvent<'_>, field: &str, value: Scalar<'_>) -> Option
         Scalar::Unsigned(count) if count <= COUNT_MAX => return Some(count),
         Scalar::Unsigned(count) => (Code::CountOutOfRange, format!("{count} is above 2^53")),
         Scalar::Negative(count) => (Code::CountNegative, format!("{count} is negative")),
-        Scalar::Float { whole_and_large: true } => {
-            (Code::CountOutOfRange, "above 2^53".to_owned())
+        Scalar::Float { whole_and_large: true } => (Code::CountOutOfRange, "above 2^53".to_owned()),
+        other => {
+            (Code::CountNotInteger, format!("expected a whole number, found {}", other.kind()))
         }
-        other => (Code::CountNotInteger, format!("expected a whole number, found {}", other.kind())),
     };
     parsed.fail(code, field, message);
     None

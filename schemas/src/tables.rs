@@ -97,7 +97,12 @@ const EVENT_HEAD: [Column; 15] = [
     column("service_tier", Text, false, "Service tier: standard, batch, flex, priority, fast"),
     column("started_at", Timestamp, false, "Start of the call, UTC"),
     column("completed_at", Timestamp, false, "End of the call, UTC"),
-    column("day", Date, false, "Date of the pricing instant in Asia/Shanghai; the partition column"),
+    column(
+        "day",
+        Date,
+        false,
+        "Date of the pricing instant in Asia/Shanghai; the partition column",
+    ),
 ];
 
 const EVENT_TAIL: [Column; 10] = [
@@ -116,7 +121,12 @@ const EVENT_TAIL: [Column; 10] = [
 const WINDOW_HEAD: [Column; 3] = [
     column("window_start", Timestamp, false, "Start of the window, UTC, inclusive"),
     column("window_end", Timestamp, false, "End of the window, UTC, exclusive"),
-    column("kind", Text, false, "on_time, or late: an addition to a window that was already written"),
+    column(
+        "kind",
+        Text,
+        false,
+        "on_time, or late: an addition to a window that was already written",
+    ),
 ];
 
 const SUBSCRIBER_KEY: [Column; 4] = [
@@ -145,7 +155,12 @@ const SUSPENSE: [Column; 14] = [
     column("reason", Text, false, "Why the event is held back"),
     column("subreason", Text, true, "Every defect: code, field and words"),
     column("first_seen", Timestamp, false, "When Kafka received it, UTC"),
-    column("raw", Text, true, "The payload as it came; bytes that are not UTF-8 as hex after 'hex:'"),
+    column(
+        "raw",
+        Text,
+        true,
+        "The payload as it came; bytes that are not UTF-8 as hex after 'hex:'",
+    ),
     column("status", Text, false, "open, recycled or written_off"),
     column("source", Text, true, "Source, where it could be read"),
     column("id", Text, true, "Id, where it could be read"),
@@ -188,7 +203,9 @@ impl Table {
             Self::UsageByModel => {
                 "Usage by model, vendor, supplier, region, channel and tier in windows; rows are additive, so SUM is the truth"
             }
-            Self::Suspense => "Events held back with a reason, never dropped and never priced at zero",
+            Self::Suspense => {
+                "Events held back with a reason, never dropped and never priced at zero"
+            }
         }
     }
 
@@ -206,12 +223,13 @@ impl Table {
             .into_iter()
             .map(|class| column(class.name(), Int64, false, class.comment()));
         match self {
-            Self::UsageEvents => {
-                EVENT_HEAD.into_iter().chain(classes).chain(EVENT_TAIL).collect()
-            }
-            Self::UsageBySubscriber => {
-                WINDOW_HEAD.into_iter().chain(SUBSCRIBER_KEY).chain(classes).chain(WINDOW_TAIL).collect()
-            }
+            Self::UsageEvents => EVENT_HEAD.into_iter().chain(classes).chain(EVENT_TAIL).collect(),
+            Self::UsageBySubscriber => WINDOW_HEAD
+                .into_iter()
+                .chain(SUBSCRIBER_KEY)
+                .chain(classes)
+                .chain(WINDOW_TAIL)
+                .collect(),
             Self::UsageByModel => {
                 WINDOW_HEAD.into_iter().chain(MODEL_KEY).chain(classes).chain(WINDOW_TAIL).collect()
             }

@@ -13,7 +13,9 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/tally.v1.rs"));
 }
 
-pub use generated::{Usage, UsageBatch, UsageEvent as UsageEventMessage, UsageSource as UsageSourceCode};
+pub use generated::{
+    Usage, UsageBatch, UsageEvent as UsageEventMessage, UsageSource as UsageSourceCode,
+};
 
 impl UsageEventMessage {
     /// The message of an event that has no errors. Defaults stay unset.
@@ -158,7 +160,8 @@ pub fn check_message(parsed: &mut ParsedEvent<'_>, classes: u32, total: Option<u
             errors.push(EventError::new(Code::CountOutOfRange, field, "above 2^53"));
         }
     }
-    if event.completed_at_ms.is_some_and(|ms| ms < 0) || event.started_at_ms.is_some_and(|ms| ms < 0)
+    if event.completed_at_ms.is_some_and(|ms| ms < 0)
+        || event.started_at_ms.is_some_and(|ms| ms < 0)
     {
         errors.push(EventError::new(Code::InvalidTime, "completed_at", "before 1970"));
     }

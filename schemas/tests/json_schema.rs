@@ -1,5 +1,12 @@
 //! The published JSON Schema says the same as the reader, wherever JSON Schema can say it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
 #![allow(clippy::unwrap_used, reason = "a helper of a test stops at the first surprise")]
 
 use serde_json::{Value, json};

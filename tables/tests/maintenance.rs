@@ -1,5 +1,13 @@
 //! The janitor changes no answer and removes nothing that anybody can need.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod support;
 
 use std::sync::Arc;

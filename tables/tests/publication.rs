@@ -1,5 +1,13 @@
 //! Publication: every file of the ledger is in its table once, whatever happens (I2, I10).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod support;
 
 use std::sync::Arc;

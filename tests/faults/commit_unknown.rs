@@ -27,16 +27,14 @@ fn replies_to_commits_are_lost() {
         }
         eventually("everything committed in spite of lost replies", patience(), || {
             process.assert_running();
-            (0..stream.topic.partitions)
-                .all(|partition| ledger.committed(partition) == stream.topic.bounds(partition).1)
-                .then_some(())
+            stream.is_committed(&mut ledger).then_some(())
         });
         lost[index] = proxy.injected_total() - before;
         assert!(process.terminate(patience()).success());
     }
     stream.drain();
     stream.expect_exactly_once();
-    let mut figures = Figures::of("R5 commit unknown", dice.seed());
+    let mut figures = Figures::of("R5 commit unknown", &dice);
     figures.note("lost_replies_to_ledger_entries", lost[0]);
     figures.note("lost_replies_to_delta_versions", lost[1]);
     note_stream(&mut figures, &stream, &ledger);

@@ -44,7 +44,7 @@ fn resends_are_counted_once() {
     stream.truth.suspended.insert("conflicting_duplicate".to_owned(), conflicting.len() as u64);
     stream.drain();
     stream.expect_exactly_once();
-    let mut figures = Figures::of("R14 duplicates", dice.seed());
+    let mut figures = Figures::of("R14 duplicates", &dice);
     figures.note("after_41_days", old_truth.sent);
     figures.note("conflicting", conflicting.len());
     let ledger = stream.ledger();

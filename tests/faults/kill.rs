@@ -13,6 +13,7 @@ fn killed_at_random_instants() {
     let mut dice = Dice::of("kill");
     let cycles = at_scale(14, 500);
     let mut stream = Stream::new("kill", dice.seed(), 4);
+    stream.set("aggregate.freshness_ms", 100);
     // Tables are compacted and checkpointed meanwhile, by whoever lives.
     stream.set("aggregate.janitor_interval_ms", 2_000);
     stream.send(&Traffic::mixed(dice.next_seed(), at_scale(120_000, 10_000_000)));
@@ -48,7 +49,7 @@ fn killed_at_random_instants() {
     stream.sent(live);
     stream.drain();
     stream.expect_exactly_once();
-    let mut figures = Figures::of("R1 kill -9", dice.seed());
+    let mut figures = Figures::of("R1 kill -9", &dice);
     figures.note("cycles", cycles);
     note_stream(&mut figures, &stream, &ledger);
     figures.note_times("recovery", recoveries);
@@ -89,7 +90,7 @@ fn killed_twice_while_recovering() {
     }
     stream.drain();
     stream.expect_exactly_once();
-    let mut figures = Figures::of("R2 kill during recovery", dice.seed());
+    let mut figures = Figures::of("R2 kill during recovery", &dice);
     figures.note("cycles", cycles);
     note_stream(&mut figures, &stream, &ledger);
     figures.report();

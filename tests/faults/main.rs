@@ -1,7 +1,23 @@
-//! Faults on real Kafka and real S3 with real processes: the R-numbers of `docs/reliability.md`.
+//! Faults on real Kafka and real S3 with real processes. R1, R2 and so on are the numbers that the
+//! faults have in the project's list.
 //!
-//! Small counts here, the full ones with `make soak`. After every fault the tables must equal the
+//! Small counts with `make test`, the full ones with `make soak`. After every fault the tables must equal the
 //! truth that the generator wrote, by `tally verify` and by a check without any of our code.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may stop at the first surprise"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -33,7 +33,7 @@ fn members_join_and_leave() {
         - (0..6).map(|p| ledger.entries(p).last().map_or(0, |last| last.to)).sum::<u64>();
     stream.drain();
     stream.expect_exactly_once();
-    let mut figures = Figures::of("R10 members join and leave", dice.seed());
+    let mut figures = Figures::of("R10 members join and leave", &dice);
     figures.note("changes", changes);
     figures.note("backlog_at_the_end", backlog);
     note_stream(&mut figures, &stream, &ledger);

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::kill::note_stream;
 use crate::poison_kinds::{Expected, Place, kinds};
-use crate::support::{Dice, Figures, Payload, Stream, at_scale};
+use crate::support::{Dice, Figures, Payload, Stream, at_scale, eventually, patience};
 
 /// Every bad record is one row of `suspense` with its own reason and position, every good one
 /// between them is counted, and nothing crashes.
@@ -38,13 +38,11 @@ fn poison_is_held_back_for_its_reason() {
     }
     // Poison holds nobody up: the process catches up by itself, and lives.
     let mut ledger = stream.ledger();
-    crate::support::eventually("the end of the log", crate::support::patience(), || {
+    eventually("the end of the log", patience(), || {
         process.assert_running();
-        (0..place.partitions)
-            .all(|partition| ledger.committed(partition) == stream.topic.bounds(partition).1)
-            .then_some(())
+        stream.is_committed(&mut ledger).then_some(())
     });
-    assert!(process.terminate(crate::support::patience()).success());
+    assert!(process.terminate(patience()).success());
     stream.drain();
 
     let rows = stream.sql(
@@ -73,7 +71,7 @@ fn poison_is_held_back_for_its_reason() {
     assert_eq!(number(&counted[0]["n"]), accepted as u64);
     let verify = stream.tally(&["verify"]);
     stream.run("verify", verify);
-    let mut figures = Figures::of("R16 poison", dice.seed());
+    let mut figures = Figures::of("R16 poison", &dice);
     figures.note("kinds", poison);
     figures.note("good_events_between", accepted);
     note_stream(&mut figures, &stream, &ledger);

@@ -1,6 +1,6 @@
 //! R11: the log no longer has what was not processed yet.
 
-use crate::support::{Dice, Figures, Stream, Traffic, patience};
+use crate::support::{Dice, Figures, Stream, Traffic, eventually, patience};
 
 /// Exit code for data that is not what it should be.
 const INVALID_DATA: i32 = 3;
@@ -39,9 +39,36 @@ fn a_loss_is_told_exactly() {
     let accepted = first.pop().unwrap().cumulative.accepted.events;
     assert_eq!(rows[0]["n"].to_string().trim_matches('"'), accepted.to_string());
     assert!(accepted <= truth.accepted);
-    let mut figures = Figures::of("R11 retention overrun", dice.seed());
+    let mut figures = Figures::of("R11 retention overrun", &dice);
     figures.note("lost", lost_to - committed[1]);
     figures.report();
+}
+
+/// The same while a process runs: it was frozen for longer than the records lived.
+#[test]
+fn a_loss_under_a_running_process_is_told_exactly() {
+    let mut dice = Dice::of("overrun");
+    let mut stream = Stream::new("overrun", dice.seed(), 1);
+    stream.send(&Traffic::mixed(dice.next_seed(), 3_000));
+    let mut process = stream.aggregate("frozen");
+    let mut ledger = stream.ledger();
+    let end = stream.topic.bounds(0).1;
+    eventually("the end of the log", patience(), || {
+        process.assert_running();
+        (ledger.committed(0) == end).then_some(())
+    });
+    process.freeze();
+    // The broker answers the fetch that is under way, with nothing, within a tenth of a second.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    stream.send(&Traffic::clean(dice.next_seed(), 2_000));
+    let lost_to = end + dice.between(1, 1_000);
+    stream.topic.delete_records_before(0, lost_to);
+    process.thaw();
+    let status = process.wait(patience());
+    let log = process.log();
+    assert_eq!(status.code(), Some(INVALID_DATA), "{log}");
+    assert!(log.contains(&format!("{end}..{lost_to}")), "not told {end}..{lost_to}: {log}");
+    assert_eq!(ledger.committed(0), end, "nothing was skipped");
 }
 
 /// A topic that was deleted and created anew has other records at the same offsets: that is never

@@ -10,20 +10,23 @@ use crate::support::{
     eventually, patience,
 };
 
-const FAULTS: [Fault; 12] = [
-    Fault::Status(500),
-    Fault::Status(503),
-    Fault::Status(429),
-    Fault::Status(409),
-    Fault::DoneButStatus(500),
-    Fault::DoneButStatus(503),
-    Fault::ReplyLost,
-    Fault::Reset,
-    Fault::Truncated,
-    Fault::Delayed(300),
-    Fault::SlowBody(500),
-    Fault::Delayed(20),
-];
+/// What may happen to a request. A body of 30 seconds is longer than a client waits.
+fn faults() -> [Fault; 12] {
+    [
+        Fault::Status(500),
+        Fault::Status(503),
+        Fault::Status(429),
+        Fault::Status(409),
+        Fault::DoneButStatus(500),
+        Fault::DoneButStatus(503),
+        Fault::ReplyLost,
+        Fault::Reset,
+        Fault::Truncated,
+        Fault::Delayed(20),
+        Fault::Delayed(300),
+        Fault::SlowBody(at_scale(500, 30_000)),
+    ]
+}
 
 /// Memory that a process may have at most: a store that is slow must not fill it.
 const MEMORY_MAX_KIB: u64 = 1536 << 10;
@@ -38,7 +41,7 @@ fn the_store_fails_in_every_way() {
     let mut ledger = stream.ledger();
     let mut process = stream.aggregate_through("patient", &proxy.url());
     for percent in [1, 10, 30] {
-        proxy.spoil(Scope::All, percent, &FAULTS);
+        proxy.spoil(Scope::All, percent, &faults());
         let traffic = Traffic::mixed(dice.next_seed(), at_scale(30_000, 2_000_000)).at_rate(10_000);
         stream.send(&traffic);
         process.assert_running();
@@ -58,7 +61,7 @@ fn the_store_fails_in_every_way() {
     let memory_kib = process.peak_memory_kib();
     assert!(memory_kib < MEMORY_MAX_KIB, "{memory_kib} KiB of memory at the peak");
     // A start in the middle of trouble is as patient.
-    proxy.spoil(Scope::All, 20, &FAULTS);
+    proxy.spoil(Scope::All, 20, &faults());
     process.kill();
     let mut process = stream.aggregate_through("newcomer", &proxy.url());
     stream.send(&Traffic::mixed(dice.next_seed(), 20_000));
@@ -66,7 +69,7 @@ fn the_store_fails_in_every_way() {
     assert!(process.terminate(patience()).success());
     stream.drain();
     stream.expect_exactly_once();
-    let mut figures = Figures::of("R6 store errors", dice.seed());
+    let mut figures = Figures::of("R6 store errors", &dice);
     figures.note("requests", proxy.requests());
     figures.note("injected", json!(proxy.injected()));
     figures.note("peak_memory_kib", memory_kib);
@@ -77,8 +80,6 @@ fn the_store_fails_in_every_way() {
 fn catch_up(process: &mut Process, ledger: &mut Ledger, stream: &Stream) {
     eventually("everything committed in spite of errors", patience(), || {
         process.assert_running();
-        (0..stream.topic.partitions)
-            .all(|partition| ledger.committed(partition) == stream.topic.bounds(partition).1)
-            .then_some(())
+        stream.is_committed(ledger).then_some(())
     });
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tally_aggregate::ledger::{Creation, claim_entry, create, encode};
 
 use crate::kill::note_stream;
-use crate::support::{Dice, Figures, Servers, Stream, Traffic, at_scale, block_on, open_s3};
+use crate::support::{
+    Dice, Figures, Ledger, Servers, Stream, Traffic, at_scale, block_on, open_s3,
+};
 
 /// Exactly one of many writers gets a number, and it knows that it is the one.
 #[test]
@@ -48,7 +50,7 @@ fn one_winner_a_number() {
             }
         }
     }
-    let mut figures = Figures::of("R4 races for a number", dice.seed());
+    let mut figures = Figures::of("R4 races for a number", &dice);
     figures.note("rounds", rounds);
     figures.note("writers", writers);
     figures.report();
@@ -61,29 +63,37 @@ fn two_groups_fight_for_every_partition() {
     let mut dice = Dice::of("two-writers");
     let mut stream = Stream::new("two-writers", dice.seed(), 2);
     stream.set("aggregate.freshness_ms", 100);
-    let events = at_scale(40_000, 2_000_000);
-    let live = stream.sending(&Traffic::mixed(dice.next_seed(), events).at_rate(4_000));
+    let wanted = at_scale(6, 1_000);
     let mut fighters =
         [stream.aggregate_in_group("red", "red"), stream.aggregate_in_group("blue", "blue")];
-    stream.sent(live);
-    for fighter in &mut fighters {
-        fighter.assert_running();
-    }
     let ledger = stream.ledger();
-    let changes: usize = (0..stream.topic.partitions)
-        .map(|partition| {
-            let entries = ledger.entries(partition);
-            entries.windows(2).filter(|pair| pair[0].owner != pair[1].owner).count()
-        })
-        .sum();
+    let mut changes = 0;
+    while changes < wanted {
+        let events = at_scale(12_000, 200_000);
+        stream.send(&Traffic::mixed(dice.next_seed(), events).at_rate(4_000));
+        for fighter in &mut fighters {
+            fighter.assert_running();
+        }
+        let now = changes_of_owner(&ledger, stream.topic.partitions);
+        assert!(now > changes, "the two no longer meet, after {now} changes of owner");
+        changes = now;
+    }
     for fighter in &mut fighters {
         assert!(fighter.terminate(Duration::from_secs(60)).success());
     }
     stream.drain();
     stream.expect_exactly_once();
-    assert!(changes > 4, "the two hardly met: {changes} changes of owner");
-    let mut figures = Figures::of("R4 two writers", dice.seed());
+    let mut figures = Figures::of("R4 two writers", &dice);
     figures.note("changes_of_owner", changes);
     note_stream(&mut figures, &stream, &ledger);
     figures.report();
+}
+
+/// How often a partition went from one owner to another.
+fn changes_of_owner(ledger: &Ledger, partitions: u32) -> u64 {
+    let changes_in = |partition| {
+        let entries = ledger.entries(partition);
+        entries.windows(2).filter(|pair| pair[0].owner != pair[1].owner).count() as u64
+    };
+    (0..partitions).map(changes_in).sum()
 }

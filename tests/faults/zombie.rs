@@ -18,7 +18,6 @@ fn a_zombie_is_fenced() {
     stream.send(&Traffic::mixed(dice.next_seed(), 20_000));
     let mut ledger = stream.ledger();
     let mut zombie = stream.aggregate("zombie");
-    let mut fenced = 0;
     for _ in 0..cycles {
         let live = stream.sending(&Traffic::mixed(dice.next_seed(), 24_000).at_rate(4_000));
         let height = ledger.height();
@@ -44,7 +43,7 @@ fn a_zombie_is_fenced() {
         std::thread::sleep(Duration::from_millis(frozen_ms));
         zombie.thaw();
         stream.sent(live);
-        fenced += settled(&mut zombie, &mut heir, &stream);
+        settle(&mut zombie, &mut heir, &stream);
         let owners: BTreeSet<&String> = before.iter().map(|(_, owner)| owner).collect();
         for (partition, (n, _)) in (0..partitions).zip(&before) {
             let entries = ledger.entries(partition);
@@ -56,24 +55,21 @@ fn a_zombie_is_fenced() {
     assert!(zombie.terminate(patience()).success());
     stream.drain();
     stream.expect_exactly_once();
+    let fenced = zombie.log().lines().filter(|line| line.contains("fenced: ")).count();
     assert!(fenced > 0, "no zombie ran into a fence: nothing was shown");
-    let mut figures = Figures::of("R3 zombie", dice.seed());
+    let mut figures = Figures::of("R3 zombie", &dice);
     figures.note("cycles", cycles);
     figures.note("fenced_partitions", fenced);
     note_stream(&mut figures, &stream, &ledger);
     figures.report();
 }
 
-/// Waits until the two share the work again and have caught up; how many partitions the zombie
-/// dropped because of a fence.
-fn settled(zombie: &mut Process, heir: &mut Process, stream: &Stream) -> usize {
+/// Waits until the two share the work again and have caught up.
+fn settle(zombie: &mut Process, heir: &mut Process, stream: &Stream) {
     let mut ledger = stream.ledger();
     eventually("the backlog of the two", patience(), || {
         zombie.assert_running();
         heir.assert_running();
-        (0..stream.topic.partitions)
-            .all(|partition| ledger.committed(partition) == stream.topic.bounds(partition).1)
-            .then_some(())
+        stream.is_committed(&mut ledger).then_some(())
     });
-    zombie.log().lines().filter(|line| line.contains("fenced: ")).count()
 }

@@ -1,6 +1,6 @@
 //! Seeded randomness, and how much of it a run wants.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Debug, Clone)]
 pub(crate) struct Dice {
     seed: u64,
+    began: Instant,
     draws: ChaCha8Rng,
 }
 
@@ -24,12 +25,17 @@ impl Dice {
             |text| text.parse().expect("TALLY_TEST_SEED is a whole number"),
         );
         println!("{test}: seed {seed} (TALLY_TEST_SEED={seed} makes the same draws)");
-        Self { seed, draws: ChaCha8Rng::seed_from_u64(seed) }
+        Self { seed, began: Instant::now(), draws: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// The seed.
     pub(crate) fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// When the test began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
     }
 
     /// A seed for something else that is random.

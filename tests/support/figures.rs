@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use super::dice::Dice;
+
 /// The figures of one test.
 #[derive(Debug)]
 pub(crate) struct Figures {
@@ -14,12 +16,12 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Figures of a test with its seed.
-    pub(crate) fn of(test: &str, seed: u64) -> Self {
+    /// Figures of a test that began with these dice.
+    pub(crate) fn of(test: &str, dice: &Dice) -> Self {
         let mut line = Map::new();
         line.insert("test".to_owned(), json!(test));
-        line.insert("seed".to_owned(), json!(seed));
-        Self { began: Instant::now(), line }
+        line.insert("seed".to_owned(), json!(dice.seed()));
+        Self { began: dice.began(), line }
     }
 
     /// Adds a figure.

@@ -215,6 +215,11 @@ impl Stream {
         }
     }
 
+    /// Whether everything that is in the topic is committed.
+    pub(crate) fn is_committed(&self, ledger: &mut Ledger) -> bool {
+        (0..self.topic.partitions).all(|p| ledger.committed(p) == self.topic.bounds(p).1)
+    }
+
     /// The stream's ledger.
     pub(crate) fn ledger(&self) -> Ledger {
         let store = open_s3(&self.servers.s3, &self.prefix, 10);

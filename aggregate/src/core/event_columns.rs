@@ -37,32 +37,41 @@ pub(crate) struct AcceptedEvent<'a> {
     pub(crate) batch_index: u32,
 }
 
-/// A text column in which few texts recur.
+/// A text column in which few texts recur: numbers of an interner that it shares with others.
 #[derive(Debug, Default, Clone)]
-struct Names {
-    numbers: Vec<u32>,
-    texts: Interner,
-}
+struct Names(Vec<u32>);
 
 impl Names {
-    fn push(&mut self, text: &str) {
-        self.numbers.push(self.texts.intern(text));
+    /// Adds a text. Neighbouring rows often agree, and comparing is cheaper than hashing.
+    fn push(&mut self, text: &str, texts: &mut Interner) -> u32 {
+        let last = self.0.last().copied().unwrap_or(ABSENT);
+        let number =
+            if last != ABSENT && texts.get(last) == text { last } else { texts.intern(text) };
+        self.0.push(number);
+        number
     }
 
-    fn push_optional(&mut self, text: Option<&str>) {
-        self.numbers.push(text.map_or(ABSENT, |text| self.texts.intern(text)));
+    fn push_optional(&mut self, text: Option<&str>, texts: &mut Interner) {
+        match text {
+            Some(text) => drop(self.push(text, texts)),
+            None => self.0.push(ABSENT),
+        }
     }
 
-    fn array(&self, order: &[u32]) -> Result<ArrayRef, ArrowError> {
-        let texts: StringArray =
-            (0..self.texts.len()).map(|n| Some(self.texts.get(n as u32))).collect();
-        let numbers: Vec<u32> = order.iter().map(|row| self.numbers[*row as usize]).collect();
+    /// Adds a text that is mostly `like`, whose number is known.
+    fn push_like(&mut self, text: &str, like: (&str, u32), texts: &mut Interner) {
+        let number = if text == like.0 { like.1 } else { texts.intern(text) };
+        self.0.push(number);
+    }
+
+    fn array(&self, texts: &Arc<StringArray>, order: &[u32]) -> Result<ArrayRef, ArrowError> {
+        let numbers: Vec<u32> = order.iter().map(|row| self.0[*row as usize]).collect();
         let keys = if numbers.contains(&ABSENT) {
             numbers.iter().map(|n| Some(*n).filter(|n| *n != ABSENT)).collect::<UInt32Array>()
         } else {
             UInt32Array::from(numbers)
         };
-        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::new(texts))?))
+        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::clone(texts) as ArrayRef)?))
     }
 }
 
@@ -86,7 +95,10 @@ impl Texts {
 
     fn array(&self, order: &[u32]) -> Result<ArrayRef, ArrowError> {
         if !self.any {
-            return Ok(arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, order.len()));
+            return Ok(arrow::array::new_null_array(
+                &arrow::datatypes::DataType::Utf8,
+                order.len(),
+            ));
         }
         let mut bytes = Vec::with_capacity(self.bytes.len());
         let mut offsets = Vec::with_capacity(order.len() + 1);
@@ -110,9 +122,19 @@ impl Texts {
     }
 }
 
+/// The texts of the interners, for all batches of an epoch.
+struct Dictionaries {
+    holders: Arc<StringArray>,
+    names: Arc<StringArray>,
+}
+
 /// Columns of accepted events in the order of the log.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct EventColumns {
+    /// Accounts and subscribers.
+    holders: Interner,
+    /// Texts of the other columns with few texts.
+    names: Interner,
     source: Names,
     id: Texts,
     account: Names,
@@ -142,25 +164,26 @@ impl EventColumns {
     /// Adds a row.
     pub(crate) fn push(&mut self, row: &AcceptedEvent<'_>) {
         let event = row.event;
-        self.source.push(&event.source);
+        let (holders, names) = (&mut self.holders, &mut self.names);
+        self.source.push(&event.source, names);
         self.id.push(Some(&event.id));
-        self.account.push(&event.account);
-        self.subscriber.push(event.subscriber());
-        self.model.push(&event.model);
-        self.billed_model.push(row.billed_model);
-        self.vendor.push(row.vendor);
-        self.supplier.push(row.supplier);
-        self.region.push_optional(event.region.as_deref());
-        self.channel.push_optional(event.channel.as_deref());
-        self.product.push_optional(event.product.as_deref());
-        self.service_tier.push(event.service_tier());
+        let account = self.account.push(&event.account, holders);
+        self.subscriber.push_like(event.subscriber(), (&event.account, account), holders);
+        let model = self.model.push(&event.model, names);
+        self.billed_model.push_like(row.billed_model, (&event.model, model), names);
+        let vendor = self.vendor.push(row.vendor, names);
+        self.supplier.push_like(row.supplier, (row.vendor, vendor), names);
+        self.region.push_optional(event.region.as_deref(), names);
+        self.channel.push_optional(event.channel.as_deref(), names);
+        self.product.push_optional(event.product.as_deref(), names);
+        self.service_tier.push(event.service_tier(), names);
+        self.finish_reason.push_optional(event.finish_reason.as_deref(), names);
+        self.usage_source.push(event.usage_source.name(), names);
         self.started_at_ms.push(event.started_at_ms().unwrap_or(row.completed_at_ms));
         self.completed_at_ms.push(row.completed_at_ms);
         for (column, count) in self.counts.iter_mut().zip(event.usage.0) {
             column.push(count.cast_signed());
         }
-        self.finish_reason.push_optional(event.finish_reason.as_deref());
-        self.usage_source.push(event.usage_source.name());
         self.vendor_request_id.push(event.vendor_request_id.as_deref());
         // At most 2^53, as validation has it.
         self.gateway_epoch.push(event.gateway_epoch.map(u64::cast_signed));
@@ -177,12 +200,12 @@ impl EventColumns {
 
     /// Bytes in memory, roughly.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let names = [&self.source, &self.account, &self.subscriber];
         self.len() * (8 * (CLASS_COUNT + 3) + 2 * 16 + 14 * 4 + 3 * 5 + 4)
             + self.id.bytes.len()
             + self.vendor_request_id.bytes.len()
             + self.labels.bytes.len()
-            + names.iter().map(|n| n.texts.memory_bytes()).sum::<usize>()
+            + self.holders.memory_bytes()
+            + self.names.memory_bytes()
     }
 
     /// Rows of each day, sorted by account, completion and position in the log, as record batches
@@ -195,14 +218,14 @@ impl EventColumns {
         partition: u32,
         epoch: u64,
     ) -> Result<Vec<(i32, RecordBatch)>, ArrowError> {
-        let ranks = self.account.texts.ranks();
+        let ranks = self.holders.ranks();
         let first = self.completed_at_ms.iter().copied().min().unwrap_or(0);
         let rows = u32::try_from(self.len()).unwrap_or(u32::MAX);
         // Sorting one integer a row: account rank, then milliseconds since the earliest event.
         let mut keyed: Vec<(u128, u32)> = (0..rows)
             .map(|row| {
                 let at = row as usize;
-                let rank = u128::from(ranks[self.account.numbers[at] as usize]);
+                let rank = u128::from(ranks[self.account.0[at] as usize]);
                 let since = u128::from((self.completed_at_ms[at] - first).cast_unsigned());
                 ((rank << 64) | since, row)
             })
@@ -212,14 +235,19 @@ impl EventColumns {
         for (_, row) in keyed {
             days.entry(shanghai_day(self.completed_at_ms[row as usize])).or_default().push(row);
         }
+        let texts = Dictionaries {
+            holders: Arc::new(self.holders.array()),
+            names: Arc::new(self.names.array()),
+        };
         days.into_iter()
-            .map(|(day, order)| Ok((day, self.batch(&order, partition, epoch)?)))
+            .map(|(day, order)| Ok((day, self.batch(&order, &texts, partition, epoch)?)))
             .collect()
     }
 
     fn batch(
         &self,
         order: &[u32],
+        texts: &Dictionaries,
         partition: u32,
         epoch: u64,
     ) -> Result<RecordBatch, ArrowError> {
@@ -236,18 +264,18 @@ impl EventColumns {
             Arc::new(order.iter().map(|row| column[*row as usize]).collect::<Int64Array>())
         };
         let mut columns: Vec<ArrayRef> = vec![
-            self.source.array(order)?,
+            self.source.array(&texts.names, order)?,
             self.id.array(order)?,
-            self.account.array(order)?,
-            self.subscriber.array(order)?,
-            self.model.array(order)?,
-            self.billed_model.array(order)?,
-            self.vendor.array(order)?,
-            self.supplier.array(order)?,
-            self.region.array(order)?,
-            self.channel.array(order)?,
-            self.product.array(order)?,
-            self.service_tier.array(order)?,
+            self.account.array(&texts.holders, order)?,
+            self.subscriber.array(&texts.holders, order)?,
+            self.model.array(&texts.names, order)?,
+            self.billed_model.array(&texts.names, order)?,
+            self.vendor.array(&texts.names, order)?,
+            self.supplier.array(&texts.names, order)?,
+            self.region.array(&texts.names, order)?,
+            self.channel.array(&texts.names, order)?,
+            self.product.array(&texts.names, order)?,
+            self.service_tier.array(&texts.names, order)?,
             instants(&self.started_at_ms),
             instants(&self.completed_at_ms),
         ];
@@ -255,8 +283,8 @@ impl EventColumns {
             columns.push(Arc::new(Int64Array::from(pick(counts))));
         }
         columns.extend([
-            self.finish_reason.array(order)?,
-            self.usage_source.array(order)?,
+            self.finish_reason.array(&texts.names, order)?,
+            self.usage_source.array(&texts.names, order)?,
             self.vendor_request_id.array(order)?,
             optional(&self.gateway_epoch),
             optional(&self.gateway_seq),

@@ -12,17 +12,12 @@ pub(crate) struct Interner {
     table: HashTable<(u32, u32)>,
     bytes: String,
     ends: Vec<usize>,
-    last: u32,
 }
 
 impl Interner {
     /// The number of a text, new where it has none. More than 2^32 - 2 texts do not occur in an
     /// epoch, whose size is limited far below.
     pub(crate) fn intern(&mut self, text: &str) -> u32 {
-        // Neighbouring events often agree: comparing is cheaper than hashing.
-        if (self.last as usize) < self.ends.len() && self.get(self.last) == text {
-            return self.last;
-        }
         let hash = xxh3_64(text.as_bytes());
         let tag = (hash >> 32) as u32;
         let Self { table, bytes, ends, .. } = self;
@@ -34,7 +29,6 @@ impl Interner {
         if let Some((_, number)) =
             table.find(hash, |(other, number)| *other == tag && slice(*number) == text)
         {
-            self.last = *number;
             return *number;
         }
         let number = u32::try_from(ends.len()).unwrap_or(ABSENT - 1);
@@ -46,13 +40,20 @@ impl Interner {
             let start = if number == 0 { 0 } else { ends[number - 1] };
             xxh3_64(&bytes.as_bytes()[start..ends[number]])
         });
-        self.last = number;
         number
     }
 
     /// The text of a number that [`Interner::intern`] gave.
     pub(crate) fn get(&self, number: u32) -> &str {
-        let number = number as usize;
+        self.slice(number as usize)
+    }
+
+    /// The texts in the order of their numbers.
+    pub(crate) fn array(&self) -> arrow::array::StringArray {
+        (0..self.ends.len()).map(|number| Some(self.slice(number))).collect()
+    }
+
+    fn slice(&self, number: usize) -> &str {
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
         &self.bytes[start..self.ends[number]]
     }
@@ -94,7 +95,9 @@ mod tests {
             assert_eq!(interner.intern(text), *number);
         }
         let ranks = interner.ranks();
-        assert!(ranks[interner.intern("text-9") as usize] > ranks[interner.intern("text-100") as usize]);
+        assert!(
+            ranks[interner.intern("text-9") as usize] > ranks[interner.intern("text-100") as usize]
+        );
     }
 
     #[test]

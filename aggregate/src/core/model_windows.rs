@@ -32,12 +32,7 @@ pub(crate) struct ModelWindows {
 
 impl ModelWindows {
     pub(crate) fn new(width_ms: i64) -> Self {
-        Self {
-            width_ms,
-            texts: Interner::default(),
-            index: HashTable::new(),
-            entries: Vec::new(),
-        }
+        Self { width_ms, texts: Interner::default(), index: HashTable::new(), entries: Vec::new() }
     }
 
     /// Adds one event; `watermark_ms` is the watermark before it.

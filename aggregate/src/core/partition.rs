@@ -92,9 +92,9 @@ pub(crate) enum StateForm {
 
 /// Deltas after which a new base is written, however small they are. Fewer in tests, so that a
 /// simulated run of a few hundred events writes several bases.
-const DELTAS_MAX: usize = if cfg!(test) { 5 } else { 64 };
+const DELTAS_MAX: usize = if cfg!(test) { 3 } else { 64 };
 /// Bytes of deltas that never call for a new base.
-const DELTAS_MIN_BYTES: usize = if cfg!(test) { 4 << 10 } else { 8 << 20 };
+const DELTAS_MIN_BYTES: usize = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 /// Bytes of loaded segments that are kept; in tests so few that they are let go and loaded again.
 const SEGMENTS_KEPT_BYTES: usize = if cfg!(test) { 512 } else { 64 << 20 };
 
@@ -342,7 +342,11 @@ impl Partition {
     ///
     /// # Errors
     /// Where a segment does not parse.
-    pub(crate) fn provide(&mut self, bucket: i64, segments: &[bytes::Bytes]) -> Result<(), BadState> {
+    pub(crate) fn provide(
+        &mut self,
+        bucket: i64,
+        segments: &[bytes::Bytes],
+    ) -> Result<(), BadState> {
         let mut loaded: Vec<Segment> = Vec::with_capacity(segments.len());
         for bytes in segments {
             loaded.push(Arc::new(decode_segment(bytes)?));
@@ -360,11 +364,8 @@ impl Partition {
         if record.offset < self.next {
             return Ok(());
         }
-        let position = Position {
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
-            batch_index: 0,
-        };
+        let position =
+            Position { offset: record.offset, timestamp_ms: record.timestamp_ms, batch_index: 0 };
         match (record.value, record.kind) {
             (None, _) => self.hold_back(
                 SuspenseRow::of(SuspenseReason::Tombstone, &Default::default()),
@@ -374,8 +375,7 @@ impl Partition {
             ),
             (Some(value), _) if value.len() > RECORD_MAX_BYTES => {
                 let mut row = SuspenseRow::of(SuspenseReason::TooLarge, &Default::default());
-                row.subreason =
-                    Some(format!("{} bytes, at most {RECORD_MAX_BYTES}", value.len()));
+                row.subreason = Some(format!("{} bytes, at most {RECORD_MAX_BYTES}", value.len()));
                 self.hold_back(row, position, Some(Raw::Bytes(value)), &UsageCounts::default());
             }
             (Some(value), RecordKind::Single) => {
@@ -411,7 +411,8 @@ impl Partition {
         let mut head = [0_u8; 17];
         head[..8].copy_from_slice(&record.offset.to_le_bytes());
         head[8..16].copy_from_slice(&record.timestamp_ms.to_le_bytes());
-        head[16] = u8::from(record.value.is_some()) | u8::from(record.kind == RecordKind::Batch) << 1;
+        head[16] =
+            u8::from(record.value.is_some()) | u8::from(record.kind == RecordKind::Batch) << 1;
         hash.update(&head);
         hash.update(record.value.unwrap_or_default());
     }
@@ -436,10 +437,16 @@ impl Partition {
             row.subreason = Some(words.join("; "));
             row
         });
-        let identified =
-            !event.source.is_empty() && !event.id.is_empty() && !event.account.is_empty();
+        // What could not be read to its end must not stand for its identity: the whole event may
+        // follow, and would be dropped as its duplicate.
+        let readable = !errors.iter().any(|e| e.code.reason() == SuspenseReason::Malformed);
+        let identified = readable
+            && !event.source.is_empty()
+            && !event.id.is_empty()
+            && !event.account.is_empty();
         let Some(completed_at_ms) = event.completed_at_ms.filter(|_| identified) else {
-            let row = row.unwrap_or_else(|| SuspenseRow::of(SuspenseReason::MissingIdentity, &event));
+            let row =
+                row.unwrap_or_else(|| SuspenseRow::of(SuspenseReason::MissingIdentity, &event));
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         };
@@ -481,7 +488,8 @@ impl Partition {
             }
             Verdict::Conflict => {
                 let mut row = SuspenseRow::of(SuspenseReason::ConflictingDuplicate, &event);
-                row.subreason = Some("same source and id as an earlier event, other content".into());
+                row.subreason =
+                    Some("same source and id as an earlier event, other content".into());
                 self.hold_back(row, position, Some(raw), &counts);
                 return Ok(());
             }
@@ -803,9 +811,7 @@ mod tests {
 
     #[test]
     fn poison_is_held_back_with_its_reason() {
-        let set = |key: &'static str, value: serde_json::Value| {
-            event(|event| event[key] = value)
-        };
+        let set = |key: &'static str, value: serde_json::Value| event(|event| event[key] = value);
         let usage = |key: &'static str, value: serde_json::Value| {
             event(|event| event["usage"][key] = value)
         };
@@ -839,14 +845,20 @@ mod tests {
             (set("model", "nobody-1".into()), "unknown_model"),
             (set("completed_at", (AT + 3_600_001).into()), "time_in_future"),
             (set("completed_at", (AT - 401 * 86_400_000).into()), "too_old"),
-            (r#"{"command":"purchase","id":"c1","account":"A1"}"#.to_owned(), "unsupported_command"),
+            (
+                r#"{"command":"purchase","id":"c1","account":"A1"}"#.to_owned(),
+                "unsupported_command",
+            ),
         ] {
             assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), [reason], "{text}");
         }
         assert_eq!(reason_of(None, RecordKind::Single), ["tombstone"]);
         assert_eq!(reason_of(Some(b""), RecordKind::Batch), ["malformed"]);
         assert_eq!(reason_of(Some(b"\x0a\xff"), RecordKind::Batch), ["malformed"]);
-        assert_eq!(reason_of(Some(&[b' '; RECORD_MAX_BYTES + 1]), RecordKind::Single), ["too_large"]);
+        assert_eq!(
+            reason_of(Some(&[b' '; RECORD_MAX_BYTES + 1]), RecordKind::Single),
+            ["too_large"]
+        );
     }
 
     #[test]
@@ -895,6 +907,9 @@ mod tests {
             partition.close()
         };
         let (a, b) = (run(), run());
-        assert_eq!((a.input_hash, a.totals, a.watermark_ms), (b.input_hash, b.totals, b.watermark_ms));
+        assert_eq!(
+            (a.input_hash, a.totals, a.watermark_ms),
+            (b.input_hash, b.totals, b.watermark_ms)
+        );
     }
 }

@@ -47,7 +47,12 @@ struct Slot {
 }
 
 impl Slot {
-    fn add(&mut self, key: SubscriberKey<'_>, model: u32, counts: &UsageCounts) -> Option<WindowSums> {
+    fn add(
+        &mut self,
+        key: SubscriberKey<'_>,
+        model: u32,
+        counts: &UsageCounts,
+    ) -> Option<WindowSums> {
         let hash = xxh3_64_with_seed(
             key.subscriber.as_bytes(),
             xxh3_64(key.account.as_bytes()) ^ u64::from(model),

@@ -48,7 +48,13 @@ impl<const KEYS: usize> WindowRows<KEYS> {
         self.starts_ms.push(start_ms);
         self.late.push(late);
         for ((numbers, texts), key) in self.keys.iter_mut().zip(keys) {
-            numbers.push(key.map_or(ABSENT, |key| texts.intern(key)));
+            let last = numbers.last().copied().unwrap_or(ABSENT);
+            numbers.push(match key {
+                None => ABSENT,
+                // Windows come sorted by nothing, yet models and vendors repeat.
+                Some(key) if last != ABSENT && texts.get(last) == key => last,
+                Some(key) => texts.intern(key),
+            });
         }
         for (column, sum) in self.sums.iter_mut().zip(sums.all()) {
             column.push(sum.cast_signed());
@@ -94,8 +100,7 @@ impl<const KEYS: usize> WindowRows<KEYS> {
             Arc::new(DictionaryArray::<UInt32Type>::try_new(kinds, Arc::new(kind_names))?),
         ];
         for (numbers, texts) in self.keys {
-            let values: StringArray =
-                (0..texts.len()).map(|n| Some(texts.get(n as u32))).collect();
+            let values = texts.array();
             let keys: UInt32Array = if numbers.contains(&ABSENT) {
                 numbers.into_iter().map(|n| Some(n).filter(|n| *n != ABSENT)).collect()
             } else {

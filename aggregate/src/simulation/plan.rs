@@ -35,7 +35,7 @@ impl Plan {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let tight = random.random_ratio(1, 5);
         let large = random.random_ratio(1, 40);
-        let records = if large { 300 } else { random.random_range(20..90) };
+        let records = if large { 300 } else { random.random_range(16..72) };
         let settings = AggregateConfig {
             epoch_max_events: random.random_range(8..48),
             lateness_ms: random.random_range(2_000..12_000),

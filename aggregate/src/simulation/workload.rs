@@ -44,6 +44,8 @@ struct Gateways<'a> {
     now_ms: i64,
     count: u64,
     sent: Vec<Sent>,
+    /// Those that came long after their time, when their dedupe bucket may have been sealed.
+    late: Vec<Sent>,
 }
 
 /// The log of one partition.
@@ -68,6 +70,7 @@ pub(super) fn make_log(
         now_ms: BEGIN_MS,
         count: 0,
         sent: Vec::new(),
+        late: Vec::new(),
     };
     let mut records = Vec::with_capacity(traffic.records);
     let mut offset = gateways.random.random_range(0..2) * 17;
@@ -133,9 +136,13 @@ impl Gateways<'_> {
 
     /// An earlier event: a recent one or any, as it was or changed.
     fn resend(&mut self, in_batch: bool) -> Option<Sent> {
-        let from =
-            if self.random.random_ratio(1, 2) { self.sent.len().saturating_sub(6) } else { 0 };
-        let mut event = self.sent[from..].choose(&mut self.random)?.clone();
+        let recent = self.sent.len().saturating_sub(6);
+        let earlier = match self.random.random_range(0..6) {
+            0..3 => &self.sent[recent..],
+            3 if !self.late.is_empty() => &self.late,
+            _ => &self.sent[..],
+        };
+        let mut event = earlier.choose(&mut self.random)?.clone();
         if in_batch && json_only(event.defect) {
             return None;
         }
@@ -173,9 +180,9 @@ impl Gateways<'_> {
             counts[TokenClass::Images.index()] = random.random_range(1..4);
         }
         let back_ms = match random.random_range(0..40) {
-            0..28 => random.random_range(0..2_000),
-            28..34 => random.random_range(0..20_000),
-            34..38 => random.random_range(0..120_000),
+            0..26 => random.random_range(0..2_000),
+            26..30 => random.random_range(0..20_000),
+            30..38 => random.random_range(0..120_000),
             38 => random.random_range(0..86_400_000),
             // Exactly as far ahead as is accepted.
             _ => -self.settings.future_max_ms.cast_signed(),
@@ -196,6 +203,9 @@ impl Gateways<'_> {
         };
         if random.random_range(0..100) < self.traffic.poison {
             self.spoil(&mut event, in_batch);
+        }
+        if back_ms > 40_000 {
+            self.late.push(event.clone());
         }
         event
     }

@@ -24,7 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut kafka = KafkaLogConfig::new(bootstrap, topic, &format!("bench-{}", std::process::id()));
     kafka.options = BTreeMap::new();
     let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(kafka)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let surroundings = Surroundings { store: open_store(store)?, edge: Arc::new(SystemEdge) };
     let aggregator = Aggregator::new(
         log,

@@ -275,14 +275,14 @@ pub(crate) fn resolve(appends: Vec<Appended>) -> Vec<Result<u64, LogError>> {
 /// The `index`th record of a partition; the kind, the key and the size vary.
 pub(crate) fn record(partition: u32, index: u64) -> Outgoing {
     let filling = "x".repeat(usize::try_from(index % 300).unwrap());
-    let kind = if index % 2 == 0 { RecordKind::Single } else { RecordKind::Batch };
+    let kind = if index.is_multiple_of(2) { RecordKind::Single } else { RecordKind::Batch };
     let value = match (kind, index % 4) {
         (RecordKind::Single, 0) => format!("{{\"{partition}/{index}\":\"{filling}\"}}"),
         _ => format!("{partition}/{index}/{filling}"),
     };
     Outgoing {
         partition,
-        key: (index % 3 != 0).then(|| Bytes::from(format!("A{index}"))),
+        key: (!index.is_multiple_of(3)).then(|| Bytes::from(format!("A{index}"))),
         value: Bytes::from(value),
         kind,
     }

@@ -28,9 +28,7 @@ fn place(entry: &LedgerEntry) -> String {
 }
 
 /// Each entry that still exists, with the one before it.
-fn pairs(
-    ledger: &PartitionLedger,
-) -> impl Iterator<Item = (Option<&StoredEntry>, &StoredEntry)> {
+fn pairs(ledger: &PartitionLedger) -> impl Iterator<Item = (Option<&StoredEntry>, &StoredEntry)> {
     let before = std::iter::once(None).chain(ledger.entries.iter().map(Some));
     before.zip(&ledger.entries)
 }
@@ -118,8 +116,10 @@ fn offsets(ledgers: &[PartitionLedger]) -> Check {
 }
 
 fn owners(ledgers: &[PartitionLedger]) -> Check {
-    let mut finding =
-        Finding::new("I3", "the owner of a partition changes only by a claim, which changes nothing else");
+    let mut finding = Finding::new(
+        "I3",
+        "the owner of a partition changes only by a claim, which changes nothing else",
+    );
     for ledger in ledgers {
         for (before, StoredEntry { entry, .. }) in pairs(ledger) {
             if entry.kind == EntryKind::Claim {

@@ -69,10 +69,8 @@ impl Published {
         let mut finding = Finding::new("I10", "every committed epoch is published to the tables");
         if !options.unpublished_allowed {
             for (table, partition, n) in &self.waiting {
-                finding.add(format!(
-                    "partition {partition} entry {n}: not in {} yet",
-                    table.name()
-                ));
+                finding
+                    .add(format!("partition {partition} entry {n}: not in {} yet", table.name()));
             }
         }
         finding.done(format!("{} epochs, {} tables waiting", self.committed, self.waiting.len()))
@@ -84,8 +82,10 @@ fn entries(ledgers: &[PartitionLedger]) -> impl Iterator<Item = &LedgerEntry> {
 }
 
 fn live_files(evidence: &Evidence) -> Check {
-    let mut finding =
-        Finding::new("I10", "each live file is listed once, as the ledger lists it or merged from such");
+    let mut finding = Finding::new(
+        "I10",
+        "each live file is listed once, as the ledger lists it or merged from such",
+    );
     let listed: BTreeMap<(&str, &str), (u64, u64)> = entries(&evidence.ledgers)
         .flat_map(|entry| &entry.files)
         .map(|file| ((file.table.as_str(), file.path.as_str()), (file.rows, file.bytes)))
@@ -103,12 +103,15 @@ fn live_files(evidence: &Evidence) -> Check {
                 merged += 1;
                 continue;
             };
-            finding.expect(*bytes == file.size && file.rows.is_none_or(|live| live == *rows), || {
-                format!(
-                    "{name}: {} has {} bytes and {:?} rows, the ledger says {bytes} and {rows}",
-                    file.path, file.size, file.rows
-                )
-            });
+            finding.expect(
+                *bytes == file.size && file.rows.is_none_or(|live| live == *rows),
+                || {
+                    format!(
+                        "{name}: {} has {} bytes and {:?} rows, the ledger says {bytes} and {rows}",
+                        file.path, file.size, file.rows
+                    )
+                },
+            );
         }
     }
     finding.done(format!("{live} live files, {merged} of them merged"))
@@ -131,7 +134,12 @@ fn compare_epochs<V: PartialEq + Clone + std::fmt::Debug>(
     for key in found.keys() {
         let below = floors.get(&key.0).is_some_and(|floor| key.1 < *floor);
         finding.expect(below || known.contains(key), || {
-            format!("{}: rows of partition {} epoch {}, which is not in the ledger", table.name(), key.0, key.1)
+            format!(
+                "{}: rows of partition {} epoch {}, which is not in the ledger",
+                table.name(),
+                key.0,
+                key.1
+            )
         });
     }
     for entry in entries(&evidence.ledgers) {
@@ -265,7 +273,8 @@ fn windows(evidence: &Evidence, published: &Published) -> Check {
 }
 
 fn suspense(evidence: &Evidence, published: &Published) -> Check {
-    let mut finding = Finding::new("I1", "suspense has the held-back events of each epoch, by reason");
+    let mut finding =
+        Finding::new("I1", "suspense has the held-back events of each epoch, by reason");
     let found = match &evidence.sums.suspense {
         Ok(found) => found,
         Err(error) => {

@@ -42,11 +42,7 @@ pub struct TruthModel {
     pub tokens: BTreeMap<String, String>,
 }
 
-fn flow_of(
-    finding: &mut Finding,
-    events: u64,
-    tokens: &BTreeMap<String, String>,
-) -> Flow {
+fn flow_of(finding: &mut Finding, events: u64, tokens: &BTreeMap<String, String>) -> Flow {
     let mut flow = Flow { events, ..Flow::default() };
     for (name, sum) in tokens {
         match (TokenClass::from_name(name), sum.parse()) {
@@ -63,8 +59,10 @@ pub(super) fn all(evidence: &Evidence, truth: &Truth) -> Vec<Check> {
 }
 
 fn ledger_totals(evidence: &Evidence, truth: &Truth) -> Check {
-    let mut finding =
-        Finding::new("truth", "the ledger's totals are those of the generator, tokens by class too");
+    let mut finding = Finding::new(
+        "truth",
+        "the ledger's totals are those of the generator, tokens by class too",
+    );
     let mut totals = ControlTotals::default();
     for last in evidence.ledgers.iter().filter_map(|ledger| ledger.entries.last()) {
         totals.merge(&last.entry.cumulative);

@@ -10,8 +10,7 @@ use tally_schemas::TokenClass;
 use crate::world::{DAYS, EPOCHS, PARTITIONS, World};
 
 async fn text(engine: &QueryEngine, sql: &str) -> Result<String, QueryError> {
-    let (schema, batches) =
-        engine.run(sql, None, engine.limits()).await?.collect().await?;
+    let (schema, batches) = engine.run(sql, None, engine.limits()).await?.collect().await?;
     render_table(schema, &batches)
 }
 
@@ -43,7 +42,8 @@ async fn sums_by_model_equal_the_events() {
     let (_, batches) = answer.collect().await.unwrap();
     let mut found = BTreeMap::new();
     for batch in &batches {
-        let models = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).unwrap();
+        let models =
+            arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).unwrap();
         for row in 0..batch.num_rows() {
             let sum = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
             found.insert(models.as_string::<i32>().value(row).to_owned(), [sum(1), sum(2), sum(3)]);
@@ -71,11 +71,17 @@ async fn a_day_reads_only_its_files_and_counts_exactly() {
         let expected = world.events.iter().filter(|event| event.day == day).count();
         let found = integer(&engine, &format!("SELECT count(*) {by_day}")).await;
         assert_eq!(usize::try_from(found).unwrap(), expected);
-        let odd = format!("SELECT count(*) FROM usage_events WHERE date_part('day', day) = {}", &day[8..]);
+        let odd = format!(
+            "SELECT count(*) FROM usage_events WHERE date_part('day', day) = {}",
+            &day[8..]
+        );
         assert_eq!(usize::try_from(integer(&engine, &odd).await).unwrap(), expected, "{odd}");
     }
     assert_eq!(files(&engine, "SELECT * FROM usage_events WHERE day > DATE '2027-01-01'").await, 0);
-    assert_eq!(integer(&engine, "SELECT count(*) FROM usage_events WHERE day > DATE '2027-01-01'").await, 0);
+    assert_eq!(
+        integer(&engine, "SELECT count(*) FROM usage_events WHERE day > DATE '2027-01-01'").await,
+        0
+    );
 }
 
 #[tokio::test]
@@ -91,7 +97,10 @@ async fn an_account_reads_only_the_epochs_that_may_have_it() {
         usize::try_from(integer(&engine, &format!("SELECT count(*) {filter}")).await).unwrap(),
         expected
     );
-    let both = format!("SELECT count(*) {filter} AND day = DATE '{}' AND completed_at > TIMESTAMP '2000-01-01'", event.day);
+    let both = format!(
+        "SELECT count(*) {filter} AND day = DATE '{}' AND completed_at > TIMESTAMP '2000-01-01'",
+        event.day
+    );
     let expected = world
         .events
         .iter()
@@ -104,7 +113,10 @@ async fn an_account_reads_only_the_epochs_that_may_have_it() {
 async fn a_count_needs_no_file() {
     let world = World::new().await;
     let engine = world.engine().await;
-    let plan = text(&engine, "EXPLAIN SELECT count(*), min(kafka_offset), max(day) FROM usage_events").await.unwrap();
+    let plan =
+        text(&engine, "EXPLAIN SELECT count(*), min(kafka_offset), max(day) FROM usage_events")
+            .await
+            .unwrap();
     assert!(plan.contains("PlaceholderRowExec"), "{plan}");
     assert!(!plan.contains(".parquet"), "{plan}");
     let expected = i64::try_from(world.events.len()).unwrap();
@@ -115,10 +127,8 @@ async fn a_count_needs_no_file() {
 async fn columns_come_in_the_order_of_the_table_with_day_in_its_place() {
     let world = World::new().await;
     let engine = world.engine().await;
-    let answer = engine
-        .run("SELECT * FROM usage_events LIMIT 1", None, engine.limits())
-        .await
-        .unwrap();
+    let answer =
+        engine.run("SELECT * FROM usage_events LIMIT 1", None, engine.limits()).await.unwrap();
     let names: Vec<String> =
         answer.schema.fields().iter().map(|field| field.name().clone()).collect();
     let expected: Vec<String> = tally_schemas::Table::UsageEvents
@@ -150,11 +160,15 @@ async fn overflow_is_an_error_and_never_a_number() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{sql}: {error}");
     }
     assert_eq!(
-        integer(&engine, "SELECT sum(x) FROM (VALUES (9223372036854775807), (1), (-1)) AS t(x)").await,
+        integer(&engine, "SELECT sum(x) FROM (VALUES (9223372036854775807), (1), (-1)) AS t(x)")
+            .await,
         i64::MAX
     );
     assert_eq!(integer(&engine, "SELECT 2 * 3 + 4 - 5").await, 5);
-    assert_eq!(integer(&engine, "SELECT sum(DISTINCT x) FROM (VALUES (1), (1), (2)) AS t(x)").await, 3);
+    assert_eq!(
+        integer(&engine, "SELECT sum(DISTINCT x) FROM (VALUES (1), (1), (2)) AS t(x)").await,
+        3
+    );
 }
 
 #[tokio::test]
@@ -175,7 +189,10 @@ async fn an_old_version_answers_as_it_did() {
 async fn system_tables_show_ledger_tables_comments_and_settings() {
     let world = World::new().await;
     let engine = world.engine().await;
-    assert_eq!(integer(&engine, "SELECT count(*) FROM system.partitions").await, i64::from(PARTITIONS));
+    assert_eq!(
+        integer(&engine, "SELECT count(*) FROM system.partitions").await,
+        i64::from(PARTITIONS)
+    );
     let epochs = i64::try_from((EPOCHS + 1) * u64::from(PARTITIONS)).unwrap();
     assert_eq!(integer(&engine, "SELECT count(*) FROM system.epochs").await, epochs);
     assert_eq!(
@@ -184,11 +201,17 @@ async fn system_tables_show_ledger_tables_comments_and_settings() {
     );
     let sql = "SELECT count(*) FROM system.columns WHERE comment IS NULL OR comment = ''";
     assert_eq!(integer(&engine, sql).await, 0);
-    let origin = text(&engine, "SELECT origin FROM system.config WHERE key = 'query.rows_max'").await;
+    let origin =
+        text(&engine, "SELECT origin FROM system.config WHERE key = 'query.rows_max'").await;
     assert!(origin.unwrap().contains("default"));
     let shown = text(&engine, "SHOW TABLES").await.unwrap();
     assert!(shown.contains("usage_by_model") && shown.contains("partitions"), "{shown}");
-    let columns = text(&engine, "SELECT column_name FROM information_schema.columns WHERE table_name = 'suspense'").await.unwrap();
+    let columns = text(
+        &engine,
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'suspense'",
+    )
+    .await
+    .unwrap();
     assert!(columns.contains("subreason"), "{columns}");
 }
 
@@ -196,9 +219,25 @@ async fn system_tables_show_ledger_tables_comments_and_settings() {
 async fn every_allowed_function_exists() {
     // These are syntax, or rewritten before planning.
     const SYNTAX: [&str; 19] = [
-        "cast", "try_cast", "extract", "position", "current_timestamp", "current_role",
-        "current_user", "current_catalog", "user", "unnest", "mod", "age",
-        "array_lower", "array_upper", "mean", "sign", "length", "overlay", "trim",
+        "cast",
+        "try_cast",
+        "extract",
+        "position",
+        "current_timestamp",
+        "current_role",
+        "current_user",
+        "current_catalog",
+        "user",
+        "unnest",
+        "mod",
+        "age",
+        "array_lower",
+        "array_upper",
+        "mean",
+        "sign",
+        "length",
+        "overlay",
+        "trim",
     ];
     let world = World::new().await;
     let engine = world.engine().await;

@@ -73,7 +73,9 @@ async fn every_format_has_every_row() {
 async fn a_long_answer_is_streamed_whole() {
     let world = World::new().await;
     let engine = world.engine().await;
-    let sql = query("SELECT a.id AS a, b.id AS b, a.account FROM usage_events a, usage_events b LIMIT 50000");
+    let sql = query(
+        "SELECT a.id AS a, b.id AS b, a.account FROM usage_events a, usage_events b LIMIT 50000",
+    );
     let (status, _, bytes) = post(&engine, "text/csv", sql).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(String::from_utf8(bytes).unwrap().lines().count(), 50_001);
@@ -103,7 +105,11 @@ async fn errors_are_problem_documents() {
     }
     let (status, ..) = post(&engine, "text/html", query("SELECT 1")).await;
     assert_eq!(status, StatusCode::NOT_ACCEPTABLE);
-    let (status, ..) =
-        post(&engine, "*/*", json!({"query": "SELECT count(*) FROM suspense", "as_of": 1}).to_string()).await;
+    let (status, ..) = post(
+        &engine,
+        "*/*",
+        json!({"query": "SELECT count(*) FROM suspense", "as_of": 1}).to_string(),
+    )
+    .await;
     assert_eq!(status, StatusCode::OK);
 }

@@ -97,9 +97,8 @@ async fn a_query_without_end_ends() {
 #[tokio::test]
 async fn memory_is_limited() {
     let world = World::new().await;
-    let engine = world
-        .engine_with(QueryConfig { memory_max_bytes: 1 << 20, ..World::config() })
-        .await;
+    let engine =
+        world.engine_with(QueryConfig { memory_max_bytes: 1 << 20, ..World::config() }).await;
     let sql = "SELECT a.account, b.id, count(DISTINCT a.id) FROM usage_events a, usage_events b GROUP BY a.account, b.id ORDER BY 3 DESC LIMIT 5";
     let error = error_of(&engine, sql, engine.limits()).await;
     assert_eq!(setting(&error), "query.memory_max_bytes");
@@ -108,12 +107,18 @@ async fn memory_is_limited() {
 #[tokio::test]
 async fn queries_wait_for_their_turn_and_say_so() {
     let world = World::new().await;
-    let engine = world
-        .engine_with(QueryConfig { concurrency: 1, timeout_ms: 400, ..World::config() })
-        .await;
+    let engine =
+        world.engine_with(QueryConfig { concurrency: 1, timeout_ms: 400, ..World::config() }).await;
     let running = {
         let engine = Arc::clone(&engine);
-        tokio::spawn(async move { error_of(&engine, ENDLESS, Limits::unlimited().within(Some(std::time::Duration::from_secs(3)))).await })
+        tokio::spawn(async move {
+            error_of(
+                &engine,
+                ENDLESS,
+                Limits::unlimited().within(Some(std::time::Duration::from_secs(3))),
+            )
+            .await
+        })
     };
     tokio::time::sleep(std::time::Duration::from_millis(150)).await;
     let error = error_of(&engine, "SELECT 1", engine.limits()).await;
@@ -126,7 +131,14 @@ async fn a_dropped_answer_stops_its_query() {
     let world = World::new().await;
     let engine = world.engine_with(QueryConfig { concurrency: 1, ..World::config() }).await;
     for _ in 0..3 {
-        let answer = engine.run("SELECT a.id FROM usage_events a, usage_events b, usage_events c", None, engine.limits()).await.unwrap();
+        let answer = engine
+            .run(
+                "SELECT a.id FROM usage_events a, usage_events b, usage_events c",
+                None,
+                engine.limits(),
+            )
+            .await
+            .unwrap();
         drop(answer);
     }
     let answer = engine.run("SELECT 1", None, engine.limits()).await.unwrap();

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use tally_query::PgServer;
 use tally_schemas::QueryConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::world::World;
@@ -44,7 +45,14 @@ async fn psql_reads() {
     assert!(text.contains("2026-11-22") && text.contains("0.500000000000"), "{text}");
     let (ok, text) = psql(
         &server,
-        &["BEGIN", "SET search_path = public", "SET statement_timeout = 5000", "SELECT vendor, count(*) FROM usage_events GROUP BY vendor ORDER BY 1", "COMMIT", "SHOW server_version"],
+        &[
+            "BEGIN",
+            "SET search_path = public",
+            "SET statement_timeout = 5000",
+            "SELECT vendor, count(*) FROM usage_events GROUP BY vendor ORDER BY 1",
+            "COMMIT",
+            "SHOW server_version",
+        ],
     )
     .await;
     assert!(ok, "{text}");
@@ -105,26 +113,97 @@ async fn psql_cannot_write_and_meets_the_limits() {
     assert!(ok, "{text}");
 }
 
+/// A client of the extended protocol, as drivers speak it.
+struct Driver {
+    stream: tokio::net::TcpStream,
+}
+
+impl Driver {
+    async fn connect(server: &PgServer) -> Self {
+        let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+        let mut driver = Self { stream };
+        let mut startup = vec![0, 3, 0, 0];
+        startup.extend_from_slice(b"user\0tally\0database\0tally\0\0");
+        let length = u32::try_from(startup.len() + 4).unwrap();
+        driver.stream.write_all(&length.to_be_bytes()).await.unwrap();
+        driver.stream.write_all(&startup).await.unwrap();
+        driver.until_ready().await;
+        driver
+    }
+
+    async fn send(&mut self, kind: u8, body: &[u8]) {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        self.stream.write_all(&[kind]).await.unwrap();
+        self.stream.write_all(&length.to_be_bytes()).await.unwrap();
+        self.stream.write_all(body).await.unwrap();
+    }
+
+    /// The messages up to ReadyForQuery, as kind and body.
+    async fn until_ready(&mut self) -> Vec<(char, Vec<u8>)> {
+        let mut messages = Vec::new();
+        loop {
+            let kind = self.stream.read_u8().await.unwrap();
+            let length = self.stream.read_u32().await.unwrap();
+            let mut body = vec![0; usize::try_from(length).unwrap() - 4];
+            self.stream.read_exact(&mut body).await.unwrap();
+            messages.push((char::from(kind), body));
+            if kind == b'Z' {
+                return messages;
+            }
+        }
+    }
+
+    /// Parses, describes, binds text parameters and executes; the values of the first column.
+    async fn query(&mut self, sql: &str, parameters: &[&str]) -> Result<Vec<String>, String> {
+        let mut parse = vec![0];
+        parse.extend_from_slice(sql.as_bytes());
+        parse.extend_from_slice(&[0, 0, 0]);
+        self.send(b'P', &parse).await;
+        self.send(b'D', b"S\0").await;
+        let mut bind = vec![0, 0, 0, 0];
+        bind.extend_from_slice(&u16::try_from(parameters.len()).unwrap().to_be_bytes());
+        for parameter in parameters {
+            bind.extend_from_slice(&u32::try_from(parameter.len()).unwrap().to_be_bytes());
+            bind.extend_from_slice(parameter.as_bytes());
+        }
+        bind.extend_from_slice(&[0, 0]);
+        self.send(b'B', &bind).await;
+        self.send(b'E', &[0, 0, 0, 0, 0]).await;
+        self.send(b'S', &[]).await;
+        let mut values = Vec::new();
+        for (kind, body) in self.until_ready().await {
+            match kind {
+                'E' => return Err(String::from_utf8_lossy(&body).into_owned()),
+                'D' => {
+                    let length = u32::from_be_bytes([body[2], body[3], body[4], body[5]]);
+                    let end = 6 + usize::try_from(length).unwrap();
+                    values.push(String::from_utf8_lossy(&body[6..end]).into_owned());
+                }
+                _ => {}
+            }
+        }
+        Ok(values)
+    }
+}
+
 #[tokio::test]
-async fn prepared_statements_take_parameters() {
+async fn prepared_statements_take_parameters_and_pass_the_guard() {
     let world = World::new().await;
     let engine = world.engine().await;
     let server = PgServer::bind(engine.clone(), "127.0.0.1:0").await.unwrap();
-    // \bind, which uses the extended protocol, came with psql 16; older ones say so.
-    let script = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(
-        script.path(),
-        "SELECT count(*) AS n FROM usage_events WHERE vendor = $1 AND input >= $2 \\bind vendor-1 0 \\g\n",
-    )
-    .unwrap();
-    let include = format!("\\i {}", script.path().display());
-    let (ok, text) = psql(&server, &[&include]).await;
-    if text.contains("invalid command") {
-        return;
-    }
-    assert!(ok, "{text}");
+    let mut driver = Driver::connect(&server).await;
     let expected = world.events.iter().filter(|event| event.vendor == "vendor-1").count();
-    assert!(text.contains(&expected.to_string()), "{text}");
+    let sql = "SELECT count(*) FROM usage_events WHERE vendor = $1 AND input >= $2";
+    assert_eq!(driver.query(sql, &["vendor-1", "0"]).await, Ok(vec![expected.to_string()]));
+    assert_eq!(driver.query(sql, &["nobody", "0"]).await, Ok(vec!["0".to_owned()]));
+    assert_eq!(driver.query("SET extra_float_digits = 3", &[]).await, Ok(vec![]));
+    assert_eq!(driver.query("BEGIN", &[]).await, Ok(vec![]));
+    assert_eq!(driver.query("SELECT 1", &[]).await, Ok(vec!["1".to_owned()]));
+    assert_eq!(driver.query("COMMIT", &[]).await, Ok(vec![]));
+    for sql in ["DROP TABLE usage_events", "SELECT repeat('x', 10)", "SELECT * FROM nothing"] {
+        assert!(driver.query(sql, &[]).await.is_err(), "{sql}");
+    }
+    assert_eq!(driver.query("SELECT 2", &[]).await, Ok(vec!["2".to_owned()]));
 }
 
 #[tokio::test]

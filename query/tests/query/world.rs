@@ -13,7 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
-use tally_aggregate::ledger::{claim_entry, encode, hash_of, StoredEntry};
+use tally_aggregate::ledger::{StoredEntry, claim_entry, encode, hash_of};
 use tally_aggregate::{object_path, write_file};
 use tally_query::{EngineOptions, QueryEngine, Truth, TruthModel};
 use tally_schemas::{
@@ -115,7 +115,13 @@ impl World {
                 *sum += count;
             }
             let id = format!("p{partition}-n{n}-{index}");
-            by_day.entry(event.day).or_default().push(event_row(&event, &id, before.to + index, n, partition));
+            by_day.entry(event.day).or_default().push(event_row(
+                &event,
+                &id,
+                before.to + index,
+                n,
+                partition,
+            ));
             self.events.push(event);
         }
         let duplicate = UsageCounts([3; 14]);

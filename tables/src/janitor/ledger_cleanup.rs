@@ -192,7 +192,7 @@ async fn remove_segments(
     let mut removed = 0;
     for prefix in store.list_with_delimiter(Some(folder)).await?.common_prefixes {
         let listed = prefix.filename().and_then(|name| name.parse::<i64>().ok());
-        if !listed.is_some_and(|listed| listed < day) {
+        if listed.is_none_or(|listed| listed >= day) {
             continue;
         }
         for meta in store.list_with_delimiter(Some(&prefix)).await?.objects {
