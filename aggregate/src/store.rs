@@ -72,7 +72,9 @@ pub async fn probe(store: &dyn ObjectStore, probe_id: &str) -> Result<(), Aggreg
     let kept = store.get(&path).await?.bytes().await?;
     store.delete(&path).await?;
     match second {
-        Err(object_store::Error::AlreadyExists { .. }) if kept.as_ref() == b"first" => return Ok(()),
+        Err(object_store::Error::AlreadyExists { .. }) if kept.as_ref() == b"first" => {
+            return Ok(());
+        }
         Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
         // An error says nothing about conditional writes.
         Err(error) => return Err(error.into()),

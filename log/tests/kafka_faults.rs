@@ -8,9 +8,8 @@
     clippy::cast_sign_loss,
     reason = "a test may stop at the first surprise"
 )]
-// A test stops at the first surprise.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+// A test stops at the first surprise.
 mod suite;
 
 use std::sync::Arc;

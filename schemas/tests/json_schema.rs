@@ -7,7 +7,6 @@
     clippy::cast_sign_loss,
     reason = "a test may stop at the first surprise"
 )]
-#![allow(clippy::unwrap_used, reason = "a helper of a test stops at the first surprise")]
 
 use serde_json::{Value, json};
 use tally_schemas::{

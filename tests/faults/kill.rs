@@ -22,8 +22,8 @@ fn killed_at_random_instants() {
     let live = stream.sending(&Traffic::mixed(dice.next_seed(), events).at_rate(rate));
     let mut ledger = stream.ledger();
     let mut members = vec![stream.aggregate("member"), stream.aggregate("member")];
-    let mut recoveries = Vec::new();
-    for _ in 0..cycles {
+    let (mut recoveries, mut recoveries_in_group) = (Vec::new(), Vec::new());
+    for cycle in 0..cycles {
         dice.pause(50, 1_500);
         if dice.chance(50) {
             members.swap_remove(dice.index(members.len())).kill();
@@ -33,6 +33,12 @@ fn killed_at_random_instants() {
         for member in members.drain(..) {
             member.kill();
         }
+        // In a group of its own nobody waits until the sessions of the dead have timed out: more of
+        // the time goes into work, and more kills hit it.
+        let own_group = dice.chance(60);
+        if own_group {
+            stream.set("log.group", format!("{}-{cycle}", stream.topic.name));
+        }
         let height = ledger.height();
         let began = Instant::now();
         members.extend([stream.aggregate("member"), stream.aggregate("member")]);
@@ -41,7 +47,8 @@ fn killed_at_random_instants() {
             // A claim is an entry too; an entry above it has rows.
             (ledger.height() > height && ledger.lasts().iter().any(is_epoch)).then_some(())
         });
-        recoveries.push(began.elapsed());
+        let times = if own_group { &mut recoveries } else { &mut recoveries_in_group };
+        times.push(began.elapsed());
     }
     for member in members {
         member.kill();
@@ -53,6 +60,7 @@ fn killed_at_random_instants() {
     figures.note("cycles", cycles);
     note_stream(&mut figures, &stream, &ledger);
     figures.note_times("recovery", recoveries);
+    figures.note_times("recovery_with_session", recoveries_in_group);
     figures.report();
 }
 

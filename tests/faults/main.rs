@@ -11,13 +11,6 @@
     clippy::cast_sign_loss,
     reason = "a test may stop at the first surprise"
 )]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a test may stop at the first surprise"
-)]
 
 #[path = "../support/mod.rs"]
 mod support;
