@@ -6,6 +6,7 @@ mod dedupe;
 mod event_columns;
 mod id_table;
 mod interner;
+mod message_text;
 mod model_windows;
 mod partition;
 mod state_codec;

@@ -1,0 +1,135 @@
+//! What becomes of single records, good and bad.
+
+use tally_schemas::TokenClass;
+
+use super::*;
+
+const AT: i64 = 1_795_326_157_827;
+
+fn partition() -> Partition {
+    let config = PartitionConfig {
+        topic: "usage.events".to_owned(),
+        partition: 0,
+        partition_count: 1,
+        aggregate: AggregateConfig::default(),
+    };
+    Partition::new(config, Arc::new(ModelAliases::builtin()), 0)
+}
+
+fn offer(partition: &mut Partition, value: Option<&[u8]>, kind: RecordKind) {
+    let offset = partition.next_offset();
+    let record = Record { offset, timestamp_ms: AT, key: None, value, kind };
+    partition.push(record).unwrap();
+}
+
+fn reason_of(value: Option<&[u8]>, kind: RecordKind) -> Vec<String> {
+    let mut partition = partition();
+    offer(&mut partition, value, kind);
+    let closed = partition.close();
+    assert!(closed.totals.conserved());
+    assert_eq!(closed.suspense.len() as u64, closed.totals.suspended.events);
+    closed.totals.suspended_by_reason.into_keys().collect()
+}
+
+fn event(change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let mut event = serde_json::json!({
+        "source": "gw", "id": "1", "account": "A1", "model": "glm-5", "completed_at": AT,
+        "usage": {"input": 434, "output": 345, "reasoning": 120},
+    });
+    change(&mut event);
+    event.to_string()
+}
+
+#[test]
+fn poison_is_held_back_with_its_reason() {
+    let set = |key: &'static str, value: serde_json::Value| event(|event| event[key] = value);
+    let usage =
+        |key: &'static str, value: serde_json::Value| event(|event| event["usage"][key] = value);
+    let json = |value: serde_json::Value| value;
+    for (text, reason) in [
+        ("{".to_owned(), "malformed"),
+        (String::new(), "malformed"),
+        ("[]".to_owned(), "malformed"),
+        ("NaN".to_owned(), "malformed"),
+        (format!("{}{}", "[".repeat(300), "]".repeat(300)), "malformed"),
+        (event(|_| ()).replacen("434", "NaN", 1), "malformed"),
+        (event(|_| ()).replacen("\"id\"", "\"id\":\"2\",\"id\"", 1), "malformed"),
+        (set("id", json(serde_json::Value::Null)), "missing_identity"),
+        (set("account", "".into()), "missing_identity"),
+        (set("completed_at", serde_json::Value::Null), "missing_identity"),
+        (set("model", serde_json::Value::Null), "incomplete"),
+        (set("usage", serde_json::json!({})), "incomplete"),
+        (set("usage", "x".into()), "invalid_field"),
+        (set("region", 3.into()), "invalid_field"),
+        (set("usage_source", "guess".into()), "invalid_field"),
+        (set("model", "m".repeat(300).into()), "invalid_field"),
+        (set("started_at", (AT + 1).into()), "invalid_time"),
+        (usage("input", (-1).into()), "invalid_count"),
+        (usage("input", 1.0.into()), "invalid_count"),
+        (usage("input", "7".into()), "invalid_count"),
+        (usage("input", ((1_u64 << 53) + 1).into()), "invalid_count"),
+        (usage("tokens", 1.into()), "unknown_usage_class"),
+        (usage("total", 1.into()), "classes_do_not_add_up"),
+        (usage("reasoning", 346.into()), "classes_do_not_add_up"),
+        (set("account", "13800138000".into()), "phone_number"),
+        (set("model", "nobody-1".into()), "unknown_model"),
+        (set("completed_at", (AT + 3_600_001).into()), "time_in_future"),
+        (set("completed_at", (AT - 401 * 86_400_000).into()), "too_old"),
+        (r#"{"command":"purchase","id":"c1","account":"A1"}"#.to_owned(), "unsupported_command"),
+    ] {
+        assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), [reason], "{text}");
+    }
+    assert_eq!(reason_of(None, RecordKind::Single), ["tombstone"]);
+    assert_eq!(reason_of(Some(b""), RecordKind::Batch), ["malformed"]);
+    assert_eq!(reason_of(Some(b"\x0a\xff"), RecordKind::Batch), ["malformed"]);
+    assert_eq!(reason_of(Some(&[b' '; RECORD_MAX_BYTES + 1]), RecordKind::Single), ["too_large"]);
+}
+
+#[test]
+fn every_defect_of_an_event_is_named() {
+    let mut partition = partition();
+    let text = event(|event| {
+        event["usage"]["input"] = (-1).into();
+        event["usage"]["tokens"] = 3.into();
+        event["region"] = true.into();
+    });
+    offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+    let batch = partition.close().suspense.into_batch(0, 1).unwrap();
+    let column = batch.column_by_name("subreason").unwrap();
+    let words = format!("{column:?}");
+    for code in ["count_negative", "unknown_usage_class", "invalid_type"] {
+        assert!(words.contains(code), "{code} in {words}");
+    }
+}
+
+#[test]
+fn a_resend_is_dropped_and_another_content_is_held_back() {
+    let mut partition = partition();
+    let first = event(|_| ());
+    let other = event(|event| event["usage"]["input"] = 435.into());
+    let restamped = event(|event| event["completed_at"] = (AT - 1_200_000).into());
+    for text in [&first, &first, &other, &restamped, &first] {
+        offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+    }
+    let totals = partition.close().totals;
+    assert_eq!((totals.accepted.events, totals.duplicates.events), (1, 2));
+    assert_eq!(totals.suspended_by_reason["conflicting_duplicate"], 2);
+    assert_eq!(totals.accepted.tokens[TokenClass::Input.index()], 434);
+}
+
+#[test]
+fn the_same_records_give_the_same_epoch() {
+    let run = || {
+        let mut partition = partition();
+        for i in 0..200 {
+            let text = event(|event| {
+                event["id"] = format!("{}", i % 150).into();
+                event["completed_at"] = (AT + i * 7_000).into();
+            });
+            offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+        }
+        partition.close()
+    };
+    let (a, b) = (run(), run());
+    assert_eq!((a.input_hash, a.totals, a.watermark_ms), (b.input_hash, b.totals, b.watermark_ms));
+}
