@@ -105,7 +105,7 @@ impl Aggregator {
         if let Some(fatal) = self.fatal.lock().take() {
             return Err(fatal);
         }
-        consumed.map_err(|error| AggregateError::Invalid(error.to_string()))
+        consumed.map_err(AggregateError::from)
     }
 
     fn partition_config(&self, partition: u32) -> PartitionConfig {

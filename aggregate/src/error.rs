@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tally_log::{LogError, LogErrorKind};
+
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -21,6 +23,9 @@ pub enum AggregateError {
     /// The store did not do what was asked; nothing is known about why it would not next time.
     #[error("store: {0}")]
     Store(Arc<object_store::Error>),
+    /// The log did not do what was asked.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// Another owner committed entry `n`.
     #[error("fenced: entry {n} of partition {partition} belongs to owner {owner}")]
     Fenced {
@@ -73,6 +78,12 @@ impl AggregateError {
                 | object_store::Error::InvalidPath { .. }
                 | object_store::Error::NotSupported { .. } => ErrorKind::Invalid,
                 _ => ErrorKind::Retry,
+            },
+            Self::Log(error) => match error.kind() {
+                LogErrorKind::Retry => ErrorKind::Retry,
+                LogErrorKind::Gone => ErrorKind::Fenced,
+                LogErrorKind::Invalid => ErrorKind::Invalid,
+                LogErrorKind::Data | LogErrorKind::Internal => ErrorKind::Data,
             },
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Invalid(_) => ErrorKind::Invalid,

@@ -275,7 +275,8 @@ impl Ownership {
                 Ok(_) => return Ok(()),
                 Err(error) => {
                     let error = AggregateError::from(error);
-                    if error.kind() == ErrorKind::Invalid {
+                    // A refusal, or a bucket that is not there, does not pass by waiting (I12).
+                    if error.kind() != ErrorKind::Retry {
                         return Err(error);
                     }
                     attempt += 1;

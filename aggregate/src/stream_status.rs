@@ -46,8 +46,6 @@ pub struct StreamCounters {
     pub duplicates: AtomicU64,
     /// Ledger entries created.
     pub commits: AtomicU64,
-    /// Microseconds spent from the close of an epoch to its commit, summed.
-    pub commit_micros: AtomicU64,
     /// Times that another owner had taken a partition.
     pub fenced: AtomicU64,
     /// Events held back, by reason.
@@ -80,13 +78,12 @@ impl StreamStatus {
         self.partitions.lock().remove(&partition);
     }
 
-    pub(crate) fn count_commit(&self, totals: &ControlTotals, micros: u64) {
+    pub(crate) fn count_commit(&self, totals: &ControlTotals) {
         let counters = &self.counters;
         counters.records.fetch_add(totals.records, Ordering::Relaxed);
         counters.accepted.fetch_add(totals.accepted.events, Ordering::Relaxed);
         counters.duplicates.fetch_add(totals.duplicates.events, Ordering::Relaxed);
         counters.commits.fetch_add(1, Ordering::Relaxed);
-        counters.commit_micros.fetch_add(micros, Ordering::Relaxed);
         let mut suspended = counters.suspended.lock();
         for (reason, events) in &totals.suspended_by_reason {
             *suspended.entry(reason.clone()).or_default() += events;

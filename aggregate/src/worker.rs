@@ -47,18 +47,18 @@ pub(crate) struct Signals {
 type Commit = (Ownership, Result<(), AggregateError>);
 
 pub(crate) struct Worker {
-    pub(crate) surroundings: Surroundings,
-    pub(crate) settings: AggregateConfig,
-    pub(crate) partition: u32,
-    pub(crate) state: Partition,
-    pub(crate) ownership: Option<Ownership>,
-    pub(crate) signals: Signals,
-    pub(crate) status: StreamStatus,
-    pub(crate) runtime: Handle,
+    surroundings: Surroundings,
+    settings: AggregateConfig,
+    partition: u32,
+    state: Partition,
+    ownership: Option<Ownership>,
+    signals: Signals,
+    status: StreamStatus,
+    runtime: Handle,
     /// Called with the next offset after each commit.
-    pub(crate) committed: Arc<dyn Fn(u32, u64) + Send + Sync>,
+    committed: Arc<dyn Fn(u32, u64) + Send + Sync>,
     /// Where a bounded run ends: epochs are closed there without waiting.
-    pub(crate) until: Option<u64>,
+    until: Option<u64>,
     in_flight: Option<Receiver<Commit>>,
     epoch_began_ms: Option<i64>,
 }
@@ -104,10 +104,6 @@ impl Worker {
     /// Runs until told to end or until it cannot go on.
     pub(crate) fn run(mut self, mut reader: Box<dyn PartitionReader>) -> Ended {
         self.report(reader.known_end());
-        if let Some(ownership) = &self.ownership {
-            // What was committed before this start: a bounded run may have nothing left to do.
-            (self.committed)(self.partition, ownership.last().to);
-        }
         loop {
             match self.turn(reader.as_mut()) {
                 Ok(None) => {}
@@ -135,14 +131,15 @@ impl Worker {
             self.close()?;
         }
         let before = self.state.next_offset();
-        let mut failure = None;
+        let mut ended = None;
         let read = reader.read(READ_MAX, READ_WAIT, &mut |record| {
-            if failure.is_none() {
-                failure = self.push(record).err();
+            // Nothing after a record that could not be taken: it would be skipped.
+            if ended.is_none() {
+                ended = self.push(record).err();
             }
         });
-        if let Some(error) = failure {
-            return Err(error);
+        if let Some(ended) = ended {
+            return Ok(Some(ended));
         }
         if self.epoch_began_ms.is_none() && self.state.next_offset() > before {
             self.epoch_began_ms = Some(self.surroundings.edge.now_ms());
@@ -153,26 +150,28 @@ impl Worker {
             Err(error) => match error.kind() {
                 LogErrorKind::Retry => {
                     tracing::warn!(partition = self.partition, %error, "the log is not available, waiting");
-                    let error = AggregateError::Invalid(error.to_string());
+                    let error = AggregateError::from(error);
                     self.runtime.block_on(self.surroundings.edge.pause(1, &error));
                     Ok(None)
                 }
                 LogErrorKind::Gone => Ok(Some(Ended::Gone)),
                 LogErrorKind::Data | LogErrorKind::Invalid | LogErrorKind::Internal => {
-                    Err(AggregateError::Damaged(error.to_string()))
+                    Err(error.into())
                 }
             },
         }
     }
 
-    fn push(&mut self, record: Record<'_>) -> Result<(), AggregateError> {
+    fn push(&mut self, record: Record<'_>) -> Result<(), Ended> {
         while let Err(need) = self.state.push(record) {
             // A segment may belong to the epoch that is just being stored.
-            if !self.wait_for_commit()? {
-                return Ok(());
+            if !self.wait_for_commit().map_err(Ended::Failed)? {
+                return Err(Ended::Abandoned);
             }
             let runtime = self.runtime.clone();
-            runtime.block_on(load_segments(&self.surroundings, &mut self.state, &need))?;
+            runtime
+                .block_on(load_segments(&self.surroundings, &mut self.state, &need))
+                .map_err(Ended::Failed)?;
         }
         Ok(())
     }
@@ -203,7 +202,6 @@ impl Worker {
             return Ok(true);
         }
         let Some(mut ownership) = self.ownership.take() else { return Ok(false) };
-        let began_ms = self.surroundings.edge.now_ms();
         let closed = self.state.close();
         self.epoch_began_ms = None;
         let (done, in_flight) = bounded(1);
@@ -232,8 +230,7 @@ impl Worker {
                 },
             };
             if result.is_ok() {
-                let micros = edge.now_ms().saturating_sub(began_ms).cast_unsigned() * 1_000;
-                status.count_commit(&totals, micros);
+                status.count_commit(&totals);
             }
             // A receiver that is gone has given the partition up.
             drop(done.send((ownership, result)));

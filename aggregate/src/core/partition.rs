@@ -409,12 +409,16 @@ impl Partition {
 
     fn hash_record(&mut self, record: &Record<'_>) {
         let hash = &mut self.epoch.hash;
-        let mut head = [0_u8; 17];
+        let key = record.key.unwrap_or_default();
+        let mut head = [0_u8; 25];
         head[..8].copy_from_slice(&record.offset.to_le_bytes());
         head[8..16].copy_from_slice(&record.timestamp_ms.to_le_bytes());
-        head[16] =
-            u8::from(record.value.is_some()) | u8::from(record.kind == RecordKind::Batch) << 1;
+        head[16..24].copy_from_slice(&(key.len() as u64).to_le_bytes());
+        head[24] = u8::from(record.value.is_some())
+            | u8::from(record.kind == RecordKind::Batch) << 1
+            | u8::from(record.key.is_some()) << 2;
         hash.update(&head);
+        hash.update(key);
         hash.update(record.value.unwrap_or_default());
     }
 
@@ -432,7 +436,7 @@ impl Partition {
             return Ok(());
         }
         let counts = event.usage;
-        let mut row = errors.first().map(|first| {
+        let row = errors.first().map(|first| {
             let mut row = SuspenseRow::of(first.code.reason(), &event);
             let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
             row.subreason = Some(words.join("; "));
@@ -499,32 +503,29 @@ impl Partition {
                 return Err(NeedSegments { bucket, segments });
             }
         }
+        if let Some(row) = row {
+            self.hold_back(row, position, Some(raw), &counts);
+            return Ok(());
+        }
         let aliases = Arc::clone(&self.aliases);
         let resolved = aliases.resolve(&event.model, completed_at_ms);
-        let vendor = event.vendor.as_deref().or(resolved.map(|r| r.vendor));
-        if vendor.is_none() && row.is_none() {
-            let mut unknown = SuspenseRow::of(SuspenseReason::UnknownModel, &event);
-            unknown.subreason =
+        let Some(vendor) = event.vendor.as_deref().or(resolved.map(|r| r.vendor)) else {
+            let mut row = SuspenseRow::of(SuspenseReason::UnknownModel, &event);
+            row.subreason =
                 Some(format!("no vendor given and no alias for model {:?}", event.model));
-            row = Some(unknown);
-        }
-        match (row, vendor) {
-            (None, Some(vendor)) => {
-                let billed = resolved.filter(|r| r.vendor == vendor).map(|r| r.billed_model);
-                let accepted = AcceptedEvent {
-                    event: &event,
-                    vendor,
-                    supplier: event.supplier.as_deref().unwrap_or(vendor),
-                    billed_model: event.billed_model.as_deref().or(billed).unwrap_or(&event.model),
-                    completed_at_ms,
-                    offset: position.offset,
-                    batch_index: position.batch_index,
-                };
-                self.accept(&accepted);
-            }
-            (Some(row), _) => self.hold_back(row, position, Some(raw), &counts),
-            (None, None) => {}
-        }
+            self.hold_back(row, position, Some(raw), &counts);
+            return Ok(());
+        };
+        let billed = resolved.filter(|r| r.vendor == vendor).map(|r| r.billed_model);
+        self.accept(&AcceptedEvent {
+            event: &event,
+            vendor,
+            supplier: event.supplier.as_deref().unwrap_or(vendor),
+            billed_model: event.billed_model.as_deref().or(billed).unwrap_or(&event.model),
+            completed_at_ms,
+            offset: position.offset,
+            batch_index: position.batch_index,
+        });
         Ok(())
     }
 
@@ -613,24 +614,21 @@ impl Partition {
         }
         self.dedupe.expire(self.watermark_ms);
         self.cumulative.merge(&epoch.totals);
-        let state = match self.policy.base_is_due() {
-            true => {
-                let bytes = self.base().encode();
-                self.policy.note_base(bytes.len());
-                EpochState::Base(bytes)
-            }
-            false => {
-                let change = StateChange {
-                    ids: self.by_bucket(fresh, &seals),
-                    sealed: seals,
-                    closed_windows,
-                    windows,
-                    ..self.head()
-                };
-                let bytes = change.encode();
-                self.policy.note_delta(bytes.len());
-                EpochState::Delta(bytes)
-            }
+        let state = if self.policy.base_is_due() {
+            let bytes = self.base().encode();
+            self.policy.note_base(bytes.len());
+            EpochState::Base(bytes)
+        } else {
+            let change = StateChange {
+                ids: self.by_bucket(fresh, &seals),
+                sealed: seals,
+                closed_windows,
+                windows,
+                ..self.head()
+            };
+            let bytes = change.encode();
+            self.policy.note_delta(bytes.len());
+            EpochState::Delta(bytes)
         };
         ClosedEpoch {
             from: epoch.from,

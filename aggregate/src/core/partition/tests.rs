@@ -133,3 +133,32 @@ fn the_same_records_give_the_same_epoch() {
     let (a, b) = (run(), run());
     assert_eq!((a.input_hash, a.totals, a.watermark_ms), (b.input_hash, b.totals, b.watermark_ms));
 }
+
+#[test]
+fn the_input_hash_covers_everything_of_a_record() {
+    let hash_of = |change: fn(&mut Record<'_>)| {
+        let mut partition = partition();
+        let text = event(|_| ());
+        let mut record = Record {
+            offset: 7,
+            timestamp_ms: AT,
+            key: Some(b"A1"),
+            value: Some(text.as_bytes()),
+            kind: RecordKind::Single,
+        };
+        change(&mut record);
+        partition.push(record).unwrap();
+        partition.close().input_hash
+    };
+    let changes: [fn(&mut Record<'_>); 7] = [
+        |_| (),
+        |record| record.offset = 8,
+        |record| record.timestamp_ms += 1,
+        |record| record.key = Some(b"A2"),
+        |record| record.key = None,
+        |record| record.value = None,
+        |record| record.kind = RecordKind::Batch,
+    ];
+    let hashes: std::collections::BTreeSet<String> = changes.into_iter().map(hash_of).collect();
+    assert_eq!(hashes.len(), 7);
+}
