@@ -91,6 +91,18 @@ make_venv() {
   cp "$pins" "$VENV/requirements.txt"
 }
 
+# A build folder serves several clones. Cargo tells sources apart by their place in the workspace and their
+# age, so it would take the build of a later clone for this one's: the members are built anew after a change.
+keep_clones_apart() {
+  local owner=${CARGO_TARGET_DIR:-target}/checkout
+  if [[ -d $(dirname "$owner") && $(cat "$owner" 2>/dev/null) != "$PWD" ]]; then
+    echo 'setup: the last build here was of another clone; building the workspace anew'
+    cargo clean --quiet --workspace
+  fi
+  mkdir -p "$(dirname "$owner")"
+  echo "$PWD" >"$owner"
+}
+
 [[ $# -gt 0 ]] || set -- build lint test
 for part in "$@"; do
   case $part in
@@ -104,6 +116,7 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   printf '%s\n' "${missing[@]}" | sort -u | sed 's/^/  /' >&2
   exit 1
 fi
+keep_clones_apart
 if [[ " $* " == *' test '* ]]; then
   scripts/kafka.sh fetch
   scripts/s3.sh fetch

@@ -1,0 +1,139 @@
+//! Loads a door that runs elsewhere: events a second in JSON batches, then the latency of single
+//! events at a fixed rate.
+//!
+//! `door_load HOST:PORT` prints a line of JSON for each.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const BATCH_EVENTS: u64 = 500;
+const BATCHES: u64 = 4_000;
+const BATCH_CONNECTIONS: u64 = 8;
+const SINGLES_PER_SECOND: u64 = 1_000;
+const SINGLE_CONNECTIONS: u64 = 50;
+const SINGLES: u64 = 20_000;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let address = std::env::args().nth(1).ok_or("usage: door_load HOST:PORT")?;
+    batches(&address).await?;
+    singles(&address).await
+}
+
+fn event(number: u64) -> String {
+    format!(
+        concat!(
+            r#"{{"source":"gw-sh-01","id":"req-{n:08x}","account":"A{a:09}","subscriber":"S{a:09}","#,
+            r#""model":"deepseek-v4-flash","vendor":"deepseek","supplier":"bailian","#,
+            r#""started_at":1790000000000,"completed_at":1790000002000,"usage":{{"input":434,"#,
+            r#""cached_input":800,"output":345,"reasoning":120}},"finish_reason":"stop","#,
+            r#""region":"sh","channel":"app","product":"photo-cutout","gateway_epoch":3,"#,
+            r#""gateway_seq":{n}}}"#
+        ),
+        n = number,
+        a = number % 9_973
+    )
+}
+
+fn request(body: &str) -> Vec<u8> {
+    format!(
+        "POST /v1/events HTTP/1.1\r\nhost: door\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// Sends one request and reads its answer; fails for anything but 200.
+async fn exchange(
+    stream: &mut TcpStream,
+    request: &[u8],
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    stream.write_all(request).await?;
+    let mut answer = Vec::with_capacity(512);
+    loop {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err("the door hung up".into());
+        }
+        // The answers of this run are small and end with the empty list of warnings.
+        if answer.ends_with(b"\"warnings\":[]}") {
+            break;
+        }
+    }
+    if answer.starts_with(b"HTTP/1.1 200") { Ok(()) } else { Err("not 200".into()) }
+}
+
+async fn batches(address: &str) -> Result<(), Box<dyn Error>> {
+    let bodies: Arc<Vec<Vec<u8>>> = Arc::new(
+        (0..16_u64)
+            .map(|batch| {
+                let events: Vec<String> =
+                    (0..BATCH_EVENTS).map(|n| event(batch * BATCH_EVENTS + n)).collect();
+                request(&format!("[{}]", events.join(",")))
+            })
+            .collect(),
+    );
+    let started = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..BATCH_CONNECTIONS {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let bodies = Arc::clone(&bodies);
+        clients.push(tokio::spawn(async move {
+            for body in bodies.iter().cycle().take(usize::try_from(BATCHES / BATCH_CONNECTIONS)?) {
+                exchange(&mut stream, body).await?;
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        }));
+    }
+    for client in clients {
+        client.await?.map_err(|error| error.to_string())?;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let events = f64::from(u32::try_from(BATCHES * BATCH_EVENTS)?);
+    println!(
+        "{{\"what\": \"door batches\", \"events_a_batch\": {BATCH_EVENTS}, \"body_bytes\": {}, \"events_s\": {:.0}}}",
+        bodies[0].len(),
+        events / seconds
+    );
+    Ok(())
+}
+
+async fn singles(address: &str) -> Result<(), Box<dyn Error>> {
+    let gap = Duration::from_micros(1_000_000 * SINGLE_CONNECTIONS / SINGLES_PER_SECOND);
+    let start = tokio::time::Instant::now() + Duration::from_millis(100);
+    let mut clients = Vec::new();
+    for client in 0..SINGLE_CONNECTIONS {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let offset = gap / u32::try_from(SINGLE_CONNECTIONS)? * u32::try_from(client)?;
+        clients.push(tokio::spawn(async move {
+            let mut latencies = Vec::new();
+            for turn in 0..SINGLES / SINGLE_CONNECTIONS {
+                let request = request(&event(1_000_000 + client * 1_000_000 + turn));
+                // Latency counts from when the request was due, so a stall is not hidden.
+                let due = start + offset + gap * u32::try_from(turn)?;
+                tokio::time::sleep_until(due).await;
+                exchange(&mut stream, &request).await?;
+                latencies.push(due.elapsed());
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>(latencies)
+        }));
+    }
+    let mut latencies = Vec::new();
+    for client in clients {
+        latencies.extend(client.await?.map_err(|error| error.to_string())?);
+    }
+    latencies.sort();
+    let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    println!(
+        "{{\"what\": \"door singles\", \"requests_s\": {SINGLES_PER_SECOND}, \"p50_ms\": {:.2}, \"p99_ms\": {:.2}, \"max_ms\": {:.2}}}",
+        at(50),
+        at(99),
+        at(100)
+    );
+    Ok(())
+}
