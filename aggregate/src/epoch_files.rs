@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use bytes::Bytes;
+use parquet::errors::ParquetError;
 use tally_schemas::{DataFile, EntryKind, LEDGER_FORMAT, LedgerEntry, StateFile, Table};
 
-use crate::core::{ClosedEpoch, EpochState, blake3_hex};
+use crate::core::{ClosedEpoch, EpochState, SpareColumns, blake3_hex};
 use crate::error::AggregateError;
 use crate::ledger::StoredEntry;
-use crate::parquet_file::{iso_date, write_file};
+use crate::parquet_file::{NewFile, iso_date, write_file};
 
 /// An epoch ready for the store: first the objects, then the entry.
 #[derive(Debug, Clone)]
@@ -19,7 +21,12 @@ pub struct EncodedEpoch {
     pub objects: Vec<(String, Bytes)>,
     /// The entry whose creation is the commit.
     pub entry: LedgerEntry,
+    /// The columns that the epoch was gathered in, for [`Partition::reuse`](crate::Partition::reuse).
+    pub spare: SpareColumns,
 }
+
+/// Rows that are turned into Arrow arrays at a time.
+const BATCH_ROWS: usize = 16_384;
 
 /// Encodes an epoch as the entry after `last`.
 ///
@@ -41,42 +48,50 @@ pub fn encode_epoch(
     let mut files = Vec::new();
     let mut objects = Vec::new();
     let name = format!("part-{partition:05}-{n:012}-{owner}.parquet");
-    let mut write = |table: Table, day: Option<i32>, batch: &RecordBatch, accounts: u64| {
-        let mut values = BTreeMap::new();
-        let path = match day {
-            Some(day) => {
-                let date = iso_date(i64::from(day));
-                values.insert("day".to_owned(), date.clone());
-                format!("day={date}/{name}")
-            }
-            None => name.clone(),
-        };
-        let (file, bytes) = write_file(table, path, values, batch, accounts)
-            .map_err(|e| AggregateError::Damaged(format!("{}: {e}", table.name())))?;
+    let mut keep = |written: Result<(DataFile, Bytes), ParquetError>| {
+        let (file, bytes) = written.map_err(|e| AggregateError::Damaged(format!("{name}: {e}")))?;
         objects.push((object_path(&file), bytes));
         files.push(file);
         Ok::<(), AggregateError>(())
     };
-    let arrow = |e: arrow::error::ArrowError| AggregateError::Damaged(e.to_string());
+    let whole = |table: Table, constant: &[&str], batch: Result<RecordBatch, ArrowError>| {
+        let path = name.clone();
+        let partition_values = BTreeMap::new();
+        write_file(NewFile { table, path, partition_values, accounts: 0, constant }, [batch])
+    };
     if closed.events.len() > 0 {
-        for (day, batch) in closed.events.into_days(partition, n).map_err(arrow)? {
-            // At most as many accounts as rows; the filter's size follows from it.
-            let accounts = (batch.num_rows() as u64).min(100_000);
-            write(Table::UsageEvents, Some(day), &batch, accounts)?;
+        let constant = closed.events.constant_columns();
+        let texts = closed.events.dictionaries(partition, n);
+        for (day, order) in closed.events.days() {
+            let date = iso_date(i64::from(day));
+            let new = NewFile {
+                table: Table::UsageEvents,
+                path: format!("day={date}/{name}"),
+                partition_values: BTreeMap::from([("day".to_owned(), date)]),
+                // At most as many accounts as rows; the filter's size follows from it.
+                accounts: (order.len() as u64).min(100_000),
+                constant: &constant,
+            };
+            // In pieces, so that their memory is used again instead of being asked for.
+            let pieces = order.chunks(BATCH_ROWS);
+            keep(write_file(new, pieces.map(|rows| closed.events.batch(rows, &texts))))?;
         }
     }
     if closed.subscriber_rows.len() > 0 {
+        let constant = closed.subscriber_rows.constant_columns();
         let batch = closed.subscriber_rows.into_batch(Table::UsageBySubscriber, partition, n);
-        write(Table::UsageBySubscriber, None, &batch.map_err(arrow)?, 0)?;
+        keep(whole(Table::UsageBySubscriber, &constant, batch))?;
     }
     if closed.model_rows.len() > 0 {
+        let constant = closed.model_rows.constant_columns();
         let batch = closed.model_rows.into_batch(Table::UsageByModel, partition, n);
-        write(Table::UsageByModel, None, &batch.map_err(arrow)?, 0)?;
+        keep(whole(Table::UsageByModel, &constant, batch))?;
     }
     if closed.suspense.len() > 0 {
-        let batch = closed.suspense.into_batch(partition, n).map_err(arrow)?;
-        write(Table::Suspense, None, &batch, 0)?;
+        keep(whole(Table::Suspense, &["epoch"], closed.suspense.into_batch(partition, n)))?;
     }
+    let mut spare = closed.events;
+    spare.clear();
     let topic = &last.entry.topic;
     let mut state = last.entry.state.clone();
     let (kind, bytes) = match closed.state {
@@ -116,7 +131,7 @@ pub fn encode_epoch(
         committed_at_ms: now_ms,
         previous: last.hash.clone(),
     };
-    Ok(EncodedEpoch { objects, entry })
+    Ok(EncodedEpoch { objects, entry, spare: SpareColumns(spare) })
 }
 
 /// Path of a data file below the store's root.

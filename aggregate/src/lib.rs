@@ -20,12 +20,14 @@ mod system_edge;
 mod worker;
 
 pub use aggregator::{Aggregator, Extent};
-pub use core::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, SegmentRef};
+pub use core::{
+    ClosedEpoch, NeedSegments, Partition, PartitionConfig, SegmentRef, SpareColumns,
+};
 
 pub use epoch_files::{EncodedEpoch, encode_epoch, object_path};
 pub use error::{AggregateError, ErrorKind};
 pub use owner::{Edge, Ownership, Surroundings};
-pub use parquet_file::{ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
+pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use store::{open_store, probe};
 pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus};
 pub use system_edge::SystemEdge;

@@ -11,8 +11,7 @@ use tally_log::Bounds;
 use tally_rating::ModelAliases;
 use tally_schemas::{LedgerEntry, StateFile};
 
-use crate::core::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
-use crate::epoch_files::encode_epoch;
+use crate::core::{NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
 use crate::error::{AggregateError, ErrorKind};
 use crate::ledger::{self, Creation, StoredEntry};
 use crate::planted::{Bug, planted};
@@ -198,19 +197,9 @@ impl Ownership {
     /// up, and then only the ledger knows whether the epoch is committed.
     ///
     /// # Errors
-    /// `Fenced` where another owner has the number: drop the partition. `Data` where the epoch
-    /// breaks an invariant: stop.
-    pub async fn commit(&mut self, closed: ClosedEpoch) -> Result<&LedgerEntry, AggregateError> {
-        let now_ms = self.surroundings.edge.now_ms();
-        let encoded = encode_epoch(closed, &self.last, &self.owner, now_ms)?;
-        self.commit_encoded(encoded.objects, encoded.entry).await
-    }
-
-    /// The second half of [`Ownership::commit`], for a caller who has encoded the epoch elsewhere.
-    ///
-    /// # Errors
-    /// As [`Ownership::commit`].
-    pub async fn commit_encoded(
+    /// `Fenced` where another owner has the number: drop the partition. `Data` where the ledger is
+    /// damaged: stop.
+    pub async fn commit(
         &mut self,
         objects: Vec<(String, Bytes)>,
         mut entry: LedgerEntry,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -34,13 +35,14 @@ fn compression() -> Result<Compression, ParquetError> {
     ZstdLevel::try_new(1).map(Compression::ZSTD)
 }
 
-/// How files of a table are written.
+/// How files of a table are written. `constant` are columns with one number in every row.
 ///
 /// # Errors
 /// Where the compression level is refused, which it is not.
 pub fn writer_properties(
     table: Table,
     distinct_accounts: u64,
+    constant: &[&str],
 ) -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_compression(compression()?)
@@ -50,9 +52,13 @@ pub fn writer_properties(
     for column in table.columns() {
         if matches!(column.column_type, ColumnType::Int64 | ColumnType::Timestamp) {
             let path = ColumnPath::from(column.name);
+            // What is the same in every row is copied at once and all but vanishes in the
+            // compressor; packing it value by value would cost ten times as much.
+            let plain = constant.contains(&column.name);
+            let encoding = if plain { Encoding::PLAIN } else { Encoding::DELTA_BINARY_PACKED };
             properties = properties
                 .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+                .set_column_encoding(path, encoding);
         }
     }
     for column in ["id", "vendor_request_id", "labels", "raw"] {
@@ -69,33 +75,54 @@ pub fn writer_properties(
     Ok(properties.build())
 }
 
-/// Writes `batch` as one file.
+/// A file to be written.
+#[derive(Debug)]
+pub struct NewFile<'a> {
+    /// Table.
+    pub table: Table,
+    /// Path below the table's folder.
+    pub path: String,
+    /// Values of the partition columns.
+    pub partition_values: BTreeMap<String, String>,
+    /// Distinct accounts at most, for the bloom filter of `usage_events`.
+    pub accounts: u64,
+    /// Columns with one number in every row.
+    pub constant: &'a [&'a str],
+}
+
+/// Writes batches, at least one, as one file.
 ///
 /// # Errors
-/// Where Parquet refuses the batch.
+/// Where Parquet refuses a batch, or a batch could not be made.
 pub fn write_file(
-    table: Table,
-    path: String,
-    partition_values: BTreeMap<String, String>,
-    batch: &RecordBatch,
-    distinct_accounts: u64,
+    new: NewFile<'_>,
+    batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>,
 ) -> Result<(DataFile, Bytes), ParquetError> {
+    let mut batches = batches.into_iter();
+    let Some(first) = batches.next().transpose()? else {
+        return Err(ParquetError::General(format!("{}: no rows to write", new.path)));
+    };
     let options = ArrowWriterOptions::new()
-        .with_properties(writer_properties(table, distinct_accounts)?)
+        .with_properties(writer_properties(new.table, new.accounts, new.constant)?)
         .with_skip_arrow_metadata(true);
-    let mut buffer = Vec::with_capacity(batch.num_rows() * 64 + 4_096);
-    let mut writer = ArrowWriter::try_new_with_options(&mut buffer, batch.schema(), options)?;
-    writer.write(batch)?;
+    let mut buffer = Vec::new();
+    let mut writer = ArrowWriter::try_new_with_options(&mut buffer, first.schema(), options)?;
+    writer.write(&first)?;
+    for batch in batches {
+        writer.write(&batch?)?;
+    }
     let metadata = writer.close()?;
     let bytes = Bytes::from(buffer);
+    let rows = metadata.file_metadata().num_rows();
     let file = DataFile {
-        table: table.name().to_owned(),
-        path,
-        rows: batch.num_rows() as u64,
+        table: new.table.name().to_owned(),
+        path: new.path,
+        rows: u64::try_from(rows)
+            .map_err(|_| ParquetError::General(format!("{rows} rows were written")))?,
         bytes: bytes.len() as u64,
         hash: blake3_hex(&bytes),
-        partition_values,
-        stats: delta_stats(table, &metadata),
+        partition_values: new.partition_values,
+        stats: delta_stats(new.table, &metadata),
     };
     Ok((file, bytes))
 }

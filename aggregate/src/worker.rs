@@ -10,7 +10,7 @@ use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::Partition;
+use crate::core::{Partition, SpareColumns};
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
 use crate::owner::{Ownership, Surroundings, load_segments};
@@ -44,7 +44,11 @@ pub(crate) struct Signals {
 }
 
 /// What a commit in flight brings back.
-type Commit = (Ownership, Result<(), AggregateError>);
+struct Commit {
+    ownership: Ownership,
+    spare: SpareColumns,
+    result: Result<(), AggregateError>,
+}
 
 pub(crate) struct Worker {
     surroundings: Surroundings,
@@ -61,6 +65,8 @@ pub(crate) struct Worker {
     until: Option<u64>,
     in_flight: Option<Receiver<Commit>>,
     epoch_began_ms: Option<i64>,
+    /// Since when the log has had nothing new.
+    idle_since_ms: Option<i64>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -98,6 +104,7 @@ impl Worker {
             until: parts.until,
             in_flight: None,
             epoch_began_ms: None,
+            idle_since_ms: None,
         }
     }
 
@@ -141,7 +148,13 @@ impl Worker {
         if let Some(ended) = ended {
             return Ok(Some(ended));
         }
-        if self.epoch_began_ms.is_none() && self.state.next_offset() > before {
+        let idle = self.state.next_offset() == before;
+        if idle && self.idle_since_ms.is_none() {
+            self.idle_since_ms = Some(self.surroundings.edge.now_ms());
+        } else if !idle {
+            self.idle_since_ms = None;
+        }
+        if self.epoch_began_ms.is_none() && !idle {
             self.epoch_began_ms = Some(self.surroundings.edge.now_ms());
         }
         self.report(reader.known_end());
@@ -182,22 +195,33 @@ impl Worker {
             || self.state.epoch_bytes() as u64 >= self.settings.epoch_max_bytes
     }
 
-    /// Whether the epoch has waited long enough, or a bounded run has read all.
-    fn may_close(&self) -> bool {
+    /// Whether a bounded run has read everything of this partition.
+    fn at_bounded_end(&self) -> bool {
+        self.until.is_some_and(|until| self.state.next_offset() >= until)
+    }
+
+    /// Whether the epoch has waited long enough, or a bounded run has read all, or nothing has
+    /// come for so long that the clock closes windows.
+    fn may_close(&mut self) -> bool {
+        let now_ms = self.surroundings.edge.now_ms();
+        let lateness_ms = self.settings.lateness_ms.cast_signed();
+        if self.idle_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= lateness_ms)
+            && self.state.write_windows(now_ms.saturating_sub(lateness_ms))
+        {
+            return true;
+        }
         if !self.state.has_uncommitted() {
             return false;
         }
-        if self.until.is_some_and(|until| self.state.next_offset() >= until) {
-            return true;
-        }
-        let age_ms = self
-            .epoch_began_ms
-            .map_or(0, |began| self.surroundings.edge.now_ms().saturating_sub(began));
-        age_ms.cast_unsigned() >= self.settings.freshness_ms && age_ms >= 0
+        let age_ms = self.epoch_began_ms.map_or(0, |began| now_ms.saturating_sub(began));
+        self.at_bounded_end() || age_ms.max(0).cast_unsigned() >= self.settings.freshness_ms
     }
 
     /// Closes the epoch and sends it on its way. `false` where it could not be sent.
     fn close(&mut self) -> Result<bool, AggregateError> {
+        if self.at_bounded_end() {
+            self.state.write_windows(i64::MAX);
+        }
         if !self.state.has_uncommitted() {
             return Ok(true);
         }
@@ -220,20 +244,24 @@ impl Worker {
                     .unwrap_or_else(|e| {
                         Err(AggregateError::Damaged(format!("encoding an epoch: {e}")))
                     });
+            let mut spare = SpareColumns::default();
             let result = match encoded {
                 Err(error) => Err(error),
-                Ok(encoded) => tokio::select! {
-                    result = ownership.commit_encoded(encoded.objects, encoded.entry) => {
-                        result.map(|_| ())
+                Ok(encoded) => {
+                    spare = encoded.spare;
+                    tokio::select! {
+                        result = ownership.commit(encoded.objects, encoded.entry) => {
+                            result.map(|_| ())
+                        }
+                        () = abandon.cancelled() => return,
                     }
-                    () = abandon.cancelled() => return,
-                },
+                }
             };
             if result.is_ok() {
                 status.count_commit(&totals);
             }
             // A receiver that is gone has given the partition up.
-            drop(done.send((ownership, result)));
+            drop(done.send(Commit { ownership, spare, result }));
         });
         Ok(true)
     }
@@ -272,11 +300,12 @@ impl Worker {
         Ok(true)
     }
 
-    fn committed(&mut self, (ownership, result): Commit) -> Result<(), AggregateError> {
+    fn committed(&mut self, commit: Commit) -> Result<(), AggregateError> {
         self.in_flight = None;
-        result?;
-        let to = ownership.last().to;
-        self.ownership = Some(ownership);
+        commit.result?;
+        let to = commit.ownership.last().to;
+        self.ownership = Some(commit.ownership);
+        self.state.reuse(commit.spare);
         (self.committed)(self.partition, to);
         self.report(None);
         Ok(())

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::event_error::{EventError, EventErrorCode as Code};
+use crate::plain_event::read_plain;
 use crate::token_class::{COUNT_MAX, TokenClass};
 use crate::usage_event::{UsageEvent, UsageSource};
 
@@ -36,6 +37,15 @@ impl ParsedEvent<'_> {
 
 /// Reads one event. Bytes that are not one JSON object give a single `malformed` error.
 pub fn parse_event(bytes: &[u8]) -> ParsedEvent<'_> {
+    let mut parsed = ParsedEvent::default();
+    if read_plain(bytes, &mut parsed) {
+        return parsed;
+    }
+    parse_event_by_serde(bytes)
+}
+
+/// Reads any JSON, and says what is wrong with it.
+pub(crate) fn parse_event_by_serde(bytes: &[u8]) -> ParsedEvent<'_> {
     let mut parsed = ParsedEvent::default();
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let result = reader.deserialize_any(EventVisitor(&mut parsed)).and_then(|()| reader.end());
@@ -157,7 +167,7 @@ fn is_phone_number(text: &str) -> bool {
 }
 
 /// A JSON value as far as an event needs it.
-enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Null,
     Bool,
     Unsigned(u64),
@@ -321,7 +331,7 @@ pub const FIELDS: [&str; 21] = [
 
 /// A field of an event, in the order of [`FIELDS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+pub(crate) enum Field {
     Source,
     Id,
     Account,
@@ -346,7 +356,32 @@ enum Field {
 }
 
 impl Field {
-    fn from_name(name: &str) -> Option<Self> {
+    /// Every field, in the order of [`FIELDS`].
+    pub(crate) const ALL: [Self; FIELDS.len()] = [
+        Self::Source,
+        Self::Id,
+        Self::Account,
+        Self::Subscriber,
+        Self::Model,
+        Self::Vendor,
+        Self::StartedAt,
+        Self::CompletedAt,
+        Self::Usage,
+        Self::FinishReason,
+        Self::Region,
+        Self::Channel,
+        Self::GatewaySeq,
+        Self::GatewayEpoch,
+        Self::BilledModel,
+        Self::Supplier,
+        Self::UsageSource,
+        Self::ServiceTier,
+        Self::Product,
+        Self::VendorRequestId,
+        Self::Labels,
+    ];
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "source" => Self::Source,
             "id" => Self::Id,
@@ -373,12 +408,12 @@ impl Field {
         })
     }
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         FIELDS[self as usize]
     }
 }
 
-fn set_field<'a>(parsed: &mut ParsedEvent<'a>, field: Field, value: Scalar<'a>) {
+pub(crate) fn set_field<'a>(parsed: &mut ParsedEvent<'a>, field: Field, value: Scalar<'a>) {
     match field {
         Field::StartedAt => parsed.event.started_at_ms = time(parsed, field.name(), value),
         Field::CompletedAt => parsed.event.completed_at_ms = time(parsed, field.name(), value),

@@ -14,6 +14,7 @@ mod event_error;
 mod event_json;
 mod ledger_entry;
 mod partition;
+mod plain_event;
 mod tables;
 mod token_class;
 mod usage_event;

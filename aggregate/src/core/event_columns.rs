@@ -9,10 +9,12 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
-use tally_schemas::{CLASS_COUNT, Table, UsageEvent};
+use tally_schemas::{CLASS_COUNT, Table, TokenClass, UsageEvent};
 
 use crate::core::arrow_schema::in_memory_schema;
+use crate::core::counts::Counts;
 use crate::core::interner::{ABSENT, Interner};
+use crate::core::subscriber_windows::holder_hash;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -51,17 +53,21 @@ impl Names {
         number
     }
 
-    fn push_optional(&mut self, text: Option<&str>, texts: &mut Interner) {
+    fn push_optional(&mut self, text: Option<&str>, texts: &mut Interner) -> u32 {
         match text {
-            Some(text) => drop(self.push(text, texts)),
-            None => self.0.push(ABSENT),
+            Some(text) => self.push(text, texts),
+            None => {
+                self.0.push(ABSENT);
+                ABSENT
+            }
         }
     }
 
     /// Adds a text that is mostly `like`, whose number is known.
-    fn push_like(&mut self, text: &str, like: (&str, u32), texts: &mut Interner) {
+    fn push_like(&mut self, text: &str, like: (&str, u32), texts: &mut Interner) -> u32 {
         let number = if text == like.0 { like.1 } else { texts.intern(text) };
         self.0.push(number);
+        number
     }
 
     fn array(&self, texts: &Arc<StringArray>, order: &[u32]) -> Result<ArrayRef, ArrowError> {
@@ -86,6 +92,13 @@ struct Texts {
 }
 
 impl Texts {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.present.clear();
+        self.any = false;
+    }
+
     fn push(&mut self, text: Option<&str>) {
         self.bytes.push_str(text.unwrap_or_default());
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
@@ -122,10 +135,27 @@ impl Texts {
     }
 }
 
-/// The texts of the interners, for all batches of an epoch.
-struct Dictionaries {
+/// The texts of an accepted event by number, as long as its epoch is open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KnownTexts {
+    /// Hash of account and subscriber.
+    pub(crate) holder_hash: u64,
+    pub(crate) model: u32,
+    pub(crate) vendor: u32,
+    pub(crate) supplier: u32,
+    /// [`ABSENT`] where there is none, as for the channel.
+    pub(crate) region: u32,
+    pub(crate) channel: u32,
+    pub(crate) service_tier: u32,
+}
+
+/// What all batches of an epoch have in common: the texts of the interners, and where it is.
+#[derive(Debug)]
+pub(crate) struct Dictionaries {
     holders: Arc<StringArray>,
     names: Arc<StringArray>,
+    partition: i32,
+    epoch: i64,
 }
 
 /// Columns of accepted events in the order of the log.
@@ -149,7 +179,7 @@ pub(crate) struct EventColumns {
     service_tier: Names,
     started_at_ms: Vec<i64>,
     completed_at_ms: Vec<i64>,
-    counts: [Vec<i64>; CLASS_COUNT],
+    counts: [Counts; CLASS_COUNT],
     finish_reason: Names,
     usage_source: Names,
     vendor_request_id: Texts,
@@ -161,28 +191,30 @@ pub(crate) struct EventColumns {
 }
 
 impl EventColumns {
-    /// Adds a row.
-    pub(crate) fn push(&mut self, row: &AcceptedEvent<'_>) {
+    /// Adds a row, and tells by which numbers its texts are known until the epoch ends.
+    pub(crate) fn push(&mut self, row: &AcceptedEvent<'_>) -> KnownTexts {
         let event = row.event;
         let (holders, names) = (&mut self.holders, &mut self.names);
         self.source.push(&event.source, names);
         self.id.push(Some(&event.id));
         let account = self.account.push(&event.account, holders);
-        self.subscriber.push_like(event.subscriber(), (&event.account, account), holders);
+        let subscriber =
+            self.subscriber.push_like(event.subscriber(), (&event.account, account), holders);
         let model = self.model.push(&event.model, names);
         self.billed_model.push_like(row.billed_model, (&event.model, model), names);
         let vendor = self.vendor.push(row.vendor, names);
-        self.supplier.push_like(row.supplier, (row.vendor, vendor), names);
-        self.region.push_optional(event.region.as_deref(), names);
-        self.channel.push_optional(event.channel.as_deref(), names);
+        let supplier = self.supplier.push_like(row.supplier, (row.vendor, vendor), names);
+        let region = self.region.push_optional(event.region.as_deref(), names);
+        let channel = self.channel.push_optional(event.channel.as_deref(), names);
         self.product.push_optional(event.product.as_deref(), names);
-        self.service_tier.push(event.service_tier(), names);
+        let service_tier = self.service_tier.push(event.service_tier(), names);
         self.finish_reason.push_optional(event.finish_reason.as_deref(), names);
         self.usage_source.push(event.usage_source.name(), names);
         self.started_at_ms.push(event.started_at_ms().unwrap_or(row.completed_at_ms));
         self.completed_at_ms.push(row.completed_at_ms);
+        let at = self.completed_at_ms.len() - 1;
         for (column, count) in self.counts.iter_mut().zip(event.usage.0) {
-            column.push(count.cast_signed());
+            column.push(at, count.cast_signed());
         }
         self.vendor_request_id.push(event.vendor_request_id.as_deref());
         // At most 2^53, as validation has it.
@@ -191,6 +223,13 @@ impl EventColumns {
         self.labels.push(event.labels_json().as_deref());
         self.offset.push(row.offset.cast_signed());
         self.batch_index.push(row.batch_index.cast_signed());
+        let holder_hash = holder_hash(holders.hash_of(account), holders.hash_of(subscriber));
+        KnownTexts { holder_hash, model, vendor, supplier, region, channel, service_tier }
+    }
+
+    /// The texts that [`KnownTexts`] numbers.
+    pub(crate) fn names(&self) -> &Interner {
+        &self.names
     }
 
     /// Number of rows.
@@ -208,48 +247,105 @@ impl EventColumns {
             + self.names.memory_bytes()
     }
 
-    /// Rows of each day, sorted by account, completion and position in the log, as record batches
-    /// of the table's in-memory schema.
+    /// Rows of each day in the order of the table: by account, completion and position in the log.
+    pub(crate) fn days(&self) -> std::collections::BTreeMap<i32, Vec<u32>> {
+        let mut days: std::collections::BTreeMap<i32, Vec<u32>> = Default::default();
+        for row in self.sorted_rows() {
+            days.entry(shanghai_day(self.completed_at_ms[row as usize])).or_default().push(row);
+        }
+        days
+    }
+
+    /// What all batches of the epoch have in common.
+    pub(crate) fn dictionaries(&self, partition: u32, epoch: u64) -> Dictionaries {
+        Dictionaries {
+            holders: Arc::new(self.holders.array()),
+            names: Arc::new(self.names.array()),
+            partition: partition.cast_signed(),
+            epoch: epoch.cast_signed(),
+        }
+    }
+
+    /// Columns that have the same number in every row.
+    pub(crate) fn constant_columns(&self) -> Vec<&'static str> {
+        let classes = TokenClass::ALL.into_iter().zip(&self.counts);
+        let constant = classes.filter(|(_, counts)| counts.is_constant());
+        constant.map(|(class, _)| class.name()).chain(["epoch"]).collect()
+    }
+
+    /// Empties every column and keeps the memory, so that the next epoch need not ask for it.
+    pub(crate) fn clear(&mut self) {
+        let Self { holders, names, .. } = self;
+        holders.clear();
+        names.clear();
+        for column in [
+            &mut self.source,
+            &mut self.account,
+            &mut self.subscriber,
+            &mut self.model,
+            &mut self.billed_model,
+            &mut self.vendor,
+            &mut self.supplier,
+            &mut self.region,
+            &mut self.channel,
+            &mut self.product,
+            &mut self.service_tier,
+            &mut self.finish_reason,
+            &mut self.usage_source,
+        ] {
+            column.0.clear();
+        }
+        for column in [&mut self.id, &mut self.vendor_request_id, &mut self.labels] {
+            column.clear();
+        }
+        for column in [&mut self.started_at_ms, &mut self.completed_at_ms, &mut self.offset] {
+            column.clear();
+        }
+        self.counts.iter_mut().for_each(Counts::clear);
+        self.gateway_epoch.clear();
+        self.gateway_seq.clear();
+        self.batch_index.clear();
+    }
+
+    /// Rows by account, completion and position in the log. Dealt to the accounts first, as most
+    /// have few rows.
+    fn sorted_rows(&self) -> Vec<u32> {
+        let ranks = self.holders.ranks();
+        let rank_of = |row: usize| ranks[self.account.0[row] as usize] as usize;
+        let mut ends = vec![0_u32; ranks.len() + 1];
+        for row in 0..self.len() {
+            ends[rank_of(row) + 1] += 1;
+        }
+        for rank in 1..ends.len() {
+            ends[rank] += ends[rank - 1];
+        }
+        let mut rows = vec![0_u32; self.len()];
+        // The start of each account's rows, which becomes their end.
+        for (row, number) in (0..self.len()).zip(0_u32..) {
+            let place = &mut ends[rank_of(row)];
+            rows[*place as usize] = number;
+            *place += 1;
+        }
+        let mut start = 0;
+        for end in ends {
+            let end = end as usize;
+            if end > start {
+                rows[start..end]
+                    .sort_unstable_by_key(|row| (self.completed_at_ms[*row as usize], *row));
+                start = end;
+            }
+        }
+        rows
+    }
+
+    /// Some rows in their order as a record batch of the table's in-memory schema.
     ///
     /// # Errors
     /// Where Arrow refuses a column, which means that an epoch was far beyond its limits.
-    pub(crate) fn into_days(
-        self,
-        partition: u32,
-        epoch: u64,
-    ) -> Result<Vec<(i32, RecordBatch)>, ArrowError> {
-        let ranks = self.holders.ranks();
-        let first = self.completed_at_ms.iter().copied().min().unwrap_or(0);
-        let rows = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        // Sorting one integer a row: account rank, then milliseconds since the earliest event.
-        let mut keyed: Vec<(u128, u32)> = (0..rows)
-            .map(|row| {
-                let at = row as usize;
-                let rank = u128::from(ranks[self.account.0[at] as usize]);
-                let since = u128::from((self.completed_at_ms[at] - first).cast_unsigned());
-                ((rank << 64) | since, row)
-            })
-            .collect();
-        keyed.sort_unstable();
-        let mut days: std::collections::BTreeMap<i32, Vec<u32>> = Default::default();
-        for (_, row) in keyed {
-            days.entry(shanghai_day(self.completed_at_ms[row as usize])).or_default().push(row);
-        }
-        let texts = Dictionaries {
-            holders: Arc::new(self.holders.array()),
-            names: Arc::new(self.names.array()),
-        };
-        days.into_iter()
-            .map(|(day, order)| Ok((day, self.batch(&order, &texts, partition, epoch)?)))
-            .collect()
-    }
-
-    fn batch(
+    pub(crate) fn batch(
         &self,
         order: &[u32],
         texts: &Dictionaries,
-        partition: u32,
-        epoch: u64,
     ) -> Result<RecordBatch, ArrowError> {
         let rows = order.len();
         let pick = |column: &[i64]| -> Vec<i64> {
@@ -280,7 +376,7 @@ impl EventColumns {
             instants(&self.completed_at_ms),
         ];
         for counts in &self.counts {
-            columns.push(Arc::new(Int64Array::from(pick(counts))));
+            columns.push(Arc::new(counts.array(order)));
         }
         columns.extend([
             self.finish_reason.array(&texts.names, order)?,
@@ -289,12 +385,12 @@ impl EventColumns {
             optional(&self.gateway_epoch),
             optional(&self.gateway_seq),
             self.labels.array(order)?,
-            Arc::new(Int32Array::from(vec![partition.cast_signed(); rows])) as ArrayRef,
+            Arc::new(Int32Array::from(vec![texts.partition; rows])) as ArrayRef,
             Arc::new(Int64Array::from(pick(&self.offset))),
             Arc::new(
                 order.iter().map(|row| self.batch_index[*row as usize]).collect::<Int32Array>(),
             ),
-            Arc::new(Int64Array::from(vec![epoch.cast_signed(); rows])),
+            Arc::new(Int64Array::from(vec![texts.epoch; rows])),
         ]);
         RecordBatch::try_new(in_memory_schema(Table::UsageEvents, &columns), columns)
     }

@@ -9,9 +9,10 @@ pub(crate) const ABSENT: u32 = u32::MAX;
 /// A set of texts with stable numbers from 0 in order of first appearance.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Interner {
-    table: HashTable<(u32, u32)>,
+    table: HashTable<u32>,
     bytes: String,
-    ends: Vec<usize>,
+    /// End and hash of each text.
+    texts: Vec<(usize, u64)>,
 }
 
 impl Interner {
@@ -19,65 +20,81 @@ impl Interner {
     /// epoch, whose size is limited far below.
     pub(crate) fn intern(&mut self, text: &str) -> u32 {
         let hash = xxh3_64(text.as_bytes());
-        let tag = (hash >> 32) as u32;
-        let Self { table, bytes, ends, .. } = self;
-        let slice = |number: u32| {
-            let number = number as usize;
-            let start = if number == 0 { 0 } else { ends[number - 1] };
-            &bytes[start..ends[number]]
+        let Self { table, bytes, texts } = self;
+        let same = |number: &u32| {
+            let number = *number as usize;
+            texts[number].1 == hash && slice(bytes, texts, number) == text
         };
-        if let Some((_, number)) =
-            table.find(hash, |(other, number)| *other == tag && slice(*number) == text)
-        {
+        if let Some(number) = table.find(hash, same) {
             return *number;
         }
-        let number = u32::try_from(ends.len()).unwrap_or(ABSENT - 1);
+        let number = u32::try_from(texts.len()).unwrap_or(ABSENT - 1);
         bytes.push_str(text);
-        ends.push(bytes.len());
-        let (bytes, ends) = (&*bytes, &*ends);
-        table.insert_unique(hash, (tag, number), |(_, number)| {
-            let number = *number as usize;
-            let start = if number == 0 { 0 } else { ends[number - 1] };
-            xxh3_64(&bytes.as_bytes()[start..ends[number]])
-        });
+        texts.push((bytes.len(), hash));
+        table.insert_unique(hash, number, |number| texts[*number as usize].1);
         number
+    }
+
+    /// The hash of a text, by its number.
+    pub(crate) fn hash_of(&self, number: u32) -> u64 {
+        self.texts[number as usize].1
     }
 
     /// The text of a number that [`Interner::intern`] gave.
     pub(crate) fn get(&self, number: u32) -> &str {
-        self.slice(number as usize)
+        slice(&self.bytes, &self.texts, number as usize)
     }
 
     /// The texts in the order of their numbers.
     pub(crate) fn array(&self) -> arrow::array::StringArray {
-        (0..self.ends.len()).map(|number| Some(self.slice(number))).collect()
+        (0..self.texts.len())
+            .map(|number| Some(slice(&self.bytes, &self.texts, number)))
+            .collect()
     }
 
-    fn slice(&self, number: usize) -> &str {
-        let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        &self.bytes[start..self.ends[number]]
+    /// Forgets every text and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.table.clear();
+        self.bytes.clear();
+        self.texts.clear();
     }
 
     /// Number of texts.
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.texts.len()
     }
 
     /// Bytes in memory, roughly.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 9
+        self.bytes.capacity() + self.texts.capacity() * 16 + self.table.capacity() * 5
     }
 
     /// Rank of each number when the texts are sorted.
     pub(crate) fn ranks(&self) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..u32::try_from(self.len()).unwrap_or(ABSENT)).collect();
-        order.sort_unstable_by(|a, b| self.get(*a).cmp(self.get(*b)));
+        // The first sixteen bytes as one integer decide nearly always.
+        let prefix = |number: u32| {
+            let mut first = [0_u8; 16];
+            let text = self.get(number).as_bytes();
+            let length = text.len().min(16);
+            first[..length].copy_from_slice(&text[..length]);
+            u128::from_be_bytes(first)
+        };
+        let numbers = 0..u32::try_from(self.len()).unwrap_or(ABSENT);
+        let mut order: Vec<(u128, u32)> = numbers.map(|number| (prefix(number), number)).collect();
+        order.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0).then_with(|| self.get(a.1).cmp(self.get(b.1)))
+        });
         let mut ranks = vec![0; order.len()];
-        for (rank, number) in (0_u32..).zip(order) {
+        for (rank, (_, number)) in (0_u32..).zip(order) {
             ranks[number as usize] = rank;
         }
         ranks
     }
+}
+
+fn slice<'b>(bytes: &'b str, texts: &[(usize, u64)], number: usize) -> &'b str {
+    let start = if number == 0 { 0 } else { texts[number - 1].0 };
+    &bytes[start..texts[number].0]
 }
 
 #[cfg(test)]
@@ -95,6 +112,12 @@ mod tests {
             assert_eq!(interner.intern(text), *number);
         }
         let ranks = interner.ranks();
+        let mut sorted = texts.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        for (rank, text) in (0_u32..).zip(&sorted) {
+            assert_eq!(ranks[interner.intern(text) as usize], rank, "{text}");
+        }
         assert!(
             ranks[interner.intern("text-9") as usize] > ranks[interner.intern("text-100") as usize]
         );

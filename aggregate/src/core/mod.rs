@@ -2,6 +2,7 @@
 
 mod arrow_schema;
 mod batch_reader;
+mod counts;
 mod dedupe;
 mod event_columns;
 mod id_table;
@@ -16,7 +17,7 @@ mod window_rows;
 mod window_sums;
 
 pub use dedupe::SegmentRef;
-pub use partition::{ClosedEpoch, NeedSegments, Partition, PartitionConfig};
+pub use partition::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, SpareColumns};
 pub(crate) use partition::{EpochState, StateForm, blake3_hex};
 #[cfg(test)]
 pub(crate) use subscriber_windows::OpenWindow;

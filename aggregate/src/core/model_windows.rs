@@ -3,7 +3,6 @@
 
 use hashbrown::HashTable;
 use tally_schemas::UsageCounts;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::core::interner::{ABSENT, Interner};
 use crate::core::window_rows::WindowRows;
@@ -25,20 +24,21 @@ struct Entry {
 #[derive(Debug, Clone)]
 pub(crate) struct ModelWindows {
     width_ms: i64,
-    texts: Interner,
     index: HashTable<u32>,
     entries: Vec<Entry>,
 }
 
 impl ModelWindows {
     pub(crate) fn new(width_ms: i64) -> Self {
-        Self { width_ms, texts: Interner::default(), index: HashTable::new(), entries: Vec::new() }
+        Self { width_ms, index: HashTable::new(), entries: Vec::new() }
     }
 
-    /// Adds one event; `watermark_ms` is the watermark before it.
+    /// Adds one event; `watermark_ms` is the watermark before it. The key is in numbers of
+    /// `names`, which must be the same for the whole epoch.
     pub(crate) fn add(
         &mut self,
-        key: [Option<&str>; 6],
+        key: [u32; 6],
+        names: &Interner,
         at_ms: i64,
         watermark_ms: Option<i64>,
         counts: &UsageCounts,
@@ -46,17 +46,11 @@ impl ModelWindows {
     ) {
         let start_ms = at_ms.div_euclid(self.width_ms) * self.width_ms;
         let late = watermark_ms.is_some_and(|watermark| start_ms + self.width_ms <= watermark);
-        let key = key.map(|text| text.map_or(ABSENT, |text| self.texts.intern(text)));
-        let mut hasher = Xxh3Default::new();
-        let mut bytes = [0_u8; 33];
-        for (slot, number) in bytes.chunks_exact_mut(4).zip(key) {
-            slot.copy_from_slice(&number.to_le_bytes());
+        let mut hash = start_ms.cast_unsigned() ^ u64::from(late);
+        for number in key {
+            hash = mixed(hash, number);
         }
-        bytes[24..32].copy_from_slice(&start_ms.to_le_bytes());
-        bytes[32] = u8::from(late);
-        hasher.update(&bytes);
-        let hash = hasher.digest();
-        let Self { index, entries, texts, .. } = self;
+        let Self { index, entries, .. } = self;
         let found = index.find(hash, |number| {
             let entry = &entries[*number as usize];
             entry.key == key && entry.start_ms == start_ms && entry.late == late
@@ -75,22 +69,28 @@ impl ModelWindows {
             let full = std::mem::take(&mut entry.sums);
             let fits = entry.sums.add(counts);
             debug_assert!(fits.is_ok());
-            rows.push(start_ms, late, texts_of(texts, key), &full);
+            rows.push(start_ms, late, texts_of(names, key), &full);
         }
     }
 
     /// Ends an epoch: writes what it added.
-    pub(crate) fn end_epoch(&mut self, rows: &mut ModelRows) {
+    pub(crate) fn end_epoch(&mut self, names: &Interner, rows: &mut ModelRows) {
         for entry in &self.entries {
-            rows.push(entry.start_ms, entry.late, texts_of(&self.texts, entry.key), &entry.sums);
+            rows.push(entry.start_ms, entry.late, texts_of(names, entry.key), &entry.sums);
         }
         *self = Self::new(self.width_ms);
     }
 
     /// Bytes in memory, roughly.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>() + self.texts.memory_bytes()
+        self.entries.capacity() * size_of::<Entry>()
     }
+}
+
+/// Mixes a number into a hash that is only used in memory (Fibonacci hashing, with a rotation so
+/// that every number reaches the upper bits).
+pub(crate) const fn mixed(hash: u64, number: u32) -> u64 {
+    (hash ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
 fn texts_of(texts: &Interner, key: [u32; 6]) -> [Option<&str>; 6] {

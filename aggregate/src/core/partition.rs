@@ -140,12 +140,16 @@ struct Epoch {
     totals: ControlTotals,
 }
 
+/// Emptied columns of an epoch that is stored. Their memory serves a later one.
+#[derive(Debug, Clone, Default)]
+pub struct SpareColumns(pub(crate) EventColumns);
+
 impl Epoch {
-    fn new(from: u64, config: &AggregateConfig) -> Self {
+    fn new(from: u64, config: &AggregateConfig, spare: SpareColumns) -> Self {
         Self {
             from,
             hash: Xxh3Default::new(),
-            events: EventColumns::default(),
+            events: spare.0,
             subscriber_rows: SubscriberRows::new(config.subscriber_window_ms.cast_signed()),
             model_rows: ModelRows::new(config.model_window_ms.cast_signed()),
             suspense: SuspenseRows::default(),
@@ -170,6 +174,8 @@ pub struct Partition {
     /// Events of the current record that were judged before it needed segments.
     done_of_record: u32,
     policy: BasePolicy,
+    /// Columns for the next epoch.
+    spare: SpareColumns,
     /// Bytes to be hashed.
     scratch: Vec<u8>,
 }
@@ -217,7 +223,8 @@ impl Partition {
                 open_max,
             ),
             model_windows: ModelWindows::new(settings.model_window_ms.cast_signed().max(1)),
-            epoch: Epoch::new(next, settings),
+            epoch: Epoch::new(next, settings, SpareColumns::default()),
+            spare: SpareColumns::default(),
             config,
             aliases,
             dedupe,
@@ -288,7 +295,14 @@ impl Partition {
         if planted(Bug::EmptyEpochSkipped) {
             return self.epoch.events.len() + self.epoch.suspense.len() > 0;
         }
-        self.epoch.totals.records > 0
+        self.epoch.totals.records > 0 || self.epoch.subscriber_rows.len() > 0
+    }
+
+    /// Writes the open windows that end by `until_ms`, whatever the watermark is: where nothing
+    /// comes that would raise it. What comes for them later is added in further rows. Tells
+    /// whether there were any.
+    pub fn write_windows(&mut self, until_ms: i64) -> bool {
+        self.subscriber_windows.write_until(until_ms, &mut self.epoch.subscriber_rows)
     }
 
     /// Events read since the epoch began.
@@ -534,25 +548,27 @@ impl Partition {
         let at_ms = accepted.completed_at_ms;
         self.epoch.totals.received.add(&event.usage);
         self.epoch.totals.accepted.add(&event.usage);
-        self.epoch.events.push(accepted);
+        let Epoch { events, subscriber_rows, model_rows, .. } = &mut self.epoch;
+        let known = events.push(accepted);
         let key = SubscriberKey {
             account: &event.account,
             subscriber: event.subscriber(),
             model: &event.model,
             vendor: accepted.vendor,
+            holder_hash: known.holder_hash,
         };
-        self.subscriber_windows.add(key, at_ms, &event.usage, &mut self.epoch.subscriber_rows);
+        let model = (known.model, known.vendor);
+        self.subscriber_windows.add(key, model, at_ms, &event.usage, subscriber_rows);
         let key = [
-            Some(event.model.as_ref()),
-            Some(accepted.vendor),
-            Some(accepted.supplier),
-            event.region.as_deref(),
-            event.channel.as_deref(),
-            Some(event.service_tier()),
+            known.model,
+            known.vendor,
+            known.supplier,
+            known.region,
+            known.channel,
+            known.service_tier,
         ];
-        let watermark = self.watermark_ms;
-        let rows = &mut self.epoch.model_rows;
-        self.model_windows.add(key, at_ms, watermark, &event.usage, rows);
+        let (names, watermark) = (events.names(), self.watermark_ms);
+        self.model_windows.add(key, names, at_ms, watermark, &event.usage, model_rows);
         self.see_time(at_ms);
     }
 
@@ -590,12 +606,18 @@ impl Partition {
         }
     }
 
+    /// Takes the columns of a stored epoch for the next one.
+    pub fn reuse(&mut self, spare: SpareColumns) {
+        self.spare = spare;
+    }
+
     /// Ends the epoch: moves out what it gathered, seals the dedupe buckets that are due, writes
     /// the state object. The next epoch begins at once.
     pub fn close(&mut self) -> ClosedEpoch {
-        let mut epoch =
-            std::mem::replace(&mut self.epoch, Epoch::new(self.next, &self.config.aggregate));
-        self.model_windows.end_epoch(&mut epoch.model_rows);
+        let spare = std::mem::take(&mut self.spare);
+        let next = Epoch::new(self.next, &self.config.aggregate, spare);
+        let mut epoch = std::mem::replace(&mut self.epoch, next);
+        self.model_windows.end_epoch(epoch.events.names(), &mut epoch.model_rows);
         let (closed_windows, windows) =
             self.subscriber_windows.end_epoch(&mut epoch.subscriber_rows);
         let (fresh, sealed) = self.dedupe.end_epoch(self.watermark_ms);

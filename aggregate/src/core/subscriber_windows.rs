@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 use tally_schemas::UsageCounts;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::interner::Interner;
+use crate::core::model_windows::mixed;
 use crate::core::window_rows::WindowRows;
 use crate::core::window_sums::WindowSums;
 
@@ -21,7 +22,24 @@ pub(crate) struct SubscriberKey<'a> {
     pub(crate) subscriber: &'a str,
     pub(crate) model: &'a str,
     pub(crate) vendor: &'a str,
+    /// [`holder_hash`] of account and subscriber.
+    pub(crate) holder_hash: u64,
 }
+
+/// A hash of account and subscriber, from the XXH3 of each.
+pub(crate) const fn holder_hash(account: u64, subscriber: u64) -> u64 {
+    account.rotate_left(32) ^ subscriber
+}
+
+/// Numbers of a model and its vendor that hold for one epoch, and the number of the pair here.
+#[derive(Debug, Clone, Copy)]
+struct KnownPair {
+    names: (u32, u32),
+    pair: u32,
+}
+
+/// Pairs that are known by their numbers; more models than this in turn are looked up by name.
+const KNOWN_PAIRS: usize = 256;
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -53,10 +71,7 @@ impl Slot {
         model: u32,
         counts: &UsageCounts,
     ) -> Option<WindowSums> {
-        let hash = xxh3_64_with_seed(
-            key.subscriber.as_bytes(),
-            xxh3_64(key.account.as_bytes()) ^ u64::from(model),
-        );
+        let hash = mixed(key.holder_hash, model);
         let Self { index, entries, texts, dirty } = self;
         let same = |number: &u32| {
             let entry = &entries[*number as usize];
@@ -133,6 +148,7 @@ pub(crate) struct SubscriberWindows {
     open: BTreeMap<i64, Slot>,
     late: BTreeMap<i64, Slot>,
     models: Interner,
+    known_pairs: Vec<Option<KnownPair>>,
     /// Windows that end at or before this are written.
     closed_until_ms: i64,
     /// Starts of windows closed since the epoch began.
@@ -147,26 +163,40 @@ impl SubscriberWindows {
             open: BTreeMap::new(),
             late: BTreeMap::new(),
             models: Interner::default(),
+            known_pairs: vec![None; KNOWN_PAIRS],
             closed_until_ms: i64::MIN,
             closed: Vec::new(),
         }
     }
 
-    /// Adds one event.
+    /// Adds one event. `names` are the numbers of model and vendor in this epoch.
     pub(crate) fn add(
         &mut self,
         key: SubscriberKey<'_>,
+        names: (u32, u32),
         at_ms: i64,
         counts: &UsageCounts,
         rows: &mut SubscriberRows,
     ) {
         let start = at_ms.div_euclid(self.width_ms) * self.width_ms;
         let late = start + self.width_ms <= self.closed_until_ms;
-        let mut pair = [0_u8; 520];
-        let model = self.models.intern(joined(&mut pair, key.model, key.vendor));
+        let model = self.pair_number(key, names);
         let slots = if late { &mut self.late } else { &mut self.open };
         if let Some(full) = slots.entry(start).or_default().add(key, model, counts) {
             rows.push(start, late, columns_of(key), &full);
+        }
+    }
+
+    fn pair_number(&mut self, key: SubscriberKey<'_>, names: (u32, u32)) -> u32 {
+        let at = names.0.wrapping_mul(31).wrapping_add(names.1) as usize % KNOWN_PAIRS;
+        match self.known_pairs[at] {
+            Some(known) if known.names == names => known.pair,
+            _ => {
+                let mut text = [0_u8; 520];
+                let pair = self.models.intern(joined(&mut text, key.model, key.vendor));
+                self.known_pairs[at] = Some(KnownPair { names, pair });
+                pair
+            }
         }
     }
 
@@ -177,16 +207,22 @@ impl SubscriberWindows {
             return;
         }
         self.closed_until_ms = until;
-        while let Some((start, _)) = self.open.first_key_value() {
-            let start = *start;
-            if start + self.width_ms > until {
-                break;
-            }
-            if let Some(slot) = self.open.remove(&start) {
-                self.closed.push(start);
-                write_slot(&self.models, start, false, &slot, rows);
-            }
+        self.write_until(until, rows);
+    }
+
+    /// Writes the windows that end by `until_ms`; what comes for them later is added in further
+    /// rows. Tells whether there were any.
+    pub(crate) fn write_until(&mut self, until_ms: i64, rows: &mut SubscriberRows) -> bool {
+        let mut any = false;
+        while let Some(first) = self.open.first_entry()
+            && first.key().saturating_add(self.width_ms) <= until_ms
+        {
+            let (start, slot) = first.remove_entry();
+            self.closed.push(start);
+            write_slot(&self.models, start, false, &slot, rows);
+            any = true;
         }
+        any
     }
 
     /// Ends an epoch: writes what came late, and the oldest windows beyond the memory limit (they
@@ -201,6 +237,7 @@ impl SubscriberWindows {
             self.closed.push(start);
             write_slot(&self.models, start, false, &slot, rows);
         }
+        self.known_pairs.fill(None);
         let mut changed = Vec::new();
         for (start, slot) in &mut self.open {
             for number in std::mem::take(&mut slot.dirty) {
@@ -244,6 +281,10 @@ impl SubscriberWindows {
             subscriber: &window.subscriber,
             model: &window.model,
             vendor: &window.vendor,
+            holder_hash: holder_hash(
+                xxh3_64(window.account.as_bytes()),
+                xxh3_64(window.subscriber.as_bytes()),
+            ),
         };
         slot.add(key, model, &UsageCounts::default());
         // The entry just touched is the newest dirty one: it is restored, not changed.
@@ -317,7 +358,9 @@ mod tests {
     use super::*;
 
     fn key(account: &str) -> SubscriberKey<'_> {
-        SubscriberKey { account, subscriber: account, model: "glm-5", vendor: "zhipu" }
+        let hash = xxh3_64(account.as_bytes());
+        let holder_hash = holder_hash(hash, hash);
+        SubscriberKey { account, subscriber: account, model: "glm-5", vendor: "zhipu", holder_hash }
     }
 
     fn counts(input: u64) -> UsageCounts {
@@ -330,14 +373,14 @@ mod tests {
     fn a_window_is_written_once_and_late_usage_is_added_to_it() {
         let mut windows = SubscriberWindows::new(60_000, usize::MAX);
         let mut rows = SubscriberRows::new(60_000);
-        windows.add(key("a"), 10, &counts(1), &mut rows);
-        windows.add(key("a"), 59_999, &counts(2), &mut rows);
-        windows.add(key("a"), 60_000, &counts(4), &mut rows);
+        windows.add(key("a"), (0, 1), 10, &counts(1), &mut rows);
+        windows.add(key("a"), (0, 1), 59_999, &counts(2), &mut rows);
+        windows.add(key("a"), (0, 1), 60_000, &counts(4), &mut rows);
         windows.advance(59_999, &mut rows);
         assert_eq!(rows.len(), 0);
         windows.advance(60_000, &mut rows);
         assert_eq!(rows.len(), 1);
-        windows.add(key("a"), 30_000, &counts(8), &mut rows);
+        windows.add(key("a"), (0, 1), 30_000, &counts(8), &mut rows);
         let (closed, changed) = windows.end_epoch(&mut rows);
         assert_eq!((rows.len(), closed), (2, vec![0]));
         assert_eq!(changed.len(), 1);
@@ -350,7 +393,7 @@ mod tests {
         let mut rows = SubscriberRows::new(60_000);
         for i in 0..1_000_i64 {
             let name = format!("a{}", i % 37);
-            windows.add(key(&name), i * 100, &counts(i.unsigned_abs()), &mut rows);
+            windows.add(key(&name), (0, 1), i * 100, &counts(i.unsigned_abs()), &mut rows);
         }
         let mut again = SubscriberWindows::new(60_000, usize::MAX);
         for window in windows.open_windows() {
@@ -366,7 +409,7 @@ mod tests {
         let mut rows = SubscriberRows::new(60_000);
         for i in 0..200_000 {
             let name = format!("A{i:09}");
-            windows.add(key(&name), 0, &counts(1), &mut rows);
+            windows.add(key(&name), (0, 1), 0, &counts(1), &mut rows);
         }
         assert!(windows.memory_bytes() <= 200 * windows.len(), "{}", windows.memory_bytes());
     }

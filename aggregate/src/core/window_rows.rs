@@ -8,9 +8,10 @@ use arrow::array::{
 };
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
-use tally_schemas::{CLASS_COUNT, Table};
+use tally_schemas::{CLASS_COUNT, Table, TokenClass};
 
 use crate::core::arrow_schema::in_memory_schema;
+use crate::core::counts::Counts;
 use crate::core::interner::{ABSENT, Interner};
 use crate::core::window_sums::WindowSums;
 
@@ -21,7 +22,7 @@ pub(crate) struct WindowRows<const KEYS: usize> {
     starts_ms: Vec<i64>,
     late: Vec<bool>,
     keys: [(Vec<u32>, Interner); KEYS],
-    sums: [Vec<i64>; CLASS_COUNT],
+    sums: [Counts; CLASS_COUNT],
     events: Vec<i64>,
 }
 
@@ -45,6 +46,7 @@ impl<const KEYS: usize> WindowRows<KEYS> {
         keys: [Option<&str>; KEYS],
         sums: &WindowSums,
     ) {
+        let row = self.starts_ms.len();
         self.starts_ms.push(start_ms);
         self.late.push(late);
         for ((numbers, texts), key) in self.keys.iter_mut().zip(keys) {
@@ -57,7 +59,7 @@ impl<const KEYS: usize> WindowRows<KEYS> {
             });
         }
         for (column, sum) in self.sums.iter_mut().zip(sums.all()) {
-            column.push(sum.cast_signed());
+            column.push(row, sum.cast_signed());
         }
         self.events.push(sums.events.cast_signed());
     }
@@ -71,6 +73,13 @@ impl<const KEYS: usize> WindowRows<KEYS> {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.len() * (8 * (CLASS_COUNT + 2) + 1 + 4 * KEYS)
             + self.keys.iter().map(|(_, texts)| texts.memory_bytes()).sum::<usize>()
+    }
+
+    /// Columns that have the same number in every row.
+    pub(crate) fn constant_columns(&self) -> Vec<&'static str> {
+        let classes = TokenClass::ALL.into_iter().zip(&self.sums);
+        let constant = classes.filter(|(_, sums)| sums.is_constant());
+        constant.map(|(class, _)| class.name()).chain(["epoch"]).collect()
     }
 
     /// The rows as a batch of `table`'s in-memory schema.
@@ -109,7 +118,7 @@ impl<const KEYS: usize> WindowRows<KEYS> {
             columns.push(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::new(values))?));
         }
         for sums in self.sums {
-            columns.push(Arc::new(Int64Array::from(sums)));
+            columns.push(Arc::new(sums.into_array(rows)));
         }
         columns.push(Arc::new(Int64Array::from(self.events)));
         columns.push(Arc::new(Int32Array::from(vec![partition.cast_signed(); rows])));

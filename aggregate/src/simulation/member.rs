@@ -11,7 +11,8 @@ use tally_rating::ModelAliases;
 
 use super::simulated_log::SimulatedLog;
 use super::world::World;
-use crate::core::{Partition, PartitionConfig};
+use crate::core::{Partition, PartitionConfig, SpareColumns};
+use crate::epoch_files::encode_epoch;
 use crate::error::{AggregateError, ErrorKind};
 use crate::owner::{Ownership, Surroundings, load_segments, take};
 
@@ -41,7 +42,7 @@ pub(super) enum Ended {
 }
 
 /// A commit on its way.
-type Commit = Pin<Box<dyn Future<Output = (Ownership, Result<(), AggregateError>)>>>;
+type Commit = Pin<Box<dyn Future<Output = (Ownership, Result<SpareColumns, AggregateError>)>>>;
 
 struct Member {
     site: Site,
@@ -109,6 +110,10 @@ impl Member {
                 }
             }
             let at_end = self.state.next_offset() >= log.end();
+            // As the worker does for a log that is idle or has been read to its end.
+            if world.once_in(if at_end { 2 } else { 40 }) {
+                self.state.write_windows(i64::MAX);
+            }
             if at_end {
                 self.wait_for_commit().await?;
                 self.close();
@@ -151,9 +156,9 @@ impl Member {
 
     fn committed(
         &mut self,
-        (ownership, result): (Ownership, Result<(), AggregateError>),
+        (ownership, outcome): (Ownership, Result<SpareColumns, AggregateError>),
     ) -> Result<(), AggregateError> {
-        result?;
+        self.state.reuse(outcome?);
         let last = ownership.last();
         self.site.world.note(|| format!("{} committed entry {}", last.owner, last.n));
         self.ownership = Some(ownership);
@@ -170,8 +175,16 @@ impl Member {
             let owner = ownership.owner();
             format!("{owner} closes {}..{}", closed.from, closed.to)
         });
+        let now_ms = self.site.surroundings.edge.now_ms();
         self.commit = Some(Box::pin(async move {
-            let result = ownership.commit(closed).await.map(|_| ());
+            let owner = ownership.owner().to_owned();
+            let result = match encode_epoch(closed, ownership.last_stored(), &owner, now_ms) {
+                Err(error) => Err(error),
+                Ok(encoded) => {
+                    let committed = ownership.commit(encoded.objects, encoded.entry).await;
+                    committed.map(|_| encoded.spare)
+                }
+            };
             (ownership, result)
         }));
     }

@@ -7,7 +7,7 @@ use super::scenario::run;
 use crate::planted::{Bug, plant};
 
 /// Seeds within which a bug must be found.
-const SEEDS_MAX: u64 = 500;
+const SEEDS_MAX: u64 = 3_000;
 
 const BUGS: [Bug; 13] = [
     Bug::OffsetBeforeData,

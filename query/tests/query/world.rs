@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 use tally_aggregate::ledger::{StoredEntry, claim_entry, encode, hash_of};
-use tally_aggregate::{object_path, write_file};
+use tally_aggregate::{NewFile, object_path, write_file};
 use tally_query::{EngineOptions, QueryEngine, Truth, TruthModel};
 use tally_schemas::{
     ControlTotals, DataFile, EntryKind, LedgerEntry, QueryConfig, Table, TokenClass, UsageCounts,
@@ -184,7 +184,9 @@ impl World {
     ) -> DataFile {
         let path = format!("{folder}p{partition}-{n}-{}.parquet", table.name());
         let batch = batch(table, rows);
-        let (file, bytes) = write_file(table, path, values, &batch, 10).unwrap();
+        let partition_values = values;
+        let new = NewFile { table, path, partition_values, accounts: 10, constant: &[] };
+        let (file, bytes) = write_file(new, [Ok(batch)]).unwrap();
         self.put(&object_path(&file), bytes).await;
         file
     }
