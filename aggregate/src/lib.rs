@@ -6,8 +6,10 @@
 
 mod aggregator;
 mod core;
+mod dictionary_column;
 mod epoch_files;
 mod error;
+mod index_encoding;
 pub mod ledger;
 pub mod owner;
 mod parquet_file;

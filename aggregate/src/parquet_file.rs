@@ -6,17 +6,21 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::statistics::Statistics;
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value};
 use tally_schemas::{ColumnType, DataFile, Table};
 
 use crate::core::blake3_hex;
+use crate::dictionary_column::{DictionaryColumn, PageCompressor};
 
 /// Rows of a row group: small enough to skip by account, large enough to compress.
 pub const ROW_GROUP_ROWS: usize = 131_072;
@@ -35,14 +39,13 @@ fn compression() -> Result<Compression, ParquetError> {
     ZstdLevel::try_new(1).map(Compression::ZSTD)
 }
 
-/// How files of a table are written. `constant` are columns with one number in every row.
+/// How files of a table are written.
 ///
 /// # Errors
 /// Where the compression level is refused, which it is not.
 pub fn writer_properties(
     table: Table,
     distinct_accounts: u64,
-    constant: &[&str],
 ) -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_compression(compression()?)
@@ -52,13 +55,9 @@ pub fn writer_properties(
     for column in table.columns() {
         if matches!(column.column_type, ColumnType::Int64 | ColumnType::Timestamp) {
             let path = ColumnPath::from(column.name);
-            // What is the same in every row is copied at once and all but vanishes in the
-            // compressor; packing it value by value would cost ten times as much.
-            let plain = constant.contains(&column.name);
-            let encoding = if plain { Encoding::PLAIN } else { Encoding::DELTA_BINARY_PACKED };
             properties = properties
                 .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_encoding(path, encoding);
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
         }
     }
     for column in ["id", "vendor_request_id", "labels", "raw"] {
@@ -103,15 +102,37 @@ pub fn write_file(
         return Err(ParquetError::General(format!("{}: no rows to write", new.path)));
     };
     let options = ArrowWriterOptions::new()
-        .with_properties(writer_properties(new.table, new.accounts, new.constant)?)
+        .with_properties(writer_properties(new.table, new.accounts)?)
         .with_skip_arrow_metadata(true);
     let mut buffer = Vec::new();
-    let mut writer = ArrowWriter::try_new_with_options(&mut buffer, first.schema(), options)?;
-    writer.write(&first)?;
-    for batch in batches {
-        writer.write(&batch?)?;
+    let writer = ArrowWriter::try_new_with_options(&mut buffer, first.schema(), options)?;
+    let (mut file, factory) = writer.into_serialized_writer()?;
+    let mut compressor = PageCompressor::new(compression()?)?;
+    let mut group: Option<RowGroup> = None;
+    let mut groups = 0;
+    for batch in std::iter::once(Ok(first)).chain(batches) {
+        let batch = batch?;
+        let mut done = 0;
+        while done < batch.num_rows() {
+            let current = match &mut group {
+                Some(group) => group,
+                none => none.insert(RowGroup::new(&factory, groups, &batch, new.constant)?),
+            };
+            let rows = (batch.num_rows() - done).min(ROW_GROUP_ROWS - current.rows);
+            current.write(&batch.slice(done, rows))?;
+            done += rows;
+            if current.rows == ROW_GROUP_ROWS
+                && let Some(full) = group.take()
+            {
+                full.finish(&new, &mut file, &mut compressor)?;
+                groups += 1;
+            }
+        }
     }
-    let metadata = writer.close()?;
+    if let Some(rest) = group {
+        rest.finish(&new, &mut file, &mut compressor)?;
+    }
+    let metadata = file.close()?;
     let bytes = Bytes::from(buffer);
     let rows = metadata.file_metadata().num_rows();
     let file = DataFile {
@@ -125,6 +146,85 @@ pub fn write_file(
         stats: delta_stats(new.table, &metadata),
     };
     Ok((file, bytes))
+}
+
+/// Rows of a data page, which is what a reader can skip within a row group.
+const PAGE_ROWS: usize = 16_384;
+
+/// A row group that is being gathered, column by column.
+struct RowGroup {
+    columns: Vec<ColumnEncoder>,
+    rows: usize,
+}
+
+enum ColumnEncoder {
+    /// By the library, value by value.
+    Values(ArrowColumnWriter),
+    /// Of rows that are numbered already.
+    Dictionary(DictionaryColumn),
+}
+
+impl RowGroup {
+    fn new(
+        factory: &ArrowRowGroupWriterFactory,
+        number: usize,
+        batch: &RecordBatch,
+        constant: &[&str],
+    ) -> Result<Self, ParquetError> {
+        let columns = factory
+            .create_column_writers(number)?
+            .into_iter()
+            .zip(batch.schema().fields().iter().zip(batch.columns()))
+            .map(|(writer, (field, array))| {
+                let constant = constant.contains(&field.name().as_str());
+                DictionaryColumn::for_array(array, constant)
+                    .map_or(ColumnEncoder::Values(writer), ColumnEncoder::Dictionary)
+            })
+            .collect();
+        Ok(Self { columns, rows: 0 })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        let schema = batch.schema();
+        for ((column, field), array) in
+            self.columns.iter_mut().zip(schema.fields()).zip(batch.columns())
+        {
+            match column {
+                ColumnEncoder::Dictionary(column) => column.write(array)?,
+                ColumnEncoder::Values(writer) => {
+                    for leaf in compute_leaves(field, array)? {
+                        writer.write(&leaf)?;
+                    }
+                }
+            }
+        }
+        self.rows += batch.num_rows();
+        Ok(())
+    }
+
+    fn finish(
+        self,
+        new: &NewFile<'_>,
+        file: &mut SerializedFileWriter<&mut Vec<u8>>,
+        compressor: &mut PageCompressor,
+    ) -> Result<(), ParquetError> {
+        let descriptors = file.schema_descr().columns().to_vec();
+        let mut group = file.next_row_group()?;
+        for (column, descriptor) in self.columns.into_iter().zip(&descriptors) {
+            match column {
+                ColumnEncoder::Values(writer) => writer.close()?.append_to_row_group(&mut group)?,
+                ColumnEncoder::Dictionary(column) => {
+                    let filtered =
+                        new.table == Table::UsageEvents && descriptor.name() == "account";
+                    let bloom_values = filtered.then_some(new.accounts);
+                    let chunk = column.finish(descriptor, compressor, PAGE_ROWS, bloom_values)?;
+                    group.append_column(&chunk.bytes, chunk.close)?;
+                }
+            }
+        }
+        group.close()?;
+        Ok(())
+    }
 }
 
 /// Statistics of a file in Delta's form (`numRecords`, `minValues`, `maxValues`, `nullCount`),

@@ -121,7 +121,7 @@ pub(super) fn merge_files(
 
 fn file_writer(table: Table, schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, TablesError> {
     let options = ArrowWriterOptions::new()
-        .with_properties(writer_properties(table, ACCOUNTS_MAX, &[])?)
+        .with_properties(writer_properties(table, ACCOUNTS_MAX)?)
         .with_skip_arrow_metadata(true);
     Ok(ArrowWriter::try_new_with_options(Vec::new(), schema, options)?)
 }
