@@ -81,6 +81,23 @@ pub(crate) struct PlaceArgs {
     pub(crate) store: Option<String>,
 }
 
+/// Where SQL is answered.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ListenArgs {
+    /// Address of the HTTP listener [http.listen]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address of the PostgreSQL wire [query.pg_listen]
+    #[arg(long, value_name = "ADDR")]
+    pg_listen: Option<String>,
+}
+
+impl ListenArgs {
+    pub(crate) fn settings(&self) -> Vec<GivenSetting> {
+        given([("http.listen", &self.listen), ("query.pg_listen", &self.pg_listen)])
+    }
+}
+
 /// A setting that a flag gives.
 pub(crate) type GivenSetting = (&'static str, String);
 

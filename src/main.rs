@@ -8,6 +8,8 @@ mod event_log;
 mod exit;
 mod generate;
 mod ingest;
+#[cfg(test)]
+mod metrics_reference;
 mod pace;
 mod progress;
 mod query;

@@ -1,17 +1,23 @@
 //! `tally status`: how far the stream is, and what is held back.
 //!
-//! It reads the ledger, the tables and the ends of the log; nothing has to run for it.
+//! It reads the ledger, the tables and the ends of the log; nothing has to run for it. The embedded
+//! log belongs to one process: where that runs, it is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use clap::Args;
 use comfy_table::{Table as TextTable, presets};
 use jiff::Timestamp;
 use object_store::ObjectStore;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tally_aggregate::ledger::{self, StoredEntry};
+use tally_log::EventLog;
 use tally_query::LedgerView;
 use tally_schemas::{Config, EntryKind, Table};
 use tally_tables::TableSet;
@@ -27,8 +33,11 @@ pub(crate) struct StatusArgs {
 }
 
 /// The state of the whole stream. What cannot be known is null, and a note says why.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Status {
+    /// Id of the process that answered, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
     topic: String,
     /// End of the log less committed, over all partitions.
     lag_events: Option<u64>,
@@ -46,7 +55,7 @@ struct Status {
     notes: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct PartitionRow {
     partition: u32,
     owner: Option<String>,
@@ -62,9 +71,9 @@ struct PartitionRow {
     committed_at_ms: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct TableRow {
-    name: &'static str,
+    name: String,
     /// Delta version; null before the first.
     version: Option<u64>,
     files: usize,
@@ -72,8 +81,14 @@ struct TableRow {
 
 pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
-    let store = tally_aggregate::open_store(&config.store_url())?;
-    let status = observe(&config, store, Timestamp::now()).await?;
+    let status = match ask_running(&config).await {
+        Some(status) => status,
+        None => {
+            let store = tally_aggregate::open_store(&config.store_url())?;
+            let ends = ends_of_log(&config).await;
+            observe(&config.log.topic, ends, store, Timestamp::now()).await?
+        }
+    };
     if global.json {
         stdout::print(serde_json::to_string_pretty(&status)?)
     } else {
@@ -81,14 +96,66 @@ pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Fai
     }
 }
 
+/// Where a process that has the embedded log says its address, and which process it is.
+fn address_file(config: &Config) -> PathBuf {
+    Path::new(&config.log.data).join("http-address")
+}
+
+/// Lets `tally status` find this process while it runs.
+pub(crate) fn announce(config: &Config, address: std::net::SocketAddr) -> Result<(), Failure> {
+    if config.log.kafka.is_empty() {
+        std::fs::write(address_file(config), format!("{address} {}\n", std::process::id()))?;
+    }
+    Ok(())
+}
+
+/// Asks the process that has the embedded log. `None` where none answers: then nobody has it.
+async fn ask_running(config: &Config) -> Option<Status> {
+    if !config.log.kafka.is_empty() {
+        return None;
+    }
+    let text = std::fs::read_to_string(address_file(config)).ok()?;
+    let (address, process) = text.trim().split_once(' ')?;
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().ok()?;
+    let answer = client.get(format!("http://{address}/v1/status")).send().await.ok()?;
+    let status: Status = answer.error_for_status().ok()?.json().await.ok()?;
+    // Another process may have got the port since.
+    (status.process.map(|id| id.to_string()).as_deref() == Some(process)).then_some(status)
+}
+
+/// `GET /v1/status` of a process that has the log open.
+pub(crate) fn routes(
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn ObjectStore>,
+    topic: String,
+) -> axum::Router {
+    axum::Router::new().route(
+        "/v1/status",
+        get(move || async move {
+            let ends = read_ends(log).await;
+            match observe(&topic, ends, store, Timestamp::now()).await {
+                Ok(mut status) => {
+                    status.process = Some(std::process::id());
+                    Json(status).into_response()
+                }
+                Err(failure) => unavailable(&failure),
+            }
+        }),
+    )
+}
+
+fn unavailable(failure: &Failure) -> Response {
+    (axum::http::StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", failure.message)).into_response()
+}
+
 async fn observe(
-    config: &Config,
+    topic: &str,
+    ends: Result<BTreeMap<u32, u64>, String>,
     store: Arc<dyn ObjectStore>,
     now: Timestamp,
 ) -> Result<Status, Failure> {
-    let topic = &config.log.topic;
     let mut notes = Vec::new();
-    let ends = match ends_of_log(config).await {
+    let ends = match ends {
         Ok(ends) => ends,
         Err(note) => {
             notes.push(note);
@@ -127,7 +194,8 @@ async fn observe(
         .min();
     let lag_events = partitions.iter().map(|row| row.lag_events).sum();
     Ok(Status {
-        topic: topic.clone(),
+        process: None,
+        topic: topic.to_owned(),
         lag_events,
         unpublished_epochs,
         oldest_uncommitted_age_ms: lag_events
@@ -138,7 +206,7 @@ async fn observe(
         tables: pinned
             .iter()
             .map(|table| TableRow {
-                name: table.table.name(),
+                name: table.table.name().to_owned(),
                 version: table.version,
                 files: table.files.len(),
             })
@@ -220,6 +288,11 @@ async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, String> {
             format!("ends of the log are not known: {}", failure.message)
         }
     })?;
+    read_ends(log).await
+}
+
+/// The next offset of each partition, of a log that is open.
+async fn read_ends(log: Arc<dyn EventLog>) -> Result<BTreeMap<u32, u64>, String> {
     // Blocks: a round trip a partition.
     tokio::task::spawn_blocking(move || {
         (0..log.partition_count())
@@ -271,7 +344,7 @@ fn in_words(status: &Status) -> String {
     table.load_preset(presets::NOTHING).set_header(["table", "version", "files"]);
     for row in &status.tables {
         let version = absent(row.version.map(|n| n.to_string()));
-        table.add_row([row.name.to_owned(), version, row.files.to_string()]);
+        table.add_row([row.name.clone(), version, row.files.to_string()]);
     }
     lines.push(format!("\n{table}"));
     if !status.suspended.is_empty() {

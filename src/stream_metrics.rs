@@ -2,14 +2,15 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use tally_aggregate::Aggregator;
+use tally_aggregate::{Aggregator, COMMIT_BOUNDS_MS, CommitTimes};
 
 /// A registry with the metrics of one aggregator.
 pub(crate) fn registry_of(aggregator: &Arc<Aggregator>) -> Arc<Mutex<Registry>> {
@@ -44,6 +45,7 @@ impl Collector for StreamCollector {
             let value = ConstCounter::new(counter.load(Ordering::Relaxed));
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
         }
+        encode_commit_times(&mut encoder, &counters.commit_times)?;
         let zero = ConstCounter::new(0_u64);
         let mut by_reason = encoder.encode_descriptor(
             "tally_stream_suspended",
@@ -89,6 +91,29 @@ impl Collector for StreamCollector {
         }
         Ok(())
     }
+}
+
+fn encode_commit_times(
+    encoder: &mut DescriptorEncoder<'_>,
+    times: &CommitTimes,
+) -> Result<(), std::fmt::Error> {
+    let counts = times.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+    let bounds = COMMIT_BOUNDS_MS.into_iter().map(seconds).chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    let sum = seconds(times.sum_ms.load(Ordering::Relaxed));
+    encoder
+        .encode_descriptor(
+            "tally_epoch_commit_seconds",
+            "Time from the end of an epoch to its ledger entry",
+            None,
+            MetricType::Histogram,
+        )?
+        .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
 }
 
 fn signed(value: u64) -> i64 {

@@ -10,27 +10,22 @@ use tally_ingest::Door;
 use tally_query::PgServer;
 
 use crate::aggregate::{Stream, open_checked_store};
-use crate::cli::{GlobalArgs, PlaceArgs};
+use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
-use crate::{config, event_log, ingest, server, sql_session, stop, stream_metrics};
+use crate::{config, event_log, ingest, server, sql_session, status, stop, stream_metrics};
 
 /// Options of `tally up`.
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     #[command(flatten)]
     place: PlaceArgs,
-    /// Address of the HTTP listener [http.listen]
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<String>,
-    /// Address of the PostgreSQL wire [query.pg_listen]
-    #[arg(long, value_name = "ADDR")]
-    pg_listen: Option<String>,
+    #[command(flatten)]
+    listen: ListenArgs,
 }
 
 pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure> {
     let mut flags = args.place.settings();
-    flags.extend(args.listen.map(|listen| ("http.listen", listen)));
-    flags.extend(args.pg_listen.map(|listen| ("query.pg_listen", listen)));
+    flags.extend(args.listen.settings());
     let (config, settings) = config::load_settings(global, &flags)?;
     let store = open_checked_store(&config).await?;
     let log = event_log::open(&config).await?;
@@ -42,14 +37,18 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let http = listener.local_addr()?;
     // The stream ends after the door, so that what the door has accepted is also committed.
     let stream_stop = tokio_util::sync::CancellationToken::new();
+    let status = status::routes(Arc::clone(&log), Arc::clone(&store), config.log.topic.clone());
     let stream =
         Stream::start(&config, Arc::clone(&log), store, Extent::Endless, stream_stop.clone())?;
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());
+        engine.register_metrics(&mut registry);
     }
     let door = Door::new(config.ingest.clone(), &log, registry)?;
     let routes = tally_ingest::router(door.clone()).merge(tally_query::router(engine));
+    let routes = routes.merge(status);
+    status::announce(&config, http)?;
     greet(&config, http, wire.address());
 
     // A stream that cannot go on takes the process down with it (I12).

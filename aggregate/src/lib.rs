@@ -31,5 +31,7 @@ pub use error::{AggregateError, ErrorKind};
 pub use owner::{Edge, Ownership, Surroundings};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use store::{open_store, probe};
-pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus};
+pub use stream_status::{
+    COMMIT_BOUNDS_MS, CommitTimes, PartitionStatus, StreamCounters, StreamStatus,
+};
 pub use system_edge::SystemEdge;

@@ -2,6 +2,7 @@
 //! owner has taken it. All of it I/O over the ledger protocol; the decisions are in `ledger` and
 //! in the core.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use futures::future::{BoxFuture, try_join_all};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tally_log::Bounds;
 use tally_rating::ModelAliases;
-use tally_schemas::{LedgerEntry, StateFile};
+use tally_schemas::{AggregateConfig, Flow, LedgerEntry, StateFile};
 
 use crate::core::{NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
 use crate::error::{AggregateError, ErrorKind};
@@ -42,6 +43,9 @@ pub struct Ownership {
     surroundings: Surroundings,
     owner: String,
     last: StoredEntry,
+    /// Age at which files that no entry names yet are written again, before the janitor may take
+    /// them for abandoned.
+    refresh_ms: i64,
 }
 
 /// Claims a partition and recovers its state: the first thing a new owner does. `bounds` are the
@@ -85,7 +89,9 @@ pub async fn take(
         };
         if let Some(last) = claimed {
             let state = recover(store, config, aliases, &last.entry).await?;
-            return Ok((Ownership { surroundings: surroundings.clone(), owner, last }, state));
+            let surroundings = surroundings.clone();
+            let refresh_ms = config.aggregate.retention_ms.cast_signed() / 2;
+            return Ok((Ownership { surroundings, owner, last, refresh_ms }, state));
         }
     }
 }
@@ -134,6 +140,26 @@ pub async fn recover(
         state.restore(&bytes, form_of(file, manifest)).map_err(|bad| damaged(file, bad.0))?;
     }
     Ok(state)
+}
+
+/// Events and tokens by model and vendor in the subscriber windows that are open after a ledger
+/// entry, from the stored state.
+///
+/// # Errors
+/// As [`recover`].
+pub async fn stored_windows(
+    store: &dyn ObjectStore,
+    last: &LedgerEntry,
+) -> Result<BTreeMap<(String, String), Flow>, AggregateError> {
+    let config = PartitionConfig {
+        topic: last.topic.clone(),
+        partition: last.partition,
+        partition_count: last.partition_count,
+        // Settings say how windows are cut when events come, not what is in them.
+        aggregate: AggregateConfig::default(),
+    };
+    let state = recover(store, &config, &Arc::new(ModelAliases::builtin()), last).await?;
+    Ok(state.open_windows_by_model())
 }
 
 fn form_of(file: &StateFile, manifest: &tally_schemas::StateManifest) -> StateForm {
@@ -204,14 +230,15 @@ impl Ownership {
         objects: Vec<(String, Bytes)>,
         mut entry: LedgerEntry,
     ) -> Result<&LedgerEntry, AggregateError> {
-        let bytes = ledger::encode(&entry)?;
+        let mut bytes = ledger::encode(&entry)?;
+        let surroundings = self.surroundings.clone();
+        let mut uploaded_ms = surroundings.edge.now_ms();
         if !planted(Bug::OffsetBeforeData) {
             self.upload(&objects).await?;
         }
-        let mut bytes = bytes;
         let mut attempt = 0;
-        let surroundings = self.surroundings.clone();
         loop {
+            self.refresh(&objects, &mut uploaded_ms).await?;
             match ledger::create(surroundings.store.as_ref(), &entry, &bytes).await {
                 Creation::Ours => break,
                 Creation::Foreign(other) => {
@@ -242,6 +269,8 @@ impl Ownership {
         if planted(Bug::OffsetBeforeData) {
             self.upload(&objects).await?;
         }
+        // The process may have slept before its entry was made.
+        self.refresh(&objects, &mut uploaded_ms).await?;
         self.last = StoredEntry { entry, hash: ledger::hash_of(&bytes) };
         Ok(&self.last.entry)
     }
@@ -249,6 +278,21 @@ impl Ownership {
     /// The entry that the next epoch follows.
     pub fn last_stored(&self) -> &StoredEntry {
         &self.last
+    }
+
+    /// Writes objects again that have been there for long: the janitor removes files that no entry
+    /// names when they are older than the retention.
+    async fn refresh(
+        &self,
+        objects: &[(String, Bytes)],
+        uploaded_ms: &mut i64,
+    ) -> Result<(), AggregateError> {
+        let now_ms = self.surroundings.edge.now_ms();
+        if now_ms.saturating_sub(*uploaded_ms) >= self.refresh_ms {
+            *uploaded_ms = now_ms;
+            self.upload(objects).await?;
+        }
+        Ok(())
     }
 
     async fn upload(&self, objects: &[(String, Bytes)]) -> Result<(), AggregateError> {
@@ -273,5 +317,59 @@ impl Ownership {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use futures::FutureExt;
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::ledger::claim_entry;
+
+    /// A clock that goes on by thirteen hours each time that it is read, and a janitor that
+    /// removes the epoch's file meanwhile.
+    #[derive(Debug)]
+    struct SlowEdge(Arc<InMemory>, AtomicI64);
+
+    impl Edge for SlowEdge {
+        fn now_ms(&self) -> i64 {
+            drop(self.0.delete(&Path::from("file")).now_or_never());
+            self.1.fetch_add(13 * 3_600_000, Ordering::Relaxed)
+        }
+        fn new_owner(&self) -> String {
+            "owner".to_owned()
+        }
+        fn pause(&self, _: u32, _: &AggregateError) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[test]
+    fn an_owner_that_slept_writes_its_files_again() {
+        let store = Arc::new(InMemory::new());
+        let edge = Arc::new(SlowEdge(Arc::clone(&store), AtomicI64::default()));
+        let surroundings = Surroundings { store: Arc::clone(&store) as Arc<dyn ObjectStore>, edge };
+        let config = PartitionConfig {
+            topic: "usage".to_owned(),
+            partition: 0,
+            partition_count: 1,
+            aggregate: AggregateConfig::default(),
+        };
+        let aliases = Arc::new(ModelAliases::builtin());
+        let bounds = Bounds { start: 0, end: 0 };
+        futures::executor::block_on(async {
+            let (mut ownership, _) = take(&surroundings, &config, &aliases, bounds).await.unwrap();
+            let last = ownership.last_stored().clone();
+            let mut entry = claim_entry("usage", 0, 1, "owner", Some(&last), 0, 0);
+            entry.kind = tally_schemas::EntryKind::Epoch;
+            let objects = vec![("file".to_owned(), Bytes::from_static(b"rows"))];
+            ownership.commit(objects, entry).await.unwrap();
+            let file = store.get(&Path::from("file")).await.unwrap().bytes().await.unwrap();
+            assert_eq!(file, Bytes::from_static(b"rows"));
+        });
     }
 }

@@ -35,6 +35,27 @@ pub struct PartitionStatus {
     pub stopped: Option<String>,
 }
 
+/// Upper bounds of the buckets of [`CommitTimes`], milliseconds.
+pub const COMMIT_BOUNDS_MS: [u64; 12] =
+    [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
+
+/// How long epochs took from their end to their ledger entry.
+#[derive(Debug, Default)]
+pub struct CommitTimes {
+    /// Commits by bucket, each counted once; the last bucket has no bound.
+    pub buckets: [AtomicU64; COMMIT_BOUNDS_MS.len() + 1],
+    /// Sum of all times, milliseconds.
+    pub sum_ms: AtomicU64,
+}
+
+impl CommitTimes {
+    fn observe(&self, ms: u64) {
+        let bucket = COMMIT_BOUNDS_MS.partition_point(|bound| *bound < ms);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
 /// Counters since the process began.
 #[derive(Debug, Default)]
 pub struct StreamCounters {
@@ -48,6 +69,8 @@ pub struct StreamCounters {
     pub commits: AtomicU64,
     /// Times that another owner had taken a partition.
     pub fenced: AtomicU64,
+    /// How long commits took.
+    pub commit_times: CommitTimes,
     /// Events held back, by reason.
     pub suspended: Mutex<BTreeMap<String, u64>>,
 }
@@ -78,8 +101,10 @@ impl StreamStatus {
         self.partitions.lock().remove(&partition);
     }
 
-    pub(crate) fn count_commit(&self, totals: &ControlTotals) {
+    /// Counts a commit that took `ms` milliseconds from the end of its epoch.
+    pub(crate) fn count_commit(&self, totals: &ControlTotals, ms: u64) {
         let counters = &self.counters;
+        counters.commit_times.observe(ms);
         counters.records.fetch_add(totals.records, Ordering::Relaxed);
         counters.accepted.fetch_add(totals.accepted.events, Ordering::Relaxed);
         counters.duplicates.fetch_add(totals.duplicates.events, Ordering::Relaxed);
@@ -88,5 +113,21 @@ impl StreamStatus {
         for (reason, events) in &totals.suspended_by_reason {
             *suspended.entry(reason.clone()).or_default() += events;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_fall_into_the_bucket_that_bounds_them() {
+        let times = CommitTimes::default();
+        for ms in [0, 5, 6, 30_000, 30_001] {
+            times.observe(ms);
+        }
+        let counts: Vec<u64> = times.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
+        assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(times.sum_ms.load(Ordering::Relaxed), 60_012);
     }
 }

@@ -258,7 +258,8 @@ impl Worker {
                 }
             };
             if result.is_ok() {
-                status.count_commit(&totals);
+                let took_ms = edge.now_ms().saturating_sub(now_ms).max(0).cast_unsigned();
+                status.count_commit(&totals, took_ms);
             }
             // A receiver that is gone has given the partition up.
             drop(done.send(Commit { ownership, spare, result }));

@@ -14,6 +14,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
+use prometheus_client::registry::Registry;
 use tally_schemas::{QueryConfig, Setting};
 use tally_tables::{AsOf, PinnedTables, TableSet};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -25,6 +26,7 @@ use crate::error::{QueryError, from_datafusion};
 use crate::guard;
 use crate::ledger_view::LedgerView;
 use crate::limits::{Limits, too_many_queries};
+use crate::metrics::QueryMetrics;
 use crate::pin::error_of;
 use crate::session::{SessionParts, Sessions};
 use crate::system_schema::SystemSource;
@@ -80,6 +82,7 @@ struct Shared {
     sessions: Sessions,
     permits: Arc<Semaphore>,
     config: QueryConfig,
+    metrics: QueryMetrics,
 }
 
 /// An answer: its schema at once, its rows as they come.
@@ -212,9 +215,14 @@ impl QueryEngine {
             }
         };
         let permits = usize::try_from(config.concurrency).unwrap_or(1).max(1);
-        let shared =
-            Shared { tables, sessions, permits: Arc::new(Semaphore::new(permits)), config };
+        let permits = Arc::new(Semaphore::new(permits));
+        let shared = Shared { tables, sessions, permits, config, metrics: QueryMetrics::new() };
         Ok(Self { shared: Arc::new(shared), ledger, runtime: Some(runtime), handle })
+    }
+
+    /// Adds the metrics of queries.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
     }
 
     /// The limits of the configuration.
@@ -280,13 +288,17 @@ impl QueryEngine {
         let shared = Arc::clone(&self.shared);
         let task = self.handle.spawn(async move {
             let _permit = permit;
+            let mut measured = shared.metrics.begin();
             let work = shared.answer(statement, parameters, versions, limits, head_in, &batches_in);
             let end = match timeout_at(deadline, work).await {
                 Ok(end) => end,
                 Err(_) => Err(limits.timed_out("running")),
             };
+            let outcome = end.as_ref().map(|()| ()).map_err(Clone::clone);
             // Nobody listens where the reader has gone: that is what stopped the query.
-            drop(batches_in.send(end.map(|()| None)).await);
+            if batches_in.send(end.map(|()| None)).await.is_ok() {
+                measured.ended(outcome.as_ref().map(|()| ()));
+            }
         });
         let task = AbortOnDrop(task.abort_handle());
         let head = match timeout_at(deadline, head_out).await {

@@ -1,6 +1,6 @@
 //! The epoch ledger as a reader sees it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{StreamExt, TryStreamExt};
@@ -8,6 +8,8 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use tally_aggregate::ErrorKind;
 use tally_aggregate::ledger::{self, StoredEntry};
+use tally_aggregate::owner::stored_windows;
+use tally_schemas::{Flow, LedgerEntry};
 
 use crate::error::QueryError;
 
@@ -109,6 +111,18 @@ impl LedgerView {
             }
         }
         Ok(PartitionLedger { partition, floor, entries })
+    }
+
+    /// Events and tokens by model and vendor in the subscriber windows that are open after an
+    /// entry, from the stored state.
+    ///
+    /// # Errors
+    /// `Retry` while the store is away, `Data` where stored state is missing or damaged.
+    pub async fn open_windows(
+        &self,
+        last: &LedgerEntry,
+    ) -> Result<BTreeMap<(String, String), Flow>, QueryError> {
+        stored_windows(self.store.as_ref(), last).await.map_err(error_of)
     }
 
     /// Every entry of every partition that still exists.

@@ -13,6 +13,7 @@ mod guard;
 mod http_sql;
 mod ledger_view;
 mod limits;
+mod metrics;
 mod pg_wire;
 mod pin;
 mod provider;

@@ -9,16 +9,18 @@ mod table_checks;
 mod table_sums;
 mod truth;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tally_schemas::Flow;
 use tally_tables::PinnedTables;
 pub use truth::{Truth, TruthModel};
 
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::ledger_view::PartitionLedger;
-use table_sums::TableSums;
+use table_sums::{ModelKey, TableSums};
 
 /// Most findings that one check reports; the rest is counted.
 const FINDINGS_MAX: usize = 20;
@@ -107,6 +109,22 @@ struct Evidence {
     pin: Arc<PinnedTables>,
     ledgers: Vec<PartitionLedger>,
     sums: TableSums,
+    /// What the stored state has in open subscriber windows, by model.
+    open_windows: Result<BTreeMap<ModelKey, Flow>, QueryError>,
+}
+
+/// Reads the state after the last entry of every partition, which also shows that it can be read.
+async fn open_windows(
+    engine: &QueryEngine,
+    ledgers: &[PartitionLedger],
+) -> Result<BTreeMap<ModelKey, Flow>, QueryError> {
+    let mut sum: BTreeMap<ModelKey, Flow> = BTreeMap::new();
+    for last in ledgers.iter().filter_map(|ledger| ledger.entries.last()) {
+        for (model, flow) in engine.ledger().open_windows(&last.entry).await? {
+            sum.entry(model).or_default().merge(&flow);
+        }
+    }
+    Ok(sum)
 }
 
 /// Checks every invariant that ledger and tables can show.
@@ -117,7 +135,8 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     let pin = engine.pin(None).await?;
     let ledgers = engine.ledger().all_entries().await?;
     let sums = TableSums::read(engine, &pin).await;
-    let evidence = Evidence { pin, ledgers, sums };
+    let open_windows = open_windows(engine, &ledgers).await;
+    let evidence = Evidence { pin, ledgers, sums, open_windows };
     let mut checks = ledger_checks::all(&evidence.ledgers);
     checks.extend(table_checks::all(&evidence, options));
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);

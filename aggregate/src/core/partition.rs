@@ -1,12 +1,13 @@
 //! One partition's state machine: records in, an epoch out. A pure function of the state, the
 //! records and the reference data, so that a replay is identical.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tally_log::{Record, RecordKind};
 use tally_rating::ModelAliases;
 use tally_schemas::{
-    AggregateConfig, ControlTotals, ParsedEvent, SuspenseReason, UsageCounts, parse_event,
+    AggregateConfig, ControlTotals, Flow, ParsedEvent, SuspenseReason, UsageCounts, parse_event,
     partition_of,
 };
 use xxhash_rust::xxh3::Xxh3Default;
@@ -329,17 +330,18 @@ impl Partition {
         (self.dedupe.open_ids(), self.subscriber_windows.len())
     }
 
-    /// Sums of the open subscriber windows by class, and their events: with the sums of
+    /// Events and tokens in the open subscriber windows by model and vendor: with those of
     /// `usage_by_subscriber` they equal those of `usage_events` (I13).
-    pub fn open_window_sums(&self) -> tally_schemas::Flow {
-        let mut flow = tally_schemas::Flow::default();
+    pub fn open_windows_by_model(&self) -> BTreeMap<(String, String), Flow> {
+        let mut models: BTreeMap<(String, String), Flow> = BTreeMap::new();
         for window in self.subscriber_windows.open_windows() {
+            let flow = models.entry((window.model, window.vendor)).or_default();
             flow.events += window.sums.events;
             for (sum, more) in flow.tokens.iter_mut().zip(window.sums.all()) {
                 *sum += u128::from(more);
             }
         }
-        flow
+        models
     }
 
     /// The open subscriber windows one by one.
@@ -686,7 +688,7 @@ impl Partition {
         fresh: Vec<(i64, (u64, u64))>,
         seals: &[(i64, SegmentRef)],
     ) -> Vec<BucketIds> {
-        let mut buckets: std::collections::BTreeMap<i64, Vec<(u64, u64)>> = Default::default();
+        let mut buckets: BTreeMap<i64, Vec<(u64, u64)>> = Default::default();
         for (bucket, entry) in fresh {
             buckets.entry(bucket).or_default().push(entry);
         }

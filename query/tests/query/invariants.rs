@@ -36,7 +36,7 @@ async fn an_empty_store_passes() {
 
 #[tokio::test]
 async fn each_damage_is_found() {
-    let damages: [(&str, Spoil, &str); 10] = [
+    let damages: [(&str, Spoil, &str); 11] = [
         ("a token lost from the totals", |e| e.totals.accepted.tokens[0] -= 1, "I1"),
         ("an event lost from the totals", |e| e.totals.accepted.events -= 1, "I1"),
         ("a sum that does not add up", |e| e.cumulative.duplicates.events += 1, "I1"),
@@ -46,6 +46,7 @@ async fn each_damage_is_found() {
         ("a claim with rows", |e| e.kind = EntryKind::Claim, "I3"),
         ("a watermark that falls", |e| e.watermark_ms = Some(1), "I11"),
         ("a file that is not listed", drop_file, "I1"),
+        ("windows that are not listed", drop_windows, "I13"),
         ("a file listed with other rows", |e| e.files[0].rows += 1, "I10"),
     ];
     for (what, spoil, invariant) in damages {
@@ -62,6 +63,10 @@ async fn each_damage_is_found() {
 
 fn drop_file(entry: &mut LedgerEntry) {
     entry.files.remove(0);
+}
+
+fn drop_windows(entry: &mut LedgerEntry) {
+    entry.files.retain(|file| file.table != "usage_by_subscriber");
 }
 
 #[tokio::test]

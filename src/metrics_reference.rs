@@ -1,0 +1,110 @@
+//! Keeps `docs/metrics.md` as the metrics of every role are.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::http::Request;
+use object_store::memory::InMemory;
+use prometheus_client::registry::Registry;
+use tally_aggregate::{Aggregator, Extent, Surroundings, SystemEdge};
+use tally_ingest::Door;
+use tally_log::{EventLog, MemoryLog};
+use tally_query::{EngineOptions, QueryEngine};
+use tally_schemas::Config;
+use tally_tables::TableSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::stream_metrics;
+
+/// The metrics of a process with every role.
+async fn exposition() -> String {
+    let config = Config::default();
+    let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new("usage.events", 2));
+    let store = Arc::new(InMemory::new());
+    let aggregator = Aggregator::new(
+        Arc::clone(&log),
+        Surroundings { store: store.clone(), edge: Arc::new(SystemEdge) },
+        config.aggregate,
+        tokio::runtime::Handle::current(),
+        CancellationToken::new(),
+        Extent::Endless,
+    )
+    .unwrap();
+    let engine = QueryEngine::open(EngineOptions {
+        tables: Arc::new(TableSet::open(store.clone())),
+        store,
+        topic: "usage.events".to_owned(),
+        config: config.query,
+        settings: Vec::new(),
+    })
+    .await
+    .unwrap();
+    let registry = Arc::new(Mutex::new(Registry::default()));
+    {
+        let mut registry = registry.lock().unwrap();
+        stream_metrics::register(&mut registry, &aggregator);
+        engine.register_metrics(&mut registry);
+    }
+    let door = Door::new(config.ingest, &log, Arc::clone(&registry)).unwrap();
+    // Metrics with labels are shown once there is something to label: an event that is refused,
+    // one that is held back, and a query.
+    let events = r#"[{}, {"source":"s","id":"i","account":"a","completed_at":1}]"#;
+    let request = Request::post("/v1/events").header("content-type", "application/json");
+    let request = request.body(Body::from(events)).unwrap();
+    assert!(tally_ingest::router(door).oneshot(request).await.unwrap().status().is_success());
+    let answer = engine.run("SELECT 1", None, engine.limits()).await.unwrap();
+    answer.collect().await.unwrap();
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry.lock().unwrap()).unwrap();
+    text
+}
+
+/// One row a metric, sorted by name.
+fn reference(exposition: &str) -> String {
+    let mut rows: Vec<(String, String, &str)> = Vec::new();
+    let lines: Vec<&str> = exposition.lines().collect();
+    for pair in lines.windows(2) {
+        let Some((name, help)) = pair[0].strip_prefix("# HELP ").and_then(|l| l.split_once(' '))
+        else {
+            continue;
+        };
+        let kind = pair[1].rsplit(' ').next().unwrap();
+        // A counter's samples carry this suffix.
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        rows.push((format!("{name}{suffix}"), help.trim_end_matches('.').to_owned(), kind));
+    }
+    rows.sort();
+    let mut out = String::from(
+        "# Metrics\n\n\
+         `GET /metrics` of every role, in the OpenMetrics text format that Prometheus reads. Times are in \
+         seconds, sizes in bytes. `tally up` has all of them, `tally ingest` those of the door \
+         (`tally_ingest_…`), `tally query` those of queries, `tally aggregate --listen ADDR` the others.\n\n\
+         This page is generated: `TALLY_UPDATE_DOCS=1 cargo test -p tally --bin tally metrics`.\n\n\
+         | metric | type | |\n| --- | --- | --- |\n",
+    );
+    for (name, help, kind) in rows {
+        writeln!(out, "| `{name}` | {kind} | {help} |").unwrap();
+    }
+    out
+}
+
+#[tokio::test]
+async fn the_metrics_page_lists_every_metric() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let wanted = reference(&exposition().await);
+    assert!(wanted.lines().count() > 25, "{wanted}");
+    for line in wanted.lines().filter(|line| line.starts_with("| `")) {
+        assert!(line.starts_with("| `tally_"), "{line}");
+    }
+    if std::env::var_os("TALLY_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "docs/metrics.md is out of date: TALLY_UPDATE_DOCS=1 cargo test -p tally --bin tally metrics"
+    );
+}
