@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Runs the fault tests of tests/faults with the full counts of docs/reliability.md, one after the other, and
+# Runs the fault tests of tests/faults with their full counts, one after the other, and
 # prints what they measured. Takes hours.
 #
 #   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults
 #
-# The figures are appended to TALLY_FIGURES (soak-DATE.jsonl below the target folder), one JSON object a test.
+# The figures are appended to TALLY_FIGURES (soak/DATE.jsonl in the cache), one JSON object a test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-target=${CARGO_TARGET_DIR:-target}
+TALLY_CACHE=${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}
 
 export TALLY_SOAK=1
 # Each test alone on the machine: recovery times and throughput are of one stream and not of several.
 export RUST_TEST_THREADS=1
 export TALLY_KAFKA_HEAP=${TALLY_KAFKA_HEAP:-1g}
-export TALLY_FIGURES=${TALLY_FIGURES:-$target/soak-$(date -u +%Y%m%dT%H%M%SZ).jsonl}
+export TALLY_FIGURES=${TALLY_FIGURES:-$TALLY_CACHE/soak/$(date -u +%Y%m%dT%H%M%SZ).jsonl}
 mkdir -p "$(dirname "$TALLY_FIGURES")"
 TALLY_FIGURES=$(realpath -m "$TALLY_FIGURES")
 

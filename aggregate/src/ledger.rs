@@ -52,13 +52,13 @@ pub fn encode(entry: &LedgerEntry) -> Result<Bytes, AggregateError> {
     Ok(Bytes::from(bytes))
 }
 
-/// Whether an entry's bytes are those that its checksum was made of. One without a checksum is
-/// taken as it is.
+/// Whether an entry's bytes are those that its checksum was made of.
 fn is_intact(bytes: &[u8]) -> bool {
-    let Some(open) = bytes.strip_suffix(b"\"}") else { return true };
-    let Some((rest, checksum)) = open.split_last_chunk::<64>() else { return true };
-    let Some(body) = rest.strip_suffix(CHECKSUM_MEMBER) else { return true };
-    hash_of(body).as_bytes() == checksum
+    let checked = || {
+        let (rest, checksum) = bytes.strip_suffix(b"\"}")?.split_last_chunk::<64>()?;
+        Some(hash_of(rest.strip_suffix(CHECKSUM_MEMBER)?).as_bytes() == checksum)
+    };
+    checked().unwrap_or(false)
 }
 
 /// The hash that the next entry carries.

@@ -59,6 +59,15 @@ conforms!(
 );
 
 #[test]
+fn every_compression_is_read() {
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let mut config = fresh();
+        config.options.insert("compression.type".to_owned(), codec.to_owned());
+        suite::appends_are_read_in_order(&open(&config));
+    }
+}
+
+#[test]
 fn an_existing_topic_keeps_its_partition_count() {
     let mut config = fresh();
     config.partitions_if_created = 3;

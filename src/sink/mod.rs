@@ -83,9 +83,9 @@ impl Sink {
             Target::Http => {
                 let url = match &delivery.url {
                     Some(url) => url.clone(),
-                    None => format!("http://{}/v1/events", config.http.listen),
+                    None => format!("http://{}", config.http.listen),
                 };
-                Self::Http(HttpSink::open(url)?)
+                Self::Http(HttpSink::open(door_of(&url)?)?)
             }
             Target::Stdout => Self::File(FileSink::stdout()),
             Target::File(path) => Self::File(FileSink::create(path)?),
@@ -128,4 +128,30 @@ fn put_json(body: &EventBody, out: &mut Vec<u8>) -> Result<(), Failure> {
         EventBody::Raw(bytes) => out.extend_from_slice(bytes),
     }
     Ok(())
+}
+
+/// Where events are posted to: a URL without a path is that of a listener, whose door is at the
+/// usual place.
+fn door_of(text: &str) -> Result<String, Failure> {
+    let mut url: reqwest::Url =
+        text.parse().map_err(|error| Failure::usage(format!("--url {text}: {error}")))?;
+    if matches!(url.path(), "" | "/") {
+        url.set_path("/v1/events");
+    }
+    Ok(url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_s_door_is_found() {
+        let door = |url| door_of(url).ok();
+        let usual = Some("http://127.0.0.1:8080/v1/events".to_owned());
+        assert_eq!(door("http://127.0.0.1:8080"), usual);
+        assert_eq!(door("http://127.0.0.1:8080/"), usual);
+        assert_eq!(door("http://gw/tally/v1/events").as_deref(), Some("http://gw/tally/v1/events"));
+        assert_eq!(door("127.0.0.1"), None);
+    }
 }

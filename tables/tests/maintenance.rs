@@ -224,7 +224,7 @@ async fn merging_keeps_every_row_and_sorts_them() {
             entry.files.push(ledger.file(table, 0, n, &part).await);
         }
         let path = Path::from(tally_schemas::entry_path(TOPIC, 0, n));
-        store.put(&path, serde_json::to_vec(&entry).unwrap().into()).await.unwrap();
+        store.put(&path, tally_aggregate::ledger::encode(&entry).unwrap().into()).await.unwrap();
         n += 1;
     }
     publish(&store, 1).await;

@@ -281,7 +281,7 @@ impl Ledger {
             committed_at_ms: wall_ms(),
             previous: String::new(),
         };
-        let bytes = serde_json::to_vec(&entry).unwrap();
+        let bytes = tally_aggregate::ledger::encode(&entry).unwrap();
         let path = Path::from(entry_path(TOPIC, partition, n));
         self.store.put(&path, bytes.into()).await.unwrap();
         entry
