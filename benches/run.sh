@@ -1,31 +1,82 @@
 #!/usr/bin/env bash
-# Measures the stream beside a null consumer and other engines, on one topic, in one run, and
-# writes benches/RESULTS.md. Needs the peer kit (../shared/peers, or $PEERS_KIT) and about half an
-# hour. benches/run.sh [ROUNDS]
+# Measures everything of benches/RESULTS.md and writes it: the stream beside a null consumer and other engines on one
+# topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
+# $PEERS_KIT), an otherwise idle machine, and about an hour.
+#
+#   benches/run.sh [PART…]     stream door recovery steady sql; nothing named = all, then the report
+#
+# ROUNDS (3): rounds of the stream. STEADY_RATE (200000), STEADY_SECONDS (600): the run at half load.
 set -euo pipefail
 cd "$(dirname "$0")"
 kit="${PEERS_KIT:-../../shared/peers}"
-[ -f "$kit/env.sh" ] || { echo "the peer kit is not at $kit: set PEERS_KIT" >&2; exit 1; }
+[[ -f $kit/env.sh ]] || { echo "the peer kit is not at $kit: set PEERS_KIT" >&2; exit 1; }
 kit="$(cd "$kit" && pwd)"
-rounds="${1:-3}"
-export CARGO_TARGET_DIR="${TALLY_BENCH_TARGET:-${XDG_CACHE_HOME:-$HOME/.cache}/tally/bench}"
-cargo build --release --locked --bins
-stream="$CARGO_TARGET_DIR/release/stream"
-"$kit/setup.sh" broker flink
+cache="${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}"
+export CARGO_TARGET_DIR="${TALLY_RELEASE_TARGET:-$cache/release}"
+make -s -C .. release
+cargo build --release --locked --bin door_load --bin rebatch
+tally="$CARGO_TARGET_DIR/release/tally"
+"$kit/setup.sh" broker flink sql
 # shellcheck source=/dev/null
 source "$kit/env.sh"
+results="$cache/bench"
+work="$PEERS_WORK/tally"
+mkdir -p "$results" "$work"
 "$kit/broker/broker.sh" start
 trap '"$kit/broker/broker.sh" stop' EXIT
-[ -f "$PEERS_WORK/expected.json" ] || py base "$kit/gen.py" -n "$PEERS_EVENTS"
-rm -f "$PEERS_WORK/results.jsonl"
-export TALLY_AGGREGATE__SUBSCRIBER_WINDOW_MS=60000 TALLY_AGGREGATE__LATENESS_MS=30000
-for round in $(seq "$rounds"); do
-  RUN=$round "$kit/run.sh" null
-  store="$PEERS_WORK/out-tally"
-  rm -rf "$store"
-  py base "$kit/measure.py" tally --run "$round" --out "$store/tables/usage_by_subscriber" -- \
-    "$stream" "$PEERS_BOOTSTRAP" "$PEERS_TOPIC" "$store"
-  [ "$round" -gt 1 ] || RUN=$round "$kit/run.sh" flink-stream flink-sql-ttl
-done
-py base "$kit/report.py"
-py base ./report.py "$PEERS_WORK/results.jsonl"
+
+part_stream() {
+  [[ -f $PEERS_WORK/expected.json ]] || py base "$kit/gen.py" -n "$PEERS_EVENTS"
+  [[ -f $PEERS_WORK/batches-made ]] || {
+    "$CARGO_TARGET_DIR/release/rebatch" "$PEERS_BOOTSTRAP" "$PEERS_TOPIC" usage.batches 500
+    touch "$PEERS_WORK/batches-made"
+  }
+  rm -f "$PEERS_WORK/results.jsonl"
+  local round topic store
+  for round in $(seq "${ROUNDS:-3}"); do
+    RUN=$round "$kit/run.sh" null
+    for topic in "$PEERS_TOPIC" usage.batches; do
+      store="$work/store"
+      rm -rf "$store"
+      TALLY_LOG__KAFKA=$PEERS_BOOTSTRAP TALLY_LOG__TOPIC=$topic TALLY_LOG__GROUP=bench-$RANDOM \
+        TALLY_STORE__URL=$store TALLY_AGGREGATE__SUBSCRIBER_WINDOW_MS=60000 TALLY_AGGREGATE__LATENESS_MS=30000 \
+        py base "$kit/measure.py" "tally ${topic#usage.}" --run "$round" \
+        --out "$store/tables/usage_by_subscriber" -- "$tally" aggregate --until-end
+    done
+    if [[ $round == 1 ]]; then RUN=1 "$kit/run.sh" flink-stream flink-sql-ttl; fi
+  done
+  cp "$PEERS_WORK/results.jsonl" "$results/stream.jsonl"
+}
+
+part_door() {
+  local address door
+  coproc DOOR { TALLY_LOG__TOPIC=door.load exec "$tally" ingest --kafka "$PEERS_BOOTSTRAP" --listen 127.0.0.1:0; }
+  door=$DOOR_PID
+  read -r address <&"${DOOR[0]}"
+  "$CARGO_TARGET_DIR/release/door_load" "${address##*http://}" | tee "$results/door.jsonl"
+  kill "$door"
+  wait "$door" || true
+}
+
+part_recovery() {
+  rm -rf "$work/recovery" "$results/recovery.jsonl"
+  py base recovery.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/recovery.jsonl"
+}
+
+part_steady() {
+  rm -rf "$work/steady" "$results/steady.jsonl"
+  py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
+    "${STEADY_RATE:-200000}" "${STEADY_SECONDS:-600}"
+}
+
+part_sql() {
+  [[ -d $PEERS_WORK/sql-data ]] || py sql "$kit/sql_gen.py"
+  py sql sql.py "$tally" "$results/sql.jsonl"
+}
+
+if [[ $# -gt 0 ]]; then
+  for part in "$@"; do "part_$part"; done
+else
+  for part in stream door recovery sql steady; do "part_$part"; done
+fi
+py base report.py "$results" RESULTS.md

@@ -116,7 +116,8 @@ async fn ask_running(config: &Config) -> Option<Status> {
     }
     let text = std::fs::read_to_string(address_file(config)).ok()?;
     let (address, process) = text.trim().split_once(' ')?;
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().ok()?;
+    let client =
+        reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().ok()?;
     let answer = client.get(format!("http://{address}/v1/status")).send().await.ok()?;
     let status: Status = answer.error_for_status().ok()?.json().await.ok()?;
     // Another process may have got the port since.

@@ -5,19 +5,15 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::datatypes::{Int64Type, UInt32Type};
-use bytes::Bytes;
-use parquet::basic::{Compression, Encoding};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt32Type};
+use parquet::basic::Encoding;
 use parquet::bloom_filter::Sbbf;
-use parquet::column::page::{CompressedPage, Page, PageWriter};
-use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::ByteArray;
-use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder};
+use parquet::errors::Result;
 use parquet::file::statistics::Statistics;
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, unexpected};
 use crate::index_encoding::{encode_hybrid, width_for};
 
 /// A value of the dictionary that the chunk does not have yet.
@@ -36,7 +32,33 @@ enum Values {
         /// Numbers in `source` of the chunk's values.
         used: Vec<u32>,
     },
-    Number(i64),
+    /// The same in every row.
+    Number(Number),
+    /// Every row is absent.
+    Absent,
+}
+
+/// A number, with as many bits as its column has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Number {
+    Long(i64),
+    Int(i32),
+}
+
+impl Number {
+    /// The number of every row of an array, if it is the same.
+    fn of(array: &ArrayRef) -> Option<Self> {
+        if array.null_count() > 0 {
+            return None;
+        }
+        if let Some(array) = array.as_primitive_opt::<Int64Type>() {
+            let first = *array.values().first()?;
+            return array.values().iter().all(|n| *n == first).then_some(Self::Long(first));
+        }
+        let array = array.as_primitive_opt::<Int32Type>()?;
+        let first = *array.values().first()?;
+        array.values().iter().all(|n| *n == first).then_some(Self::Int(first))
+    }
 }
 
 /// Gathers the rows of one chunk.
@@ -48,23 +70,21 @@ pub(crate) struct DictionaryColumn {
     nulls: u64,
 }
 
-/// A finished chunk: its bytes, and what the file has to know of it.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    pub(crate) bytes: Bytes,
-    pub(crate) close: ColumnCloseResult,
-}
-
 impl DictionaryColumn {
     /// A column for arrays such as `array`, where its rows are numbered already. `constant` says
-    /// that all numbers of the chunk are the same.
+    /// that all rows of the file are the same.
     pub(crate) fn for_array(array: &ArrayRef, constant: bool) -> Option<Self> {
-        let values = match array.as_dictionary_opt::<UInt32Type>() {
-            Some(_) => Values::Texts { source: None, numbers: Vec::new(), used: Vec::new() },
-            None if constant && array.null_count() == 0 => {
-                Values::Number(*array.as_primitive_opt::<Int64Type>()?.values().first()?)
-            }
-            None => return None,
+        let texts = array
+            .as_dictionary_opt::<UInt32Type>()
+            .is_some_and(|array| *array.values().data_type() == DataType::Utf8);
+        let values = if texts {
+            Values::Texts { source: None, numbers: Vec::new(), used: Vec::new() }
+        } else if constant && !array.is_empty() && array.null_count() == array.len() {
+            Values::Absent
+        } else if constant {
+            Values::Number(Number::of(array)?)
+        } else {
+            return None;
         };
         Some(Self { values, rows: Vec::new(), nulls: 0 })
     }
@@ -76,18 +96,23 @@ impl DictionaryColumn {
     pub(crate) fn write(&mut self, array: &ArrayRef) -> Result<()> {
         match &mut self.values {
             Values::Number(number) => {
-                let numbers = array.as_primitive_opt::<Int64Type>();
-                if !numbers.is_some_and(|array| array.values().iter().all(|n| n == number)) {
+                if Number::of(array) != Some(*number) {
                     return Err(unexpected("a constant column has another number"));
                 }
                 self.rows.resize(self.rows.len() + array.len(), 0);
+            }
+            Values::Absent => {
+                if array.null_count() != array.len() {
+                    return Err(unexpected("a column without values has one"));
+                }
+                self.rows.resize(self.rows.len() + array.len(), NULL);
+                self.nulls += array.len() as u64;
             }
             Values::Texts { source, numbers, used } => {
                 let array = array
                     .as_dictionary_opt::<UInt32Type>()
                     .ok_or_else(|| unexpected("a dictionary column has another type"))?;
-                let dictionary =
-                    source.get_or_insert_with(|| Arc::clone(array.values()));
+                let dictionary = source.get_or_insert_with(|| Arc::clone(array.values()));
                 if !Arc::ptr_eq(dictionary, array.values()) {
                     return Err(unexpected("a dictionary changed within a row group"));
                 }
@@ -124,69 +149,34 @@ impl DictionaryColumn {
         bloom_values: Option<u64>,
     ) -> Result<Chunk> {
         let texts = self.texts();
-        let mut sink = TrackedWrite::new(Vec::new());
-        let mut pages = SerializedPageWriter::new(&mut sink);
-        let mut uncompressed = 0;
+        let mut chunk = ChunkBuilder::new(column, compressor);
         let distinct = match &self.values {
             Values::Texts { used, .. } => used.len(),
             Values::Number(_) => 1,
+            Values::Absent => 0,
         };
-        let mut dictionary_offset = None;
         if distinct > 0 {
-            let plain = self.plain_values(&texts);
-            let page = Page::DictionaryPage {
-                buf: compressor.compress(&plain)?,
-                num_values: u32::try_from(distinct).map_err(|_| unexpected("too many values"))?,
-                encoding: Encoding::PLAIN,
-                is_sorted: false,
-            };
-            let spec = pages.write_page(CompressedPage::new(page, plain.len()))?;
-            dictionary_offset = Some(position(spec.offset)?);
-            uncompressed += spec.uncompressed_size;
+            chunk.dictionary(&self.plain_values(&texts), distinct)?;
         }
         // Without a value there is nothing to index: all rows are absent.
         let encoding = if distinct > 0 { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
         let width = width_for(u32::try_from(distinct).unwrap_or(u32::MAX).saturating_sub(1));
-        let mut offsets = OffsetIndexBuilder::new();
-        let mut first_page = None;
-        let (mut plain, mut levels, mut indices) = (Vec::new(), Vec::new(), Vec::new());
+        let mut some = Vec::new();
         for rows in self.rows.chunks(page_rows) {
-            plain.clear();
-            if column.max_def_level() > 0 {
-                levels.clear();
-                levels.extend(rows.iter().map(|row| u32::from(*row != NULL)));
-                plain.extend_from_slice(&[0; 4]);
-                encode_hybrid(&mut plain, &levels, 1);
-                let length = u32::try_from(plain.len() - 4).unwrap_or(u32::MAX);
-                plain[..4].copy_from_slice(&length.to_le_bytes());
-            } else if self.nulls > 0 {
-                return Err(unexpected("a required column has absent values"));
-            }
-            if distinct > 0 {
-                plain.push(width.to_le_bytes()[0]);
-                if self.nulls == 0 {
-                    encode_hybrid(&mut plain, rows, width);
-                } else {
-                    indices.clear();
-                    indices.extend(rows.iter().copied().filter(|row| *row != NULL));
-                    encode_hybrid(&mut plain, &indices, width);
-                }
-            }
-            let page = Page::DataPage {
-                buf: compressor.compress(&plain)?,
-                num_values: u32::try_from(rows.len()).map_err(|_| unexpected("a page too long"))?,
-                encoding,
-                def_level_encoding: Encoding::RLE,
-                rep_level_encoding: Encoding::RLE,
-                statistics: None,
+            let is_present = |row: usize| rows[row] != NULL;
+            let (levels, indices): (Option<&dyn Fn(usize) -> bool>, _) = if self.nulls == 0 {
+                (None, rows)
+            } else {
+                some.clear();
+                some.extend(rows.iter().copied().filter(|row| *row != NULL));
+                (Some(&is_present), some.as_slice())
             };
-            let spec = pages.write_page(CompressedPage::new(page, plain.len()))?;
-            uncompressed += spec.uncompressed_size;
-            first_page.get_or_insert(position(spec.offset)?);
-            let size = i32::try_from(spec.compressed_size)
-                .map_err(|_| unexpected("a page beyond 2 GiB"))?;
-            offsets.append_offset_and_size(position(spec.offset)?, size);
-            offsets.append_row_count(position(rows.len() as u64)?);
+            chunk.data(rows.len(), levels, encoding, |out| {
+                if distinct > 0 {
+                    out.push(width.to_le_bytes()[0]);
+                    encode_hybrid(out, indices, width);
+                }
+            })?;
         }
         let bloom_filter = match (bloom_values, &self.values) {
             (Some(expected), Values::Texts { used, .. }) => {
@@ -199,29 +189,7 @@ impl DictionaryColumn {
             }
             _ => None,
         };
-        let statistics = self.statistics(&texts);
-        let bytes = sink.into_inner()?;
-        let row_count = self.rows.len() as u64;
-        let mut metadata = ColumnChunkMetaData::builder(Arc::clone(column))
-            .set_compression(compressor.compression)
-            .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, encoding])
-            .set_num_values(position(row_count)?)
-            .set_total_compressed_size(position(bytes.len() as u64)?)
-            .set_total_uncompressed_size(position(uncompressed as u64)?)
-            .set_dictionary_page_offset(dictionary_offset)
-            .set_data_page_offset(first_page.unwrap_or_default());
-        if let Some(statistics) = statistics {
-            metadata = metadata.set_statistics(statistics);
-        }
-        let close = ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
-            rows_written: row_count,
-            metadata: metadata.build()?,
-            bloom_filter,
-            column_index: None,
-            offset_index: Some(offsets.build()),
-        };
-        Ok(Chunk { bytes: Bytes::from(bytes), close })
+        chunk.finish(self.statistics(&texts), bloom_filter)
     }
 
     fn texts(&self) -> Option<Texts> {
@@ -229,7 +197,7 @@ impl DictionaryColumn {
             Values::Texts { source, .. } => {
                 source.as_ref()?.as_string_opt::<i32>().cloned().map(Texts)
             }
-            Values::Number(_) => None,
+            Values::Number(_) | Values::Absent => None,
         }
     }
 
@@ -237,7 +205,9 @@ impl DictionaryColumn {
     fn plain_values(&self, texts: &Option<Texts>) -> Vec<u8> {
         let mut plain = Vec::new();
         match &self.values {
-            Values::Number(number) => plain.extend_from_slice(&number.to_le_bytes()),
+            Values::Number(Number::Long(number)) => plain.extend_from_slice(&number.to_le_bytes()),
+            Values::Number(Number::Int(number)) => plain.extend_from_slice(&number.to_le_bytes()),
+            Values::Absent => {}
             Values::Texts { used, .. } => {
                 for text in used.iter().filter_map(|number| texts.as_ref()?.get(*number)) {
                     // Texts are at most 256 bytes.
@@ -252,9 +222,13 @@ impl DictionaryColumn {
 
     fn statistics(&self, texts: &Option<Texts>) -> Option<Statistics> {
         match &self.values {
-            Values::Number(number) => {
+            Values::Number(Number::Long(number)) => {
                 Some(Statistics::int64(Some(*number), Some(*number), None, Some(0), false))
             }
+            Values::Number(Number::Int(number)) => {
+                Some(Statistics::int32(Some(*number), Some(*number), None, Some(0), false))
+            }
+            Values::Absent => None,
             Values::Texts { used, .. } => {
                 let all = || used.iter().filter_map(|number| texts.as_ref()?.get(*number));
                 let bound = |text: Option<&str>| text.map(ByteArray::from);
@@ -274,54 +248,16 @@ impl Texts {
     }
 }
 
-/// Compresses pages one after the other with the same context.
-pub(crate) struct PageCompressor {
-    pub(crate) compression: Compression,
-    zstd: Option<zstd::bulk::Compressor<'static>>,
-}
-
-impl std::fmt::Debug for PageCompressor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PageCompressor").field("compression", &self.compression).finish()
-    }
-}
-
-impl PageCompressor {
-    /// # Errors
-    /// Where the compression is neither none nor Zstandard.
-    pub(crate) fn new(compression: Compression) -> Result<Self> {
-        let zstd = match compression {
-            Compression::UNCOMPRESSED => None,
-            Compression::ZSTD(level) => {
-                Some(zstd::bulk::Compressor::new(level.compression_level())?)
-            }
-            other => return Err(unexpected(&format!("compression {other}"))),
-        };
-        Ok(Self { compression, zstd })
-    }
-
-    fn compress(&mut self, plain: &[u8]) -> Result<Bytes> {
-        match &mut self.zstd {
-            None => Ok(Bytes::copy_from_slice(plain)),
-            Some(zstd) => Ok(Bytes::from(zstd.compress(plain)?)),
-        }
-    }
-}
-
-fn position(value: u64) -> Result<i64> {
-    i64::try_from(value).map_err(|_| unexpected("a file beyond 2^63 bytes"))
-}
-
-fn unexpected(what: &str) -> ParquetError {
-    ParquetError::General(what.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use arrow::array::{DictionaryArray, Int64Array, RecordBatch, UInt32Array};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::array::{
+        DictionaryArray, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+        UInt32Array, new_null_array,
+    };
+    use arrow::datatypes::{Field, Schema};
+    use bytes::Bytes;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use proptest::prelude::*;
     use tally_schemas::Table;
@@ -344,14 +280,40 @@ mod tests {
             dictionary(rows.iter().map(|row| row.1).collect()),
             numbers(&|_| 7),
             numbers(&|row| i64::try_from(row).unwrap() * 3),
+            Arc::new(Int32Array::from(vec![-5; rows.len()])),
+            new_null_array(&DataType::Utf8, rows.len()),
+            Arc::new(rows.iter().map(|row| row.1.map(i64::from)).collect::<Int64Array>()),
+            Arc::new(
+                TimestampMicrosecondArray::from_iter_values(
+                    rows.iter().enumerate().map(|(n, row)| hashed(n, row.0)),
+                )
+                .with_timezone("UTC"),
+            ),
         ];
-        let names = [("account", false), ("region", true), ("requests", false), ("input", false)];
+        let names = [
+            ("account", false),
+            ("region", true),
+            ("requests", false),
+            ("input", false),
+            ("kafka_partition", false),
+            ("labels", true),
+            ("gateway_seq", true),
+            ("completed_at", false),
+        ];
         let fields: Vec<Field> = names
             .iter()
             .zip(&columns)
-            .map(|((name, nullable), array)| Field::new(*name, array.data_type().clone(), *nullable))
+            .map(|((name, nullable), array)| {
+                Field::new(*name, array.data_type().clone(), *nullable)
+            })
             .collect();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    }
+
+    /// Numbers of every size and sign.
+    fn hashed(n: usize, seed: u32) -> i64 {
+        let bits = (n as u64 ^ u64::from(seed) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits.cast_signed() >> (bits % 64)
     }
 
     fn written(batch: &RecordBatch, pieces: usize) -> Bytes {
@@ -360,7 +322,7 @@ mod tests {
             path: "p".to_owned(),
             partition_values: BTreeMap::new(),
             accounts: 50,
-            constant: &["requests"],
+            constant: &["requests", "kafka_partition", "labels"],
         };
         let starts = (0..batch.num_rows()).step_by(pieces);
         let slice = |at| Ok(batch.slice(at, pieces.min(batch.num_rows() - at)));
@@ -381,7 +343,10 @@ mod tests {
         assert_eq!(read.column(0).data_type(), &DataType::Utf8);
         for group in metadata.row_groups() {
             for column in group.columns() {
-                let statistics = column.statistics().unwrap();
+                let Some(statistics) = column.statistics() else {
+                    assert_eq!(column.column_descr().name(), "labels");
+                    continue;
+                };
                 assert!(statistics.null_count_opt().is_some());
             }
         }

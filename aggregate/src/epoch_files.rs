@@ -88,7 +88,11 @@ pub fn encode_epoch(
         keep(whole(Table::UsageByModel, &constant, batch))?;
     }
     if closed.suspense.len() > 0 {
-        keep(whole(Table::Suspense, &["epoch"], closed.suspense.into_batch(partition, n)))?;
+        keep(whole(
+            Table::Suspense,
+            &["kafka_partition", "epoch"],
+            closed.suspense.into_batch(partition, n),
+        ))?;
     }
     let mut spare = closed.events;
     spare.clear();

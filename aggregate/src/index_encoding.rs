@@ -49,7 +49,8 @@ fn pack(out: &mut Vec<u8>, numbers: &[u32], width: u32) {
     out.resize(end, 0);
 }
 
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+/// An unsigned integer, seven bits a byte, the lowest first.
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;

@@ -5,6 +5,7 @@
 //! which an epoch becomes durable at once; [`owner`] runs it against object storage.
 
 mod aggregator;
+mod column_chunk;
 mod core;
 mod dictionary_column;
 mod epoch_files;
@@ -12,6 +13,7 @@ mod error;
 mod index_encoding;
 pub mod ledger;
 pub mod owner;
+mod packed_column;
 mod parquet_file;
 mod planted;
 #[cfg(test)]
@@ -22,9 +24,7 @@ mod system_edge;
 mod worker;
 
 pub use aggregator::{Aggregator, Extent};
-pub use core::{
-    ClosedEpoch, NeedSegments, Partition, PartitionConfig, SegmentRef, SpareColumns,
-};
+pub use core::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, SegmentRef, SpareColumns};
 
 pub use epoch_files::{EncodedEpoch, encode_epoch, object_path};
 pub use error::{AggregateError, ErrorKind};

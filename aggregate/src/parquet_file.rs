@@ -19,8 +19,10 @@ use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value};
 use tally_schemas::{ColumnType, DataFile, Table};
 
+use crate::column_chunk::PageCompressor;
 use crate::core::blake3_hex;
-use crate::dictionary_column::{DictionaryColumn, PageCompressor};
+use crate::dictionary_column::DictionaryColumn;
+use crate::packed_column::PackedColumn;
 
 /// Rows of a row group: small enough to skip by account, large enough to compress.
 pub const ROW_GROUP_ROWS: usize = 131_072;
@@ -162,6 +164,8 @@ enum ColumnEncoder {
     Values(ArrowColumnWriter),
     /// Of rows that are numbered already.
     Dictionary(DictionaryColumn),
+    /// Of integers and instants.
+    Packed(PackedColumn),
 }
 
 impl RowGroup {
@@ -178,7 +182,9 @@ impl RowGroup {
             .map(|(writer, (field, array))| {
                 let constant = constant.contains(&field.name().as_str());
                 DictionaryColumn::for_array(array, constant)
-                    .map_or(ColumnEncoder::Values(writer), ColumnEncoder::Dictionary)
+                    .map(ColumnEncoder::Dictionary)
+                    .or_else(|| PackedColumn::for_array(array).map(ColumnEncoder::Packed))
+                    .unwrap_or(ColumnEncoder::Values(writer))
             })
             .collect();
         Ok(Self { columns, rows: 0 })
@@ -191,6 +197,7 @@ impl RowGroup {
         {
             match column {
                 ColumnEncoder::Dictionary(column) => column.write(array)?,
+                ColumnEncoder::Packed(column) => column.write(array)?,
                 ColumnEncoder::Values(writer) => {
                     for leaf in compute_leaves(field, array)? {
                         writer.write(&leaf)?;
@@ -213,6 +220,10 @@ impl RowGroup {
         for (column, descriptor) in self.columns.into_iter().zip(&descriptors) {
             match column {
                 ColumnEncoder::Values(writer) => writer.close()?.append_to_row_group(&mut group)?,
+                ColumnEncoder::Packed(column) => {
+                    let chunk = column.finish(descriptor, compressor, PAGE_ROWS)?;
+                    group.append_column(&chunk.bytes, chunk.close)?;
+                }
                 ColumnEncoder::Dictionary(column) => {
                     let filtered =
                         new.table == Table::UsageEvents && descriptor.name() == "account";

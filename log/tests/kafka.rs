@@ -60,7 +60,7 @@ conforms!(
 
 #[test]
 fn every_compression_is_read() {
-    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+    for codec in ["none", "gzip", "snappy", "lz4"] {
         let mut config = fresh();
         config.options.insert("compression.type".to_owned(), codec.to_owned());
         suite::appends_are_read_in_order(&open(&config));

@@ -152,8 +152,8 @@ impl Default for AggregateConfig {
     fn default() -> Self {
         Self {
             freshness_ms: 10_000,
-            epoch_max_events: 400_000,
-            epoch_max_bytes: 128 << 20,
+            epoch_max_events: 100_000,
+            epoch_max_bytes: 64 << 20,
             lateness_ms: 60_000,
             model_window_ms: 60_000,
             subscriber_window_ms: 3_600_000,

@@ -199,8 +199,9 @@ fn end_of_text(bytes: &[u8]) -> Option<usize> {
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*chunk);
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let found =
-            zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control;
+        let found = zero(word ^ (ONES * u64::from(b'"')))
+            | zero(word ^ (ONES * u64::from(b'\\')))
+            | control;
         if found != 0 {
             return Some(at + (found.trailing_zeros() / 8) as usize);
         }
@@ -306,7 +307,23 @@ mod tests {
     }
 
     const SPOILERS: [&str; 18] = [
-        "", " ", "\"", "0", "7", "-", ".", "e", ",", ":", "{", "}", "\\", "\u{1}", "null", "\n", "上",
+        "",
+        " ",
+        "\"",
+        "0",
+        "7",
+        "-",
+        ".",
+        "e",
+        ",",
+        ":",
+        "{",
+        "}",
+        "\\",
+        "\u{1}",
+        "null",
+        "\n",
+        "上",
         "\"id\":1,",
     ];
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::token_class::UsageCounts;
+use crate::token_class::{CLASS_COUNT, UsageCounts};
 
 /// Where the counts of an event come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -158,9 +158,11 @@ impl UsageEvent<'_> {
             scratch.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
             scratch.push(u8::from(number.is_some()));
         }
-        for count in self.usage.0 {
-            scratch.extend_from_slice(&count.to_le_bytes());
+        let mut counts = [0; 8 * CLASS_COUNT];
+        for (bytes, count) in counts.chunks_exact_mut(8).zip(self.usage.0) {
+            bytes.copy_from_slice(&count.to_le_bytes());
         }
+        scratch.extend_from_slice(&counts);
         scratch.push(self.usage_source as u8);
         for (key, value) in &self.labels {
             put_text(scratch, key);

@@ -40,7 +40,11 @@ impl Counts {
 
     /// All numbers of a column of `rows` rows.
     pub(crate) fn into_array(self, rows: usize) -> Int64Array {
-        if self.each.is_empty() { Int64Array::from_value(self.same, rows) } else { self.each.into() }
+        if self.each.is_empty() {
+            Int64Array::from_value(self.same, rows)
+        } else {
+            self.each.into()
+        }
     }
 
     /// Empties the column and keeps its memory.

@@ -270,7 +270,16 @@ impl EventColumns {
     pub(crate) fn constant_columns(&self) -> Vec<&'static str> {
         let classes = TokenClass::ALL.into_iter().zip(&self.counts);
         let constant = classes.filter(|(_, counts)| counts.is_constant());
-        constant.map(|(class, _)| class.name()).chain(["epoch"]).collect()
+        let others = [
+            ("vendor_request_id", !self.vendor_request_id.any),
+            ("labels", !self.labels.any),
+            ("gateway_epoch", self.gateway_epoch.iter().all(Option::is_none)),
+            ("batch_index", self.batch_index.iter().all(|index| *index == 0)),
+            ("kafka_partition", true),
+            ("epoch", true),
+        ];
+        let others = others.into_iter().filter_map(|(name, is)| is.then_some(name));
+        constant.map(|(class, _)| class.name()).chain(others).collect()
     }
 
     /// Empties every column and keeps the memory, so that the next epoch need not ask for it.

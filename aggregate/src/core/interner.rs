@@ -47,9 +47,7 @@ impl Interner {
 
     /// The texts in the order of their numbers.
     pub(crate) fn array(&self) -> arrow::array::StringArray {
-        (0..self.texts.len())
-            .map(|number| Some(slice(&self.bytes, &self.texts, number)))
-            .collect()
+        (0..self.texts.len()).map(|number| Some(slice(&self.bytes, &self.texts, number))).collect()
     }
 
     /// Forgets every text and keeps the memory.
@@ -81,9 +79,7 @@ impl Interner {
         };
         let numbers = 0..u32::try_from(self.len()).unwrap_or(ABSENT);
         let mut order: Vec<(u128, u32)> = numbers.map(|number| (prefix(number), number)).collect();
-        order.sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0).then_with(|| self.get(a.1).cmp(self.get(b.1)))
-        });
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.get(a.1).cmp(self.get(b.1))));
         let mut ranks = vec![0; order.len()];
         for (rank, (_, number)) in (0_u32..).zip(order) {
             ranks[number as usize] = rank;

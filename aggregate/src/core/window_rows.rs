@@ -79,7 +79,7 @@ impl<const KEYS: usize> WindowRows<KEYS> {
     pub(crate) fn constant_columns(&self) -> Vec<&'static str> {
         let classes = TokenClass::ALL.into_iter().zip(&self.sums);
         let constant = classes.filter(|(_, sums)| sums.is_constant());
-        constant.map(|(class, _)| class.name()).chain(["epoch"]).collect()
+        constant.map(|(class, _)| class.name()).chain(["kafka_partition", "epoch"]).collect()
     }
 
     /// The rows as a batch of `table`'s in-memory schema.

@@ -1,0 +1,97 @@
+"""Writes RESULTS.md: the tables of what was measured last, then findings.md, which people write.
+
+report.py RESULTS_FOLDER RESULTS.md
+"""
+
+import json
+import statistics
+import sys
+from datetime import date
+from pathlib import Path
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def machine() -> str:
+    cpu = next(line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    cores = sum(line.startswith("processor") for line in open("/proc/cpuinfo"))
+    memory = int(next(line for line in open("/proc/meminfo")).split()[1]) // 2**20
+    return f"{cores} cores of {cpu}, {memory} GiB, broker and clients on the same cores"
+
+
+def table(head: list[str], rows: list[list]) -> list[str]:
+    return [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |",
+            *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows), ""]
+
+
+def stream(runs: list[dict]) -> list[str]:
+    null = {run["run"]: run["events_s_drain"] for run in runs if run["peer"] == "null"}
+    rows = []
+    for peer in dict.fromkeys(run["peer"] for run in runs):
+        of = [run for run in runs if run["peer"] == peer]
+        median = lambda key: statistics.median(run[key] for run in of)
+        ratio = statistics.median(run["events_s_drain"] / null[run["run"]] for run in of)
+        checks = [run["check"] for run in of if "check" in run]
+        right = "counts only" if not checks else "yes" if all(c.get("correct") for c in checks) else f"NO: {checks[0]}"
+        rows.append([peer, len(of), f"{median('events_s_drain'):,.0f}", f"{ratio:.2f}", f"{median('drain_s'):.1f}",
+                     f"{median('cpu_s_per_m'):.2f}", f"{median('rss_mib'):,.0f}", right])
+    return ["## Backlog of 5 M events, 4 partitions, real Kafka, local folder", "",
+            "From the first record to the last committed and published epoch; medians; the ratio is to the null "
+            "consumer of the same round. Events are checked row by row by the kit.", "",
+            *table(["", "runs", "events/s", "÷ null", "seconds", "CPU s a million", "peak MiB", "correct"], rows)]
+
+
+def door(runs: list[dict]) -> list[str]:
+    rows = []
+    for run in runs:
+        if run["what"] == "door batches":
+            rows.append([f"JSON batches of {run['events_a_batch']}", f"{run['events_s']:,} events/s"])
+        else:
+            rows.append([f"single events, {run['requests_s']:,} requests/s",
+                         f"p50 {run['p50_ms']} ms, p99 {run['p99_ms']} ms, max {run['max_ms']} ms"])
+    return ["## Door", "", "`tally ingest` on real Kafka, acknowledged by all in-sync replicas; the client is a process "
+            "of its own on the same cores.", "", *table(["load", "result"], rows)]
+
+
+def recovery(runs: list[dict]) -> list[str]:
+    rows = [[run["seconds_to_first_commit"], run["cpu_s"], run["stored_state_mib"], run["peak_mib_before"],
+             run["peak_mib_after"]] for run in runs]
+    return ["## Recovery after kill -9, 1 M accounts, 20 M ids in open buckets", "",
+            *table(["seconds to the first new commit", "CPU s", "stored state MiB", "peak MiB before", "peak MiB after"],
+                   rows)]
+
+
+def steady(runs: list[dict]) -> list[str]:
+    rows = [[f"{run['rate']:,}", run["seconds"], " / ".join(map(str, run["median_mib_by_third"])), run["peak_mib"],
+             run["cpu_s_per_million"]] for run in runs]
+    return ["## Memory at a steady rate", "",
+            *table(["events/s", "seconds", "resident MiB, median of each third", "peak MiB", "CPU s a million"], rows)]
+
+
+def sql(runs: list[dict]) -> list[str]:
+    rows = [[run["query"], run["rows"], run["tally"]["warm_s"], run["duckdb"]["warm_s"],
+             f"{run['tally']['warm_s'] / run['duckdb']['warm_s']:.2f}", run["tally"]["cold_s"], run["duckdb"]["cold_s"],
+             run["tally"]["cpu_s"], run["duckdb"]["cpu_s"], run["tally"]["rss_mib"], run["duckdb"]["rss_mib"],
+             "equal" if run["equal"] else "DIFFERENT"] for run in runs if "query" in run]
+    edges = [[run["edge"], run["exit"], run["said"].replace("|", "/")] for run in runs if "edge" in run]
+    return ["## SQL over 10 M events, the same Parquet, two threads", "",
+            "Warm: the best of five, over HTTP for Tally, in its own process for DuckDB. Cold: a new process, page cache "
+            "warm. In seconds.", "",
+            *table(["", "rows", "Tally warm", "DuckDB warm", "ratio", "Tally cold", "DuckDB cold", "Tally CPU",
+                    "DuckDB CPU", "Tally MiB", "DuckDB MiB", "answers"], rows),
+            "What overflows is an error:", "", *table(["sum", "exit code", "said"], edges)]
+
+
+def main() -> None:
+    folder, target = Path(sys.argv[1]), Path(sys.argv[2])
+    out = ["# Results", "", f"{date.today()}, {machine()}. Made by `make bench`; see [run.sh](run.sh).", ""]
+    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("steady", steady), ("sql", sql)]:
+        if runs := lines(folder / f"{name}.jsonl"):
+            out += part(runs)
+    findings = Path(__file__).with_name("findings.md")
+    target.write_text("\n".join(out) + "\n" + findings.read_text())
+
+
+main()
