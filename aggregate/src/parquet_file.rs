@@ -161,7 +161,7 @@ struct RowGroup {
 
 enum ColumnEncoder {
     /// By the library, value by value.
-    Values(ArrowColumnWriter),
+    Values(Box<ArrowColumnWriter>),
     /// Of rows that are numbered already.
     Dictionary(DictionaryColumn),
     /// Of integers and instants.
@@ -184,7 +184,7 @@ impl RowGroup {
                 DictionaryColumn::for_array(array, constant)
                     .map(ColumnEncoder::Dictionary)
                     .or_else(|| PackedColumn::for_array(array).map(ColumnEncoder::Packed))
-                    .unwrap_or(ColumnEncoder::Values(writer))
+                    .unwrap_or_else(|| ColumnEncoder::Values(Box::new(writer)))
             })
             .collect();
         Ok(Self { columns, rows: 0 })

@@ -294,10 +294,10 @@ impl QueryEngine {
                 Ok(end) => end,
                 Err(_) => Err(limits.timed_out("running")),
             };
-            let outcome = end.as_ref().map(|()| ()).map_err(Clone::clone);
+            let failure = end.as_ref().err().map(QueryError::kind);
             // Nobody listens where the reader has gone: that is what stopped the query.
             if batches_in.send(end.map(|()| None)).await.is_ok() {
-                measured.ended(outcome.as_ref().map(|()| ()));
+                measured.ended(failure);
             }
         });
         let task = AbortOnDrop(task.abort_handle());

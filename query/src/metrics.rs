@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::error::QueryError;
+use crate::error::ErrorKind;
 
 type Outcome = [(&'static str, &'static str); 1];
 
@@ -53,8 +53,9 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    pub(crate) fn ended(&mut self, end: Result<(), &QueryError>) {
-        self.outcome = end.map_or_else(|error| error.kind().name(), |()| "ok");
+    /// Notes that the query ran to its end, or why it did not.
+    pub(crate) fn ended(&mut self, failure: Option<ErrorKind>) {
+        self.outcome = failure.map_or("ok", ErrorKind::name);
     }
 }
 
