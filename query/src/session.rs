@@ -11,7 +11,7 @@ use datafusion::catalog::{
 use datafusion::common::config::Dialect;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -92,7 +92,9 @@ fn runtime(parts: &SessionParts) -> Result<Arc<RuntimeEnv>> {
     let consumers = std::num::NonZeroUsize::new(CONSUMERS_NAMED)
         .ok_or_else(|| DataFusionError::Internal("no consumers to name".to_owned()))?;
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory), consumers)))
+        // First come, first served: a fair share for each operator that can spill would make a
+        // query spill at an eighth of the limit, and take twice as long, with memory to spare.
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(memory), consumers)))
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
         .with_max_temp_directory_size(parts.memory_max_bytes.saturating_mul(SPILL_FACTOR))
         .build_arc()?;
