@@ -19,7 +19,7 @@ tally="$CARGO_TARGET_DIR/release/tally"
 "$kit/setup.sh" broker flink sql
 # shellcheck source=/dev/null
 source "$kit/env.sh"
-results="$cache/bench"
+results="$cache/bench-results"
 work="$PEERS_WORK/tally"
 mkdir -p "$results" "$work"
 "$kit/broker/broker.sh" start
