@@ -94,7 +94,10 @@ fn runtime(parts: &SessionParts) -> Result<Arc<RuntimeEnv>> {
     let runtime = RuntimeEnvBuilder::new()
         // First come, first served: a fair share for each operator that can spill would make a
         // query spill at an eighth of the limit, and take twice as long, with memory to spare.
-        .with_memory_pool(Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(memory), consumers)))
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(
+            GreedyMemoryPool::new(memory),
+            consumers,
+        )))
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
         .with_max_temp_directory_size(parts.memory_max_bytes.saturating_mul(SPILL_FACTOR))
         .build_arc()?;
