@@ -16,8 +16,8 @@ use crate::error::AggregateError;
 use crate::owner::{Ownership, Surroundings, load_segments};
 use crate::stream_status::StreamStatus;
 
-/// Records that are read before limits are looked at again.
-const READ_MAX: usize = 2_048;
+/// Events that are read, roughly, before limits are looked at again.
+const READ_EVENTS: u64 = 2_048;
 /// Longest wait for a record, so that a stop is noticed.
 const READ_WAIT: Duration = Duration::from_millis(50);
 
@@ -67,6 +67,8 @@ pub(crate) struct Worker {
     epoch_began_ms: Option<i64>,
     /// Since when the log has had nothing new.
     idle_since_ms: Option<i64>,
+    /// Records to read at once, from how many events the last ones had.
+    read_max: usize,
 }
 
 impl std::fmt::Debug for Worker {
@@ -105,6 +107,7 @@ impl Worker {
             in_flight: None,
             epoch_began_ms: None,
             idle_since_ms: None,
+            read_max: 1,
         }
     }
 
@@ -138,8 +141,9 @@ impl Worker {
             self.close()?;
         }
         let before = self.state.next_offset();
+        let events_before = self.state.epoch_events();
         let mut ended = None;
-        let read = reader.read(READ_MAX, READ_WAIT, &mut |record| {
+        let read = reader.read(self.read_max, READ_WAIT, &mut |record| {
             // Nothing after a record that could not be taken: it would be skipped.
             if ended.is_none() {
                 ended = self.push(record).err();
@@ -147,6 +151,12 @@ impl Worker {
         });
         if let Some(ended) = ended {
             return Ok(Some(ended));
+        }
+        if let Ok(records @ 1..) = read {
+            // A record may be one event or a batch of hundreds.
+            let events = self.state.epoch_events().saturating_sub(events_before);
+            let each = (events / records as u64).max(1);
+            self.read_max = usize::try_from(READ_EVENTS / each).unwrap_or(1).max(1);
         }
         let idle = self.state.next_offset() == before;
         if idle && self.idle_since_ms.is_none() {
