@@ -86,7 +86,7 @@ def sql(runs: list[dict]) -> list[str]:
 
 def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
-    out = ["# Results", "", f"{date.today()}, {machine()}. Made by `make bench`; see [run.sh](run.sh).", ""]
+    out = ["# Results", "", f"{date.today()}, {machine()}. The parts of [run.sh](run.sh) that have been run; `make bench` runs them all.", ""]
     for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("steady", steady), ("sql", sql)]:
         if runs := lines(folder / f"{name}.jsonl"):
             out += part(runs)

@@ -12,10 +12,11 @@ kit="${PEERS_KIT:-../../shared/peers}"
 [[ -f $kit/env.sh ]] || { echo "the peer kit is not at $kit: set PEERS_KIT" >&2; exit 1; }
 kit="$(cd "$kit" && pwd)"
 cache="${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}"
-export CARGO_TARGET_DIR="${TALLY_RELEASE_TARGET:-$cache/release}"
 make -s -C .. release
+tally="${TALLY_RELEASE_TARGET:-$cache/release}/release/tally"
+# The clients, which are not measured, in a folder of their own: they are built with other flags.
+export CARGO_TARGET_DIR="${TALLY_BENCH_TARGET:-$cache/bench}"
 cargo build --release --locked --bin door_load --bin rebatch
-tally="$CARGO_TARGET_DIR/release/tally"
 "$kit/setup.sh" broker flink sql
 # shellcheck source=/dev/null
 source "$kit/env.sh"

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt32Type};
 use parquet::basic::Encoding;
 use parquet::bloom_filter::Sbbf;
@@ -26,7 +26,7 @@ const NULL: u32 = u32::MAX;
 enum Values {
     Texts {
         /// The dictionary of the arrays that are written.
-        source: Option<Arc<dyn Array>>,
+        source: Option<ArrayRef>,
         /// Number in the chunk of each value of `source`.
         numbers: Vec<u32>,
         /// Numbers in `source` of the chunk's values.
@@ -148,7 +148,6 @@ impl DictionaryColumn {
         page_rows: usize,
         bloom_values: Option<u64>,
     ) -> Result<Chunk> {
-        let texts = self.texts();
         let mut chunk = ChunkBuilder::new(column, compressor);
         let distinct = match &self.values {
             Values::Texts { used, .. } => used.len(),
@@ -156,7 +155,7 @@ impl DictionaryColumn {
             Values::Absent => 0,
         };
         if distinct > 0 {
-            chunk.dictionary(&self.plain_values(&texts), distinct)?;
+            chunk.dictionary(&self.plain_values(), distinct)?;
         }
         // Without a value there is nothing to index: all rows are absent.
         let encoding = if distinct > 0 { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
@@ -179,37 +178,38 @@ impl DictionaryColumn {
             })?;
         }
         let bloom_filter = match (bloom_values, &self.values) {
-            (Some(expected), Values::Texts { used, .. }) => {
+            (Some(expected), Values::Texts { .. }) => {
                 // One absent account in twenty is taken for present.
                 let mut filter = Sbbf::new_with_ndv_fpp(expected.max(1), 0.05)?;
-                for value in used.iter().filter_map(|number| texts.as_ref()?.get(*number)) {
-                    filter.insert(value);
+                for text in self.texts() {
+                    filter.insert(text);
                 }
                 Some(filter)
             }
             _ => None,
         };
-        chunk.finish(self.statistics(&texts), bloom_filter)
+        chunk.finish(self.statistics(), bloom_filter)
     }
 
-    fn texts(&self) -> Option<Texts> {
-        match &self.values {
-            Values::Texts { source, .. } => {
-                source.as_ref()?.as_string_opt::<i32>().cloned().map(Texts)
-            }
-            Values::Number(_) | Values::Absent => None,
-        }
+    /// The distinct texts in their order.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let (source, used) = match &self.values {
+            Values::Texts { source, used, .. } => (source.as_ref(), used.as_slice()),
+            Values::Number(_) | Values::Absent => (None, [].as_slice()),
+        };
+        let source = source.map(|array| array.as_string::<i32>());
+        used.iter().filter_map(move |number| Some(source?.value(*number as usize)))
     }
 
     /// The distinct values as the dictionary page has them: PLAIN.
-    fn plain_values(&self, texts: &Option<Texts>) -> Vec<u8> {
+    fn plain_values(&self) -> Vec<u8> {
         let mut plain = Vec::new();
         match &self.values {
             Values::Number(Number::Long(number)) => plain.extend_from_slice(&number.to_le_bytes()),
             Values::Number(Number::Int(number)) => plain.extend_from_slice(&number.to_le_bytes()),
             Values::Absent => {}
-            Values::Texts { used, .. } => {
-                for text in used.iter().filter_map(|number| texts.as_ref()?.get(*number)) {
+            Values::Texts { .. } => {
+                for text in self.texts() {
                     // Texts are at most 256 bytes.
                     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
                     plain.extend_from_slice(&length.to_le_bytes());
@@ -220,7 +220,7 @@ impl DictionaryColumn {
         plain
     }
 
-    fn statistics(&self, texts: &Option<Texts>) -> Option<Statistics> {
+    fn statistics(&self) -> Option<Statistics> {
         match &self.values {
             Values::Number(Number::Long(number)) => {
                 Some(Statistics::int64(Some(*number), Some(*number), None, Some(0), false))
@@ -229,22 +229,12 @@ impl DictionaryColumn {
                 Some(Statistics::int32(Some(*number), Some(*number), None, Some(0), false))
             }
             Values::Absent => None,
-            Values::Texts { used, .. } => {
-                let all = || used.iter().filter_map(|number| texts.as_ref()?.get(*number));
+            Values::Texts { .. } => {
                 let bound = |text: Option<&str>| text.map(ByteArray::from);
-                let (low, high) = (bound(all().min()), bound(all().max()));
+                let (low, high) = (bound(self.texts().min()), bound(self.texts().max()));
                 Some(Statistics::byte_array(low, high, None, Some(self.nulls), false))
             }
         }
-    }
-}
-
-struct Texts(StringArray);
-
-impl Texts {
-    fn get(&self, number: u32) -> Option<&str> {
-        let number = number as usize;
-        (number < self.0.len()).then(|| self.0.value(number))
     }
 }
 
@@ -253,8 +243,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use arrow::array::{
-        DictionaryArray, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
-        UInt32Array, new_null_array,
+        DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray, UInt32Array, new_null_array,
     };
     use arrow::datatypes::{Field, Schema};
     use bytes::Bytes;

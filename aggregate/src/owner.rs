@@ -322,23 +322,31 @@ impl Ownership {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
-
     use futures::FutureExt;
     use object_store::memory::InMemory;
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::ledger::claim_entry;
 
-    /// A clock that goes on by thirteen hours each time that it is read, and a janitor that
-    /// removes the epoch's file meanwhile.
+    /// A clock that jumps by thirteen hours at one of its readings, while a janitor removes the
+    /// epoch's file, and that notes at each reading whether the file is there.
     #[derive(Debug)]
-    struct SlowEdge(Arc<InMemory>, AtomicI64);
+    struct SleepyEdge {
+        store: Arc<InMemory>,
+        jump_at: usize,
+        seen: Mutex<Vec<bool>>,
+    }
 
-    impl Edge for SlowEdge {
+    impl Edge for SleepyEdge {
         fn now_ms(&self) -> i64 {
-            drop(self.0.delete(&Path::from("file")).now_or_never());
-            self.1.fetch_add(13 * 3_600_000, Ordering::Relaxed)
+            let file = Path::from("file");
+            let mut seen = self.seen.lock();
+            seen.push(self.store.head(&file).now_or_never().unwrap().is_ok());
+            if seen.len() == self.jump_at {
+                drop(self.store.delete(&file).now_or_never());
+            }
+            if seen.len() >= self.jump_at { 13 * 3_600_000 } else { 0 }
         }
         fn new_owner(&self) -> String {
             "owner".to_owned()
@@ -348,11 +356,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_owner_that_slept_writes_its_files_again() {
+    /// What each reading of the clock saw: at the claim, before the upload, before the entry is
+    /// made, after it; and whether the file is there in the end.
+    fn files_seen(jump_at: usize) -> Vec<bool> {
         let store = Arc::new(InMemory::new());
-        let edge = Arc::new(SlowEdge(Arc::clone(&store), AtomicI64::default()));
-        let surroundings = Surroundings { store: Arc::clone(&store) as Arc<dyn ObjectStore>, edge };
+        let edge =
+            Arc::new(SleepyEdge { store: Arc::clone(&store), jump_at, seen: Mutex::default() });
+        let surroundings = Surroundings {
+            store: Arc::clone(&store) as Arc<dyn ObjectStore>,
+            edge: Arc::clone(&edge) as Arc<dyn Edge>,
+        };
         let config = PartitionConfig {
             topic: "usage".to_owned(),
             partition: 0,
@@ -368,8 +381,17 @@ mod tests {
             entry.kind = tally_schemas::EntryKind::Epoch;
             let objects = vec![("file".to_owned(), Bytes::from_static(b"rows"))];
             ownership.commit(objects, entry).await.unwrap();
-            let file = store.get(&Path::from("file")).await.unwrap().bytes().await.unwrap();
-            assert_eq!(file, Bytes::from_static(b"rows"));
         });
+        let mut seen = edge.seen.lock().clone();
+        seen.push(store.head(&Path::from("file")).now_or_never().unwrap().is_ok());
+        seen
+    }
+
+    #[test]
+    fn an_owner_that_slept_writes_its_files_again() {
+        // Awake, asleep before the entry is made, asleep while it is made.
+        for jump_at in [usize::MAX, 3, 4] {
+            assert_eq!(files_seen(jump_at), [false, false, true, true, true], "{jump_at}");
+        }
     }
 }

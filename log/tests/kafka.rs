@@ -59,7 +59,8 @@ conforms!(
 );
 
 #[test]
-fn every_compression_is_read() {
+fn compressed_topics_are_read() {
+    // Not zstd: librdkafka is built without it (README, limits).
     for codec in ["none", "gzip", "snappy", "lz4"] {
         let mut config = fresh();
         config.options.insert("compression.type".to_owned(), codec.to_owned());
