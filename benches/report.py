@@ -84,10 +84,17 @@ def sql(runs: list[dict]) -> list[str]:
             "What overflows is an error:", "", *table(["sum", "exit code", "said"], edges)]
 
 
+def stages(runs: list[dict]) -> list[str]:
+    rows = [[run["stage"], f"{run['ns']:,.0f}"] for run in runs]
+    return ["## Stages", "", "criterion, one thread, median; nanoseconds an event, an entry for the ledger.", "",
+            *table(["stage", "ns"], rows)]
+
+
 def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
     out = ["# Results", "", f"{date.today()}, {machine()}. The parts of [run.sh](run.sh) that have been run; `make bench` runs them all.", ""]
-    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("steady", steady), ("sql", sql)]:
+    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("steady", steady), ("sql", sql),
+                       ("stages", stages)]:
         if runs := lines(folder / f"{name}.jsonl"):
             out += part(runs)
     findings = Path(__file__).with_name("findings.md")

@@ -3,9 +3,9 @@
 # topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
 # $PEERS_KIT), an otherwise idle machine, and about an hour.
 #
-#   benches/run.sh [PART…]     stream door recovery steady sql; nothing named = all, then the report
+#   benches/run.sh [PART…]     stream door recovery steady sql stages; nothing named = all, then the report
 #
-# ROUNDS (3): rounds of the stream. STEADY_RATE (200000), STEADY_SECONDS (600): the run at half load.
+# ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
 set -euo pipefail
 cd "$(dirname "$0")"
 kit="${PEERS_KIT:-../../shared/peers}"
@@ -67,7 +67,7 @@ part_recovery() {
 part_steady() {
   rm -rf "$work/steady" "$results/steady.jsonl"
   py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
-    "${STEADY_RATE:-200000}" "${STEADY_SECONDS:-600}"
+    "${STEADY_RATE:-125000}" "${STEADY_SECONDS:-600}"
 }
 
 part_sql() {
@@ -75,9 +75,23 @@ part_sql() {
   py sql sql.py "$tally" "$results/sql.jsonl"
 }
 
+part_stages() {
+  cargo bench --locked --bench stages
+  py base - "$CARGO_TARGET_DIR/criterion" "$results/stages.jsonl" <<'PYTHON'
+import json, pathlib, sys
+folder, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+with out.open("w") as lines:
+    for file in sorted(folder.rglob("new/benchmark.json")):
+        about = json.loads(file.read_text())
+        estimate = json.loads((file.parent / "estimates.json").read_text())["median"]["point_estimate"]
+        elements = (about["throughput"] or {}).get("Elements", 1)
+        print(json.dumps({"stage": about["function_id"] or about["group_id"], "ns": estimate / elements}), file=lines)
+PYTHON
+}
+
 if [[ $# -gt 0 ]]; then
   for part in "$@"; do "part_$part"; done
 else
-  for part in stream door recovery sql steady; do "part_$part"; done
+  for part in stream door recovery sql steady stages; do "part_$part"; done
 fi
 py base report.py "$results" RESULTS.md

@@ -5,7 +5,9 @@
 #   scripts/kafka.sh stop|wipe|status [--dir DIR]   wipe also removes the broker's data
 #   scripts/kafka.sh fetch                          only downloads it, once, into the cache
 #
-# Topics are not created by themselves. TALLY_KAFKA_HEAP (1g) sets the Java heap.
+# Topics are not created by themselves. TALLY_KAFKA_HEAP (1g) sets the Java heap. TALLY_KAFKA_SECURE=1 adds a second
+# listener with TLS and a password (SASL/PLAIN, user tally, password tally-test): DIR/secure has its address,
+# DIR/tls/ca.pem the certificate to trust.
 set -euo pipefail
 NAME=kafka
 # shellcheck source=scripts/server.bash
@@ -52,6 +54,36 @@ POM
   exec 9>&-
 }
 
+# A certificate of its own for 127.0.0.1, made once.
+make_certificate() {
+  need keytool default-jre-headless
+  if [[ -f $DIR/tls/ca.pem ]]; then return; fi
+  mkdir -p "$DIR/tls"
+  keytool -genkeypair -alias kafka -keyalg EC -dname CN=127.0.0.1 -ext san=ip:127.0.0.1 -validity 3650 \
+    -storetype PKCS12 -keystore "$DIR/tls/kafka.p12" -storepass tally-test 2>/dev/null
+  keytool -exportcert -rfc -alias kafka -keystore "$DIR/tls/kafka.p12" -storepass tally-test \
+    >"$DIR/tls/ca.pem" 2>/dev/null
+}
+
+# The second listener: also an address of the broker, so it is added to the lists that are there.
+add_secure_listener() {
+  local port
+  port=$(free_port)
+  make_certificate
+  sed -i -e "s|^listeners=|&SECURE://127.0.0.1:$port,|" -e "s|^advertised.listeners=|&SECURE://127.0.0.1:$port,|" \
+    -e "s|^listener.security.protocol.map=|&SECURE:SASL_SSL,|" "$DIR/server.properties"
+  cat >>"$DIR/server.properties" <<PROPERTIES
+inter.broker.listener.name=PLAINTEXT
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$DIR/tls/kafka.p12
+ssl.keystore.password=tally-test
+listener.name.secure.sasl.enabled.mechanisms=PLAIN
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+  user_tally="tally-test";
+PROPERTIES
+  echo "127.0.0.1:$port" >"$DIR/secure"
+}
+
 # Every replication factor is 1, as there is one node. Sessions may be as short as a second, so that a test
 # which kills a consumer does not wait for six. The group coordinator's topic has 4 partitions and not 50: it
 # starts faster.
@@ -85,6 +117,7 @@ PROPERTIES
 
 launch() {
   write_properties "$1"
+  if [[ ${TALLY_KAFKA_SECURE:-} == 1 ]]; then add_secure_listener; fi
   if [[ ! -f $DIR/data/meta.properties ]]; then
     # A cluster id is 16 bytes in base64; this one says "tally-kafka-test".
     java -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$LIBS/*" kafka.tools.StorageTool \

@@ -45,6 +45,9 @@ check_build() {
   lacks build-essential c++ --version
   lacks make make --version
   lacks mold mold --version
+  lacks curl curl --version
+  lacks python3 python3 --version
+  lacks perl perl -MFindBin -MIPC::Cmd -MTime::Piece -e 1 # OpenSSL's build asks for them
 }
 
 check_lint() {

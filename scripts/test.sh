@@ -3,8 +3,9 @@
 #
 #   scripts/test.sh [ARGUMENTS OF cargo test]     TALLY_SOAK=1 runs the full counts, and what is ignored otherwise
 #
-# The tests find the servers in TALLY_TEST_KAFKA (HOST:PORT), TALLY_TEST_S3 (URL) and AWS_…, and a Python with
-# the packages of tests/python in TALLY_TEST_PYTHON.
+# The tests find the servers in TALLY_TEST_KAFKA (HOST:PORT), TALLY_TEST_KAFKA_SECURE (the same broker, with TLS and a
+# password) and TALLY_TEST_KAFKA_CA, TALLY_TEST_S3 (URL) and AWS_…, and a Python with the packages of tests/python in
+# TALLY_TEST_PYTHON.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TALLY_CACHE=${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}
@@ -28,13 +29,17 @@ trap 'exit 130' INT TERM
 
 heading 'servers'
 TALLY_KAFKA_HEAP=${TALLY_KAFKA_HEAP:-512m}
-TALLY_TEST_KAFKA=$(TALLY_KAFKA_HEAP=$TALLY_KAFKA_HEAP scripts/kafka.sh start --port 0 --dir "$servers/kafka")
+TALLY_TEST_KAFKA=$(TALLY_KAFKA_HEAP=$TALLY_KAFKA_HEAP TALLY_KAFKA_SECURE=1 \
+  scripts/kafka.sh start --port 0 --dir "$servers/kafka")
+TALLY_TEST_KAFKA_SECURE=$(cat "$servers/kafka/secure")
+TALLY_TEST_KAFKA_CA=$servers/kafka/tls/ca.pem
 aws=$(scripts/s3.sh start --port 0 --dir "$servers/s3")
 eval "$aws"
 TALLY_TEST_S3=$AWS_ENDPOINT_URL
 TALLY_TEST_PYTHON=$TALLY_CACHE/venv/bin/python
 PYTHONDONTWRITEBYTECODE=1
-export TALLY_KAFKA_HEAP TALLY_TEST_KAFKA TALLY_TEST_S3 TALLY_TEST_PYTHON PYTHONDONTWRITEBYTECODE
+export TALLY_KAFKA_HEAP TALLY_TEST_KAFKA TALLY_TEST_KAFKA_SECURE TALLY_TEST_KAFKA_CA
+export TALLY_TEST_S3 TALLY_TEST_PYTHON PYTHONDONTWRITEBYTECODE
 echo "Kafka on $TALLY_TEST_KAFKA, S3 on $TALLY_TEST_S3"
 
 heading 'S3 server: races of conditional writes'

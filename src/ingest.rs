@@ -27,7 +27,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Fai
     let config = config::load(global, &settings)?;
     let log = event_log::open(&config).await?;
     let stop = stop::on_signal()?;
-    let door = Door::new(config.ingest.clone(), &log, Arc::new(Mutex::default()))?;
+    let future_max_ms = config.aggregate.future_max_ms;
+    let registry = Arc::new(Mutex::default());
+    let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let listener = server::bind(&config.http.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let drain = Duration::from_millis(config.ingest.drain_timeout_ms);

@@ -48,7 +48,7 @@ async fn exposition() -> String {
         stream_metrics::register(&mut registry, &aggregator);
         engine.register_metrics(&mut registry);
     }
-    let door = Door::new(config.ingest, &log, Arc::clone(&registry)).unwrap();
+    let door = Door::new(config.ingest, 0, &log, Arc::clone(&registry)).unwrap();
     // Metrics with labels are shown once there is something to label: an event that is refused,
     // one that is held back, and a query.
     let events = r#"[{}, {"source":"s","id":"i","account":"a","completed_at":1}]"#;

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tally_aggregate::ledger::{self, StoredEntry};
+use tally_aggregate::{StreamStatus, Waiting};
 use tally_log::EventLog;
 use tally_query::LedgerView;
 use tally_schemas::{Config, EntryKind, Table};
@@ -53,6 +54,10 @@ struct Status {
     suspended: BTreeMap<String, u64>,
     tables: Vec<TableRow>,
     notes: Vec<String>,
+    /// Partitions for which the store or the log does not answer, where the process that has them
+    /// was asked.
+    #[serde(default)]
+    waiting: BTreeMap<u32, String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -101,12 +106,27 @@ fn address_file(config: &Config) -> PathBuf {
     Path::new(&config.log.data).join("http-address")
 }
 
-/// Lets `tally status` find this process while it runs.
-pub(crate) fn announce(config: &Config, address: std::net::SocketAddr) -> Result<(), Failure> {
-    if config.log.kafka.is_empty() {
-        std::fs::write(address_file(config), format!("{address} {}\n", std::process::id()))?;
+/// The file that says where this process is; it goes with it.
+pub(crate) struct Announced(PathBuf);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        // One that stays names a process that is gone, which is noticed.
+        drop(std::fs::remove_file(&self.0));
     }
-    Ok(())
+}
+
+/// Lets `tally status` find this process while it runs.
+pub(crate) fn announce(
+    config: &Config,
+    address: std::net::SocketAddr,
+) -> Result<Option<Announced>, Failure> {
+    if !config.log.kafka.is_empty() {
+        return Ok(None);
+    }
+    let path = address_file(config);
+    std::fs::write(&path, format!("{address} {}\n", std::process::id()))?;
+    Ok(Some(Announced(path)))
 }
 
 /// Asks the process that has the embedded log. `None` where none answers: then nobody has it.
@@ -129,24 +149,32 @@ pub(crate) fn routes(
     log: Arc<dyn EventLog>,
     store: Arc<dyn ObjectStore>,
     topic: String,
+    stream: StreamStatus,
 ) -> axum::Router {
     axum::Router::new().route(
         "/v1/status",
         get(move || async move {
             let ends = read_ends(log).await;
-            match observe(&topic, ends, store, Timestamp::now()).await {
+            let now = Timestamp::now();
+            let waiting = waits(&stream, now);
+            match observe(&topic, ends, store, now).await {
                 Ok(mut status) => {
                     status.process = Some(std::process::id());
+                    status.waiting = waiting;
                     Json(status).into_response()
                 }
-                Err(failure) => unavailable(&failure),
+                Err(failure) => unavailable(&failure, &waiting),
             }
         }),
     )
 }
 
-fn unavailable(failure: &Failure) -> Response {
-    (axum::http::StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", failure.message)).into_response()
+fn unavailable(failure: &Failure, waiting: &BTreeMap<u32, String>) -> Response {
+    let mut words = format!("{}\n", failure.message);
+    for (partition, why) in waiting {
+        words.push_str(&format!("partition {partition} waits {why}\n"));
+    }
+    (axum::http::StatusCode::SERVICE_UNAVAILABLE, words).into_response()
 }
 
 async fn observe(
@@ -213,7 +241,18 @@ async fn observe(
             })
             .collect(),
         notes,
+        waiting: BTreeMap::new(),
     })
+}
+
+/// What each partition of this process waits for.
+fn waits(stream: &StreamStatus, now: Timestamp) -> BTreeMap<u32, String> {
+    let words = |waiting: &Waiting| {
+        let seconds = (now.as_millisecond() - waiting.since_ms).max(0) / 1_000;
+        format!("for {seconds} s, {} attempts: {}", waiting.attempts, waiting.why)
+    };
+    let partitions = stream.partitions().into_iter();
+    partitions.filter_map(|(p, status)| Some((p, words(status.waiting.as_ref()?)))).collect()
 }
 
 fn row(partition: u32, stored: Option<&StoredEntry>, end_offset: Option<u64>) -> PartitionRow {
@@ -312,7 +351,7 @@ fn in_words(status: &Status) -> String {
     let absent = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     lines.push(format!("topic                   {}", status.topic));
     lines.push(format!(
-        "lag                     {} events",
+        "lag                     {} records",
         known(status.lag_events.map(|n| n.to_string()))
     ));
     lines.push(format!("unpublished epochs      {}", status.unpublished_epochs));
@@ -355,6 +394,9 @@ fn in_words(status: &Status) -> String {
             table.add_row([reason.clone(), events.to_string()]);
         }
         lines.push(format!("\n{table}"));
+    }
+    for (partition, why) in &status.waiting {
+        lines.push(format!("\npartition {partition} waits {why}"));
     }
     for note in &status.notes {
         lines.push(format!("\nnote: {note}"));

@@ -66,6 +66,7 @@ impl Collector for StreamCollector {
             partitions.values().map(|p| p.end_offset.saturating_sub(p.committed_offset)).sum();
         let oldest = partitions.values().filter_map(|p| p.oldest_uncommitted_ms).min();
         let watermark = partitions.values().filter_map(|p| p.watermark_ms).min();
+        let waiting = partitions.values().filter(|p| p.waiting.is_some()).count();
         let state: u64 = partitions.values().map(|p| p.state_bytes).sum();
         for (name, help, value) in [
             ("tally_lag_events", "End of the log minus committed, records", signed(lag)),
@@ -80,6 +81,11 @@ impl Collector for StreamCollector {
                 watermark.map_or(0, age_seconds),
             ),
             ("tally_state_bytes", "Dedupe buckets and windows in memory", signed(state)),
+            (
+                "tally_partitions_waiting",
+                "Partitions for which the store or the log does not answer",
+                i64::try_from(waiting).unwrap_or(i64::MAX),
+            ),
             (
                 "tally_partitions_owned",
                 "Partitions that this process holds",

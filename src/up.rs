@@ -37,18 +37,25 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let http = listener.local_addr()?;
     // The stream ends after the door, so that what the door has accepted is also committed.
     let stream_stop = tokio_util::sync::CancellationToken::new();
-    let status = status::routes(Arc::clone(&log), Arc::clone(&store), config.log.topic.clone());
-    let stream =
-        Stream::start(&config, Arc::clone(&log), store, Extent::Endless, stream_stop.clone())?;
+    let stream = Stream::start(
+        &config,
+        Arc::clone(&log),
+        Arc::clone(&store),
+        Extent::Endless,
+        stream_stop.clone(),
+    )?;
+    let stream_status = stream.aggregator().status().clone();
+    let status = status::routes(Arc::clone(&log), store, config.log.topic.clone(), stream_status);
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());
         engine.register_metrics(&mut registry);
     }
-    let door = Door::new(config.ingest.clone(), &log, registry)?;
+    let future_max_ms = config.aggregate.future_max_ms;
+    let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let routes = tally_ingest::router(door.clone()).merge(tally_query::router(engine));
     let routes = routes.merge(status);
-    status::announce(&config, http)?;
+    let announced = status::announce(&config, http)?;
     greet(&config, http, wire.address());
 
     // A stream that cannot go on takes the process down with it (I12).
@@ -62,7 +69,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let served = ingest::serve_door(listener, routes, door, drain, stop).await;
     stream_stop.cancel();
     let finished = stream.finish().await;
-    drop(watching);
+    drop((watching, announced));
     finished.and(served)
 }
 

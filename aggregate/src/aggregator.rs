@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::{Partition, PartitionConfig};
 use crate::error::{AggregateError, ErrorKind};
 use crate::owner::{Ownership, Surroundings, take};
+use crate::reporting_edge::reporting;
 use crate::stream_status::StreamStatus;
 use crate::worker::{Ended, Signals, Worker, WorkerParts};
 
@@ -170,9 +171,10 @@ impl Assignee for Assigned {
         let inner = &self.0;
         let config = inner.partition_config(partition);
         let mut bounds = bounds;
+        let surroundings = reporting(&inner.surroundings, &inner.status, partition);
         let taken = loop {
             let taken =
-                inner.runtime.block_on(take(&inner.surroundings, &config, &inner.aliases, bounds));
+                inner.runtime.block_on(take(&surroundings, &config, &inner.aliases, bounds));
             let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken };
             // The bounds may be older than what a predecessor read and committed meanwhile; those
             // that are asked for now are not older than the commit that was just seen.
@@ -212,9 +214,12 @@ impl Assignee for Assigned {
         }
         let (log, checker) = (Arc::clone(&inner.log), Arc::clone(&inner));
         let committed_offset = ownership.last().to;
-        inner.status.update(partition, |status| status.committed_offset = committed_offset);
+        inner.status.update(partition, |status| {
+            status.committed_offset = committed_offset;
+            status.waiting = None;
+        });
         let parts = WorkerParts {
-            surroundings: inner.surroundings.clone(),
+            surroundings: reporting(&inner.surroundings, &inner.status, partition),
             settings: inner.settings.clone(),
             partition,
             state,

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::RecordBatch;
-use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use tally_schemas::{DataFile, EntryKind, LEDGER_FORMAT, LedgerEntry, StateFile, Table};
@@ -17,7 +15,8 @@ use crate::parquet_file::{NewFile, iso_date, write_file};
 /// An epoch ready for the store: first the objects, then the entry.
 #[derive(Debug, Clone)]
 pub struct EncodedEpoch {
-    /// Objects with their paths below the store's root. The paths are this owner's own.
+    /// Objects with their paths below the store's root. The paths are this owner's own;
+    /// those of segments follow from their content.
     pub objects: Vec<(String, Bytes)>,
     /// The entry whose creation is the commit.
     pub entry: LedgerEntry,
@@ -54,11 +53,6 @@ pub fn encode_epoch(
         files.push(file);
         Ok::<(), AggregateError>(())
     };
-    let whole = |table: Table, constant: &[&str], batch: Result<RecordBatch, ArrowError>| {
-        let path = name.clone();
-        let partition_values = BTreeMap::new();
-        write_file(NewFile { table, path, partition_values, accounts: 0, constant }, [batch])
-    };
     if closed.events.len() > 0 {
         let constant = closed.events.constant_columns();
         let texts = closed.events.dictionaries(partition, n);
@@ -78,23 +72,27 @@ pub fn encode_epoch(
         }
     }
     if closed.subscriber_rows.len() > 0 {
+        let table = (Table::UsageBySubscriber, closed.subscriber_window_ms);
+        let batches = closed.subscriber_rows.batches(table, partition, n, BATCH_ROWS);
         let constant = closed.subscriber_rows.constant_columns();
-        let batch = closed.subscriber_rows.into_batch(Table::UsageBySubscriber, partition, n);
-        keep(whole(Table::UsageBySubscriber, &constant, batch))?;
+        keep(write_file(NewFile::of(table.0, &name, &constant), batches))?;
     }
     if closed.model_rows.len() > 0 {
+        let table = (Table::UsageByModel, closed.model_window_ms);
+        let batches = closed.model_rows.batches(table, partition, n, BATCH_ROWS);
         let constant = closed.model_rows.constant_columns();
-        let batch = closed.model_rows.into_batch(Table::UsageByModel, partition, n);
-        keep(whole(Table::UsageByModel, &constant, batch))?;
+        keep(write_file(NewFile::of(table.0, &name, &constant), batches))?;
     }
     if closed.suspense.len() > 0 {
-        keep(whole(
-            Table::Suspense,
-            &["kafka_partition", "epoch"],
-            closed.suspense.into_batch(partition, n),
-        ))?;
+        let batch = closed.suspense.into_batch(partition, n);
+        let constant = ["kafka_partition", "epoch"];
+        keep(write_file(NewFile::of(Table::Suspense, &name, &constant), [batch]))?;
     }
-    let mut spare = closed.events;
+    let mut spare = SpareColumns {
+        events: closed.events,
+        subscriber_rows: closed.subscriber_rows,
+        model_rows: closed.model_rows,
+    };
     spare.clear();
     let topic = &last.entry.topic;
     let mut state = last.entry.state.clone();
@@ -135,7 +133,7 @@ pub fn encode_epoch(
         committed_at_ms: now_ms,
         previous: last.hash.clone(),
     };
-    Ok(EncodedEpoch { objects, entry, spare: SpareColumns(spare) })
+    Ok(EncodedEpoch { objects, entry, spare })
 }
 
 /// Path of a data file below the store's root.

@@ -16,8 +16,11 @@ pub mod owner;
 mod packed_column;
 mod parquet_file;
 mod planted;
+mod reporting_edge;
 #[cfg(test)]
 mod simulation;
+#[cfg(feature = "stages")]
+pub mod stages;
 mod store;
 mod stream_status;
 mod system_edge;
@@ -32,6 +35,6 @@ pub use owner::{Edge, Ownership, Surroundings};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use store::{open_store, probe};
 pub use stream_status::{
-    COMMIT_BOUNDS_MS, CommitTimes, PartitionStatus, StreamCounters, StreamStatus,
+    COMMIT_BOUNDS_MS, CommitTimes, PartitionStatus, StreamCounters, StreamStatus, Waiting,
 };
 pub use system_edge::SystemEdge;

@@ -91,6 +91,14 @@ pub struct NewFile<'a> {
     pub constant: &'a [&'a str],
 }
 
+impl<'a> NewFile<'a> {
+    /// A file of a table without partition columns and without a filter of accounts.
+    pub(crate) fn of(table: Table, name: &str, constant: &'a [&'a str]) -> Self {
+        let (path, partition_values) = (name.to_owned(), BTreeMap::new());
+        Self { table, path, partition_values, accounts: 0, constant }
+    }
+}
+
 /// Writes batches, at least one, as one file.
 ///
 /// # Errors

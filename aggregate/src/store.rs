@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
@@ -59,27 +60,135 @@ pub fn open_store(url: &str) -> Result<Arc<dyn ObjectStore>, AggregateError> {
     Ok(Arc::new(LocalFileSystem::new_with_prefix(folder)?))
 }
 
-/// Refuses a store on which two can create the same object: creates a probe object twice with
-/// If-None-Match, the second must fail and the first one's bytes must stand.
+/// Creations of the probe object that race.
+const RACERS: usize = 8;
+
+/// Refuses a store on which two can create the same object: several create a probe object with
+/// If-None-Match at once and one after them; one must win, and its bytes must stand. A store that
+/// looks first and writes then is caught by the race.
 ///
 /// # Errors
 /// `Invalid` where conditional writes do not work, `Retry` while the store is away.
 pub async fn probe(store: &dyn ObjectStore, probe_id: &str) -> Result<(), AggregateError> {
     let path = Path::from(format!("probe/{probe_id}"));
-    let create = || PutOptions::from(PutMode::Create);
-    store.put_opts(&path, "first".into(), create()).await?;
-    let second = store.put_opts(&path, "second".into(), create()).await;
+    let create = |racer: usize| {
+        let path = &path;
+        async move {
+            let text = format!("racer {racer}");
+            store.put_opts(path, text.into(), PutOptions::from(PutMode::Create)).await
+        }
+    };
+    let mut outcomes = join_all((0..RACERS).map(create)).await;
+    outcomes.push(create(RACERS).await);
     let kept = store.get(&path).await?.bytes().await?;
     store.delete(&path).await?;
-    match second {
-        Err(object_store::Error::AlreadyExists { .. }) if kept.as_ref() == b"first" => {
-            return Ok(());
+    let mut winners = Vec::new();
+    let mut trouble = None;
+    for (racer, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Ok(_) => winners.push(format!("racer {racer}")),
+            Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(error) => trouble = Some(error),
         }
-        Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
-        // An error says nothing about conditional writes.
-        Err(error) => return Err(error.into()),
+    }
+    match (winners.as_slice(), trouble) {
+        // An error says nothing about conditional writes: that one may have won.
+        ([] | [_], Some(error)) => return Err(error.into()),
+        ([winner], None) if kept.as_ref() == winner.as_bytes() => return Ok(()),
+        _ => {}
     }
     Err(AggregateError::Invalid(
         "the store lets two writers create the same object (If-None-Match is not honoured), so no commit on it would be safe; use a store with conditional writes".to_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use futures::stream::BoxStream;
+    use object_store::memory::InMemory;
+    use object_store::{
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+        PutMultipartOptions, PutPayload, PutResult, Result,
+    };
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// How a store gets conditional writes wrong.
+    #[derive(Debug, Clone, Copy)]
+    enum Fault {
+        /// It ignores the condition.
+        Overwrites,
+        /// It looks whether the object is there, and writes a moment later.
+        LooksFirst,
+    }
+
+    #[derive(Debug)]
+    struct Unsafe(InMemory, Fault);
+
+    impl std::fmt::Display for Unsafe {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{self:?}")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Unsafe {
+        async fn put_opts(&self, at: &Path, what: PutPayload, _: PutOptions) -> Result<PutResult> {
+            if matches!(self.1, Fault::LooksFirst) {
+                if self.0.head(at).await.is_ok() {
+                    let path = at.to_string();
+                    return Err(object_store::Error::AlreadyExists { path, source: "".into() });
+                }
+                tokio::task::yield_now().await;
+            }
+            self.0.put(at, what).await
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            at: &Path,
+            options: PutMultipartOptions,
+        ) -> Result<Box<dyn MultipartUpload>> {
+            self.0.put_multipart_opts(at, options).await
+        }
+
+        async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
+            self.0.get_opts(at, options).await
+        }
+
+        fn delete_stream(
+            &self,
+            paths: BoxStream<'static, Result<Path>>,
+        ) -> BoxStream<'static, Result<Path>> {
+            self.0.delete_stream(paths)
+        }
+
+        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+            self.0.list(prefix)
+        }
+
+        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+            self.0.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+            self.0.copy_opts(from, to, options).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_without_conditional_writes_is_refused() {
+        probe(&InMemory::new(), "a").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        probe(open_store(&folder.path().display().to_string()).unwrap().as_ref(), "a")
+            .await
+            .unwrap();
+        for fault in [Fault::Overwrites, Fault::LooksFirst] {
+            let error = probe(&Unsafe(InMemory::new(), fault), "a").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{fault:?}: {error}");
+            assert!(error.to_string().contains("conditional writes"), "{fault:?}: {error}");
+        }
+    }
 }

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tally_schemas::ControlTotals;
 
+use crate::error::AggregateError;
+
 /// One partition that this process holds or held.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PartitionStatus {
@@ -31,8 +33,21 @@ pub struct PartitionStatus {
     pub open_ids: u64,
     /// Open subscriber windows.
     pub open_windows: u64,
+    /// What the partition waits for, where it does.
+    pub waiting: Option<Waiting>,
     /// Why the partition is not being processed, where it is not.
     pub stopped: Option<String>,
+}
+
+/// The store or the log does not answer, and is asked again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// Since when, milliseconds UTC.
+    pub since_ms: i64,
+    /// Attempts that failed.
+    pub attempts: u64,
+    /// What the last one failed with.
+    pub why: String,
 }
 
 /// Upper bounds of the buckets of [`CommitTimes`], milliseconds.
@@ -95,6 +110,16 @@ impl StreamStatus {
 
     pub(crate) fn update(&self, partition: u32, change: impl FnOnce(&mut PartitionStatus)) {
         change(self.partitions.lock().entry(partition).or_default());
+    }
+
+    /// Notes that an attempt failed at `now_ms`.
+    pub(crate) fn waits(&self, partition: u32, now_ms: i64, why: &AggregateError) {
+        self.update(partition, |status| {
+            let before = status.waiting.take();
+            let since_ms = before.as_ref().map_or(now_ms, |before| before.since_ms);
+            let attempts = before.map_or(0, |before| before.attempts) + 1;
+            status.waiting = Some(Waiting { since_ms, attempts, why: why.to_string() });
+        });
     }
 
     pub(crate) fn remove(&self, partition: u32) {

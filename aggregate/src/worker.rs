@@ -169,7 +169,12 @@ impl Worker {
         }
         self.report(reader.known_end());
         match read {
-            Ok(_) => Ok(None),
+            Ok(_) => {
+                if self.in_flight.is_none() {
+                    self.status.update(self.partition, |status| status.waiting = None);
+                }
+                Ok(None)
+            }
             Err(error) => match error.kind() {
                 LogErrorKind::Retry => {
                     tracing::warn!(partition = self.partition, %error, "the log is not available, waiting");
@@ -317,6 +322,7 @@ impl Worker {
         let to = commit.ownership.last().to;
         self.ownership = Some(commit.ownership);
         self.state.reuse(commit.spare);
+        self.status.update(self.partition, |status| status.waiting = None);
         (self.committed)(self.partition, to);
         self.report(None);
         Ok(())

@@ -4,9 +4,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use tally_aggregate::stages::{DedupeStage, WindowStage};
 use tally_aggregate::{Partition, PartitionConfig, encode_epoch, ledger};
 use tally_log::{Record, RecordKind};
-use tally_schemas::AggregateConfig;
+use tally_schemas::{AggregateConfig, TokenClass, UsageCounts};
 
 const EVENTS: usize = 20_000;
 
@@ -60,6 +61,34 @@ fn stages(criterion: &mut Criterion) {
                 black_box(parsed.event.content_hash(&mut scratch));
             }
         });
+    });
+    let times = |index: usize| tally_benches::BEGIN_MS + (index as i64) / 10;
+    let accounts: Vec<String> = (0..EVENTS).map(|i| format!("A{:09}", i * 7_919 % 9_973)).collect();
+    group.bench_function("dedupe of new ids", |bencher| {
+        bencher.iter_batched_ref(
+            DedupeStage::default,
+            |stage| {
+                for index in 0..EVENTS {
+                    let id = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                    assert!(stage.is_new(id, 1, times(index)));
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("windows by subscriber", |bencher| {
+        let mut counts = UsageCounts::default();
+        counts.set(TokenClass::Input, 1_200);
+        counts.set(TokenClass::Output, 300);
+        bencher.iter_batched_ref(
+            WindowStage::default,
+            |stage| {
+                for (index, account) in accounts.iter().enumerate() {
+                    stage.add(account, times(index), &counts);
+                }
+            },
+            BatchSize::LargeInput,
+        );
     });
     group.bench_function("decode, dedupe, windows and rows of json", |bencher| {
         bencher.iter_batched_ref(

@@ -1,12 +1,16 @@
 //! Joins the events of concurrent requests into one `UsageBatch` a partition, within a few
 //! milliseconds, and tells each request what the log answered.
+//!
+//! Where no batch of a partition is on its way, the next one goes at once; what comes meanwhile is
+//! gathered until the log has answered, the linger is over or the batch is full. So a lone event
+//! does not wait, and many share a record.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tally_log::{LogError, LogProducer, Outgoing, RecordKind};
+use tally_log::{Appended, LogError, LogProducer, Outgoing, RecordKind};
 use tokio::sync::oneshot;
 
 use crate::budget::Reservation;
@@ -17,14 +21,33 @@ use crate::progress::{Progress, Wait};
 /// Resolves when the log has answered for a submission.
 pub(crate) type Acknowledged = oneshot::Receiver<Result<(), LogError>>;
 
-/// One lane a partition; each joins what arrives within the linger.
+/// One lane a partition; each joins what arrives while its last batch is on its way.
 pub(crate) struct Batcher {
-    lanes: Vec<Mutex<Option<Batch>>>,
+    lanes: Vec<Mutex<Lane>>,
     producer: Arc<dyn LogProducer>,
     linger: Duration,
     batch_max_bytes: usize,
     metrics: Metrics,
     progress: Arc<Progress>,
+}
+
+#[derive(Default)]
+struct Lane {
+    open: Option<Batch>,
+    /// Batches that the log has not answered for.
+    on_their_way: usize,
+}
+
+/// A batch between its append and the log's answer, or the end of the task that waits for it.
+struct OnItsWay {
+    batcher: Arc<Batcher>,
+    partition: u32,
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.batcher.close_next(self.partition);
+    }
 }
 
 /// A batch that is still open.
@@ -63,7 +86,7 @@ impl Batcher {
         metrics: Metrics,
         progress: Arc<Progress>,
     ) -> Self {
-        let lanes = (0..partition_count).map(|_| Mutex::new(None)).collect();
+        let lanes = (0..partition_count).map(|_| Mutex::default()).collect();
         Self { lanes, producer, linger, batch_max_bytes, metrics, progress }
     }
 
@@ -80,10 +103,10 @@ impl Batcher {
             return acknowledged;
         };
         let full = |batch: &Batch, more: usize| batch.bytes.len() + more > self.batch_max_bytes;
-        if let Some(batch) = lane.take_if(|batch| full(batch, slice.bytes.len())) {
-            self.append_batch(partition, batch);
+        if let Some(batch) = lane.open.take_if(|batch| full(batch, slice.bytes.len())) {
+            self.append_batch(partition, &mut lane, batch);
         }
-        match lane.as_mut() {
+        match lane.open.as_mut() {
             Some(batch) => {
                 batch.bytes.extend_from_slice(&slice.bytes);
                 batch.events += slice.events;
@@ -92,19 +115,20 @@ impl Batcher {
             None => {
                 let wait = self.progress.wait();
                 let number = wait.number();
-                *lane = Some(Batch {
+                lane.open = Some(Batch {
                     bytes: slice.bytes,
                     events: slice.events,
                     waiters: vec![waiter],
                     wait,
                 });
-                if !self.linger.is_zero() {
+                if !self.linger.is_zero() && lane.on_their_way > 0 {
                     self.close_later(partition, number);
                 }
             }
         }
-        if let Some(batch) = lane.take_if(|batch| self.linger.is_zero() || full(batch, 1)) {
-            self.append_batch(partition, batch);
+        let at_once = self.linger.is_zero() || lane.on_their_way == 0;
+        if let Some(batch) = lane.open.take_if(|batch| at_once || full(batch, 1)) {
+            self.append_batch(partition, &mut lane, batch);
         }
         acknowledged
     }
@@ -122,7 +146,8 @@ impl Batcher {
             value: record.value,
             kind: RecordKind::Single,
         };
-        self.append(record, vec![waiter], self.progress.wait());
+        let (partition, appended) = (record.partition, self.producer.append(record));
+        self.answer_later(partition, appended, vec![waiter], self.progress.wait(), None);
         acknowledged
     }
 
@@ -132,13 +157,24 @@ impl Batcher {
         tokio::spawn(async move {
             tokio::time::sleep(batcher.linger).await;
             let Some(mut lane) = batcher.lane(partition) else { return };
-            if let Some(batch) = lane.take_if(|batch| batch.wait.number() == number) {
-                batcher.append_batch(partition, batch);
+            if let Some(batch) = lane.open.take_if(|batch| batch.wait.number() == number) {
+                batcher.append_batch(partition, &mut lane, batch);
             }
         });
     }
 
-    fn append_batch(&self, partition: u32, batch: Batch) {
+    /// The log has answered for a batch: what was gathered meanwhile goes next, at once.
+    fn close_next(self: &Arc<Self>, partition: u32) {
+        let Some(mut lane) = self.lane(partition) else { return };
+        lane.on_their_way -= 1;
+        if lane.on_their_way == 0
+            && let Some(batch) = lane.open.take()
+        {
+            self.append_batch(partition, &mut lane, batch);
+        }
+    }
+
+    fn append_batch(self: &Arc<Self>, partition: u32, lane: &mut Lane, batch: Batch) {
         self.metrics.batch(batch.events, batch.bytes.len());
         let record = Outgoing {
             partition,
@@ -146,17 +182,27 @@ impl Batcher {
             value: Bytes::from(batch.bytes),
             kind: RecordKind::Batch,
         };
-        self.append(record, batch.waiters, batch.wait);
+        let appended = self.producer.append(record);
+        lane.on_their_way += 1;
+        let way = OnItsWay { batcher: Arc::clone(self), partition };
+        self.answer_later(partition, appended, batch.waiters, batch.wait, Some(way));
     }
 
-    fn append(&self, record: Outgoing, waiters: Vec<Waiter>, wait: Wait) {
+    /// Tells the waiters what the log answers; `way` ends with it.
+    fn answer_later(
+        &self,
+        partition: u32,
+        appended: Appended,
+        waiters: Vec<Waiter>,
+        wait: Wait,
+        way: Option<OnItsWay>,
+    ) {
         let started = Instant::now();
-        let partition = record.partition;
-        let appended = self.producer.append(record);
         let metrics = self.metrics.clone();
         let progress = Arc::clone(&self.progress);
         tokio::spawn(async move {
             let answer = appended.await;
+            drop(way);
             metrics.acknowledged(started.elapsed(), answer.is_ok());
             progress.answered(&answer);
             drop(wait);
@@ -170,7 +216,7 @@ impl Batcher {
         });
     }
 
-    fn lane(&self, partition: u32) -> Option<MutexGuard<'_, Option<Batch>>> {
+    fn lane(&self, partition: u32) -> Option<MutexGuard<'_, Lane>> {
         let lane = self.lanes.get(usize::try_from(partition).ok()?)?;
         // A batch is moved in and out whole, so a panic elsewhere leaves nothing half done.
         Some(lane.lock().unwrap_or_else(PoisonError::into_inner))

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use tally_log::{EventLog, LogError, LogErrorKind, LogProducer};
-use tally_schemas::{AggregateConfig, IngestConfig};
+use tally_schemas::IngestConfig;
 use tokio::sync::Semaphore;
 
 use crate::adapters::{BinaryEnvelope, BodyError, Format};
@@ -82,12 +82,15 @@ pub(crate) struct DoorStatus {
 }
 
 impl Door {
-    /// A door to `log`, with its metrics in `registry`.
+    /// A door to `log`, with its metrics in `registry`. Events that complete more than
+    /// `future_max_ms` from now are answered with a warning, as the stream holds them back
+    /// (`aggregate.future_max_ms`).
     ///
     /// # Errors
     /// `Invalid` for settings that cannot work; `Retry` while the log gives no producer.
     pub fn new(
         config: IngestConfig,
+        future_max_ms: u64,
         log: &Arc<dyn EventLog>,
         registry: Arc<Mutex<Registry>>,
     ) -> Result<Self, DoorError> {
@@ -107,7 +110,7 @@ impl Door {
         ));
         Ok(Self(Arc::new(DoorState {
             config,
-            future_max_ms: AggregateConfig::default().future_max_ms,
+            future_max_ms,
             partition_count,
             batch_max_bytes,
             producer,

@@ -27,7 +27,7 @@
 //! ```no_run
 //! # use std::sync::{Arc, Mutex};
 //! # async fn serve(log: Arc<dyn tally_log::EventLog>) -> Result<(), Box<dyn std::error::Error>> {
-//! let door = tally_ingest::Door::new(Default::default(), &log, Arc::new(Mutex::default()))?;
+//! let door = tally_ingest::Door::new(Default::default(), 3_600_000, &log, Arc::new(Mutex::default()))?;
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! let listener = axum::serve::ListenerExt::tap_io(listener, |io| {
 //!     io.set_nodelay(true).ok();

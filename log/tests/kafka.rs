@@ -60,12 +60,53 @@ conforms!(
 
 #[test]
 fn compressed_topics_are_read() {
-    // Not zstd: librdkafka is built without it (README, limits).
-    for codec in ["none", "gzip", "snappy", "lz4"] {
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let mut config = fresh();
         config.options.insert("compression.type".to_owned(), codec.to_owned());
         suite::appends_are_read_in_order(&open(&config));
     }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`"))
+}
+
+/// A log on the broker's listener with TLS, where a password is asked for.
+fn secure(password: &str) -> KafkaLogConfig {
+    let mut config = fresh();
+    config.bootstrap = variable("TALLY_TEST_KAFKA_SECURE");
+    for (key, value) in [
+        ("security.protocol", "sasl_ssl"),
+        ("ssl.ca.location", variable("TALLY_TEST_KAFKA_CA").as_str()),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "tally"),
+        ("sasl.password", password),
+    ] {
+        config.options.insert(key.to_owned(), value.to_owned());
+    }
+    config
+}
+
+#[test]
+fn a_broker_with_tls_and_a_password_is_used() {
+    suite::appends_are_read_in_order(&open(&secure("tally-test")));
+}
+
+#[test]
+fn a_wrong_password_is_named() {
+    let error = KafkaLog::open(secure("wrong")).unwrap_err();
+    assert_eq!(error.kind(), LogErrorKind::Invalid, "{error}");
+    assert!(error.to_string().to_lowercase().contains("authentication"), "{error}");
+    assert!(!error.to_string().contains("wrong"), "{error}");
+}
+
+#[test]
+fn a_broker_that_nobody_vouches_for_is_refused() {
+    let mut config = secure("tally-test");
+    config.options.remove("ssl.ca.location");
+    let error = KafkaLog::open(config).unwrap_err();
+    assert_eq!(error.kind(), LogErrorKind::Invalid, "{error}");
+    assert!(error.to_string().contains("certificate"), "{error}");
 }
 
 #[test]
@@ -87,7 +128,13 @@ fn opening_inside_of_a_runtime_works() {
 
 #[test]
 fn settings_that_correctness_rests_on_are_refused() {
-    for (key, value) in [("auto.offset.reset", "earliest"), ("enable.auto.commit", "true")] {
+    for (key, value) in [
+        ("auto.offset.reset", "earliest"),
+        ("enable.auto.commit", "true"),
+        ("isolation.level", "read_uncommitted"),
+        ("acks", "1"),
+        ("enable.idempotence", "false"),
+    ] {
         let mut config = fresh();
         config.options.insert(key.to_owned(), value.to_owned());
         let error = KafkaLog::open(config).unwrap_err();

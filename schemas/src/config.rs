@@ -87,7 +87,8 @@ pub struct IngestConfig {
     pub body_max_bytes: u64,
     /// Bytes of events that may wait for the log; beyond it the door answers 429.
     pub in_flight_max_bytes: u64,
-    /// How long events of one partition wait to share a batch, milliseconds.
+    /// How long events wait at most to share a batch while one of their partition is on its way,
+    /// milliseconds.
     pub linger_ms: u64,
     /// Largest batch in bytes.
     pub batch_max_bytes: u64,
@@ -164,7 +165,7 @@ impl Default for AggregateConfig {
             windows_open_max_bytes: 1 << 30,
             future_max_ms: 3_600_000,
             // Below the session time-out of the group, 10 s.
-            drain_timeout_ms: 8_000,
+            drain_timeout_ms: 4_000,
             publish_interval_ms: 1_000,
             janitor_interval_ms: 60_000,
             retention_ms: 24 * 3_600_000,

@@ -1,7 +1,9 @@
 //! The wire format of the epoch ledger: one JSON object an entry, created once, never changed.
 //!
 //! Entry `n` of partition `p` lives at `ledger/<topic>/<p>/<n>.json` (`n` with 20 digits).
-//! Creating it is the commit of its epoch; see `docs/adr/0001-epoch-ledger.md`.
+//! Creating it is the commit of its epoch; see `docs/adr/0001-epoch-ledger.md`. As it is stored,
+//! the object has one more member behind those of [`LedgerEntry`]: `checksum`, the BLAKE3 of the
+//! bytes before it.
 
 use std::collections::BTreeMap;
 

@@ -9,14 +9,14 @@ use crate::support::{Dice, Stream, Traffic, block_on};
 const START: Duration = Duration::from_secs(60);
 
 /// The address in a line such as `… http://127.0.0.1:41235 …` or `127.0.0.1:5433`.
-fn address(line: &str) -> &str {
+pub(crate) fn address(line: &str) -> &str {
     let start = line.find("127.0.0.1:").unwrap_or_else(|| panic!("no address in {line:?}"));
     let rest = &line[start..];
     let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c))).unwrap_or(rest.len());
     rest[..end].trim_end_matches(['.', ':'])
 }
 
-async fn post(url: &str, kind: &str, body: String) -> (u16, Value) {
+pub(crate) async fn post(url: &str, kind: &str, body: String) -> (u16, Value) {
     let request = reqwest::Client::new().post(url).header("content-type", kind).body(body);
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())

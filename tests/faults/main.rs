@@ -18,6 +18,7 @@ mod support;
 mod commit_unknown;
 mod door;
 mod duplicates;
+mod embedded;
 mod kill;
 mod members;
 mod poison;

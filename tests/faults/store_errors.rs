@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::door::address;
 use crate::kill::note_stream;
 use crate::support::{
-    Dice, Fault, FaultProxy, Figures, Ledger, Process, Scope, Stream, Traffic, at_scale,
+    Dice, Fault, FaultProxy, Figures, Ledger, Process, Scope, Stream, Traffic, at_scale, block_on,
     eventually, patience,
 };
 
@@ -39,7 +40,8 @@ fn the_store_fails_in_every_way() {
     let mut stream = Stream::new("store-errors", dice.seed(), 4);
     let proxy = FaultProxy::start(&stream.servers.s3_address(), dice.clone());
     let mut ledger = stream.ledger();
-    let mut process = stream.aggregate_through("patient", &proxy.url());
+    let mut process = stream.aggregate_watched("patient", &proxy.url());
+    let watched = address(&process.says("health and metrics on", patience())).to_owned();
     for percent in [1, 10, 30] {
         proxy.spoil(Scope::All, percent, &faults());
         let traffic = Traffic::mixed(dice.next_seed(), at_scale(30_000, 2_000_000)).at_rate(10_000);
@@ -53,9 +55,15 @@ fn the_store_fails_in_every_way() {
         let traffic = Traffic::mixed(dice.next_seed(), at_scale(40_000, 2_000_000)).at_rate(10_000);
         stream.send(&traffic);
         process.assert_running();
+        eventually("metrics that say who waits", patience(), || {
+            (waiting(&watched) > 0).then_some(())
+        });
         proxy.heal();
         let began = Instant::now();
         catch_up(&mut process, &mut ledger, &stream);
+        eventually("metrics that say nobody waits", patience(), || {
+            (waiting(&watched) == 0).then_some(())
+        });
         println!("caught up {:?} after an outage by {outage:?}", began.elapsed());
     }
     let memory_kib = process.peak_memory_kib();
@@ -75,6 +83,16 @@ fn the_store_fails_in_every_way() {
     figures.note("peak_memory_kib", memory_kib);
     note_stream(&mut figures, &stream, &ledger);
     figures.report();
+}
+
+/// How many partitions wait for the store, by the process's metrics.
+fn waiting(address: &str) -> u64 {
+    let text = block_on(async {
+        let answer = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+        answer.text().await.unwrap()
+    });
+    let line = text.lines().find_map(|line| line.strip_prefix("tally_partitions_waiting "));
+    line.unwrap_or_else(|| panic!("no such metric: {text}")).parse().unwrap()
 }
 
 fn catch_up(process: &mut Process, ledger: &mut Ledger, stream: &Stream) {

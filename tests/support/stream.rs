@@ -131,6 +131,13 @@ impl Stream {
         self.start(name, command)
     }
 
+    /// The same, with its metrics on a port of its own, which it names in its log.
+    pub(crate) fn aggregate_watched(&mut self, name: &str, endpoint: &str) -> Process {
+        let mut command = self.tally(&["aggregate", "--listen", "127.0.0.1:0"]);
+        command.env("AWS_ENDPOINT_URL", endpoint);
+        self.start(name, command)
+    }
+
     /// Starts an aggregator of another consumer group: it takes what is not its to take.
     pub(crate) fn aggregate_in_group(&mut self, name: &str, group: &str) -> Process {
         let mut command = self.tally(&["aggregate"]);
@@ -185,7 +192,7 @@ impl Stream {
         self.run("lines", command).lines().map(str::to_owned).collect()
     }
 
-    /// Checks the tables against the truth twice: by `tally verify`, and without any of our code
+    /// Checks the tables of a drained stream against the truth twice: by `tally verify`, and without any of our code
     /// by the Python packages `deltalake` and `duckdb`.
     pub(crate) fn expect_exactly_once(&mut self) {
         let truth = self.folder().join("truth.json");
@@ -199,6 +206,7 @@ impl Stream {
             .arg(&self.store)
             .arg("--truth")
             .arg(&truth)
+            .arg("--windows-closed")
             .env("AWS_ENDPOINT_URL", &self.servers.s3)
             .env("PYTHONDONTWRITEBYTECODE", "1");
         let output = self.run("check-tables", check);

@@ -1,5 +1,7 @@
 //! A column of whole numbers that is the same in every row for most classes.
 
+use std::ops::Range;
+
 use arrow::array::Int64Array;
 
 /// One number a row. They are kept one by one only from the first that differs.
@@ -38,12 +40,12 @@ impl Counts {
         Int64Array::from_iter_values(rows.iter().map(|row| self.each[*row as usize]))
     }
 
-    /// All numbers of a column of `rows` rows.
-    pub(crate) fn into_array(self, rows: usize) -> Int64Array {
+    /// The numbers of a run of rows.
+    pub(crate) fn slice(&self, rows: Range<usize>) -> Int64Array {
         if self.each.is_empty() {
-            Int64Array::from_value(self.same, rows)
+            Int64Array::from_value(self.same, rows.len())
         } else {
-            self.each.into()
+            self.each[rows].to_vec().into()
         }
     }
 
@@ -69,7 +71,7 @@ mod tests {
                 assert_eq!(counts.is_constant(), constant);
                 let picked = vec![numbers[4], numbers[0], numbers[2]];
                 assert_eq!(counts.array(&[4, 0, 2]), Int64Array::from(picked));
-                assert_eq!(counts.clone().into_array(6), Int64Array::from(numbers.to_vec()));
+                assert_eq!(counts.slice(1..5), Int64Array::from(numbers[1..5].to_vec()));
                 counts.clear();
             }
         }

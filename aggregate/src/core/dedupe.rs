@@ -163,14 +163,10 @@ impl Dedupe {
         }
     }
 
-    /// Ends an epoch: takes the ids noted in it, and the buckets to be sealed with it (those that
-    /// the watermark has passed; the oldest ones beyond the memory limit too).
-    pub(crate) fn end_epoch(
-        &mut self,
-        watermark_ms: Option<i64>,
-    ) -> (Vec<(i64, IdEntry)>, Vec<SealedBucket>) {
-        let fresh = std::mem::take(&mut self.fresh);
-        let Some(watermark) = watermark_ms else { return (fresh, Vec::new()) };
+    /// Ends an epoch: takes the buckets to be sealed with it (those that the watermark has passed;
+    /// the oldest ones beyond the memory limit too).
+    pub(crate) fn end_epoch(&mut self, watermark_ms: Option<i64>) -> Vec<SealedBucket> {
+        let Some(watermark) = watermark_ms else { return Vec::new() };
         let mut due: Vec<i64> = self
             .open
             .iter()
@@ -188,14 +184,28 @@ impl Dedupe {
             }
         }
         due.sort_unstable();
-        let sealed = due
-            .into_iter()
+        due.into_iter()
             .filter_map(|bucket| {
                 let open = self.open.remove(&bucket)?;
                 Some(SealedBucket { bucket, ids: open.ids.iter().collect() })
             })
-            .collect();
-        (fresh, sealed)
+            .collect()
+    }
+
+    /// Ids noted since the last [`Dedupe::settle`], by bucket; those of buckets that were sealed
+    /// are in their segments.
+    pub(crate) fn fresh(&mut self) -> impl Iterator<Item = (i64, i64, &[(i64, IdEntry)])> {
+        self.fresh.sort_unstable();
+        let (fresh, open) = (&self.fresh, &self.open);
+        fresh.chunk_by(|a, b| a.0 == b.0).filter_map(|ids| {
+            let bucket = ids.first()?.0;
+            Some((bucket, open.get(&bucket)?.seal_at_ms, ids))
+        })
+    }
+
+    /// The state is stored as it is now.
+    pub(crate) fn settle(&mut self) {
+        self.fresh.clear();
     }
 
     /// Notes where a sealed bucket went. Its loaded segments, if any, are let go: they no longer
@@ -222,11 +232,6 @@ impl Dedupe {
         &self,
     ) -> impl Iterator<Item = (i64, i64, usize, impl Iterator<Item = IdEntry> + '_)> {
         self.open.iter().map(|(b, open)| (*b, open.seal_at_ms, open.ids.len(), open.ids.iter()))
-    }
-
-    /// When an open bucket is to be sealed.
-    pub(crate) fn seal_at_of(&self, bucket: i64) -> i64 {
-        self.open.get(&bucket).map_or_else(|| self.regular_seal_at(bucket), |b| b.seal_at_ms)
     }
 
     /// Sealed buckets with their segments, for a base.

@@ -44,11 +44,9 @@ pub(crate) struct AcceptedEvent<'a> {
 struct Names(Vec<u32>);
 
 impl Names {
-    /// Adds a text. Neighbouring rows often agree, and comparing is cheaper than hashing.
+    /// Adds a text that recurs within a few hundred.
     fn push(&mut self, text: &str, texts: &mut Interner) -> u32 {
-        let last = self.0.last().copied().unwrap_or(ABSENT);
-        let number =
-            if last != ABSENT && texts.get(last) == text { last } else { texts.intern(text) };
+        let number = texts.intern_recurring(text);
         self.0.push(number);
         number
     }
@@ -197,7 +195,8 @@ impl EventColumns {
         let (holders, names) = (&mut self.holders, &mut self.names);
         self.source.push(&event.source, names);
         self.id.push(Some(&event.id));
-        let account = self.account.push(&event.account, holders);
+        let account = holders.intern(&event.account);
+        self.account.0.push(account);
         let subscriber =
             self.subscriber.push_like(event.subscriber(), (&event.account, account), holders);
         let model = self.model.push(&event.model, names);

@@ -1,10 +1,60 @@
-//! Texts of one epoch, each stored once and named by a number.
+//! A set of texts, each stored once and named by a number.
 
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Number that stands for an absent text.
 pub(crate) const ABSENT: u32 = u32::MAX;
+
+/// Places for texts that were asked for lately.
+const RECENT: usize = 256;
+
+/// A text of at most 32 bytes as integers: two of them are equal exactly where the texts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Short {
+    words: [u64; 4],
+    length: usize,
+}
+
+impl Short {
+    fn of(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        let length = text.len();
+        // The first and last chunks overlap where the length is between two sizes, and cover
+        // every byte; with the length, they stand for the text.
+        let words = match length {
+            0 => [0; 4],
+            1..4 => [text.first()?, text.get(length / 2)?, text.last()?, &0].map(|b| u64::from(*b)),
+            4..8 => {
+                let [first, last] = [text.first_chunk()?, text.last_chunk()?]
+                    .map(|chunk| u64::from(u32::from_le_bytes(*chunk)));
+                [first, last, 0, 0]
+            }
+            8..17 => {
+                let [first, last] = [text.first_chunk()?, text.last_chunk()?]
+                    .map(|chunk| u64::from_le_bytes(*chunk));
+                [first, last, 0, 0]
+            }
+            17..33 => {
+                let (first, last): (&[u8; 16], &[u8; 16]) =
+                    (text.first_chunk()?, text.last_chunk()?);
+                [first.first_chunk()?, first.last_chunk()?, last.first_chunk()?, last.last_chunk()?]
+                    .map(|chunk| u64::from_le_bytes(*chunk))
+            }
+            _ => return None,
+        };
+        Some(Self { words, length })
+    }
+
+    fn place(&self) -> usize {
+        let mut hash = self.length as u64;
+        for word in self.words {
+            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash ^= hash >> 32;
+        }
+        (hash % RECENT as u64) as usize
+    }
+}
 
 /// A set of texts with stable numbers from 0 in order of first appearance.
 #[derive(Debug, Default, Clone)]
@@ -13,14 +63,31 @@ pub(crate) struct Interner {
     bytes: String,
     /// End and hash of each text.
     texts: Vec<(usize, u64)>,
+    /// Short texts that were asked for lately, with their numbers.
+    recent: Vec<Option<(Short, u32)>>,
 }
 
 impl Interner {
+    /// [`Interner::intern`] for texts that recur within a few hundred.
+    pub(crate) fn intern_recurring(&mut self, text: &str) -> u32 {
+        let Some(short) = Short::of(text) else { return self.intern(text) };
+        let place = short.place();
+        if let Some(Some((known, number))) = self.recent.get(place)
+            && *known == short
+        {
+            return *number;
+        }
+        let number = self.intern(text);
+        self.recent.resize(RECENT, None);
+        self.recent[place] = Some((short, number));
+        number
+    }
+
     /// The number of a text, new where it has none. More than 2^32 - 2 texts do not occur in an
     /// epoch, whose size is limited far below.
     pub(crate) fn intern(&mut self, text: &str) -> u32 {
         let hash = xxh3_64(text.as_bytes());
-        let Self { table, bytes, texts } = self;
+        let Self { table, bytes, texts, .. } = self;
         let same = |number: &u32| {
             let number = *number as usize;
             texts[number].1 == hash && slice(bytes, texts, number) == text
@@ -55,6 +122,7 @@ impl Interner {
         self.table.clear();
         self.bytes.clear();
         self.texts.clear();
+        self.recent.clear();
     }
 
     /// Number of texts.
@@ -62,9 +130,9 @@ impl Interner {
         self.texts.len()
     }
 
-    /// Bytes in memory, roughly.
+    /// Bytes in use, roughly: what is kept for reuse is not counted.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.texts.capacity() * 16 + self.table.capacity() * 5
+        self.bytes.len() + self.texts.len() * 24
     }
 
     /// Rank of each number when the texts are sorted.
@@ -117,6 +185,32 @@ mod tests {
         assert!(
             ranks[interner.intern("text-9") as usize] > ranks[interner.intern("text-100") as usize]
         );
+    }
+
+    #[test]
+    fn recurring_texts_have_the_same_numbers() {
+        let mut interner = Interner::default();
+        // Every length up to beyond the short ones, and texts that differ in one byte only.
+        let mut texts = vec![String::new()];
+        for length in 1..40_usize {
+            let plain = "a".repeat(length);
+            for at in 0..length {
+                let mut changed = plain.clone();
+                changed.replace_range(at..=at, "b");
+                texts.push(changed);
+            }
+            texts.push(plain);
+        }
+        let numbers: Vec<u32> = texts.iter().map(|text| interner.intern_recurring(text)).collect();
+        assert_eq!(interner.len(), texts.len());
+        for (text, number) in texts.iter().zip(numbers) {
+            assert_eq!(interner.get(number), text);
+            assert_eq!(interner.intern_recurring(text), number, "{text}");
+            assert_eq!(interner.intern(text), number, "{text}");
+        }
+        interner.clear();
+        assert_eq!(interner.intern_recurring("ab"), 0);
+        assert_eq!(interner.intern_recurring("a"), 1);
     }
 
     #[test]

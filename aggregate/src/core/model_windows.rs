@@ -9,7 +9,7 @@ use crate::core::window_rows::WindowRows;
 use crate::core::window_sums::WindowSums;
 
 /// Key columns: model, vendor, supplier, region, channel, service tier.
-pub(crate) type ModelRows = WindowRows<6>;
+pub(crate) type ModelRows = WindowRows<0, 6>;
 
 #[derive(Debug, Clone)]
 struct Entry {

@@ -17,7 +17,9 @@ use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
 use crate::core::event_columns::{AcceptedEvent, EventColumns};
 use crate::core::message_text::message_text;
 use crate::core::model_windows::{ModelRows, ModelWindows};
-use crate::core::state_codec::{BadState, BucketIds, StateChange, decode_segment, encode_segment};
+use crate::core::state_codec::{
+    BadState, StateChange, StateHead, StateWriter, decode_segment, encode_segment,
+};
 #[cfg(test)]
 use crate::core::subscriber_windows::OpenWindow;
 use crate::core::subscriber_windows::{SubscriberKey, SubscriberRows, SubscriberWindows};
@@ -70,7 +72,9 @@ pub struct ClosedEpoch {
     pub(crate) partition: u32,
     pub(crate) events: EventColumns,
     pub(crate) subscriber_rows: SubscriberRows,
+    pub(crate) subscriber_window_ms: i64,
     pub(crate) model_rows: ModelRows,
+    pub(crate) model_window_ms: i64,
     pub(crate) suspense: SuspenseRows,
     pub(crate) state: EpochState,
     pub(crate) segments: Vec<(String, Vec<u8>)>,
@@ -143,16 +147,43 @@ struct Epoch {
 
 /// Emptied columns of an epoch that is stored. Their memory serves a later one.
 #[derive(Debug, Clone, Default)]
-pub struct SpareColumns(pub(crate) EventColumns);
+pub struct SpareColumns {
+    pub(crate) events: EventColumns,
+    pub(crate) subscriber_rows: SubscriberRows,
+    pub(crate) model_rows: ModelRows,
+}
+
+/// Rows of a column that is worth keeping: the end of an hour may write a window of every
+/// subscriber, and the memory for that is not needed again before the next.
+const SPARE_ROWS_MAX: usize = if cfg!(test) { 64 } else { 1 << 18 };
+
+impl SpareColumns {
+    /// Empties the columns, and gives back the memory of those that were out of the ordinary.
+    pub(crate) fn clear(&mut self) {
+        let Self { events, subscriber_rows, model_rows } = self;
+        if events.len() > SPARE_ROWS_MAX {
+            *events = EventColumns::default();
+        }
+        if subscriber_rows.len() > SPARE_ROWS_MAX {
+            *subscriber_rows = SubscriberRows::default();
+        }
+        if model_rows.len() > SPARE_ROWS_MAX {
+            *model_rows = ModelRows::default();
+        }
+        events.clear();
+        subscriber_rows.clear();
+        model_rows.clear();
+    }
+}
 
 impl Epoch {
-    fn new(from: u64, config: &AggregateConfig, spare: SpareColumns) -> Self {
+    fn new(from: u64, spare: SpareColumns) -> Self {
         Self {
             from,
             hash: Xxh3Default::new(),
-            events: spare.0,
-            subscriber_rows: SubscriberRows::new(config.subscriber_window_ms.cast_signed()),
-            model_rows: ModelRows::new(config.model_window_ms.cast_signed()),
+            events: spare.events,
+            subscriber_rows: spare.subscriber_rows,
+            model_rows: spare.model_rows,
             suspense: SuspenseRows::default(),
             totals: ControlTotals::default(),
         }
@@ -224,7 +255,7 @@ impl Partition {
                 open_max,
             ),
             model_windows: ModelWindows::new(settings.model_window_ms.cast_signed().max(1)),
-            epoch: Epoch::new(next, settings, SpareColumns::default()),
+            epoch: Epoch::new(next, SpareColumns::default()),
             spare: SpareColumns::default(),
             config,
             aliases,
@@ -254,8 +285,8 @@ impl Partition {
             StateForm::Delta => self.policy.note_delta(bytes.len()),
         }
         let change = StateChange::decode(bytes)?;
-        self.watermark_ms = change.watermark_ms;
-        self.newest_ms = change.newest_ms;
+        self.watermark_ms = change.head.watermark_ms;
+        self.newest_ms = change.head.newest_ms;
         // Sealed ones first: a bucket of a base may be sealed and open again, and what was open
         // when it was sealed is let go.
         let seals = |dedupe: &mut Dedupe| {
@@ -274,7 +305,7 @@ impl Partition {
         }
         self.dedupe.expire(self.watermark_ms);
         if !planted(Bug::WindowsLostAtRestart) {
-            self.subscriber_windows.restore_closed_until(change.closed_until_ms);
+            self.subscriber_windows.restore_closed_until(change.head.closed_until_ms);
             for start in change.closed_windows {
                 self.subscriber_windows.forget(start);
             }
@@ -335,9 +366,10 @@ impl Partition {
     pub fn open_windows_by_model(&self) -> BTreeMap<(String, String), Flow> {
         let mut models: BTreeMap<(String, String), Flow> = BTreeMap::new();
         for window in self.subscriber_windows.open_windows() {
-            let flow = models.entry((window.model, window.vendor)).or_default();
-            flow.events += window.sums.events;
-            for (sum, more) in flow.tokens.iter_mut().zip(window.sums.all()) {
+            let key = (window.model.to_owned(), window.vendor.to_owned());
+            let flow = models.entry(key).or_default();
+            flow.events += window.events;
+            for (sum, more) in flow.tokens.iter_mut().zip(window.sums) {
                 *sum += u128::from(more);
             }
         }
@@ -346,7 +378,7 @@ impl Partition {
 
     /// The open subscriber windows one by one.
     #[cfg(test)]
-    pub(crate) fn open_windows(&self) -> impl Iterator<Item = OpenWindow> + '_ {
+    pub(crate) fn open_windows(&self) -> impl Iterator<Item = OpenWindow<'_>> {
         self.subscriber_windows.open_windows()
     }
 
@@ -617,12 +649,11 @@ impl Partition {
     /// the state object. The next epoch begins at once.
     pub fn close(&mut self) -> ClosedEpoch {
         let spare = std::mem::take(&mut self.spare);
-        let next = Epoch::new(self.next, &self.config.aggregate, spare);
+        let next = Epoch::new(self.next, spare);
         let mut epoch = std::mem::replace(&mut self.epoch, next);
         self.model_windows.end_epoch(epoch.events.names(), &mut epoch.model_rows);
-        let (closed_windows, windows) =
-            self.subscriber_windows.end_epoch(&mut epoch.subscriber_rows);
-        let (fresh, sealed) = self.dedupe.end_epoch(self.watermark_ms);
+        self.subscriber_windows.end_epoch(&mut epoch.subscriber_rows);
+        let sealed = self.dedupe.end_epoch(self.watermark_ms);
         let mut segments = Vec::with_capacity(sealed.len());
         let mut seals = Vec::with_capacity(sealed.len());
         for bucket in sealed {
@@ -639,21 +670,16 @@ impl Partition {
         self.dedupe.expire(self.watermark_ms);
         self.cumulative.merge(&epoch.totals);
         let state = if self.policy.base_is_due() {
-            let bytes = self.base().encode();
+            let bytes = self.base();
             self.policy.note_base(bytes.len());
             EpochState::Base(bytes)
         } else {
-            let change = StateChange {
-                ids: self.by_bucket(fresh, &seals),
-                sealed: seals,
-                closed_windows,
-                windows,
-                ..self.head()
-            };
-            let bytes = change.encode();
+            let bytes = self.delta(&seals);
             self.policy.note_delta(bytes.len());
             EpochState::Delta(bytes)
         };
+        self.dedupe.settle();
+        self.subscriber_windows.settle();
         ClosedEpoch {
             from: epoch.from,
             to: if planted(Bug::OffsetOffByOne) { self.next - 1 } else { self.next },
@@ -665,64 +691,57 @@ impl Partition {
             partition: self.config.partition,
             events: epoch.events,
             subscriber_rows: epoch.subscriber_rows,
+            subscriber_window_ms: self.config.aggregate.subscriber_window_ms.cast_signed(),
             model_rows: epoch.model_rows,
+            model_window_ms: self.config.aggregate.model_window_ms.cast_signed(),
             suspense: epoch.suspense,
             state,
             segments,
         }
     }
 
-    fn head(&self) -> StateChange {
-        StateChange {
+    fn state_writer(&self, bytes: usize) -> StateWriter {
+        let head = StateHead {
             watermark_ms: self.watermark_ms,
             newest_ms: self.newest_ms,
             closed_until_ms: self.subscriber_windows.closed_until_ms(),
-            ..StateChange::default()
-        }
+        };
+        StateWriter::new(head, bytes)
     }
 
-    /// Ids noted in the epoch, by bucket; those of buckets that were sealed with it are in their
-    /// segments.
-    fn by_bucket(
-        &self,
-        fresh: Vec<(i64, (u64, u64))>,
-        seals: &[(i64, SegmentRef)],
-    ) -> Vec<BucketIds> {
-        let mut buckets: BTreeMap<i64, Vec<(u64, u64)>> = Default::default();
-        for (bucket, entry) in fresh {
-            buckets.entry(bucket).or_default().push(entry);
+    /// What the epoch changed.
+    fn delta(&mut self, seals: &[(i64, SegmentRef)]) -> Vec<u8> {
+        let mut writer = self.state_writer(self.policy.delta_bytes / self.policy.deltas.max(1));
+        for (bucket, segment) in seals {
+            writer.sealed(*bucket, segment);
         }
-        buckets
-            .into_iter()
-            .filter(|(bucket, _)| !seals.iter().any(|(sealed, _)| sealed == bucket))
-            .map(|(bucket, ids)| BucketIds {
-                bucket,
-                seal_at_ms: self.dedupe.seal_at_of(bucket),
-                ids,
-            })
-            .collect()
+        for (bucket, seal_at_ms, ids) in self.dedupe.fresh() {
+            writer.ids(bucket, seal_at_ms, ids.len(), ids.iter().map(|(_, id)| *id));
+        }
+        for start in self.subscriber_windows.closed() {
+            writer.closed_window(*start);
+        }
+        for window in self.subscriber_windows.changed() {
+            writer.window(&window);
+        }
+        writer.finish()
     }
 
-    fn base(&self) -> StateChange {
-        StateChange {
-            sealed: self
-                .dedupe
-                .sealed_buckets()
-                .iter()
-                .flat_map(|(bucket, segments)| segments.iter().map(|s| (*bucket, s.clone())))
-                .collect(),
-            ids: self
-                .dedupe
-                .open_buckets()
-                .map(|(bucket, seal_at_ms, _, ids)| BucketIds {
-                    bucket,
-                    seal_at_ms,
-                    ids: ids.collect(),
-                })
-                .collect(),
-            windows: self.subscriber_windows.open_windows().collect(),
-            ..self.head()
+    /// All state.
+    fn base(&self) -> Vec<u8> {
+        let mut writer = self.state_writer(self.policy.base_bytes);
+        for (bucket, segments) in self.dedupe.sealed_buckets() {
+            for segment in segments {
+                writer.sealed(*bucket, segment);
+            }
         }
+        for (bucket, seal_at_ms, count, ids) in self.dedupe.open_buckets() {
+            writer.ids(bucket, seal_at_ms, count, ids);
+        }
+        for window in self.subscriber_windows.open_windows() {
+            writer.window(&window);
+        }
+        writer.finish()
     }
 }
 

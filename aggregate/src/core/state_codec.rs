@@ -1,19 +1,38 @@
 //! The bytes of state objects: a base holds all of a partition's state, a delta what one epoch
-//! changed. Integers are little-endian; the ledger entry holds the BLAKE3 of the whole object,
-//! which is checked before anything is read here.
+//! changed. Written in one pass from the state itself. The ledger entry holds the BLAKE3 of the
+//! whole object, which is checked before anything is read here.
+//!
+//! After the head come records, each behind a byte that tells its kind. Ids are fixed-width and
+//! little-endian, as nothing would shorten hashes; windows are in protobuf's variable-length
+//! integers, with only the sums that are not zero, as an epoch may change a hundred thousand.
 
+use prost::encoding::{decode_varint, encode_varint};
 use tally_schemas::{CLASS_COUNT, StateFile};
 
 use crate::core::dedupe::SegmentRef;
 use crate::core::id_table::IdEntry;
+use crate::core::interner::Interner;
 use crate::core::subscriber_windows::OpenWindow;
-use crate::core::window_sums::WindowSums;
 
-const MAGIC: &[u8; 8] = b"TALLYST1";
+const MAGIC: &[u8; 8] = b"TALLYST2";
+/// Kinds of records.
+const END: u8 = 0;
+const SEALED: u8 = 1;
+const IDS: u8 = 2;
+const CLOSED_WINDOW: u8 = 3;
+const WINDOW: u8 = 4;
 
 /// A state object does not parse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadState(pub(crate) &'static str);
+
+/// What every state object begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StateHead {
+    pub(crate) watermark_ms: Option<i64>,
+    pub(crate) newest_ms: Option<i64>,
+    pub(crate) closed_until_ms: i64,
+}
 
 /// Ids of one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,40 +44,118 @@ pub(crate) struct BucketIds {
 
 /// What a base or a delta says. Applying it: sealed buckets leave the open ones and gain a
 /// segment, ids are added to open buckets, closed windows are forgotten, windows are replaced.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct StateChange {
-    pub(crate) watermark_ms: Option<i64>,
-    pub(crate) newest_ms: Option<i64>,
-    pub(crate) closed_until_ms: i64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StateChange<'a> {
+    pub(crate) head: StateHead,
     pub(crate) sealed: Vec<(i64, SegmentRef)>,
     pub(crate) ids: Vec<BucketIds>,
     pub(crate) closed_windows: Vec<i64>,
-    pub(crate) windows: Vec<OpenWindow>,
+    pub(crate) windows: Vec<OpenWindow<'a>>,
 }
 
-struct Writer(Vec<u8>);
+/// Writes a state object, record by record.
+#[derive(Debug)]
+pub(crate) struct StateWriter {
+    out: Vec<u8>,
+    /// Models and vendors: written where they first occur, then by number.
+    names: Interner,
+    /// Start of the window before.
+    start_ms: i64,
+}
 
-impl Writer {
-    fn u64(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
+impl StateWriter {
+    pub(crate) fn new(head: StateHead, bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(bytes + 64);
+        out.extend_from_slice(MAGIC);
+        for instant in [head.watermark_ms, head.newest_ms] {
+            out.push(u8::from(instant.is_some()));
+            put_i64(&mut out, instant.unwrap_or(0));
+        }
+        put_i64(&mut out, head.closed_until_ms);
+        Self { out, names: Interner::default(), start_ms: 0 }
     }
 
-    fn i64(&mut self, value: i64) {
-        self.u64(value.cast_unsigned());
+    pub(crate) fn sealed(&mut self, bucket: i64, segment: &SegmentRef) {
+        self.out.push(SEALED);
+        put_i64(&mut self.out, bucket);
+        encode_varint(segment.ids, &mut self.out);
+        encode_varint(segment.file.bytes, &mut self.out);
+        put_text(&mut self.out, &segment.file.path);
+        put_text(&mut self.out, &segment.file.hash);
     }
 
-    fn length(&mut self, value: usize) {
-        self.u64(value as u64);
+    /// Ids of an open bucket; `count` is how many there are.
+    pub(crate) fn ids(
+        &mut self,
+        bucket: i64,
+        seal_at_ms: i64,
+        count: usize,
+        ids: impl Iterator<Item = IdEntry>,
+    ) {
+        self.out.push(IDS);
+        put_i64(&mut self.out, bucket);
+        put_i64(&mut self.out, seal_at_ms);
+        put_ids(&mut self.out, count, ids);
     }
 
-    fn optional(&mut self, value: Option<i64>) {
-        self.0.push(u8::from(value.is_some()));
-        self.i64(value.unwrap_or(0));
+    pub(crate) fn closed_window(&mut self, start_ms: i64) {
+        self.out.push(CLOSED_WINDOW);
+        put_i64(&mut self.out, start_ms);
     }
 
-    fn text(&mut self, text: &str) {
-        self.length(text.len());
-        self.0.extend_from_slice(text.as_bytes());
+    pub(crate) fn window(&mut self, window: &OpenWindow<'_>) {
+        let Self { out, names, start_ms } = self;
+        out.push(WINDOW);
+        // Wrapping, so that any start comes back.
+        let ahead = window.start_ms.wrapping_sub(*start_ms);
+        *start_ms = window.start_ms;
+        encode_varint(((ahead << 1) ^ (ahead >> 63)).cast_unsigned(), out);
+        put_text(out, window.account);
+        if window.subscriber == window.account {
+            encode_varint(0, out);
+        } else {
+            encode_varint(window.subscriber.len() as u64 + 1, out);
+            out.extend_from_slice(window.subscriber.as_bytes());
+        }
+        for name in [window.model, window.vendor] {
+            let known = names.len();
+            let number = names.intern_recurring(name) as usize;
+            if number < known {
+                encode_varint(number as u64 + 1, out);
+            } else {
+                encode_varint(0, out);
+                put_text(out, name);
+            }
+        }
+        encode_varint(window.events, out);
+        let used = |class: &usize| window.sums[*class] != 0;
+        encode_varint((0..CLASS_COUNT).filter(used).map(|class| 1 << class).sum(), out);
+        for class in (0..CLASS_COUNT).filter(used) {
+            encode_varint(window.sums[class], out);
+        }
+    }
+
+    /// The object's bytes.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.out.push(END);
+        self.out
+    }
+}
+
+fn put_i64(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    encode_varint(text.len() as u64, out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_ids(out: &mut Vec<u8>, count: usize, ids: impl Iterator<Item = IdEntry>) {
+    out.extend_from_slice(&(count as u64).to_le_bytes());
+    for (id, content) in ids {
+        out.extend_from_slice(&id.to_le_bytes());
+        out.extend_from_slice(&content.to_le_bytes());
     }
 }
 
@@ -66,31 +163,19 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], BadState> {
-        if length > self.0.len() {
-            return Err(BadState("ends too early"));
-        }
-        let (head, tail) = self.0.split_at(length);
+        let (head, tail) = self.0.split_at_checked(length).ok_or(BadState("ends too early"))?;
         self.0 = tail;
         Ok(head)
     }
 
-    fn u64(&mut self) -> Result<u64, BadState> {
-        let bytes = self.take(8)?.try_into().map_err(|_| BadState("ends too early"))?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
     fn i64(&mut self) -> Result<i64, BadState> {
-        self.u64().map(u64::cast_signed)
+        let (bytes, tail) = self.0.split_first_chunk().ok_or(BadState("ends too early"))?;
+        self.0 = tail;
+        Ok(i64::from_le_bytes(*bytes))
     }
 
-    /// A count of items that take at least `item_bytes` each, so that no damaged count can ask
-    /// for more memory than the object's own size.
-    fn count(&mut self, item_bytes: usize) -> Result<usize, BadState> {
-        let count = usize::try_from(self.u64()?).map_err(|_| BadState("count too large"))?;
-        if count > self.0.len() / item_bytes.max(1) {
-            return Err(BadState("count beyond the object"));
-        }
-        Ok(count)
+    fn varint(&mut self) -> Result<u64, BadState> {
+        decode_varint(&mut self.0).map_err(|_| BadState("not a variable-length integer"))
     }
 
     fn optional(&mut self) -> Result<Option<i64>, BadState> {
@@ -99,96 +184,113 @@ impl<'a> Reader<'a> {
         Ok(present.then_some(value))
     }
 
-    fn text(&mut self) -> Result<String, BadState> {
-        let length = self.count(1)?;
-        let text = std::str::from_utf8(self.take(length)?);
-        text.map(str::to_owned).map_err(|_| BadState("text is not UTF-8"))
+    fn text_of(&mut self, length: u64) -> Result<&'a str, BadState> {
+        let length = usize::try_from(length).map_err(|_| BadState("ends too early"))?;
+        std::str::from_utf8(self.take(length)?).map_err(|_| BadState("text is not UTF-8"))
+    }
+
+    fn text(&mut self) -> Result<&'a str, BadState> {
+        let length = self.varint()?;
+        self.text_of(length)
+    }
+
+    fn ids(&mut self) -> Result<Vec<IdEntry>, BadState> {
+        let count = usize::try_from(self.i64()?).map_err(|_| BadState("count too large"))?;
+        let bytes = self.take(count.checked_mul(16).ok_or(BadState("count too large"))?)?;
+        let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(0);
+        Ok(bytes.chunks_exact(16).map(|entry| (word(&entry[..8]), word(&entry[8..]))).collect())
+    }
+
+    /// A model or vendor: by its number, or new.
+    fn name(&mut self, names: &mut Vec<&'a str>) -> Result<&'a str, BadState> {
+        match self.varint()?.checked_sub(1) {
+            None => {
+                let name = self.text()?;
+                names.push(name);
+                Ok(name)
+            }
+            Some(number) => {
+                let name = usize::try_from(number).ok().and_then(|number| names.get(number));
+                name.copied().ok_or(BadState("a name that was not given"))
+            }
+        }
+    }
+
+    fn window(
+        &mut self,
+        before_ms: i64,
+        names: &mut Vec<&'a str>,
+    ) -> Result<OpenWindow<'a>, BadState> {
+        let ahead = self.varint()?;
+        let ahead = (ahead >> 1).cast_signed() ^ -(ahead & 1).cast_signed();
+        let start_ms = before_ms.wrapping_add(ahead);
+        let account = self.text()?;
+        let subscriber = match self.varint()?.checked_sub(1) {
+            None => account,
+            Some(length) => self.text_of(length)?,
+        };
+        let (model, vendor) = (self.name(names)?, self.name(names)?);
+        let events = self.varint()?;
+        let used = self.varint()?;
+        if used >= 1 << CLASS_COUNT {
+            return Err(BadState("an unknown token class"));
+        }
+        let mut sums = [0; CLASS_COUNT];
+        for (class, sum) in sums.iter_mut().enumerate() {
+            if used & (1 << class) != 0 {
+                *sum = self.varint()?;
+            }
+        }
+        Ok(OpenWindow { start_ms, account, subscriber, model, vendor, sums, events })
     }
 }
 
-impl StateChange {
-    /// Bytes of the object.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let ids: usize = self.ids.iter().map(|bucket| bucket.ids.len()).sum();
-        let mut out = Writer(Vec::with_capacity(ids * 16 + self.windows.len() * 160 + 256));
-        out.0.extend_from_slice(MAGIC);
-        out.optional(self.watermark_ms);
-        out.optional(self.newest_ms);
-        out.i64(self.closed_until_ms);
-        out.length(self.sealed.len());
-        for (bucket, segment) in &self.sealed {
-            out.i64(*bucket);
-            out.u64(segment.ids);
-            out.u64(segment.file.bytes);
-            out.text(&segment.file.path);
-            out.text(&segment.file.hash);
-        }
-        out.length(self.ids.len());
-        for bucket in &self.ids {
-            out.i64(bucket.bucket);
-            out.i64(bucket.seal_at_ms);
-            out.length(bucket.ids.len());
-            for (id, content) in &bucket.ids {
-                out.u64(*id);
-                out.u64(*content);
-            }
-        }
-        out.length(self.closed_windows.len());
-        for start in &self.closed_windows {
-            out.i64(*start);
-        }
-        out.length(self.windows.len());
-        for window in &self.windows {
-            out.i64(window.start_ms);
-            out.text(&window.account);
-            out.text(&window.subscriber);
-            out.text(&window.model);
-            out.text(&window.vendor);
-            out.u64(window.sums.events);
-            for sum in window.sums.all() {
-                out.u64(sum);
-            }
-        }
-        out.0
-    }
-
+impl<'a> StateChange<'a> {
     /// Reads an object whose hash was checked.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BadState> {
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, BadState> {
         let mut input = Reader(bytes);
-        if input.take(8)? != MAGIC {
-            return Err(BadState("is not a state object of this format"));
+        match input.take(8)? {
+            magic if magic == MAGIC => {}
+            [b'T', b'A', b'L', b'L', b'Y', b'S', b'T', _] => {
+                return Err(BadState("was written by another version of Tally"));
+            }
+            _ => return Err(BadState("is not a state object")),
         }
-        let mut change = Self {
+        let head = StateHead {
             watermark_ms: input.optional()?,
             newest_ms: input.optional()?,
             closed_until_ms: input.i64()?,
-            ..Self::default()
         };
-        for _ in 0..input.count(40)? {
-            let bucket = input.i64()?;
-            let (ids, bytes) = (input.u64()?, input.u64()?);
-            let file = StateFile { path: input.text()?, bytes, hash: input.text()? };
-            change.sealed.push((bucket, SegmentRef { file, ids }));
-        }
-        for _ in 0..input.count(24)? {
-            let (bucket, seal_at_ms) = (input.i64()?, input.i64()?);
-            let ids = read_ids(&mut input)?;
-            change.ids.push(BucketIds { bucket, seal_at_ms, ids });
-        }
-        for _ in 0..input.count(8)? {
-            change.closed_windows.push(input.i64()?);
-        }
-        for _ in 0..input.count(8 * (6 + CLASS_COUNT))? {
-            let start_ms = input.i64()?;
-            let (account, subscriber) = (input.text()?, input.text()?);
-            let (model, vendor) = (input.text()?, input.text()?);
-            let events = input.u64()?;
-            let mut all = [0; CLASS_COUNT];
-            for sum in &mut all {
-                *sum = input.u64()?;
+        let mut change = Self {
+            head,
+            sealed: Vec::new(),
+            ids: Vec::new(),
+            closed_windows: Vec::new(),
+            windows: Vec::new(),
+        };
+        let (mut names, mut before_ms) = (Vec::new(), 0);
+        loop {
+            match input.take(1)?[0] {
+                END => break,
+                SEALED => {
+                    let bucket = input.i64()?;
+                    let (ids, bytes) = (input.varint()?, input.varint()?);
+                    let (path, hash) = (input.text()?.to_owned(), input.text()?.to_owned());
+                    let file = StateFile { path, bytes, hash };
+                    change.sealed.push((bucket, SegmentRef { file, ids }));
+                }
+                IDS => {
+                    let (bucket, seal_at_ms) = (input.i64()?, input.i64()?);
+                    change.ids.push(BucketIds { bucket, seal_at_ms, ids: input.ids()? });
+                }
+                CLOSED_WINDOW => change.closed_windows.push(input.i64()?),
+                WINDOW => {
+                    let window = input.window(before_ms, &mut names)?;
+                    before_ms = window.start_ms;
+                    change.windows.push(window);
+                }
+                _ => return Err(BadState("a record of an unknown kind")),
             }
-            let sums = WindowSums::from_all(&all, events);
-            change.windows.push(OpenWindow { start_ms, account, subscriber, model, vendor, sums });
         }
         if !input.0.is_empty() {
             return Err(BadState("goes on after its end"));
@@ -197,34 +299,120 @@ impl StateChange {
     }
 }
 
-fn read_ids(input: &mut Reader<'_>) -> Result<Vec<IdEntry>, BadState> {
-    let count = input.count(16)?;
-    let bytes = input.take(count * 16)?;
-    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(0);
-    Ok(bytes.chunks_exact(16).map(|entry| (word(&entry[..8]), word(&entry[8..]))).collect())
-}
+const SEGMENT_MAGIC: &[u8; 8] = b"TALLYSG1";
 
 /// Bytes of a segment: sorted ids.
 pub(crate) fn encode_segment(ids: &[IdEntry]) -> Vec<u8> {
-    let mut out = Writer(Vec::with_capacity(ids.len() * 16 + 16));
-    out.0.extend_from_slice(MAGIC);
-    out.length(ids.len());
-    for (id, content) in ids {
-        out.u64(*id);
-        out.u64(*content);
-    }
-    out.0
+    let mut out = Vec::with_capacity(ids.len() * 16 + 16);
+    out.extend_from_slice(SEGMENT_MAGIC);
+    put_ids(&mut out, ids.len(), ids.iter().copied());
+    out
 }
 
 /// Reads a segment whose hash was checked.
 pub(crate) fn decode_segment(bytes: &[u8]) -> Result<Vec<IdEntry>, BadState> {
     let mut input = Reader(bytes);
-    if input.take(8)? != MAGIC {
+    if input.take(8)? != SEGMENT_MAGIC {
         return Err(BadState("is not a segment of this format"));
     }
-    let ids = read_ids(&mut input)?;
+    let ids = input.ids()?;
     if !input.0.is_empty() || !ids.is_sorted_by(|a, b| a.0 < b.0) {
         return Err(BadState("segment is not sorted"));
     }
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Texts = (String, Option<String>, u8, u8);
+
+    fn head() -> StateHead {
+        StateHead { watermark_ms: Some(-5), newest_ms: None, closed_until_ms: i64::MIN }
+    }
+
+    fn encode(change: &StateChange<'_>) -> Vec<u8> {
+        let mut writer = StateWriter::new(change.head, 0);
+        for (bucket, segment) in &change.sealed {
+            writer.sealed(*bucket, segment);
+        }
+        for BucketIds { bucket, seal_at_ms, ids } in &change.ids {
+            writer.ids(*bucket, *seal_at_ms, ids.len(), ids.iter().copied());
+        }
+        for start in &change.closed_windows {
+            writer.closed_window(*start);
+        }
+        for window in &change.windows {
+            writer.window(window);
+        }
+        writer.finish()
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z0-9]{0,12}", Just("长".repeat(60))]
+    }
+
+    fn sum() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), 0_u64..1_000, any::<u64>()]
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(
+            windows in prop::collection::vec(
+                (any::<i64>(), (text(), prop::option::of(text()), 0_u8..5, 0_u8..3), prop::array::uniform14(sum()), any::<u64>()), 0..30),
+            ids in prop::collection::vec((any::<i64>(), any::<i64>(), prop::collection::vec(any::<IdEntry>(), 0..9)), 0..4),
+            closed_windows in prop::collection::vec(any::<i64>(), 0..4),
+            sealed in prop::collection::vec((any::<i64>(), text(), any::<u64>()), 0..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let names: Vec<(String, String)> = windows
+                .iter()
+                .map(|(_, (_, _, model, vendor), _, _): &(i64, Texts, [u64; 14], u64)| {
+                    (format!("model-{model}"), format!("vendor-{vendor}"))
+                })
+                .collect();
+            let open = windows.iter().zip(&names).map(
+                |((start_ms, (account, subscriber, ..), sums, events), (model, vendor))| OpenWindow {
+                    start_ms: *start_ms,
+                    account,
+                    subscriber: subscriber.as_deref().unwrap_or(account),
+                    model,
+                    vendor,
+                    sums: *sums,
+                    events: *events,
+                },
+            );
+            let change = StateChange {
+                head: head(),
+                sealed: sealed
+                    .into_iter()
+                    .map(|(bucket, path, ids)| {
+                        let file = StateFile { hash: path.clone(), path, bytes: ids / 3 };
+                        (bucket, SegmentRef { file, ids })
+                    })
+                    .collect(),
+                ids: ids
+                    .into_iter()
+                    .map(|(bucket, seal_at_ms, ids)| BucketIds { bucket, seal_at_ms, ids })
+                    .collect(),
+                closed_windows,
+                windows: open.collect(),
+            };
+            let bytes = encode(&change);
+            prop_assert_eq!(StateChange::decode(&bytes), Ok(change));
+            prop_assert!(StateChange::decode(&bytes[..cut.index(bytes.len())]).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let object = [encode_segment(&[]).as_slice(), &bytes].concat();
+            let _ = decode_segment(&object);
+            let object = [StateWriter::new(head(), 0).out.as_slice(), &bytes].concat();
+            let _ = StateChange::decode(&object);
+        }
+    }
 }

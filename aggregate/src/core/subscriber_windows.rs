@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
-use tally_schemas::UsageCounts;
+use tally_schemas::{CLASS_COUNT, UsageCounts};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::interner::Interner;
@@ -13,7 +13,7 @@ use crate::core::window_rows::WindowRows;
 use crate::core::window_sums::WindowSums;
 
 /// Key columns: account, subscriber, model, vendor.
-pub(crate) type SubscriberRows = WindowRows<4>;
+pub(crate) type SubscriberRows = WindowRows<2, 4>;
 
 /// Whose usage a window holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,13 +131,14 @@ fn texts_of<'t>(entry: &Entry, texts: &'t str) -> (&'t str, &'t str) {
 
 /// An open window's key and sums, as they are stored in state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OpenWindow {
+pub(crate) struct OpenWindow<'a> {
     pub(crate) start_ms: i64,
-    pub(crate) account: String,
-    pub(crate) subscriber: String,
-    pub(crate) model: String,
-    pub(crate) vendor: String,
-    pub(crate) sums: WindowSums,
+    pub(crate) account: &'a str,
+    pub(crate) subscriber: &'a str,
+    pub(crate) model: &'a str,
+    pub(crate) vendor: &'a str,
+    pub(crate) sums: [u64; CLASS_COUNT],
+    pub(crate) events: u64,
 }
 
 /// The windows of one partition.
@@ -226,9 +227,8 @@ impl SubscriberWindows {
     }
 
     /// Ends an epoch: writes what came late, and the oldest windows beyond the memory limit (they
-    /// stay open: what comes for them is added in further rows). Returns the starts of windows
-    /// that were written and emptied, and the keys that changed in those that stay.
-    pub(crate) fn end_epoch(&mut self, rows: &mut SubscriberRows) -> (Vec<i64>, Vec<OpenWindow>) {
+    /// stay open: what comes for them is added in further rows).
+    pub(crate) fn end_epoch(&mut self, rows: &mut SubscriberRows) {
         for (start, slot) in std::mem::take(&mut self.late) {
             write_slot(&self.models, start, true, &slot, rows);
         }
@@ -238,19 +238,35 @@ impl SubscriberWindows {
             write_slot(&self.models, start, false, &slot, rows);
         }
         self.known_pairs.fill(None);
-        let mut changed = Vec::new();
-        for (start, slot) in &mut self.open {
-            for number in std::mem::take(&mut slot.dirty) {
-                let entry = &mut slot.entries[number as usize];
-                entry.dirty = false;
-                changed.push(open_window(&self.models, *start, entry, &slot.texts));
+    }
+
+    /// Starts of the windows that were written and emptied since the last
+    /// [`SubscriberWindows::settle`].
+    pub(crate) fn closed(&self) -> &[i64] {
+        &self.closed
+    }
+
+    /// The windows that changed since the last [`SubscriberWindows::settle`] and are open.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = OpenWindow<'_>> {
+        self.open.iter().flat_map(|(start, slot)| {
+            slot.dirty.iter().map(|number| {
+                open_window(&self.models, *start, &slot.entries[*number as usize], &slot.texts)
+            })
+        })
+    }
+
+    /// The state is stored as it is now.
+    pub(crate) fn settle(&mut self) {
+        self.closed.clear();
+        for slot in self.open.values_mut() {
+            for number in slot.dirty.drain(..) {
+                slot.entries[number as usize].dirty = false;
             }
         }
-        (std::mem::take(&mut self.closed), changed)
     }
 
     /// Every open window, for a base.
-    pub(crate) fn open_windows(&self) -> impl Iterator<Item = OpenWindow> + '_ {
+    pub(crate) fn open_windows(&self) -> impl Iterator<Item = OpenWindow<'_>> {
         self.open.iter().flat_map(|(start, slot)| {
             slot.entries.iter().map(|entry| open_window(&self.models, *start, entry, &slot.texts))
         })
@@ -272,15 +288,15 @@ impl SubscriberWindows {
     }
 
     /// Restores a window's sums, replacing what was known of it.
-    pub(crate) fn restore(&mut self, window: &OpenWindow) {
+    pub(crate) fn restore(&mut self, window: &OpenWindow<'_>) {
         let mut pair = [0_u8; 520];
-        let model = self.models.intern(joined(&mut pair, &window.model, &window.vendor));
+        let model = self.models.intern(joined(&mut pair, window.model, window.vendor));
         let slot = self.open.entry(window.start_ms).or_default();
         let key = SubscriberKey {
-            account: &window.account,
-            subscriber: &window.subscriber,
-            model: &window.model,
-            vendor: &window.vendor,
+            account: window.account,
+            subscriber: window.subscriber,
+            model: window.model,
+            vendor: window.vendor,
             holder_hash: holder_hash(
                 xxh3_64(window.account.as_bytes()),
                 xxh3_64(window.subscriber.as_bytes()),
@@ -291,7 +307,7 @@ impl SubscriberWindows {
         if let Some(number) = slot.dirty.pop() {
             let entry = &mut slot.entries[number as usize];
             entry.dirty = false;
-            entry.sums = window.sums.clone();
+            entry.sums = WindowSums::from_all(&window.sums, window.events);
         }
     }
 
@@ -335,17 +351,16 @@ fn write_slot(models: &Interner, start: i64, late: bool, slot: &Slot, rows: &mut
     }
 }
 
-fn open_window(models: &Interner, start_ms: i64, entry: &Entry, texts: &str) -> OpenWindow {
+fn open_window<'a>(
+    models: &'a Interner,
+    start_ms: i64,
+    entry: &Entry,
+    texts: &'a str,
+) -> OpenWindow<'a> {
     let (account, subscriber) = texts_of(entry, texts);
     let (model, vendor) = split_pair(models.get(entry.model));
-    OpenWindow {
-        start_ms,
-        account: account.to_owned(),
-        subscriber: subscriber.to_owned(),
-        model: model.to_owned(),
-        vendor: vendor.to_owned(),
-        sums: entry.sums.clone(),
-    }
+    let (sums, events) = (entry.sums.all(), entry.sums.events);
+    OpenWindow { start_ms, account, subscriber, model, vendor, sums, events }
 }
 
 fn split_pair(pair: &str) -> (&str, &str) {
@@ -372,7 +387,7 @@ mod tests {
     #[test]
     fn a_window_is_written_once_and_late_usage_is_added_to_it() {
         let mut windows = SubscriberWindows::new(60_000, usize::MAX);
-        let mut rows = SubscriberRows::new(60_000);
+        let mut rows = SubscriberRows::default();
         windows.add(key("a"), (0, 1), 10, &counts(1), &mut rows);
         windows.add(key("a"), (0, 1), 59_999, &counts(2), &mut rows);
         windows.add(key("a"), (0, 1), 60_000, &counts(4), &mut rows);
@@ -381,16 +396,17 @@ mod tests {
         windows.advance(60_000, &mut rows);
         assert_eq!(rows.len(), 1);
         windows.add(key("a"), (0, 1), 30_000, &counts(8), &mut rows);
-        let (closed, changed) = windows.end_epoch(&mut rows);
-        assert_eq!((rows.len(), closed), (2, vec![0]));
-        assert_eq!(changed.len(), 1);
-        assert_eq!(changed[0].sums.all()[0], 4);
+        windows.end_epoch(&mut rows);
+        assert_eq!((rows.len(), windows.closed()), (2, [0].as_slice()));
+        assert_eq!(windows.changed().map(|window| window.sums[0]).collect::<Vec<_>>(), [4]);
+        windows.settle();
+        assert_eq!((windows.closed().len(), windows.changed().count()), (0, 0));
     }
 
     #[test]
     fn restored_windows_equal_the_ones_that_were_kept() {
         let mut windows = SubscriberWindows::new(60_000, usize::MAX);
-        let mut rows = SubscriberRows::new(60_000);
+        let mut rows = SubscriberRows::default();
         for i in 0..1_000_i64 {
             let name = format!("a{}", i % 37);
             windows.add(key(&name), (0, 1), i * 100, &counts(i.unsigned_abs()), &mut rows);
@@ -400,13 +416,13 @@ mod tests {
             again.restore(&window);
         }
         assert!(again.open_windows().eq(windows.open_windows()));
-        assert_eq!(again.end_epoch(&mut rows).1, vec![]);
+        assert_eq!(again.changed().count(), 0);
     }
 
     #[test]
     fn an_open_window_costs_at_most_200_bytes() {
         let mut windows = SubscriberWindows::new(60_000, usize::MAX);
-        let mut rows = SubscriberRows::new(60_000);
+        let mut rows = SubscriberRows::default();
         for i in 0..200_000 {
             let name = format!("A{i:09}");
             windows.add(key(&name), (0, 1), 0, &counts(1), &mut rows);

@@ -1,5 +1,6 @@
 //! Rows of the window tables, gathered during an epoch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -15,29 +16,30 @@ use crate::core::counts::Counts;
 use crate::core::interner::{ABSENT, Interner};
 use crate::core::window_sums::WindowSums;
 
-/// Rows of one window table. `KEYS` is the number of its key columns, all of them texts.
-#[derive(Debug, Clone)]
-pub(crate) struct WindowRows<const KEYS: usize> {
-    width_ms: i64,
+/// Rows of one window table. `KEYS` is the number of its key columns, all of them texts; the first
+/// `HOLDERS` of them name accounts and subscribers, of which there are many.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct WindowRows<const HOLDERS: usize, const KEYS: usize> {
     starts_ms: Vec<i64>,
     late: Vec<bool>,
-    keys: [(Vec<u32>, Interner); KEYS],
+    keys: KeyColumns<KEYS>,
+    holders: Interner,
+    names: Interner,
     sums: [Counts; CLASS_COUNT],
     events: Vec<i64>,
 }
 
-impl<const KEYS: usize> WindowRows<KEYS> {
-    pub(crate) fn new(width_ms: i64) -> Self {
-        Self {
-            width_ms,
-            starts_ms: Vec::new(),
-            late: Vec::new(),
-            keys: std::array::from_fn(|_| Default::default()),
-            sums: Default::default(),
-            events: Vec::new(),
-        }
-    }
+/// Numbers of the key texts, a vector a column.
+#[derive(Debug, Clone)]
+struct KeyColumns<const KEYS: usize>([Vec<u32>; KEYS]);
 
+impl<const KEYS: usize> Default for KeyColumns<KEYS> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Vec::new()))
+    }
+}
+
+impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
     /// Adds a row.
     pub(crate) fn push(
         &mut self,
@@ -49,13 +51,17 @@ impl<const KEYS: usize> WindowRows<KEYS> {
         let row = self.starts_ms.len();
         self.starts_ms.push(start_ms);
         self.late.push(late);
-        for ((numbers, texts), key) in self.keys.iter_mut().zip(keys) {
-            let last = numbers.last().copied().unwrap_or(ABSENT);
-            numbers.push(match key {
+        let mut holder = (None, ABSENT);
+        for (at, (column, key)) in self.keys.0.iter_mut().zip(keys).enumerate() {
+            column.push(match key {
                 None => ABSENT,
-                // Windows come sorted by nothing, yet models and vendors repeat.
-                Some(key) if last != ABSENT && texts.get(last) == key => last,
-                Some(key) => texts.intern(key),
+                Some(key) if at >= HOLDERS => self.names.intern_recurring(key),
+                // The subscriber is mostly the account.
+                Some(key) if holder.0 == Some(key) => holder.1,
+                Some(key) => {
+                    holder = (Some(key), self.holders.intern(key));
+                    holder.1
+                }
             });
         }
         for (column, sum) in self.sums.iter_mut().zip(sums.all()) {
@@ -72,7 +78,8 @@ impl<const KEYS: usize> WindowRows<KEYS> {
     /// Bytes in memory, roughly.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.len() * (8 * (CLASS_COUNT + 2) + 1 + 4 * KEYS)
-            + self.keys.iter().map(|(_, texts)| texts.memory_bytes()).sum::<usize>()
+            + self.holders.memory_bytes()
+            + self.names.memory_bytes()
     }
 
     /// Columns that have the same number in every row.
@@ -82,47 +89,74 @@ impl<const KEYS: usize> WindowRows<KEYS> {
         constant.map(|(class, _)| class.name()).chain(["kafka_partition", "epoch"]).collect()
     }
 
-    /// The rows as a batch of `table`'s in-memory schema.
-    ///
-    /// # Errors
-    /// Where Arrow refuses a column.
-    pub(crate) fn into_batch(
-        self,
-        table: Table,
+    /// Empties every column and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.starts_ms.clear();
+        self.late.clear();
+        self.keys.0.iter_mut().for_each(Vec::clear);
+        self.holders.clear();
+        self.names.clear();
+        self.sums.iter_mut().for_each(Counts::clear);
+        self.events.clear();
+    }
+
+    /// The rows as batches of at most `piece` rows of `table`'s in-memory schema, whose windows
+    /// are `width_ms` long. A batch is an error where Arrow refuses a column.
+    pub(crate) fn batches(
+        &self,
+        (table, width_ms): (Table, i64),
         partition: u32,
         epoch: u64,
+        piece: usize,
+    ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
+        let kinds = StringArray::from(vec!["on_time", "late"]);
+        // A row group knows a dictionary by its address: all batches have the same.
+        let texts = [self.holders.array(), self.names.array(), kinds].map(Arc::new);
+        (0..self.len()).step_by(piece).map(move |from| {
+            let rows = from..self.len().min(from + piece);
+            self.batch((table, width_ms), partition, epoch, &texts, rows)
+        })
+    }
+
+    fn batch(
+        &self,
+        (table, width_ms): (Table, i64),
+        partition: u32,
+        epoch: u64,
+        [holders, names, kind_names]: &[Arc<StringArray>; 3],
+        rows: Range<usize>,
     ) -> Result<RecordBatch, ArrowError> {
-        let rows = self.len();
+        let starts = &self.starts_ms[rows.clone()];
         let instants = |offset_ms: i64| -> ArrayRef {
-            let micros: Vec<i64> = self
-                .starts_ms
-                .iter()
-                .map(|start| start.saturating_add(offset_ms).saturating_mul(1_000))
-                .collect();
-            Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
+            let micros = starts.iter().map(|s| s.saturating_add(offset_ms).saturating_mul(1_000));
+            Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
         };
-        let kinds = UInt32Array::from_iter_values(self.late.iter().map(|late| u32::from(*late)));
-        let kind_names = StringArray::from(vec!["on_time", "late"]);
+        let late = &self.late[rows.clone()];
+        let kinds = UInt32Array::from_iter_values(late.iter().map(|late| u32::from(*late)));
         let mut columns: Vec<ArrayRef> = vec![
             instants(0),
-            instants(self.width_ms),
-            Arc::new(DictionaryArray::<UInt32Type>::try_new(kinds, Arc::new(kind_names))?),
+            instants(width_ms),
+            Arc::new(DictionaryArray::<UInt32Type>::try_new(
+                kinds,
+                Arc::clone(kind_names) as ArrayRef,
+            )?),
         ];
-        for (numbers, texts) in self.keys {
-            let values = texts.array();
+        for (at, numbers) in self.keys.0.iter().enumerate() {
+            let numbers = &numbers[rows.clone()];
             let keys: UInt32Array = if numbers.contains(&ABSENT) {
-                numbers.into_iter().map(|n| Some(n).filter(|n| *n != ABSENT)).collect()
+                numbers.iter().map(|n| Some(*n).filter(|n| *n != ABSENT)).collect()
             } else {
-                UInt32Array::from(numbers)
+                UInt32Array::from_iter_values(numbers.iter().copied())
             };
-            columns.push(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::new(values))?));
+            let texts = Arc::clone(if at < HOLDERS { holders } else { names });
+            columns.push(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, texts)?));
         }
-        for sums in self.sums {
-            columns.push(Arc::new(sums.into_array(rows)));
+        for sums in &self.sums {
+            columns.push(Arc::new(sums.slice(rows.clone())));
         }
-        columns.push(Arc::new(Int64Array::from(self.events)));
-        columns.push(Arc::new(Int32Array::from(vec![partition.cast_signed(); rows])));
-        columns.push(Arc::new(Int64Array::from(vec![epoch.cast_signed(); rows])));
+        columns.push(Arc::new(Int64Array::from(self.events[rows.clone()].to_vec())));
+        columns.push(Arc::new(Int32Array::from(vec![partition.cast_signed(); rows.len()])));
+        columns.push(Arc::new(Int64Array::from(vec![epoch.cast_signed(); rows.len()])));
         RecordBatch::try_new(in_memory_schema(table, &columns), columns)
     }
 }

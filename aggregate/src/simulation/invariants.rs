@@ -128,18 +128,19 @@ fn check_state_file(objects: &Objects, file: &StateFile) -> Result<(), String> {
 }
 
 /// Compares what is stored with what must be (I1, I2, I13).
-pub(super) fn check_truth(
+pub(super) fn check_truth<'a>(
     truth: &Truth,
     entries: &[LedgerEntry],
     stored: &mut StoredRows,
-    open: impl Iterator<Item = OpenWindow>,
+    open: impl Iterator<Item = OpenWindow<'a>>,
 ) -> Result<(), String> {
     compare("I2: accepted events", &truth.rows, &stored.rows)?;
     compare("I1: held-back events", &truth.held_back, &stored.held_back)?;
     compare("I13: usage_by_model", &truth.by_model, &stored.by_model)?;
     for window in open {
-        let key = [window.account, window.subscriber, window.model, window.vendor].map(Some);
-        let sum = Sum { events: window.sums.events, counts: window.sums.all().map(u128::from) };
+        let key = [window.account, window.subscriber, window.model, window.vendor];
+        let key = key.map(|text| Some(text.to_owned()));
+        let sum = Sum { events: window.events, counts: window.sums.map(u128::from) };
         if sum.events > 0 {
             let row = stored.by_subscriber.entry((window.start_ms, false, key.into()));
             row.or_default().merge(&sum);

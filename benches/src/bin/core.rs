@@ -9,7 +9,7 @@ use tally_log::{Record, RecordKind};
 use tally_schemas::AggregateConfig;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter_map(|a| a.parse::<usize>().ok());

@@ -63,7 +63,7 @@ impl Bench {
     pub(crate) fn with(config: IngestConfig) -> Self {
         let log = ControlledLog::new(4);
         let events: Arc<dyn EventLog> = log.clone();
-        let door = Door::new(config, &events, Arc::new(Mutex::default())).unwrap();
+        let door = Door::new(config, 3_600_000, &events, Arc::new(Mutex::default())).unwrap();
         let router = router(door.clone());
         Self { door, log, router }
     }

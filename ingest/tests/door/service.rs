@@ -112,7 +112,7 @@ fn settings_that_cannot_work_are_refused() {
         (IngestConfig { batch_max_bytes: 0, ..usual.clone() }, "ingest.batch_max_bytes"),
         (IngestConfig { ack_timeout_ms: 0, ..usual }, "ingest.ack_timeout_ms"),
     ] {
-        let error = Door::new(config, &log, Arc::new(Mutex::default())).unwrap_err();
+        let error = Door::new(config, 3_600_000, &log, Arc::new(Mutex::default())).unwrap_err();
         assert_eq!(error.kind(), DoorErrorKind::Invalid);
         assert!(error.to_string().starts_with(setting), "{error}");
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::context::QuietContext;
 use super::settings::{REQUEST_TIMEOUT, Settings};
@@ -18,6 +18,9 @@ const CREATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two looks for a new topic.
 const CREATION_PAUSE: Duration = Duration::from_millis(50);
 
+/// Events of a client that are looked through for the reason of a failure.
+const EVENTS_MAX: usize = 1_000;
+
 /// A client that only asks.
 pub(super) struct Probe {
     client: BaseConsumer<QuietContext>,
@@ -27,7 +30,7 @@ impl Probe {
     pub(super) fn open(settings: &Settings) -> Result<Self, LogError> {
         let client = settings
             .probe()
-            .create_with_context(QuietContext)
+            .create_with_context(QuietContext::default())
             .map_err(|error| log_error("Kafka client", &error))?;
         Ok(Self { client })
     }
@@ -58,7 +61,7 @@ impl Probe {
         let metadata = self
             .client
             .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
-            .map_err(|error| log_error(&what(), &error))?;
+            .map_err(|error| self.failure(&what(), &error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
@@ -76,6 +79,18 @@ impl Probe {
     pub(super) fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds, LogError> {
         self.serve_events();
         bounds(&self.client, topic, partition)
+    }
+
+    /// What a failed question means: brokers that refuse us do not answer later either.
+    fn failure(&self, what: &str, error: &KafkaError) -> LogError {
+        // Each poll hands over one line or event of those that wait.
+        for _ in 0..EVENTS_MAX {
+            self.serve_events();
+            if let Some(refusal) = self.client.client().context().take_refusal() {
+                return LogError::Invalid(format!("{what}: {refusal}"));
+            }
+        }
+        log_error(what, error)
     }
 
     /// This client has no loop of its own to print its log lines.
@@ -109,7 +124,7 @@ fn create(settings: &Settings) -> Result<(), LogError> {
     let what = format!("creation of topic {}", settings.topic());
     let admin: AdminClient<QuietContext> = settings
         .probe()
-        .create_with_context(QuietContext)
+        .create_with_context(QuietContext::default())
         .map_err(|error| log_error(&what, &error))?;
     let partitions = partition_id(settings.partitions_if_created())?;
     let replication = partition_id(settings.replication())?;

@@ -1,13 +1,24 @@
 //! Where librdkafka's own log lines go.
 
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// A client that only asks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct QuietContext;
+/// A client that only asks. It remembers why brokers refused it, which librdkafka tells its log
+/// only: who asks is told that nobody answered.
+#[derive(Debug, Default)]
+pub(super) struct QuietContext {
+    refusal: Mutex<Option<String>>,
+}
+
+impl QuietContext {
+    /// The last refusal since the last time this was asked.
+    pub(super) fn take_refusal(&self) -> Option<String> {
+        self.refusal.lock().take()
+    }
+}
 
 impl ClientContext for QuietContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -16,6 +27,11 @@ impl ClientContext for QuietContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         trace_error(&error, reason);
+        use RDKafkaErrorCode::{Authentication, SSL, SaslAuthenticationFailed};
+        let code = error.rdkafka_error_code();
+        if let Some(Authentication | SaslAuthenticationFailed | SSL) = code {
+            *self.refusal.lock() = Some(reason.to_owned());
+        }
     }
 }
 

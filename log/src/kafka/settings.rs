@@ -8,13 +8,21 @@ use rdkafka::config::RDKafkaLogLevel;
 use super::KafkaLogConfig;
 use crate::LogError;
 
-/// Settings that exactly-once rests on, and what they must be.
-const FIXED: [(&str, &str, &str); 5] = [
+/// Settings of a consumer that exactly-once rests on, and what they must be.
+const FIXED: [(&str, &str, &str); 6] = [
     ("enable.auto.commit", "false", "the ledger is the truth, not the group's offsets"),
     ("enable.auto.offset.store", "false", "the ledger is the truth, not the group's offsets"),
     ("auto.offset.reset", "error", "an offset that is gone is a loss and must be seen"),
     ("partition.assignment.strategy", "cooperative-sticky", "partitions are taken one by one"),
     ("enable.partition.eof", "false", "a reader that waits at the end is the normal case"),
+    ("isolation.level", "read_committed", "what a producer took back must not be counted"),
+];
+
+/// The same of the producer.
+const FIXED_PRODUCER: [(&str, &str, &str); 3] = [
+    ("acks", "all", "an acknowledged event must survive the loss of a broker"),
+    ("request.required.acks", "all", "an acknowledged event must survive the loss of a broker"),
+    ("enable.idempotence", "true", "a repeated request must not append twice"),
 ];
 
 /// Bytes of fetched records that may wait in one process, over all its partitions.
@@ -37,7 +45,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn new(config: KafkaLogConfig) -> Result<Self, LogError> {
-        for (key, value, reason) in FIXED {
+        for (key, value, reason) in FIXED.into_iter().chain(FIXED_PRODUCER) {
             if let Some(wanted) = config.options.get(key)
                 && wanted != value
             {
@@ -86,9 +94,8 @@ impl Settings {
             .set("group.id", &self.config.group)
             // A member that died is noticed after this; the drain of a revoked partition, whose
             // deadline is below it, ends before the group could give the partition away.
-            .set("session.timeout.ms", "10000")
+            .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1000")
-            .set("isolation.level", "read_committed")
             // A flipped bit in a count of tokens would otherwise go unseen; costs 1 % at most.
             .set("check.crcs", "true")
             // One buffer holds a whole answer. Larger ones than the allocator keeps are mapped and
@@ -119,8 +126,8 @@ impl Settings {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("compression.codec", "lz4")
-            // The door gathers batches itself; this only lets concurrent ones share a request.
-            .set("linger.ms", "1")
+            // The door gathers batches itself.
+            .set("linger.ms", "0")
             .set("batch.size", (1 << 20).to_string())
             .set("message.max.bytes", (8 << 20).to_string())
             .set("queue.buffering.max.messages", "500000")
@@ -147,6 +154,10 @@ impl Settings {
             } else {
                 RDKafkaLogLevel::Warning
             });
+        if self.config.options.get("security.protocol").is_some_and(|p| p.contains("ssl")) {
+            // Where the system keeps its certificates; the OpenSSL that is built in does not know.
+            settings.set("ssl.ca.location", "probe");
+        }
         settings
     }
 

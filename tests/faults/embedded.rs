@@ -1,0 +1,119 @@
+//! Every role in one process on the embedded log and a local folder, as somebody tries it first.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::door::{address, post};
+use crate::support::{Process, block_on, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `tally …` with everything below `folder`.
+fn tally(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    command
+        .args(arguments)
+        .env("TALLY_LOG__DATA", folder)
+        .env("TALLY_STORE__URL", folder.join("store"))
+        .env("TALLY_HTTP__LISTEN", "127.0.0.1:0")
+        .env("TALLY_QUERY__PG_LISTEN", "127.0.0.1:0")
+        .env("TALLY_AGGREGATE__FRESHNESS_MS", "100")
+        .env("TALLY_AGGREGATE__PUBLISH_INTERVAL_MS", "100");
+    command
+}
+
+/// Starts `tally up` and returns the address of its HTTP listener.
+fn up(folder: &Path, name: &str) -> (Process, String) {
+    let mut process = Process::start(name, tally(folder, &["up"]), folder);
+    let address = address(&process.says("HTTP ", PATIENCE)).to_owned();
+    (process, address)
+}
+
+fn json_of(folder: &Path, name: &str, arguments: &[&str]) -> Value {
+    let mut process = Process::start(name, tally(folder, arguments), folder);
+    let output = process.succeed(PATIENCE);
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("{name}: {error}: {output}"))
+}
+
+/// Sends events `ids`, which must be accepted.
+fn send(address: &str, ids: std::ops::Range<u32>) {
+    let accepted = ids.len();
+    let events: Vec<Value> = ids
+        .map(|id| {
+            json!({"source": "gw-1", "id": id.to_string(), "account": format!("A{}", id % 50),
+                   "model": "glm-5", "completed_at": "2026-11-22T14:22:37.827+08:00",
+                   "usage": {"input": 7, "output": 3}})
+        })
+        .collect();
+    let url = format!("http://{address}/v1/events");
+    let (status, answer) = block_on(post(&url, "application/json", json!(events).to_string()));
+    assert_eq!((status, &answer["accepted"]), (200, &json!(accepted)), "{answer}");
+}
+
+/// Waits until everything is committed and published, and returns what `tally status` says then.
+fn caught_up(folder: &Path, accepted: u64) -> Value {
+    eventually("status that says caught up", PATIENCE, || {
+        let status = json_of(folder, "status", &["status", "--json"]);
+        let committed: u64 = status["partitions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|partition| partition["committed_offset"].as_u64().unwrap())
+            .sum();
+        let done = status["lag_events"] == json!(0) && status["unpublished_epochs"] == json!(0);
+        (done && committed > 0 && accepted_of(folder) == accepted).then_some(status)
+    })
+}
+
+fn accepted_of(folder: &Path) -> u64 {
+    let query = "SELECT count(*) AS n FROM usage_events";
+    let rows = json_of(folder, "sql", &["sql", "--format", "json", query]);
+    rows[0]["n"].to_string().trim_matches('"').parse().unwrap()
+}
+
+#[test]
+fn one_process_counts_tells_survives_kill_9_and_ends_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (process, address) = up(folder, "up");
+    send(&address, 0..500);
+    let status = caught_up(folder, 500);
+    assert!(status["process"].is_u64(), "the running process was asked: {status}");
+    assert_eq!(status["waiting"], json!({}), "{status}");
+    assert!(status["oldest_uncommitted_age_ms"].is_i64(), "{status}");
+    send(&address, 500..900);
+    process.kill();
+
+    // What was acknowledged is there, and a resend is a duplicate.
+    let (mut process, address) = up(folder, "up-again");
+    send(&address, 0..1_000);
+    let status = caught_up(folder, 1_000);
+    assert_eq!(status["suspended"], json!({}), "{status}");
+    let metrics = block_on(async {
+        let answer = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+        answer.text().await.unwrap()
+    });
+    assert!(metrics.contains("tally_partitions_waiting 0\n"), "{metrics}");
+    assert!(process.terminate(PATIENCE).success());
+
+    // Nothing runs: the status comes from the store and the log.
+    let status = json_of(folder, "status-alone", &["status", "--json"]);
+    assert!(status["process"].is_null(), "{status}");
+    assert_eq!(status["lag_events"], json!(0), "{status}");
+    assert!(!folder.join("http-address").exists(), "the address goes with the process");
+    Process::start("verify", tally(folder, &["verify"]), folder).succeed(PATIENCE);
+}
+
+#[test]
+fn only_loopback_is_listened_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [["up", "--listen", "0.0.0.0:0"], ["ingest", "--listen", "0.0.0.0:0"]] {
+        let mut process =
+            Process::start(arguments[0], tally(folder.path(), &arguments), folder.path());
+        assert_eq!(process.wait(PATIENCE).code(), Some(2));
+        assert!(process.log().contains("not a loopback address"), "{}", process.log());
+    }
+}
