@@ -7,6 +7,7 @@
 mod aggregator;
 mod column_chunk;
 mod core;
+mod crash_point;
 mod dictionary_column;
 mod epoch_files;
 mod error;
@@ -29,6 +30,7 @@ mod worker;
 pub use aggregator::{Aggregator, Extent};
 pub use core::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, SegmentRef, SpareColumns};
 
+pub use crash_point::crash_point;
 pub use epoch_files::{EncodedEpoch, encode_epoch, object_path};
 pub use error::{AggregateError, ErrorKind};
 pub use owner::{Edge, Ownership, Surroundings};

@@ -13,6 +13,7 @@ use tally_rating::ModelAliases;
 use tally_schemas::{AggregateConfig, Flow, LedgerEntry, StateFile};
 
 use crate::core::{NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
+use crate::crash_point::crash_point;
 use crate::error::{AggregateError, ErrorKind};
 use crate::ledger::{self, Creation, StoredEntry};
 use crate::planted::{Bug, planted};
@@ -236,6 +237,7 @@ impl Ownership {
         if !planted(Bug::OffsetBeforeData) {
             self.upload(&objects).await?;
         }
+        crash_point("uploaded");
         let mut attempt = 0;
         loop {
             self.refresh(&objects, &mut uploaded_ms).await?;
@@ -269,6 +271,7 @@ impl Ownership {
         if planted(Bug::OffsetBeforeData) {
             self.upload(&objects).await?;
         }
+        crash_point("committed");
         // The process may have slept before its entry was made.
         self.refresh(&objects, &mut uploaded_ms).await?;
         self.last = StoredEntry { entry, hash: ledger::hash_of(&bytes) };

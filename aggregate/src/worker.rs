@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::{Partition, SpareColumns};
+use crate::crash_point::crash_point;
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
 use crate::owner::{Ownership, Surroundings, load_segments};
@@ -153,6 +154,7 @@ impl Worker {
             return Ok(Some(ended));
         }
         if let Ok(records @ 1..) = read {
+            crash_point("pushed");
             // A record may be one event or a batch of hundreds.
             let events = self.state.epoch_events().saturating_sub(events_before);
             let each = (events / records as u64).max(1);
@@ -191,6 +193,7 @@ impl Worker {
     }
 
     fn push(&mut self, record: Record<'_>) -> Result<(), Ended> {
+        crash_point("polled");
         while let Err(need) = self.state.push(record) {
             // A segment may belong to the epoch that is just being stored.
             if !self.wait_for_commit().map_err(Ended::Failed)? {
@@ -242,6 +245,7 @@ impl Worker {
         }
         let Some(mut ownership) = self.ownership.take() else { return Ok(false) };
         let closed = self.state.close();
+        crash_point("closed");
         self.epoch_began_ms = None;
         let (done, in_flight) = bounded(1);
         self.in_flight = Some(in_flight);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use deltalake_core::DeltaTableError;
 use parquet::errors::ParquetError;
-use tally_aggregate::AggregateError;
+use tally_aggregate::{AggregateError, ErrorKind as StreamErrorKind};
 
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +57,11 @@ impl TablesError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Store(error) => match error.as_ref() {
-                object_store::Error::NotFound { .. } => ErrorKind::Data,
-                object_store::Error::NotImplemented { .. }
-                | object_store::Error::InvalidPath { .. }
-                | object_store::Error::NotSupported { .. } => ErrorKind::Invalid,
-                _ => ErrorKind::Retry,
+            // As the stream sees the same store.
+            Self::Store(error) => match AggregateError::Store(Arc::clone(error)).kind() {
+                StreamErrorKind::Data => ErrorKind::Data,
+                StreamErrorKind::Invalid => ErrorKind::Invalid,
+                StreamErrorKind::Retry | StreamErrorKind::Fenced => ErrorKind::Retry,
             },
             Self::Contended { .. } | Self::Checkpoint { .. } => ErrorKind::Retry,
             Self::Invalid(_) => ErrorKind::Invalid,

@@ -13,6 +13,7 @@ use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use serde::Serialize;
+use tally_aggregate::crash_point;
 use tally_schemas::{LedgerEntry, Table};
 
 use crate::action::{Action, Add};
@@ -217,6 +218,7 @@ impl Publisher {
         let commits = self.tables.iter_mut().map(|table| async move {
             let mut files = 0;
             let name = table.table();
+            crash_point("publishing");
             let version = table
                 .transact("STREAMING UPDATE", now_ms, |state| {
                     let publication = Publication::of(name, topic, state, batch)?;
@@ -224,6 +226,7 @@ impl Publisher {
                     publication.into_actions(state, name, now_ms)
                 })
                 .await?;
+            crash_point("published");
             Ok::<_, TablesError>(version.map(|_| files))
         });
         let mut failure = None;

@@ -64,6 +64,36 @@ fn killed_at_random_instants() {
     figures.report();
 }
 
+/// R1 at chosen points: before and after each step that a record, an epoch and its publication
+/// take.
+#[test]
+fn killed_at_every_point() {
+    let mut dice = Dice::of("kill-points");
+    let mut stream = Stream::new("kill-points", dice.seed(), 2);
+    let mut ledger = stream.ledger();
+    let points = ["polled", "pushed", "closed", "uploaded", "committed", "publishing", "published"];
+    let rounds = at_scale(2, 20);
+    for round in 0..rounds {
+        for point in points {
+            stream.send(&Traffic::mixed(dice.next_seed(), 3_000));
+            // In a group of its own nobody waits until the session of the dead has timed out.
+            stream.set("log.group", format!("{}-{point}-{round}", stream.topic.name));
+            let most = if point == "polled" { 2_000 } else { 2 };
+            let times = if round == 0 { 1 } else { 1 + dice.index(most) };
+            let mut process = stream.aggregate_dying("member", &format!("{point}:{times}"));
+            let status = process.wait(patience());
+            assert!(status.code().is_none(), "{point}:{times} did not kill: {status}");
+        }
+    }
+    stream.drain();
+    assert!(stream.is_committed(&mut ledger));
+    stream.expect_exactly_once();
+    let mut figures = Figures::of("R1 kill at points", &dice);
+    figures.note("kills", rounds * points.len() as u64);
+    note_stream(&mut figures, &stream, &ledger);
+    figures.report();
+}
+
 /// R2: a process that is killed while it recovers, and once more, leaves a ledger that the next
 /// one recovers from.
 #[test]

@@ -131,7 +131,14 @@ impl Stream {
         self.start(name, command)
     }
 
-    /// The same, with its metrics on a port of its own, which it names in its log.
+    /// A member that dies at a point of its way (`aggregate/src/crash_point.rs`).
+    pub(crate) fn aggregate_dying(&mut self, name: &str, at: &str) -> Process {
+        let mut command = self.tally(&["aggregate"]);
+        command.env("TALLY_CRASH_AT", at);
+        self.start(name, command)
+    }
+
+    /// A member on the way to another endpoint, with its metrics on a port of its own, which it names in its log.
     pub(crate) fn aggregate_watched(&mut self, name: &str, endpoint: &str) -> Process {
         let mut command = self.tally(&["aggregate", "--listen", "127.0.0.1:0"]);
         command.env("AWS_ENDPOINT_URL", endpoint);

@@ -52,7 +52,7 @@ impl Short {
             hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             hash ^= hash >> 32;
         }
-        (hash % RECENT as u64) as usize
+        usize::try_from(hash % RECENT as u64).unwrap_or(0)
     }
 }
 

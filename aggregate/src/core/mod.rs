@@ -3,7 +3,7 @@
 mod arrow_schema;
 mod batch_reader;
 mod counts;
-mod dedupe;
+pub(crate) mod dedupe;
 mod event_columns;
 mod id_table;
 mod interner;
@@ -11,7 +11,7 @@ mod message_text;
 mod model_windows;
 mod partition;
 mod state_codec;
-mod subscriber_windows;
+pub(crate) mod subscriber_windows;
 mod suspense_rows;
 mod window_rows;
 mod window_sums;

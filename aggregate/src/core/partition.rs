@@ -18,7 +18,7 @@ use crate::core::event_columns::{AcceptedEvent, EventColumns};
 use crate::core::message_text::message_text;
 use crate::core::model_windows::{ModelRows, ModelWindows};
 use crate::core::state_codec::{
-    BadState, StateChange, StateHead, StateWriter, decode_segment, encode_segment,
+    BadState, StateHead, StateReader, StateRecord, StateWriter, decode_segment, encode_segment,
 };
 #[cfg(test)]
 use crate::core::subscriber_windows::OpenWindow;
@@ -284,35 +284,38 @@ impl Partition {
             StateForm::Base => self.policy.note_base(bytes.len()),
             StateForm::Delta => self.policy.note_delta(bytes.len()),
         }
-        let change = StateChange::decode(bytes)?;
-        self.watermark_ms = change.head.watermark_ms;
-        self.newest_ms = change.head.newest_ms;
-        // Sealed ones first: a bucket of a base may be sealed and open again, and what was open
-        // when it was sealed is let go.
-        let seals = |dedupe: &mut Dedupe| {
-            for (bucket, segment) in &change.sealed {
-                dedupe.note_segment(*bucket, segment.clone());
+        let (head, mut records) = StateReader::open(bytes)?;
+        self.watermark_ms = head.watermark_ms;
+        self.newest_ms = head.newest_ms;
+        let windows_kept = !planted(Bug::WindowsLostAtRestart);
+        if windows_kept {
+            self.subscriber_windows.restore_closed_until(head.closed_until_ms);
+        }
+        let mut seals_late = Vec::new();
+        while let Some(record) = records.next()? {
+            match record {
+                StateRecord::Sealed(bucket, segment) if planted(Bug::ReopenedBucketLost) => {
+                    seals_late.push((bucket, segment));
+                }
+                // Before the ids: a bucket of a base may be sealed and open again, and what was
+                // open when it was sealed is let go.
+                StateRecord::Sealed(bucket, segment) => self.dedupe.note_segment(bucket, segment),
+                StateRecord::Ids { bucket, seal_at_ms, ids } => {
+                    self.dedupe.restore(bucket, seal_at_ms, &ids);
+                }
+                StateRecord::ClosedWindow(start) if windows_kept => {
+                    self.subscriber_windows.forget(start);
+                }
+                StateRecord::Window(window) if windows_kept => {
+                    self.subscriber_windows.restore(&window);
+                }
+                StateRecord::ClosedWindow(_) | StateRecord::Window(_) => {}
             }
-        };
-        if !planted(Bug::ReopenedBucketLost) {
-            seals(&mut self.dedupe);
         }
-        for bucket in &change.ids {
-            self.dedupe.restore(bucket.bucket, bucket.seal_at_ms, &bucket.ids);
-        }
-        if planted(Bug::ReopenedBucketLost) {
-            seals(&mut self.dedupe);
+        for (bucket, segment) in seals_late {
+            self.dedupe.note_segment(bucket, segment);
         }
         self.dedupe.expire(self.watermark_ms);
-        if !planted(Bug::WindowsLostAtRestart) {
-            self.subscriber_windows.restore_closed_until(change.head.closed_until_ms);
-            for start in change.closed_windows {
-                self.subscriber_windows.forget(start);
-            }
-            for window in &change.windows {
-                self.subscriber_windows.restore(window);
-            }
-        }
         Ok(())
     }
 

@@ -34,23 +34,19 @@ pub(crate) struct StateHead {
     pub(crate) closed_until_ms: i64,
 }
 
-/// Ids of one bucket.
+/// One thing that a base or a delta says. Applied in their order: sealed buckets leave the open
+/// ones and gain a segment, ids are added to open buckets, closed windows are forgotten, windows
+/// are replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BucketIds {
-    pub(crate) bucket: i64,
-    pub(crate) seal_at_ms: i64,
-    pub(crate) ids: Vec<IdEntry>,
-}
-
-/// What a base or a delta says. Applying it: sealed buckets leave the open ones and gain a
-/// segment, ids are added to open buckets, closed windows are forgotten, windows are replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StateChange<'a> {
-    pub(crate) head: StateHead,
-    pub(crate) sealed: Vec<(i64, SegmentRef)>,
-    pub(crate) ids: Vec<BucketIds>,
-    pub(crate) closed_windows: Vec<i64>,
-    pub(crate) windows: Vec<OpenWindow<'a>>,
+pub(crate) enum StateRecord<'a> {
+    /// A bucket has this segment.
+    Sealed(i64, SegmentRef),
+    /// Ids of an open bucket.
+    Ids { bucket: i64, seal_at_ms: i64, ids: Vec<IdEntry> },
+    /// The windows that start here are written.
+    ClosedWindow(i64),
+    /// An open window.
+    Window(OpenWindow<'a>),
 }
 
 /// Writes a state object, record by record.
@@ -159,6 +155,7 @@ fn put_ids(out: &mut Vec<u8>, count: usize, ids: impl Iterator<Item = IdEntry>) 
     }
 }
 
+#[derive(Debug)]
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -245,9 +242,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl<'a> StateChange<'a> {
-    /// Reads an object whose hash was checked.
-    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, BadState> {
+/// Reads an object whose hash was checked, record by record, as it may hold millions.
+#[derive(Debug)]
+pub(crate) struct StateReader<'a> {
+    input: Reader<'a>,
+    names: Vec<&'a str>,
+    /// Start of the window before.
+    start_ms: i64,
+}
+
+impl<'a> StateReader<'a> {
+    /// The head of an object, and a reader of what follows.
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<(StateHead, Self), BadState> {
         let mut input = Reader(bytes);
         match input.take(8)? {
             magic if magic == MAGIC => {}
@@ -261,41 +267,36 @@ impl<'a> StateChange<'a> {
             newest_ms: input.optional()?,
             closed_until_ms: input.i64()?,
         };
-        let mut change = Self {
-            head,
-            sealed: Vec::new(),
-            ids: Vec::new(),
-            closed_windows: Vec::new(),
-            windows: Vec::new(),
-        };
-        let (mut names, mut before_ms) = (Vec::new(), 0);
-        loop {
-            match input.take(1)?[0] {
-                END => break,
-                SEALED => {
-                    let bucket = input.i64()?;
-                    let (ids, bytes) = (input.varint()?, input.varint()?);
-                    let (path, hash) = (input.text()?.to_owned(), input.text()?.to_owned());
-                    let file = StateFile { path, bytes, hash };
-                    change.sealed.push((bucket, SegmentRef { file, ids }));
-                }
-                IDS => {
-                    let (bucket, seal_at_ms) = (input.i64()?, input.i64()?);
-                    change.ids.push(BucketIds { bucket, seal_at_ms, ids: input.ids()? });
-                }
-                CLOSED_WINDOW => change.closed_windows.push(input.i64()?),
-                WINDOW => {
-                    let window = input.window(before_ms, &mut names)?;
-                    before_ms = window.start_ms;
-                    change.windows.push(window);
-                }
-                _ => return Err(BadState("a record of an unknown kind")),
+        Ok((head, Self { input, names: Vec::new(), start_ms: 0 }))
+    }
+
+    /// The next record; `None` at the object's end.
+    pub(crate) fn next(&mut self) -> Result<Option<StateRecord<'a>>, BadState> {
+        let Self { input, names, start_ms } = self;
+        Ok(Some(match input.take(1)?[0] {
+            END if input.0.is_empty() => return Ok(None),
+            END => return Err(BadState("goes on after its end")),
+            SEALED => {
+                let bucket = input.i64()?;
+                let (ids, bytes) = (input.varint()?, input.varint()?);
+                let (path, hash) = (input.text()?.to_owned(), input.text()?.to_owned());
+                StateRecord::Sealed(
+                    bucket,
+                    SegmentRef { file: StateFile { path, bytes, hash }, ids },
+                )
             }
-        }
-        if !input.0.is_empty() {
-            return Err(BadState("goes on after its end"));
-        }
-        Ok(change)
+            IDS => {
+                let (bucket, seal_at_ms) = (input.i64()?, input.i64()?);
+                StateRecord::Ids { bucket, seal_at_ms, ids: input.ids()? }
+            }
+            CLOSED_WINDOW => StateRecord::ClosedWindow(input.i64()?),
+            WINDOW => {
+                let window = input.window(*start_ms, names)?;
+                *start_ms = window.start_ms;
+                StateRecord::Window(window)
+            }
+            _ => return Err(BadState("a record of an unknown kind")),
+        }))
     }
 }
 
@@ -334,21 +335,28 @@ mod tests {
         StateHead { watermark_ms: Some(-5), newest_ms: None, closed_until_ms: i64::MIN }
     }
 
-    fn encode(change: &StateChange<'_>) -> Vec<u8> {
-        let mut writer = StateWriter::new(change.head, 0);
-        for (bucket, segment) in &change.sealed {
-            writer.sealed(*bucket, segment);
-        }
-        for BucketIds { bucket, seal_at_ms, ids } in &change.ids {
-            writer.ids(*bucket, *seal_at_ms, ids.len(), ids.iter().copied());
-        }
-        for start in &change.closed_windows {
-            writer.closed_window(*start);
-        }
-        for window in &change.windows {
-            writer.window(window);
+    fn encode(records: &[StateRecord<'_>]) -> Vec<u8> {
+        let mut writer = StateWriter::new(head(), 0);
+        for record in records {
+            match record {
+                StateRecord::Sealed(bucket, segment) => writer.sealed(*bucket, segment),
+                StateRecord::Ids { bucket, seal_at_ms, ids } => {
+                    writer.ids(*bucket, *seal_at_ms, ids.len(), ids.iter().copied());
+                }
+                StateRecord::ClosedWindow(start) => writer.closed_window(*start),
+                StateRecord::Window(window) => writer.window(window),
+            }
         }
         writer.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<(StateHead, Vec<StateRecord<'_>>), BadState> {
+        let (head, mut reader) = StateReader::open(bytes)?;
+        let mut records = Vec::new();
+        while let Some(record) = reader.next()? {
+            records.push(record);
+        }
+        Ok((head, records))
     }
 
     fn text() -> impl Strategy<Value = String> {
@@ -386,33 +394,27 @@ mod tests {
                     events: *events,
                 },
             );
-            let change = StateChange {
-                head: head(),
-                sealed: sealed
-                    .into_iter()
-                    .map(|(bucket, path, ids)| {
-                        let file = StateFile { hash: path.clone(), path, bytes: ids / 3 };
-                        (bucket, SegmentRef { file, ids })
-                    })
-                    .collect(),
-                ids: ids
-                    .into_iter()
-                    .map(|(bucket, seal_at_ms, ids)| BucketIds { bucket, seal_at_ms, ids })
-                    .collect(),
-                closed_windows,
-                windows: open.collect(),
-            };
-            let bytes = encode(&change);
-            prop_assert_eq!(StateChange::decode(&bytes), Ok(change));
-            prop_assert!(StateChange::decode(&bytes[..cut.index(bytes.len())]).is_err());
+            let sealed = sealed.into_iter().map(|(bucket, path, ids)| {
+                let file = StateFile { hash: path.clone(), path, bytes: ids / 3 };
+                StateRecord::Sealed(bucket, SegmentRef { file, ids })
+            });
+            let ids = ids
+                .into_iter()
+                .map(|(bucket, seal_at_ms, ids)| StateRecord::Ids { bucket, seal_at_ms, ids });
+            let closed = closed_windows.into_iter().map(StateRecord::ClosedWindow);
+            let records: Vec<StateRecord<'_>> =
+                sealed.chain(ids).chain(closed).chain(open.map(StateRecord::Window)).collect();
+            let bytes = encode(&records);
+            prop_assert_eq!(decode(&bytes), Ok((head(), records)));
+            prop_assert!(decode(&bytes[..cut.index(bytes.len())]).is_err());
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let object = [encode_segment(&[]).as_slice(), &bytes].concat();
-            let _ = decode_segment(&object);
+            drop(decode_segment(&object));
             let object = [StateWriter::new(head(), 0).out.as_slice(), &bytes].concat();
-            let _ = StateChange::decode(&object);
+            drop(decode(&object));
         }
     }
 }

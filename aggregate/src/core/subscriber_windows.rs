@@ -38,6 +38,10 @@ struct KnownPair {
     pair: u32,
 }
 
+/// Models with their vendors that are remembered whether or not a window names them; few in
+/// tests, so that a simulated run forgets some.
+const MODELS_KEPT: usize = if cfg!(test) { 4 } else { 4_096 };
+
 /// Pairs that are known by their numbers; more models than this in turn are looked up by name.
 const KNOWN_PAIRS: usize = 256;
 
@@ -263,6 +267,27 @@ impl SubscriberWindows {
                 slot.entries[number as usize].dirty = false;
             }
         }
+        self.forget_models();
+    }
+
+    /// Forgets models that no open window names: a sender may make up a new one for each event.
+    fn forget_models(&mut self) {
+        if self.models.len() <= MODELS_KEPT {
+            return;
+        }
+        let mut used = vec![false; self.models.len()];
+        for entry in self.open.values().flat_map(|slot| &slot.entries) {
+            used[entry.model as usize] = true;
+        }
+        if used.iter().filter(|used| **used).count() > used.len() / 2 {
+            return;
+        }
+        let mut kept = Self::new(self.width_ms, self.open_max_bytes);
+        kept.closed_until_ms = self.closed_until_ms;
+        for window in self.open_windows() {
+            kept.restore(&window);
+        }
+        *self = kept;
     }
 
     /// Every open window, for a base.
@@ -417,6 +442,27 @@ mod tests {
         }
         assert!(again.open_windows().eq(windows.open_windows()));
         assert_eq!(again.changed().count(), 0);
+    }
+
+    #[test]
+    fn models_that_no_window_names_are_forgotten() {
+        let mut windows = SubscriberWindows::new(60_000, usize::MAX);
+        let mut rows = SubscriberRows::default();
+        for i in 0..100_u32 {
+            let model = format!("made-up-{i}");
+            let key = SubscriberKey { model: &model, ..key("a") };
+            windows.add(key, (i, 1), i64::from(i) * 60_000, &counts(1), &mut rows);
+        }
+        windows.advance(99 * 60_000, &mut rows);
+        windows.end_epoch(&mut rows);
+        let before: Vec<String> = windows.open_windows().map(|w| format!("{w:?}")).collect();
+        windows.settle();
+        assert_eq!(windows.models.len(), 1);
+        assert_eq!(windows.changed().count() + windows.closed().len(), 0);
+        assert!(windows.open_windows().map(|w| format!("{w:?}")).eq(before));
+        windows.add(key("a"), (0, 1), 30_000, &counts(1), &mut rows);
+        windows.end_epoch(&mut rows);
+        assert_eq!(rows.len(), 100, "what was closed before is late still");
     }
 
     #[test]
