@@ -57,9 +57,16 @@ async fn exposition() -> String {
     assert!(tally_ingest::router(door).oneshot(request).await.unwrap().status().is_success());
     let answer = engine.run("SELECT 1", None, engine.limits()).await.unwrap();
     answer.collect().await.unwrap();
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry.lock().unwrap()).unwrap();
-    text
+    // The query's time is noted where its stream ends, which may be a moment later.
+    for _ in 0..1_000 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry.lock().unwrap()).unwrap();
+        if text.contains("tally_query_seconds_count") {
+            return text;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the query is not in the metrics")
 }
 
 /// One row a metric, sorted by name.
