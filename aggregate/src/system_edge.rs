@@ -28,7 +28,7 @@ impl Edge for SystemEdge {
 
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()> {
         if attempt.is_power_of_two() {
-            tracing::warn!(attempt, %why, "the store is not available, waiting");
+            tracing::warn!(attempt, %why, "not available, waiting");
         }
         let ms = (50_u64 << attempt.min(6)).min(PAUSE_MAX_MS);
         Box::pin(tokio::time::sleep(Duration::from_millis(ms)))

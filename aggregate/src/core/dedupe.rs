@@ -195,7 +195,10 @@ impl Dedupe {
     /// Ids noted since the last [`Dedupe::settle`], by bucket; those of buckets that were sealed
     /// are in their segments.
     pub(crate) fn fresh(&mut self) -> impl Iterator<Item = (i64, i64, &[(i64, IdEntry)])> {
-        self.fresh.sort_unstable();
+        // Mostly of one bucket, or in their order already.
+        if !self.fresh.is_sorted_by_key(|(bucket, _)| *bucket) {
+            self.fresh.sort_by_key(|(bucket, _)| *bucket);
+        }
         let (fresh, open) = (&self.fresh, &self.open);
         fresh.chunk_by(|a, b| a.0 == b.0).filter_map(|ids| {
             let bucket = ids.first()?.0;

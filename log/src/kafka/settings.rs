@@ -123,8 +123,6 @@ impl Settings {
     pub(super) fn producer(&self) -> ClientConfig {
         let mut settings = self.base();
         settings
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
             .set("compression.codec", "lz4")
             // The door gathers batches itself.
             .set("linger.ms", "0")
@@ -135,6 +133,9 @@ impl Settings {
             // Whoever waits at the door gets an answer by then.
             .set("delivery.timeout.ms", "10000")
             .set("retry.backoff.ms", "50");
+        for (key, value, _) in FIXED_PRODUCER {
+            settings.set(key, value);
+        }
         self.with_options(settings, &["group.instance.id"])
     }
 
@@ -154,7 +155,12 @@ impl Settings {
             } else {
                 RDKafkaLogLevel::Warning
             });
-        if self.config.options.get("security.protocol").is_some_and(|p| p.contains("ssl")) {
+        if self
+            .config
+            .options
+            .get("security.protocol")
+            .is_some_and(|p| p.to_ascii_lowercase().contains("ssl"))
+        {
             // Where the system keeps its certificates; the OpenSSL that is built in does not know.
             settings.set("ssl.ca.location", "probe");
         }
@@ -169,5 +175,35 @@ impl Settings {
             }
         }
         settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client takes for the certificates to trust.
+    fn certificates(options: &[(&str, &str)]) -> Option<String> {
+        let mut config = KafkaLogConfig::new("127.0.0.1:9092", "topic", "group");
+        for (key, value) in options {
+            config.options.insert((*key).to_owned(), (*value).to_owned());
+        }
+        let settings = Settings::new(config).unwrap();
+        let of = |client: ClientConfig| client.get("ssl.ca.location").map(str::to_owned);
+        let found = of(settings.probe());
+        assert_eq!(of(settings.consumer(4)), found);
+        assert_eq!(of(settings.producer()), found);
+        found
+    }
+
+    #[test]
+    fn the_certificates_of_the_system_are_trusted_unless_others_are_named() {
+        assert_eq!(certificates(&[]), None);
+        for protocol in ["ssl", "SASL_SSL"] {
+            let protocol = ("security.protocol", protocol);
+            assert_eq!(certificates(&[protocol]).as_deref(), Some("probe"), "{protocol:?}");
+            let named = certificates(&[protocol, ("ssl.ca.location", "/ca.pem")]);
+            assert_eq!(named.as_deref(), Some("/ca.pem"), "{protocol:?}");
+        }
     }
 }
