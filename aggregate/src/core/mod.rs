@@ -4,6 +4,7 @@ mod arrow_schema;
 mod batch_reader;
 mod counts;
 pub(crate) mod dedupe;
+mod epoch;
 mod event_columns;
 mod id_table;
 mod interner;
@@ -17,7 +18,9 @@ mod window_rows;
 mod window_sums;
 
 pub use dedupe::SegmentRef;
-pub use partition::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, SpareColumns};
-pub(crate) use partition::{EpochState, StateForm, blake3_hex};
+pub(crate) use epoch::EpochState;
+pub use epoch::{ClosedEpoch, SpareColumns};
+pub use partition::{NeedSegments, Partition, PartitionConfig};
+pub(crate) use partition::{StateForm, blake3_hex};
 #[cfg(test)]
 pub(crate) use subscriber_windows::OpenWindow;

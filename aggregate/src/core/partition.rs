@@ -10,20 +10,20 @@ use tally_schemas::{
     AggregateConfig, ControlTotals, Flow, ParsedEvent, SuspenseReason, UsageCounts, parse_event,
     partition_of,
 };
-use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
 use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
-use crate::core::event_columns::{AcceptedEvent, EventColumns};
+use crate::core::epoch::{ClosedEpoch, Epoch, EpochState, SpareColumns};
+use crate::core::event_columns::AcceptedEvent;
 use crate::core::message_text::message_text;
-use crate::core::model_windows::{ModelRows, ModelWindows};
+use crate::core::model_windows::ModelWindows;
 use crate::core::state_codec::{
     BadState, StateHead, StateReader, StateRecord, StateWriter, decode_segment, encode_segment,
 };
 #[cfg(test)]
 use crate::core::subscriber_windows::OpenWindow;
-use crate::core::subscriber_windows::{SubscriberKey, SubscriberRows, SubscriberWindows};
-use crate::core::suspense_rows::{SuspenseRow, SuspenseRows, raw_text};
+use crate::core::subscriber_windows::{SubscriberKey, SubscriberWindows};
+use crate::core::suspense_rows::{SuspenseRow, raw_text};
 use crate::planted::{Bug, planted};
 
 /// Largest record that is read; a larger one is held back whole.
@@ -50,43 +50,6 @@ pub struct NeedSegments {
     pub bucket: i64,
     /// Its segments.
     pub segments: Vec<SegmentRef>,
-}
-
-/// What an epoch gathered, on its way to the store.
-#[derive(Debug, Clone)]
-pub struct ClosedEpoch {
-    /// First offset.
-    pub from: u64,
-    /// Next offset.
-    pub to: u64,
-    /// XXH3-128 of the input, in hex.
-    pub input_hash: String,
-    /// Control totals of the epoch.
-    pub totals: ControlTotals,
-    /// Control totals since the first offset.
-    pub cumulative: ControlTotals,
-    /// Watermark after the epoch.
-    pub watermark_ms: Option<i64>,
-    /// Version of the reference data.
-    pub reference_version: String,
-    pub(crate) partition: u32,
-    pub(crate) events: EventColumns,
-    pub(crate) subscriber_rows: SubscriberRows,
-    pub(crate) subscriber_window_ms: i64,
-    pub(crate) model_rows: ModelRows,
-    pub(crate) model_window_ms: i64,
-    pub(crate) suspense: SuspenseRows,
-    pub(crate) state: EpochState,
-    pub(crate) segments: Vec<(String, Vec<u8>)>,
-}
-
-/// The state object of an epoch.
-#[derive(Debug, Clone)]
-pub(crate) enum EpochState {
-    /// Everything.
-    Base(Vec<u8>),
-    /// What the epoch changed.
-    Delta(Vec<u8>),
 }
 
 /// Whether a state object holds everything, or only what one epoch changed.
@@ -131,63 +94,6 @@ impl BasePolicy {
 /// Hash in hex.
 pub(crate) fn blake3_hex(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
-}
-
-/// What an epoch gathers.
-#[derive(Clone)]
-struct Epoch {
-    from: u64,
-    hash: Xxh3Default,
-    events: EventColumns,
-    subscriber_rows: SubscriberRows,
-    model_rows: ModelRows,
-    suspense: SuspenseRows,
-    totals: ControlTotals,
-}
-
-/// Emptied columns of an epoch that is stored. Their memory serves a later one.
-#[derive(Debug, Clone, Default)]
-pub struct SpareColumns {
-    pub(crate) events: EventColumns,
-    pub(crate) subscriber_rows: SubscriberRows,
-    pub(crate) model_rows: ModelRows,
-}
-
-/// Rows of a column that is worth keeping: the end of an hour may write a window of every
-/// subscriber, and the memory for that is not needed again before the next.
-const SPARE_ROWS_MAX: usize = if cfg!(test) { 64 } else { 1 << 18 };
-
-impl SpareColumns {
-    /// Empties the columns, and gives back the memory of those that were out of the ordinary.
-    pub(crate) fn clear(&mut self) {
-        let Self { events, subscriber_rows, model_rows } = self;
-        if events.len() > SPARE_ROWS_MAX {
-            *events = EventColumns::default();
-        }
-        if subscriber_rows.len() > SPARE_ROWS_MAX {
-            *subscriber_rows = SubscriberRows::default();
-        }
-        if model_rows.len() > SPARE_ROWS_MAX {
-            *model_rows = ModelRows::default();
-        }
-        events.clear();
-        subscriber_rows.clear();
-        model_rows.clear();
-    }
-}
-
-impl Epoch {
-    fn new(from: u64, spare: SpareColumns) -> Self {
-        Self {
-            from,
-            hash: Xxh3Default::new(),
-            events: spare.events,
-            subscriber_rows: spare.subscriber_rows,
-            model_rows: spare.model_rows,
-            suspense: SuspenseRows::default(),
-            totals: ControlTotals::default(),
-        }
-    }
 }
 
 /// One partition.
