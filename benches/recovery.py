@@ -23,6 +23,8 @@ def main() -> None:
         "TALLY_LOG__KAFKA": kafka, "TALLY_LOG__TOPIC": TOPIC, "TALLY_LOG__PARTITIONS": "4",
         "TALLY_LOG__GROUP": f"recovery-{os.getpid()}", "TALLY_STORE__URL": str(store), "RUST_LOG": "warn",
         "TALLY_AGGREGATE__DEDUPE_OPEN_MS": "86400000", "TALLY_AGGREGATE__LATENESS_MS": "60000",
+        # A member with a name of its own, as a StatefulSet gives it: the group does not wait for the dead one.
+        "TALLY_LOG__KAFKA_OPTIONS__GROUP_INSTANCE_ID": "recovery-0",
     }
     subprocess.run([tally, "generate", "--events", str(EVENTS), "--seed", "7", "--accounts", "1000000",
                     "--span", "50m", "--start", "2026-11-22T00:05:00Z", "--batch", "500", "--out", "kafka"],

@@ -9,6 +9,7 @@ use tally_aggregate::{
     Aggregator, ErrorKind as StreamErrorKind, Extent, Surroundings, SystemEdge, open_store, probe,
 };
 use tally_log::EventLog;
+use tally_rating::RateCard;
 use tally_schemas::Config;
 use tally_tables::{ErrorKind, Janitor, JanitorSettings, Publisher};
 use tokio::task::JoinHandle;
@@ -33,7 +34,7 @@ pub(crate) struct AggregateArgs {
 
 pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
-    let log = event_log::open(&config).await?;
+    let log = event_log::open_when_there(&config).await?;
     let store = open_checked_store(&config).await?;
     let extent = if args.until_end { Extent::UntilEnd } else { Extent::Endless };
     let stop = stop::on_signal()?;
@@ -52,9 +53,6 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
     Ok(())
 }
 
-/// How long a start waits for a store that is away or in trouble before it says so and ends.
-const STORE_PATIENCE: Duration = Duration::from_secs(60);
-
 /// Opens the store and tries a conditional write on it.
 pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
     let url = config.store_url();
@@ -66,7 +64,8 @@ pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn Object
         match probe(store.as_ref(), &probe_id).await {
             Ok(()) => return Ok(store),
             Err(error)
-                if error.kind() == StreamErrorKind::Retry && began.elapsed() < STORE_PATIENCE =>
+                if error.kind() == StreamErrorKind::Retry
+                    && began.elapsed() < event_log::START_PATIENCE =>
             {
                 tracing::warn!(%error, "the store is not available, waiting");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -109,8 +108,17 @@ impl Stream {
         let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count());
         let surroundings = Surroundings { store, edge: Arc::new(SystemEdge) };
         let runtime = tokio::runtime::Handle::current();
-        let aggregator =
-            Aggregator::new(log, surroundings, settings.clone(), runtime, stop.clone(), extent)?;
+        let card = RateCard::shipped().map_err(|error| Failure::internal(error.to_string()))?;
+        let card = Arc::new(card);
+        let aggregator = Aggregator::new(
+            log,
+            surroundings,
+            settings.clone(),
+            card,
+            runtime,
+            stop.clone(),
+            extent,
+        )?;
         let side = CancellationToken::new();
         let consuming = tokio::task::spawn_blocking({
             let aggregator = Arc::clone(&aggregator);

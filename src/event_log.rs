@@ -2,11 +2,30 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tally_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, KafkaLog, KafkaLogConfig};
 use tally_schemas::Config;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, FailureKind};
+
+/// How long a start waits for Kafka, or for a store, that is away or in trouble before it says so
+/// and ends.
+pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// As [`open`], and waits for a Kafka that is away.
+pub(crate) async fn open_when_there(config: &Config) -> Result<Arc<dyn EventLog>, Failure> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match open(config).await {
+            Err(error) if error.kind == FailureKind::Retry && began.elapsed() < START_PATIENCE => {
+                tracing::warn!(error = error.message, "the log is not available, waiting");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
 
 /// Opens the topic, and creates it where it is missing.
 pub(crate) async fn open(config: &Config) -> Result<Arc<dyn EventLog>, Failure> {

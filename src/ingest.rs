@@ -25,7 +25,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Fai
     let mut settings = args.place.settings();
     settings.extend(args.listen.map(|listen| ("http.listen", listen)));
     let config = config::load(global, &settings)?;
-    let log = event_log::open(&config).await?;
+    let log = event_log::open_when_there(&config).await?;
     let stop = stop::on_signal()?;
     let future_max_ms = config.aggregate.future_max_ms;
     let registry = Arc::new(Mutex::default());

@@ -12,6 +12,7 @@ use tally_aggregate::{Aggregator, Extent, Surroundings, SystemEdge};
 use tally_ingest::Door;
 use tally_log::{EventLog, MemoryLog};
 use tally_query::{EngineOptions, QueryEngine};
+use tally_rating::RateCard;
 use tally_schemas::Config;
 use tally_tables::TableSet;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ async fn exposition() -> String {
         Arc::clone(&log),
         Surroundings { store: store.clone(), edge: Arc::new(SystemEdge) },
         config.aggregate,
+        Arc::new(RateCard::shipped().unwrap()),
         tokio::runtime::Handle::current(),
         CancellationToken::new(),
         Extent::Endless,

@@ -28,7 +28,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     flags.extend(args.listen.settings());
     let (config, settings) = config::load_settings(global, &flags)?;
     let store = open_checked_store(&config).await?;
-    let log = event_log::open(&config).await?;
+    let log = event_log::open_when_there(&config).await?;
     let stop = stop::on_signal()?;
 
     let engine = Arc::new(sql_session::open(&config, settings).await?);

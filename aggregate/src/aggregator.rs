@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use tally_log::{Assignee, Bounds, EventLog, LogError, PartitionReader};
-use tally_rating::ModelAliases;
+use tally_rating::RateCard;
 use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ struct Holding {
 pub struct Aggregator {
     surroundings: Surroundings,
     settings: AggregateConfig,
-    aliases: Arc<ModelAliases>,
+    card: Arc<RateCard>,
     log: Arc<dyn EventLog>,
     runtime: Handle,
     status: StreamStatus,
@@ -66,6 +66,7 @@ impl Aggregator {
         log: Arc<dyn EventLog>,
         surroundings: Surroundings,
         settings: AggregateConfig,
+        card: Arc<RateCard>,
         runtime: Handle,
         stop: CancellationToken,
         extent: Extent,
@@ -79,7 +80,7 @@ impl Aggregator {
         Ok(Arc::new(Self {
             surroundings,
             settings,
-            aliases: Arc::new(ModelAliases::builtin()),
+            card,
             log,
             runtime,
             status: StreamStatus::default(),
@@ -173,8 +174,7 @@ impl Assignee for Assigned {
         let mut bounds = bounds;
         let surroundings = reporting(&inner.surroundings, &inner.status, partition);
         let taken = loop {
-            let taken =
-                inner.runtime.block_on(take(&surroundings, &config, &inner.aliases, bounds));
+            let taken = inner.runtime.block_on(take(&surroundings, &config, &inner.card, bounds));
             let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken };
             // The bounds may be older than what a predecessor read and committed meanwhile; those
             // that are asked for now are not older than the commit that was just seen.

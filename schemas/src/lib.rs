@@ -2,7 +2,7 @@
 //! ledger's wire format, configuration. Nothing here knows Kafka, HTTP or storage.
 //!
 //! - [`UsageEvent`], [`parse_event`]: what a gateway reports, read in one pass with every defect.
-//! - [`TokenClass`], [`UsageCounts`]: what is counted.
+//! - [`TokenClass`], [`UsageCounts`]: what is counted; [`Currency`]: what it is paid in.
 //! - [`Table`]: the tables and their columns.
 //! - [`LedgerEntry`]: one committed epoch.
 //! - [`partition_of`]: which partition an account belongs to.
@@ -13,6 +13,7 @@ mod config_load;
 mod event_error;
 mod event_json;
 mod ledger_entry;
+mod money;
 mod partition;
 mod plain_event;
 mod tables;
@@ -33,6 +34,7 @@ pub use ledger_entry::{
     ControlTotals, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry, LedgerFloor, StateFile,
     StateManifest, entry_path, floor_path,
 };
+pub use money::{Currency, PICO, decimal_text};
 pub use partition::{murmur2, partition_of};
 pub use tables::{Column, ColumnType, Table};
 pub use token_class::{CLASS_COUNT, COUNT_MAX, TokenClass, UsageCounts};

@@ -19,6 +19,7 @@ mod commit_unknown;
 mod door;
 mod duplicates;
 mod embedded;
+mod kafka_outage;
 mod kill;
 mod members;
 mod poison;

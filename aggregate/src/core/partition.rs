@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tally_log::{Record, RecordKind};
-use tally_rating::ModelAliases;
+use tally_rating::{RateCard, attribute};
 use tally_schemas::{
     AggregateConfig, ControlTotals, Flow, ParsedEvent, SuspenseReason, UsageCounts, parse_event,
     partition_of,
@@ -100,7 +100,7 @@ pub(crate) fn blake3_hex(bytes: &[u8]) -> String {
 #[derive(Clone)]
 pub struct Partition {
     config: PartitionConfig,
-    aliases: Arc<ModelAliases>,
+    card: Arc<RateCard>,
     dedupe: Dedupe,
     subscriber_windows: SubscriberWindows,
     model_windows: ModelWindows,
@@ -145,7 +145,7 @@ enum Raw<'a> {
 
 impl Partition {
     /// A partition without state, at `next`.
-    pub fn new(config: PartitionConfig, aliases: Arc<ModelAliases>, next: u64) -> Self {
+    pub fn new(config: PartitionConfig, card: Arc<RateCard>, next: u64) -> Self {
         let settings = &config.aggregate;
         let dedupe = Dedupe::new(DedupeLimits {
             bucket_ms: settings.dedupe_bucket_ms.cast_signed().max(1),
@@ -164,7 +164,7 @@ impl Partition {
             epoch: Epoch::new(next, SpareColumns::default()),
             spare: SpareColumns::default(),
             config,
-            aliases,
+            card,
             dedupe,
             newest_ms: None,
             watermark_ms: None,
@@ -464,21 +464,19 @@ impl Partition {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         }
-        let aliases = Arc::clone(&self.aliases);
-        let resolved = aliases.resolve(&event.model, completed_at_ms);
-        let Some(vendor) = event.vendor.as_deref().or(resolved.map(|r| r.vendor)) else {
+        let card = Arc::clone(&self.card);
+        let Some(attribution) = attribute(&card, &event, completed_at_ms) else {
             let mut row = SuspenseRow::of(SuspenseReason::UnknownModel, &event);
             row.subreason =
                 Some(format!("no vendor given and no alias for model {:?}", event.model));
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         };
-        let billed = resolved.filter(|r| r.vendor == vendor).map(|r| r.billed_model);
         self.accept(&AcceptedEvent {
             event: &event,
-            vendor,
-            supplier: event.supplier.as_deref().unwrap_or(vendor),
-            billed_model: event.billed_model.as_deref().or(billed).unwrap_or(&event.model),
+            vendor: attribution.vendor,
+            supplier: attribution.supplier,
+            billed_model: attribution.billed_model,
             completed_at_ms,
             offset: position.offset,
             batch_index: position.batch_index,
@@ -596,7 +594,7 @@ impl Partition {
             totals: epoch.totals,
             cumulative: self.cumulative.clone(),
             watermark_ms: self.watermark_ms,
-            reference_version: self.aliases.version().to_owned(),
+            reference_version: self.card.version().to_owned(),
             partition: self.config.partition,
             events: epoch.events,
             subscriber_rows: epoch.subscriber_rows,

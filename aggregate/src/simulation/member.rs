@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::future::{Either, select};
-use tally_rating::ModelAliases;
+use tally_rating::RateCard;
 
 use super::simulated_log::SimulatedLog;
 use super::world::World;
@@ -22,7 +22,7 @@ pub(super) struct Site {
     pub(super) world: World,
     pub(super) surroundings: Surroundings,
     pub(super) config: PartitionConfig,
-    pub(super) aliases: Arc<ModelAliases>,
+    pub(super) card: Arc<RateCard>,
     pub(super) log: Rc<SimulatedLog>,
     /// Whether the member has the partition, and no longer only asks for it.
     pub(super) owns: Rc<Cell<bool>>,
@@ -72,7 +72,7 @@ async fn claimed(site: &Site) -> Result<Member, AggregateError> {
     // A rebalance takes its time.
     site.world.sleep(site.world.draw(0..60)).await;
     let (ownership, state) = loop {
-        let taken = take(&site.surroundings, &site.config, &site.aliases, bounds).await;
+        let taken = take(&site.surroundings, &site.config, &site.card, bounds).await;
         let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken? };
         // As in the aggregator: bounds may be older than what a predecessor committed meanwhile.
         bounds = site.log.bounds(site.world.tick());

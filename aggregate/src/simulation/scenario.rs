@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tally_rating::ModelAliases;
+use tally_rating::RateCard;
 
 use super::executor::{Actors, run_alone};
 use super::faulty_store::store_of;
@@ -67,7 +67,7 @@ impl Run {
         let world = World::new(plan.seed, faults, trace);
         let surroundings =
             Surroundings { store: store_of(&world), edge: Arc::new(SimulatedEdge(world.clone())) };
-        let aliases = Arc::new(ModelAliases::builtin());
+        let card = Arc::new(RateCard::shipped().unwrap());
         let site = |partition| Site {
             world: world.clone(),
             surroundings: surroundings.clone(),
@@ -77,7 +77,7 @@ impl Run {
                 partition_count: plan.partition_count,
                 aggregate: plan.settings.clone(),
             },
-            aliases: Arc::clone(&aliases),
+            card: Arc::clone(&card),
             log: Rc::new(make_log(
                 plan.seed,
                 &plan.traffic,
@@ -232,7 +232,7 @@ fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
     let truth = truth_of(&site.log, &site.config.aggregate);
     let (at, entry) = (site.clone(), last.clone());
     let recovered = run_alone(&site.world, async move {
-        recover(at.surroundings.store.as_ref(), &at.config, &at.aliases, &entry).await
+        recover(at.surroundings.store.as_ref(), &at.config, &at.card, &entry).await
     });
     let recovered = recovered.map_err(|error| format!("I12: recovery: {error}"))?;
     check_truth(&truth, &entries, &mut stored, recovered.open_windows())?;

@@ -34,8 +34,8 @@ fn main() {
         partition_count: 4,
         aggregate: settings,
     };
-    let aliases = Arc::new(tally_rating::ModelAliases::builtin());
-    let mut state = Partition::new(config, aliases, 0);
+    let card = Arc::new(tally_rating::RateCard::shipped().expect("the shipped book"));
+    let mut state = Partition::new(config, card, 0);
     let claim = ledger::claim_entry("usage.events", 0, 4, "bench", None, 0, 0);
     let last = ledger::StoredEntry { entry: claim, hash: String::new() };
     let (mut pushing, mut closing, mut encoding) = (0_u128, 0_u128, 0_u128);

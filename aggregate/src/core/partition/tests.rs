@@ -13,7 +13,7 @@ fn partition() -> Partition {
         partition_count: 1,
         aggregate: AggregateConfig::default(),
     };
-    Partition::new(config, Arc::new(ModelAliases::builtin()), 0)
+    Partition::new(config, Arc::new(RateCard::shipped().unwrap()), 0)
 }
 
 fn offer(partition: &mut Partition, value: Option<&[u8]>, kind: RecordKind) {

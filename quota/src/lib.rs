@@ -1,0 +1,1 @@
+//! Packages, buckets, quota and alerts: what an account is charged, exactly.

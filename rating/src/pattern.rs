@@ -1,0 +1,44 @@
+//! Model patterns: a whole name, or the beginning of one followed by `*`.
+
+/// Which models a price, a weight or a contract is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ModelPattern {
+    /// One name.
+    Exact(String),
+    /// Every name that begins so; `*` alone is every name.
+    Prefix(String),
+}
+
+impl ModelPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// Where it is empty or has a `*` that is not its last character.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (prefix, is_prefix) = match text.strip_suffix('*') {
+            Some(prefix) => (prefix, true),
+            None => (text, false),
+        };
+        if text.is_empty() || prefix.contains('*') {
+            return Err(format!("{text:?} is not a model name, nor the beginning of one and a *"));
+        }
+        Ok(if is_prefix { Self::Prefix(prefix.into()) } else { Self::Exact(text.into()) })
+    }
+
+    /// Whether a model is meant.
+    pub fn matches(&self, model: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == model,
+            Self::Prefix(prefix) => model.starts_with(prefix.as_str()),
+        }
+    }
+
+    /// The more, the more specific: a whole name before any beginning, a longer beginning before a
+    /// shorter one.
+    pub(crate) fn rank(&self) -> usize {
+        match self {
+            Self::Exact(_) => usize::MAX,
+            Self::Prefix(prefix) => prefix.len(),
+        }
+    }
+}

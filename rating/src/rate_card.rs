@@ -1,0 +1,475 @@
+//! A book as one reader knows it, ready to rate: of every record the version that counts.
+
+use std::collections::BTreeMap;
+
+use tally_schemas::{CLASS_COUNT, Currency, TokenClass, UsageCounts};
+
+use crate::aliases::{ModelAliases, Resolved};
+use crate::book::Book;
+use crate::book_files::BadBook;
+use crate::calendar::{Calendar, UnknownYear};
+use crate::contract::{Contract, discounted};
+use crate::instant::Validity;
+use crate::price::{Price, Rank, Side, Tier, TierBasis, TimeBasis};
+use crate::version::known_records;
+use crate::weights::{TOKEN_MICRO_POINTS, Weight};
+use crate::{Bug, planted};
+
+/// Why an event cannot be rated. The order is the one in which reasons go before others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HoldReason {
+    /// A calendar lacks the year.
+    UnknownCalendarYear,
+    /// A class, or the model, has no price.
+    NoPrice,
+    /// Two prices of the same rank match.
+    AmbiguousPrice,
+    /// Its prices are in two currencies.
+    CurrencyMismatch,
+}
+
+/// An event that cannot be rated.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held {
+    /// The reason.
+    pub reason: HoldReason,
+    /// What is missing, in words.
+    pub what: String,
+}
+
+/// What decides which prices are looked at: everything but counts and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneKey<'a> {
+    /// Vendor of the model.
+    pub vendor: &'a str,
+    /// Supplier, the vendor where there is no other.
+    pub supplier: &'a str,
+    /// Billed model.
+    pub billed_model: &'a str,
+    /// Service tier.
+    pub service_tier: &'a str,
+    /// Region.
+    pub region: Option<&'a str>,
+}
+
+/// When a call was and what it used.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Counts.
+    pub usage: &'a UsageCounts,
+    /// Start, milliseconds UTC.
+    pub started_at_ms: i64,
+    /// End, milliseconds UTC.
+    pub completed_at_ms: i64,
+}
+
+/// Numbers of a lane's prices that rated a call, by class; [`PriceSet::NONE`] where a class has
+/// none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PriceSet([u16; CLASS_COUNT]);
+
+impl PriceSet {
+    /// Number that stands for no price.
+    const NONE: u16 = u16::MAX;
+}
+
+/// What a call costs on one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rated {
+    /// Pico-currency.
+    pub amount_pico: i128,
+    /// Currency.
+    pub currency: Option<Currency>,
+    /// The prices.
+    pub prices: PriceSet,
+}
+
+/// A price that may hold in a lane.
+#[derive(Debug, Clone)]
+struct Candidate {
+    id: String,
+    rank: Rank,
+    valid: Validity,
+    time_basis: TimeBasis,
+    tier: Option<Tier>,
+    hours: Hours,
+    currency: Currency,
+    micro_per_million: u64,
+    /// Whether a contract's discount is taken off.
+    is_list: bool,
+    /// Where it belongs to a contract: when that is in force.
+    contract: Option<Validity>,
+}
+
+/// Windows with the number of their calendar.
+#[derive(Debug, Clone)]
+struct Hours {
+    windows: crate::calendar::Windows,
+    calendar: Option<usize>,
+}
+
+/// The prices that may hold for one [`LaneKey`], by class, the most specific first.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    candidates: Vec<Candidate>,
+    by_class: [Vec<u16>; CLASS_COUNT],
+    /// Discounts of contracts, each with when it is in force.
+    discounts: Vec<(Validity, u64)>,
+}
+
+/// The weights of one table that may hold for one billed model, by class, the most specific first.
+#[derive(Debug, Clone)]
+pub struct WeightLane {
+    by_class: [Vec<(Weight, Hours)>; CLASS_COUNT],
+    any: bool,
+}
+
+/// A book as it is known at one time.
+#[derive(Debug, Clone)]
+pub struct RateCard {
+    version: String,
+    aliases: ModelAliases,
+    calendars: Vec<Calendar>,
+    prices: Vec<Price>,
+    contracts: Vec<Contract>,
+    weights: BTreeMap<String, Vec<Weight>>,
+    products: BTreeMap<String, u64>,
+}
+
+impl RateCard {
+    /// The book that ships with Tally, all of it known.
+    ///
+    /// # Errors
+    /// Never in a build whose tests pass.
+    pub fn shipped() -> Result<Self, BadBook> {
+        Ok(Self::new(&Book::shipped()?, None))
+    }
+
+    /// What a reader of the book at a time knows; `None` knows everything that is approved.
+    pub fn new(book: &Book, known_at_ms: Option<i64>) -> Self {
+        let mut aliases = ModelAliases::default();
+        for alias in known_records(&book.aliases, known_at_ms) {
+            aliases.insert(alias);
+        }
+        let tables = known_records(&book.weights, known_at_ms);
+        let products = known_records(&book.products, known_at_ms);
+        Self {
+            version: book.version().to_owned(),
+            aliases,
+            calendars: book.calendars_known(known_at_ms),
+            prices: known_records(&book.prices, known_at_ms).cloned().collect(),
+            contracts: known_records(&book.contracts, known_at_ms).cloned().collect(),
+            weights: tables
+                .map(|table| (table.version.id.clone(), table.weights.clone()))
+                .collect(),
+            products: products
+                .map(|product| (product.version.id.clone(), product.micro_per_request))
+                .collect(),
+        }
+    }
+
+    /// Version of the book.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What a requested model stands for at an instant.
+    pub fn resolve(&self, model: &str, at_ms: i64) -> Option<Resolved<'_>> {
+        self.aliases.resolve(model, at_ms)
+    }
+
+    /// A calendar.
+    pub fn calendar(&self, id: &str) -> Option<&Calendar> {
+        self.calendars.iter().find(|calendar| calendar.id() == id)
+    }
+
+    /// The prices of a side that may hold for a key. Looks at all prices: keep the lane.
+    pub fn lane(&self, side: Side, key: &LaneKey<'_>) -> Lane {
+        let contracts = || {
+            let of_vendor = self.contracts.iter().filter(|c| c.vendor == key.vendor);
+            of_vendor.filter(|contract| contract.model.matches(key.billed_model))
+        };
+        let is = |wanted: &Option<String>, given: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| Some(wanted) == given)
+        };
+        let mut lane = Lane {
+            candidates: Vec::new(),
+            by_class: Default::default(),
+            discounts: contracts().map(|c| (c.valid, c.discount_ppm)).collect(),
+        };
+        for price in self.prices.iter().filter(|price| {
+            price.side == side
+                && price.vendor == key.vendor
+                && (is(&price.supplier, Some(key.supplier)) || planted(Bug::SupplierIgnored))
+                && price.model.matches(key.billed_model)
+                && is(&price.service_tier, Some(key.service_tier))
+                && is(&price.region, key.region)
+        }) {
+            let contract = price.contract_id.as_ref().map(|id| {
+                let contract = contracts().find(|contract| contract.version.id == *id);
+                contract.map_or(Validity { from_ms: 0, to_ms: Some(0) }, |contract| contract.valid)
+            });
+            let Ok(number) = u16::try_from(lane.candidates.len()) else { break };
+            lane.by_class[price.class.index()].push(number);
+            lane.candidates.push(Candidate {
+                id: price.version.id.clone(),
+                rank: price.rank(),
+                valid: price.valid,
+                time_basis: price.time_basis,
+                tier: price.tier,
+                hours: self.hours(&price.windows, price.calendar_id.as_deref()),
+                currency: price.currency,
+                micro_per_million: price.micro_per_million,
+                is_list: price.contract_id.is_none(),
+                contract,
+            });
+        }
+        let Lane { candidates, by_class, .. } = &mut lane;
+        for class in by_class {
+            class.sort_by(|a, b| {
+                candidates[usize::from(*b)].rank.cmp(&candidates[usize::from(*a)].rank)
+            });
+        }
+        lane
+    }
+
+    /// The weights of a table that may hold for a billed model. An unknown table is the default.
+    pub fn weight_lane(&self, table: &str, billed_model: &str) -> WeightLane {
+        let mut lane = WeightLane { by_class: Default::default(), any: false };
+        for weight in self.weights.get(table).into_iter().flatten() {
+            if weight.model.matches(billed_model) {
+                lane.any = true;
+                let hours = self.hours(&weight.windows, weight.calendar_id.as_deref());
+                lane.by_class[weight.class.index()].push((weight.clone(), hours));
+            }
+        }
+        for class in &mut lane.by_class {
+            class.sort_by_key(|(weight, hours)| {
+                std::cmp::Reverse((weight.model.rank(), !hours.windows.is_empty()))
+            });
+        }
+        lane
+    }
+
+    fn hours(&self, windows: &crate::calendar::Windows, calendar_id: Option<&str>) -> Hours {
+        let calendar = calendar_id.and_then(|id| self.calendars.iter().position(|c| c.id() == id));
+        Hours { windows: windows.clone(), calendar }
+    }
+
+    /// Whether an instant lies in windows on a day to which their calendar applies them.
+    fn in_hours(&self, hours: &Hours, at_ms: i64) -> Result<bool, UnknownYear> {
+        if hours.windows.is_empty() {
+            return Ok(true);
+        }
+        // Windows without a known calendar are refused when a book is read.
+        let Some(calendar) = hours.calendar.map(|number| &self.calendars[number]) else {
+            return Err(UnknownYear { calendar: "of windows without a calendar".into() });
+        };
+        Ok(calendar.applies(at_ms)? && hours.windows.contains(calendar.of_day_ms(at_ms)))
+    }
+
+    /// What a call costs by a lane of this card.
+    ///
+    /// # Errors
+    /// Why it cannot be rated, the first of the reasons in their order.
+    pub fn rate(&self, lane: &Lane, call: &Call<'_>) -> Result<Rated, Held> {
+        let mut rated = Rated {
+            amount_pico: 0,
+            currency: None,
+            prices: PriceSet([PriceSet::NONE; CLASS_COUNT]),
+        };
+        let mut held: Option<Held> = None;
+        for class in TokenClass::ALL {
+            let count = call.usage.get(class);
+            if count == 0 || class == TokenClass::Reasoning {
+                continue;
+            }
+            let number = match self.price_of(lane, class, call) {
+                Ok(number) => number,
+                Err(Held { reason: HoldReason::NoPrice, .. }) if class == TokenClass::Requests => {
+                    continue;
+                }
+                Err(other) => {
+                    held = Some(held.map_or(other.clone(), |first| first.min(other)));
+                    continue;
+                }
+            };
+            let price = &lane.candidates[usize::from(number)];
+            if rated.currency.is_some_and(|currency| currency != price.currency) {
+                let other = Held {
+                    reason: HoldReason::CurrencyMismatch,
+                    what: format!("{} is in {}, other classes are not", price.id, price.currency),
+                };
+                held = Some(held.map_or(other.clone(), |first| first.min(other)));
+                continue;
+            }
+            rated.currency = Some(price.currency);
+            // Fourteen products of 64 and 53 bits do not reach 127.
+            rated.amount_pico +=
+                i128::from(lane.micro_per_million(price, call)) * i128::from(count);
+            rated.prices.0[class.index()] = number;
+        }
+        match held {
+            Some(held) => Err(held),
+            None if rated.currency.is_some() => Ok(rated),
+            None => {
+                let currency = self.currency_of_model(lane, call)?;
+                Ok(Rated { currency: Some(currency), ..rated })
+            }
+        }
+    }
+
+    /// The currency of a call without any priced class: its model must still have a price then.
+    fn currency_of_model(&self, lane: &Lane, call: &Call<'_>) -> Result<Currency, Held> {
+        let mut first: Option<Held> = None;
+        for class in TokenClass::ALL {
+            match self.price_of(lane, class, call) {
+                Ok(number) => return Ok(lane.candidates[usize::from(number)].currency),
+                Err(held) => first = Some(first.map_or(held.clone(), |first| first.min(held))),
+            }
+        }
+        Err(first.map_or_else(
+            || Held { reason: HoldReason::NoPrice, what: "no price at all".into() },
+            |held| match held.reason {
+                HoldReason::NoPrice => Held { what: "the model has no price then".into(), ..held },
+                _ => held,
+            },
+        ))
+    }
+
+    /// Number of the price that holds for a class.
+    fn price_of(&self, lane: &Lane, class: TokenClass, call: &Call<'_>) -> Result<u16, Held> {
+        let mut found: Option<u16> = None;
+        for number in &lane.by_class[class.index()] {
+            let price = &lane.candidates[usize::from(*number)];
+            if let Some(found) = found {
+                let best = &lane.candidates[usize::from(found)];
+                if best.rank != price.rank {
+                    break;
+                }
+            }
+            if !price.may_hold(call) {
+                continue;
+            }
+            match self.in_hours(&price.hours, price.instant(call)) {
+                Ok(false) => {}
+                Ok(true) if found.is_none() => found = Some(*number),
+                Ok(true) => {
+                    return Err(Held {
+                        reason: HoldReason::AmbiguousPrice,
+                        what: format!("{} and another price of the same rank hold", price.id),
+                    });
+                }
+                Err(UnknownYear { calendar }) => {
+                    return Err(Held {
+                        reason: HoldReason::UnknownCalendarYear,
+                        what: format!("calendar {calendar} has no holidays for the year"),
+                    });
+                }
+            }
+        }
+        found.ok_or_else(|| Held {
+            reason: HoldReason::NoPrice,
+            what: format!("no price for {class}"),
+        })
+    }
+
+    /// Ids of the prices that rated a call, in the order of the classes, each once, with commas.
+    pub fn price_ids(&self, lane: &Lane, prices: PriceSet) -> String {
+        let mut ids: Vec<&str> = Vec::new();
+        for number in prices.0.into_iter().filter(|number| *number != PriceSet::NONE) {
+            let id = lane.candidates[usize::from(number)].id.as_str();
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids.join(",")
+    }
+
+    /// Micro-points of a call, by a lane of weights and the product.
+    ///
+    /// # Errors
+    /// Where a calendar of the weights lacks the year.
+    pub fn points_micro(
+        &self,
+        lane: &WeightLane,
+        product: Option<&str>,
+        call: &Call<'_>,
+    ) -> Result<i128, Held> {
+        if let Some(micro) = product.and_then(|product| self.products.get(product)) {
+            return Ok(i128::from(*micro) * i128::from(call.usage.get(TokenClass::Requests)));
+        }
+        if !lane.any {
+            return Ok(i128::from(call.usage.token_total()) * i128::from(TOKEN_MICRO_POINTS));
+        }
+        let mut points = 0;
+        for class in TokenClass::ALL {
+            let count = call.usage.get(class);
+            if count > 0 {
+                let weight = self.weight_of(lane, class, call.completed_at_ms)?;
+                points += i128::from(weight) * i128::from(count);
+            }
+        }
+        Ok(points)
+    }
+
+    fn weight_of(&self, lane: &WeightLane, class: TokenClass, at_ms: i64) -> Result<u64, Held> {
+        for (weight, hours) in &lane.by_class[class.index()] {
+            if !weight.valid.contains(at_ms) {
+                continue;
+            }
+            match self.in_hours(hours, at_ms) {
+                Ok(true) => return Ok(weight.micro_per_unit),
+                Ok(false) => {}
+                Err(UnknownYear { calendar }) => {
+                    return Err(Held {
+                        reason: HoldReason::UnknownCalendarYear,
+                        what: format!("calendar {calendar} of the weights lacks the year"),
+                    });
+                }
+            }
+        }
+        Ok(if class.in_total() { TOKEN_MICRO_POINTS } else { 0 })
+    }
+}
+
+impl Candidate {
+    fn instant(&self, call: &Call<'_>) -> i64 {
+        match self.time_basis {
+            TimeBasis::Completion if !planted(Bug::StartForCompletion) => call.completed_at_ms,
+            _ => call.started_at_ms,
+        }
+    }
+
+    /// Whether it holds, but for its windows.
+    fn may_hold(&self, call: &Call<'_>) -> bool {
+        let at = self.instant(call);
+        let in_force = |valid: &Validity| {
+            valid.contains(at) || (planted(Bug::ValidEndIncluded) && valid.to_ms == Some(at))
+        };
+        let in_tier = |tier: Tier| match tier.basis {
+            TierBasis::PeriodVolume => tier.from == 0,
+            basis => tier.contains(basis.tokens(call.usage)),
+        };
+        in_force(&self.valid)
+            && self.contract.as_ref().is_none_or(in_force)
+            && self.tier.is_none_or(in_tier)
+    }
+}
+
+impl Lane {
+    /// The price less the discount of the contract in force.
+    fn micro_per_million(&self, price: &Candidate, call: &Call<'_>) -> u64 {
+        if !price.is_list {
+            return price.micro_per_million;
+        }
+        let at = price.instant(call);
+        let discount = self.discounts.iter().find(|(valid, _)| valid.contains(at));
+        let ppm = discount.map_or(0, |(_, ppm)| *ppm);
+        // A discount that leaves a fraction is refused when a book is read.
+        if ppm == 0 {
+            return price.micro_per_million;
+        }
+        discounted(price.micro_per_million, ppm).unwrap_or(price.micro_per_million)
+    }
+}

@@ -1,0 +1,117 @@
+//! What is wrong with a file is told with its place, everything at once; what is wrong with records
+//! taken together is found by the lints.
+
+#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
+use tally_rating::{Book, BookFile, LintCode};
+
+const HEADER: &str = "price_id,side,contract_id,vendor,supplier,model_pattern,class,unit,currency,\
+    price_micro_per_million,tier_basis,tier_from,tier_to,tier_mode,service_tier,region,calendar_id,windows,\
+    time_basis,valid_from,valid_to,known_from,free,promotion,source,approved_by,approved_at\n";
+
+/// A price list of one vendor's input tokens: id, price, calendar, windows, valid from, valid to,
+/// promotion.
+fn prices(rows: &[[&str; 7]]) -> String {
+    let line = |[id, micro, calendar, windows, from, to, promotion]: &[&str; 7]| {
+        format!(
+            "{id},wholesale,,acme,,acme-1,input,token,CNY,{micro},,,,,,,{calendar},{windows},,{from},{to},\
+             2026-01-01,,{promotion},test,,\n"
+        )
+    };
+    HEADER.to_owned() + &rows.iter().map(line).collect::<String>()
+}
+
+fn defects(name: &str, text: &str) -> Vec<String> {
+    Book::read(&[BookFile { name, text }]).unwrap_err().defects
+}
+
+fn lints(text: &str) -> Vec<LintCode> {
+    let calendars = "[[calendar]]\nid = \"all\"\nutc_offset = \"+08:00\"\ndays = \"all\"\nknown_from = \"2026-01-01\"\n";
+    let files = [
+        BookFile { name: "prices.csv", text },
+        BookFile { name: "calendars.toml", text: calendars },
+    ];
+    Book::read(&files).unwrap().lint().into_iter().map(|lint| lint.code).collect()
+}
+
+#[test]
+fn every_defect_of_a_price_is_named_with_its_line() {
+    let text = HEADER.to_owned()
+        + "p1,purchase,,acme,,a*b,tokens,token,yuan,1.5,,5,,,,,,9-12,end,yesterday,,2026-01-01,,,,me,\n\
+           p2,wholesale,,acme,,acme-1,input,request,CNY,0,context,10,10,,,,,,,2026-01-02,2026-01-01,2026-01-01,,,,,\n";
+    let found = defects("list.csv", &text);
+    for (line, field) in [
+        (2, "side"),
+        (2, "model_pattern"),
+        (2, "class"),
+        (2, "currency"),
+        (2, "price_micro_per_million"),
+        (2, "tier_basis"),
+        (2, "windows"),
+        (2, "time_basis"),
+        (2, "valid_from"),
+        (2, "approved_at"),
+        (3, "unit"),
+        (3, "free"),
+        (3, "valid_to"),
+        (3, "tier_to"),
+    ] {
+        let place = format!("list.csv, line {line}, p{}: {field}: ", line - 1);
+        assert!(found.iter().any(|defect| defect.starts_with(&place)), "{place} not in {found:#?}");
+    }
+    assert_eq!(found.len(), 14, "{found:#?}");
+}
+
+#[test]
+fn unknown_columns_and_keys_are_named() {
+    let text = HEADER.replace("region", "reigon")
+        + "p1,wholesale,,a,,m,input,token,CNY,1,,,,,,,,,,2026-01-01,,2026-01-01,,,,,\n";
+    assert!(defects("list.csv", &text).iter().any(|defect| defect.contains("reigon")));
+    let text = "[[alias]]\nid = \"a\"\nmodel = \"a\"\nvendor = \"v\"\nbilled_model = \"a\"\nvalid_from = \"2026-01-01\"\nknown_from = \"2026-01-01\"\nvalidto = \"2026-01-02\"\n";
+    assert!(defects("aliases.toml", text).iter().any(|defect| defect.contains("validto")));
+}
+
+#[test]
+fn calendars_are_read_strictly() {
+    let year = |year: &str| {
+        format!(
+            "[[calendar]]\nid = \"c\"\nutc_offset = \"8\"\ndays = \"some\"\nknown_from = \"2026-01-01\"\n[[calendar.year]]\nyear = 2026\nsource = \"notice\"\nholidays = [{year}]\n"
+        )
+    };
+    for (holidays, words) in [
+        ("\"2026-02-30\"", "is not a date"),
+        ("\"2025-01-01\"", "not a range of days of the year"),
+        ("\"2026-01-03..2026-01-01\"", "not a range of days of the year"),
+        ("\"2026-01-01..2026-01-03\", \"2026-01-03\"", "named twice"),
+        ("", "has no holidays"),
+    ] {
+        let found = defects("c.toml", &year(holidays));
+        assert!(found.iter().any(|defect| defect.contains(words)), "{words} not in {found:#?}");
+        assert!(found.iter().any(|defect| defect.contains("utc_offset")), "{found:#?}");
+        assert!(found.iter().any(|defect| defect.contains("days:")), "{found:#?}");
+    }
+}
+
+#[test]
+fn overlaps_gaps_and_promotions_without_successor_are_found() {
+    let open = |id, from, to| [id, "1", "", "", from, to, ""];
+    let clean = prices(&[open("a", "2026-01-01", "2026-02-01"), open("b", "2026-02-01", "")]);
+    assert_eq!(lints(&clean), []);
+    let overlap = prices(&[open("a", "2026-01-01", "2026-02-02"), open("b", "2026-02-01", "")]);
+    assert_eq!(lints(&overlap), [LintCode::Overlap]);
+    let gap = prices(&[open("a", "2026-01-01", "2026-01-31"), open("b", "2026-02-01", "")]);
+    assert_eq!(lints(&gap), [LintCode::Gap]);
+    let promotion = prices(&[["a", "1", "", "", "2026-01-01", "2026-02-01", "true"]]);
+    assert_eq!(lints(&promotion), [LintCode::PromotionWithoutSuccessor]);
+    let windows = prices(&[["a", "1", "all", "09:00-12:00", "2026-01-01", "", ""]]);
+    assert_eq!(lints(&windows), [LintCode::NoPriceOutsideWindows]);
+    let peak = |windows| ["p", "2", "all", windows, "2026-01-01", "", ""];
+    let base = ["o", "1", "", "", "2026-01-01", "", ""];
+    assert_eq!(lints(&prices(&[base, peak("09:00-12:00")])), []);
+    let second = ["q", "3", "all", "11:00-13:00", "2026-01-01", "", ""];
+    assert_eq!(lints(&prices(&[base, peak("09:00-12:00"), second])), [LintCode::Overlap]);
+    let unknown = ["p", "2", "none", "09:00-12:00", "2026-01-01", "", ""];
+    assert_eq!(lints(&prices(&[base, unknown])), [LintCode::UnknownCalendar]);
+    let twice = prices(&[open("a", "2026-01-01", ""), open("a", "2026-01-01", "")]);
+    assert_eq!(lints(&twice), [LintCode::SameKnownTime]);
+}

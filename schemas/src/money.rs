@@ -1,0 +1,74 @@
+//! Currencies and exact amounts. Money is `i128` pico-currency, a price is micro-currency per
+//! 1,000,000 units, so that price × units is pico-currency without a division.
+
+use std::fmt;
+
+/// Pico-currency of one unit of currency.
+pub const PICO: i128 = 1_000_000_000_000;
+
+/// An ISO 4217 code, such as `CNY`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    /// Yuan.
+    pub const CNY: Self = Self(*b"CNY");
+
+    /// The currency of a code: three upper-case letters.
+    pub fn parse(code: &str) -> Option<Self> {
+        let code: [u8; 3] = code.as_bytes().try_into().ok()?;
+        code.iter().all(u8::is_ascii_uppercase).then_some(Self(code))
+    }
+
+    /// The code.
+    pub fn code(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// An integer of `10^-scale` as a decimal with all its digits, such as `-0.001344000000` of
+/// -1,344,000,000 pico.
+pub fn decimal_text(units: i128, scale: u32) -> String {
+    let one = 10_u128.pow(scale);
+    let sign = if units < 0 { "-" } else { "" };
+    let (whole, part) = (units.unsigned_abs() / one, units.unsigned_abs() % one);
+    if scale == 0 {
+        return format!("{sign}{whole}");
+    }
+    format!("{sign}{whole}.{part:0width$}", width = scale as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_have_all_their_digits() {
+        assert_eq!(decimal_text(-1_344_000_000, 12), "-0.001344000000");
+        assert_eq!(decimal_text(9_900_000_000_001, 12), "9.900000000001");
+        assert_eq!(decimal_text(0, 6), "0.000000");
+        assert_eq!(decimal_text(-5, 0), "-5");
+        assert_eq!(decimal_text(i128::MIN, 12), "-170141183460469231731687303.715884105728");
+    }
+
+    #[test]
+    fn a_currency_is_three_upper_case_letters() {
+        assert_eq!(Currency::parse("CNY"), Some(Currency::CNY));
+        assert_eq!(Currency::CNY.to_string(), "CNY");
+        for wrong in ["", "cny", "CN", "CNYX", "元"] {
+            assert_eq!(Currency::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Kafka away: before anything starts, and in the middle (R9). The door says so with 503, the
+//! stream waits, and afterwards every event is counted once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::door::{address, post};
+use crate::support::{Process, block_on, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A broker of its own, as it is stopped and started.
+struct Broker {
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Broker {
+    fn new(folder: &Path) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        Self { folder: folder.join("kafka"), port }
+    }
+
+    fn run(&self, verb: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh");
+        let mut command = Command::new(script);
+        command.arg(verb).arg("--dir").arg(&self.folder).env_remove("TALLY_KAFKA_SECURE");
+        if verb == "start" {
+            command.args(["--port", &self.port.to_string()]);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// `tally …` on this broker.
+    fn tally(&self, arguments: &[&str]) -> Command {
+        let folder = self.folder.parent().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+        command
+            .args(arguments)
+            .env("TALLY_LOG__KAFKA", format!("127.0.0.1:{}", self.port))
+            .env("TALLY_LOG__PARTITIONS", "2")
+            .env("TALLY_STORE__URL", folder.join("store"))
+            .env("TALLY_HTTP__LISTEN", "127.0.0.1:0")
+            .env("TALLY_INGEST__ACK_TIMEOUT_MS", "2000")
+            .env("TALLY_AGGREGATE__FRESHNESS_MS", "100")
+            .env("TALLY_AGGREGATE__PUBLISH_INTERVAL_MS", "100");
+        command
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.run("wipe");
+    }
+}
+
+fn events(ids: std::ops::Range<u32>) -> String {
+    let event = |id: u32| {
+        json!({"source": "gw-1", "id": id.to_string(), "account": format!("A{}", id % 50),
+               "model": "glm-5", "completed_at": "2026-11-22T14:22:37.827+08:00",
+               "usage": {"input": 7, "output": 3}})
+    };
+    json!(ids.map(event).collect::<Vec<Value>>()).to_string()
+}
+
+/// Sends the events until they are acknowledged, as a gateway does; returns the refusals.
+fn send(url: &str, ids: std::ops::Range<u32>) -> Vec<u16> {
+    let mut refusals = Vec::new();
+    eventually("an acknowledgement", PATIENCE, || {
+        match block_on(post(url, "application/json", events(ids.clone()))) {
+            (200, _) => Some(refusals.clone()),
+            (status, answer) => {
+                assert_eq!(status, 503, "{answer}");
+                refusals.push(status);
+                None
+            }
+        }
+    })
+}
+
+#[test]
+fn everything_waits_for_kafka_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::new(folder.path());
+    let mut stream = Process::start("aggregate", broker.tally(&["aggregate"]), folder.path());
+    let mut door = Process::start("ingest", broker.tally(&["ingest"]), folder.path());
+    for process in [&mut stream, &mut door] {
+        process.says("the log is not available, waiting", PATIENCE);
+    }
+    broker.run("start");
+    let url = format!("http://{}/v1/events", address(&door.says("http://", PATIENCE)));
+    send(&url, 0..200);
+
+    broker.run("stop");
+    let (status, answer) = block_on(post(&url, "application/json", events(200..400)));
+    assert_eq!(status, 503, "{answer}");
+    stream.assert_running();
+    broker.run("start");
+    // Whether the refused ones were stored nobody knows; sending them again is safe.
+    send(&url, 200..400);
+
+    let counted = |name: &str| -> u64 {
+        let query = "SELECT count(*) AS n FROM usage_events";
+        let command = broker.tally(&["sql", "--format", "json", query]);
+        let rows = Process::start(name, command, folder.path()).succeed(PATIENCE);
+        let rows: Value = serde_json::from_str(&rows).unwrap();
+        rows[0]["n"].to_string().trim_matches('"').parse().unwrap()
+    };
+    eventually("all events in the table", PATIENCE, || (counted("sql") == 400).then_some(()));
+    assert!(door.terminate(PATIENCE).success());
+    assert!(stream.terminate(PATIENCE).success());
+    Process::start("verify", broker.tally(&["verify"]), folder.path()).succeed(PATIENCE);
+}

@@ -1,0 +1,459 @@
+"""Makes up a reference and operations for the quota rules, from a seed: commands, events and watermarks.
+
+The operations are designed to reach every rule often: a clock that mostly creeps, sometimes jumps, and likes to stand
+on an edge (midnight, month, the ends and dues of buckets); a few accounts at a time with many buckets each; events of
+a size that just fits, just does not, or meets a threshold. To aim so, it charges what it makes with the oracle.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+from quota_oracle import GATEWAYS_KNOW_AFTER, Oracle, count_answer
+from quota_reference import DAY, GRACE, HOUR, MINUTE, WINDOWS, Package, instant
+from quota_state import Account, Bucket
+
+SECOND = 1_000
+POINT = 10**6
+MILLION = 10**6 * POINT
+HUGE = 2**53 * POINT
+START = instant("2027-11-20T08:00:00+08:00")
+ACCOUNTS = 14
+MODELS = ("deepseek-v4-pro", "deepseek-flash", "glm-5", "qwen3-max", "claude-opus")
+PRODUCTS = (None, None, None, "chat", "photo-cutout")
+REGIONS = (None, "sh", "sh", "bj", "hb", "ha")
+CUTOUT = 31_000 * POINT
+APPROVED = {
+    "known_from": "2025-01-01T00:00:00+08:00",
+    "source": "made up",
+    "approved_by": "made up",
+    "approved_at": "2025-01-01T00:00:00+08:00",
+}
+
+
+# --- The reference ---
+
+
+def thresholds(**values: tuple[int, ...]) -> list[dict]:
+    return [{"kind": kind, "at": at} for kind, ats in values.items() for at in ats]
+
+
+PERCENTS = thresholds(percent_used=(50, 80, 100))
+
+
+def package(name: str, price_fen: int, allowance_micro: int, **fields: object) -> dict:
+    """A package of the shape of rating/data/packages.toml; what is not given is as in most of those."""
+    return {
+        "id": name, "title": name, "title_en": name, "price_micro": price_fen * 10_000, "currency": "CNY",
+        "period": {"months": 1}, "anchor": "purchase", "allowance_micro": allowance_micro, "weights": "default",
+        "kind": "paid", "priority": 100, "directed": False, "models": ["*"], "products": [], "rollover": "none",
+        "caps": [], "thresholds": PERCENTS, "overflow": "payg", "stacking": "queue", "funded_by": "operator",
+        "example": True, "valid_from": "2025-01-01T00:00:00+08:00",
+    } | APPROVED | fields  # fmt: skip
+
+
+def gift(name: str, kind: str, allowance_micro: int, **fields: object) -> dict:
+    return package(name, 0, allowance_micro, kind=kind, priority=50, overflow="block", **fields)
+
+
+def caps(**limits: int) -> list[dict]:
+    return [{"window": window, "limit_micro": limit} for window, limit in limits.items()]
+
+
+def tariff(name: str, price: int, currency: str = "CNY", **fields: object) -> dict:
+    return {
+        "id": name, "title": name, "title_en": name, "currency": currency, "price_micro_per_million_points": price,
+    } | APPROVED | fields  # fmt: skip
+
+
+PACKAGES = [
+    package("telecom-10m", 990, 10 * MILLION),
+    package("telecom-40m", 2_990, 40 * MILLION),
+    package("telecom-80m", 4_990, 80 * MILLION),
+    package("telecom-dev-15m", 3_990, 15 * MILLION),
+    package("telecom-dev-70m", 15_990, 70 * MILLION),
+    package("telecom-dev-150m", 29_990, 150 * MILLION),
+    gift("sh-telecom-trial-25m", "trial", 25 * MILLION, region="sh"),
+    gift("mobile-gift-500k", "free", MILLION // 2, stacking="parallel"),
+    gift("unicom-opc-30m", "free", 30 * MILLION, region="sh"),
+    package("bj-mobile-20m", 1_590, 20 * MILLION, region="bj", caps=caps(day=2 * MILLION)),
+    package("hb-mobile-30m", 2_290, 30 * MILLION, region="hb", rollover="next_period",
+            rollover_max_micro=15 * MILLION),
+    package("ha-mobile-50m", 3_590, 50 * MILLION, region="ha", anchor="calendar", overflow="throttle",
+            stacking="parallel", caps=caps(rolling_5h=5 * MILLION, week=20 * MILLION)),
+    # What the offers do not have: each shape of period, anchor, rollover, cap and threshold.
+    gift("cutouts", "free", 700_000 * POINT, directed=True, products=["photo-cutout"], period={"days": 3},
+         thresholds=thresholds(points_left=(200_000 * POINT, 50_000 * POINT), expires_soon=(1,))),
+    package("coding", 4_900, 30 * MILLION + 1, weights="flagship", models=["deepseek-*", "glm-5"], priority=10,
+            caps=caps(rolling_5h=3 * MILLION, rolling_week=8 * MILLION, month=12 * MILLION),
+            thresholds=thresholds(cap=(80, 100, 50), spike=(MILLION, 2 * MILLION), percent_used=(90, 50))),
+    package("coding-monthly", 1_999, 7 * MILLION, weights="half", rollover="next_period", priority=90,
+            caps=caps(rolling_day=2 * MILLION, day=3 * MILLION),
+            thresholds=thresholds(expires_soon=(7, 1, 3), forecast=(24, 240), cap=(60, 100), percent_used=(25, 75))),
+    package("two-days", 300, 3 * MILLION + 333_333, period={"days": 2}, rollover="next_period",
+            rollover_max_micro=MILLION, thresholds=thresholds(expires_soon=(1, 0), points_left=(0, MILLION, 2 * POINT))),
+    package("day-pass", 100, MILLION, period={"days": 1}, anchor="calendar", rollover="next_period",
+            thresholds=thresholds(percent_used=(100, 10), forecast=(1, 6, 24))),
+    package("family", 2_600, 25 * MILLION, overflow="block", caps=caps(week=8 * MILLION, day=3 * MILLION, month=15 * MILLION),
+            thresholds=thresholds(cap=(90,), points_left=(5 * MILLION,), forecast=(72,), expires_soon=(5,))),
+    package("two-months", 1_700, 20 * MILLION, period={"months": 2}, anchor="calendar", priority=20,
+            thresholds=thresholds(expires_soon=(30, 2), forecast=(100, 400), percent_used=(1,))),
+    package("five-hours", 50, MILLION // 4, period={"hours": 5}, stacking="parallel",
+            thresholds=thresholds(percent_used=(50, 100), forecast=(2,), spike=(MILLION // 2,), expires_soon=(1, 0))),
+    package("twelve-hours", 80, MILLION // 2, period={"hours": 12}, rollover="next_period",
+            thresholds=thresholds(points_left=(MILLION // 10,), forecast=(3, 9))),
+    package("intl", 500, 6 * MILLION, currency="USD", models=["claude-opus", "qwen3-*"], priority=5, directed=True,
+            thresholds=thresholds(percent_used=(50, 99), spike=(MILLION,))),
+    package("shell", 0, 0, period={"days": 20}, stacking="parallel", priority=1,
+            thresholds=thresholds(percent_used=(50, 100), points_left=(MILLION,), expires_soon=(2,))),
+    package("enterprise", 100_000_000, 2**53 - 1, period={"days": 10}, priority=500),
+    package("retired", 700, 5 * MILLION, valid_to="2028-04-01T00:00:00+08:00"),
+]  # fmt: skip
+TARIFFS = [
+    tariff("sh-telecom-payg", 4_000_000, region="sh",
+           thresholds=thresholds(overflow_spent=(POINT, 5 * POINT, 50 * POINT), overrun=(MILLION, 10 * MILLION))),
+    tariff("sh-mobile-payg", 2_500_000, region="sh"),
+    tariff("national-payg", 3_333_333, thresholds=thresholds(overflow_spent=(2 * POINT, 20 * POINT))),
+    tariff("intl-payg", 700_001, "USD", thresholds=thresholds(overflow_spent=(POINT,), overrun=(3 * MILLION,))),
+]  # fmt: skip
+REFERENCE = {
+    "packages": PACKAGES,
+    "tariffs": TARIFFS,
+    "account_thresholds": thresholds(overrun=(5 * MILLION, 500_000 * POINT, 50 * MILLION), overflow_spent=(POINT,)),
+}
+SMALL = ("cutouts", "two-days", "day-pass", "five-hours", "twelve-hours", "shell", "mobile-gift-500k", "intl")
+
+
+class Operations:
+    """An endless source of operations; `seen` counts what those made so far have reached."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.oracle = Oracle()
+        self.now = START
+        self.serial = 0
+        self.accounts = [self.new_name("a") for _ in range(ACCOUNTS)]
+        self.name = self.accounts[0]
+        self.burst = 0  # steps for which the present account stays in focus
+        self.edge = START
+        self.near_edge = 0  # steps for which times keep to the edge
+
+    @property
+    def seen(self) -> Counter[str]:
+        return self.oracle.seen
+
+    def make(self, steps: int) -> Iterator[dict]:
+        """The reference, then so many operations."""
+        yield self.done({"reference": REFERENCE})
+        for _ in range(steps):
+            yield self.done(self.next())
+
+    def done(self, operation: dict) -> dict:
+        count_answer(self.seen, self.oracle.answer(operation))
+        return operation
+
+    def next(self) -> dict:
+        self.advance()
+        chance = self.random.randrange(100)
+        if chance < 12:
+            return {"watermark": self.watermark()}
+        if chance < 28:
+            return {"command": self.command()}
+        return {"event": self.event()}
+
+    # --- Choices ---
+
+    def one_in(self, n: int) -> bool:
+        return self.random.randrange(n) == 0
+
+    def up_to(self, n: int) -> int:
+        """A number from 0 to `n`."""
+        return self.random.randrange(n + 1)
+
+    def choose(self, *weighted: tuple[int, object]) -> object:
+        """One of the values, each as often as its weight."""
+        left = self.random.randrange(sum(weight for weight, _ in weighted))
+        for weight, value in weighted:
+            left -= weight
+            if left < 0:
+                return value
+        raise AssertionError("weights are positive")
+
+    def new_name(self, kind: str) -> str:
+        self.serial += 1
+        return f"{kind}{self.serial}"
+
+    def account(self) -> Account:
+        """The account in focus, an empty one where nothing is known of it yet."""
+        return self.oracle.accounts.get(self.name) or Account(self.name)
+
+    def buckets(self) -> list[Bucket]:
+        return list(self.account().buckets.values())
+
+    # --- Time ---
+
+    def advance(self) -> None:
+        """Moves the clock, and the focus to another account when its time is over. Accounts come and go."""
+        if self.burst == 0:
+            if self.one_in(40):
+                self.accounts[self.up_to(ACCOUNTS - 1)] = self.new_name("a")
+            self.name = self.random.choice(self.accounts)
+            self.burst = 3 + self.up_to(50)
+        self.burst -= 1
+        if self.near_edge:
+            self.near_edge -= 1
+            self.now += self.up_to(2)
+        elif self.one_in(80):
+            self.edge = self.next_edge()
+            self.now, self.near_edge = max(self.now, self.edge - self.up_to(1)), 4 + self.up_to(10)
+        else:
+            self.now += self.up_to(
+                self.choose((650, 3 * SECOND), (300, 10 * MINUTE), (45, 5 * HOUR), (5, 3 * DAY))
+            )  # fmt: skip
+
+    def next_edge(self) -> int:
+        """A time that rules speak of, in the next days."""
+        edges = [window.start(window.index(self.now) + 1) for window in WINDOWS.values()]
+        for bucket in self.buckets():
+            edges += [bucket.valid_from, bucket.valid_to, bucket.end, bucket.end + GRACE]
+            edges += [bucket.end - n * DAY for n in bucket.package.thresholds.get("expires_soon", ())]
+        return self.random.choice([edge for edge in edges if self.now <= edge < self.now + 2 * DAY] or [self.now])
+
+    def watermark(self) -> int:
+        """Mostly some time behind the clock, sometimes exactly at a timer, sometimes not risen."""
+        if self.oracle.timers and self.one_in(4):
+            due = self.oracle.timers[0][0]
+            if self.oracle.watermark < due <= self.now:
+                return due - self.up_to(1)
+        if self.one_in(20):
+            return max(0, self.oracle.watermark - self.up_to(HOUR))
+        return self.now - self.choose((4, 0), (3, SECOND), (4, self.up_to(2 * MINUTE)), (1, self.up_to(2 * HOUR)))
+
+    def near(self, t: int) -> int:
+        return t - 1 + self.up_to(2)
+
+    def completed_at(self) -> int:
+        if self.near_edge and self.one_in(2):
+            return self.near(self.edge)
+        buckets = self.buckets()
+        chance = self.random.randrange(100)
+        if chance < 3 and buckets:
+            bucket = self.random.choice(buckets)
+            return self.near(self.random.choice((bucket.valid_from, bucket.valid_to, bucket.end)))
+        if chance < 6 and buckets:
+            bucket = self.random.choice(buckets)
+            return bucket.valid_from + self.up_to(max(bucket.end - bucket.valid_from, 0))
+        late = self.choose((75, 3 * SECOND), (12, 30 * MINUTE), (10, 8 * HOUR), (3, 60 * HOUR))
+        return self.now - self.up_to(late)
+
+    def started_at(self, t: int) -> int:
+        """Often at the times at which the cause of an overrun changes."""
+        account = self.account()
+        if account.exhausted and not self.one_in(3):
+            exhausted_at, logged_at = account.exhausted
+            started = self.near(self.random.choice((exhausted_at, logged_at + GATEWAYS_KNOW_AFTER)))
+            if started <= t:
+                return started
+        buckets = self.buckets()
+        if buckets and self.one_in(6):
+            started = self.near(max(bucket.end for bucket in buckets))
+            if started <= t:
+                return started
+        return t - self.up_to(self.choose((2, 0), (4, 2 * SECOND), (3, MINUTE), (1, 20 * MINUTE)))
+
+    # --- Events ---
+
+    def event(self) -> dict:
+        t = self.completed_at()
+        model = self.random.choice(MODELS)
+        product = self.random.choice(PRODUCTS)
+        if product == "photo-cutout" and not self.one_in(4):
+            points = self.choose((6, 1), (1, 2), (1, 20)) * CUTOUT
+            weighed = {"default": points, "flagship": points, "half": points}
+        else:
+            points = self.points(t)
+            weighed = {"default": points, "flagship": 3 * points, "half": points // 2}
+        price = self.random.choice((0, 20_000, 3_000_000, 27_000_000))
+        return {
+            "source": self.random.choice(("gw-1", "gw-2")),
+            "id": self.new_name("e"),
+            "account": self.name,
+            "subscriber": None if self.one_in(20) else f"{self.name}-m{self.up_to(2)}",
+            "model": model,
+            "billed_model": self.random.choice(MODELS) if self.one_in(5) else model,
+            "product": product,
+            "started_at": self.started_at(t),
+            "completed_at": t,
+            "log_time": max(self.now, t) + self.up_to(self.choose((3, 0), (1, 2 * SECOND))),
+            "points_micro": {table: str(n) for table, n in weighed.items()},
+            "wholesale_pico": str(points // POINT * price + self.up_to(999) * (price > 0)),
+            "wholesale_currency": "USD" if model == "claude-opus" else "CNY",
+        }
+
+    def points(self, t: int) -> int:
+        """Of a size that says something to one of the account's buckets."""
+        buckets = [b for b in self.buckets() if b.valid_from <= t < b.end and (b.left or self.one_in(20))]
+        chance = self.random.randrange(200)
+        if chance < 3:
+            return 0
+        if chance == 3:
+            return self.choose((1, HUGE), (3, self.up_to(HUGE)))
+        if not buckets or chance < 40:
+            return self.choose((8, self.up_to(5_000) * POINT), (3, self.up_to(3_000_000) * POINT), (1, self.up_to(9)))
+        bucket = self.random.choice(buckets)
+        if chance < 50:
+            return max(0, self.near(bucket.left))
+        if chance < 60:
+            return sum(each.left for each in buckets if each.allowance < MILLION * 60)
+        if chance < 80:
+            percents = bucket.package.thresholds.get("percent_used") or (10,)
+            missing = bucket.allowance * self.random.choice(percents) // 100 - bucket.used + self.up_to(1)
+            return missing if missing >= 0 else bucket.left // 2
+        part = bucket.allowance // (4 + self.up_to(200))
+        return part if self.one_in(5) else -(-part // POINT) * POINT
+
+    # --- Commands ---
+
+    def command(self) -> dict:
+        buckets = self.buckets()
+        crowded = len(buckets) >= 12
+        make = self.choose(
+            (5 if crowded else 40, self.purchase), (14, self.top_up), (12, self.transfer), (20 if crowded else 8, self.cancel),
+            (18, self.adjust), (12, self.set_flags), (15, self.bad),
+        )  # fmt: skip
+        needed = {self.top_up: 1, self.transfer: 2, self.cancel: 1, self.adjust: 1}.get(make, 0)
+        if len(buckets) < needed:
+            make = self.purchase
+        return {"id": self.new_name("c"), "account": self.name, "at": self.command_time()} | make()
+
+    def command_time(self) -> int:
+        if self.near_edge and self.one_in(2):
+            return self.near(self.edge)
+        return self.now - self.up_to(self.choose((80, 0), (15, 2 * HOUR), (4, 30 * HOUR), (1, 90 * HOUR)))
+
+    def bucket(self) -> Bucket:
+        return self.random.choice(self.buckets())
+
+    def purchase(self) -> dict:
+        """Mostly of what is sold to the account; chains are bought whole, and rarely very many at once."""
+        region = self.account().region
+        sold = [p for p in self.oracle.packages.values() if p.is_sold(region, self.now)]
+        owned = [bucket.package for bucket in self.buckets()]
+        small = [p for p in sold if p.id in SMALL]
+        chosen: Package = self.random.choice(self.choose((5, sold), (3, small), (2, owned or sold)))
+        command = {"command": "purchase", "package": chosen.id}
+        if chosen.id == "five-hours" and self.one_in(20):
+            return command | {"quantity": self.choose((9, 12 + self.up_to(40)), (1, 100 + self.up_to(900)))}
+        if self.one_in(3):
+            command["quantity"] = 1 + self.up_to(3)
+        return command
+
+    def top_up(self) -> dict:
+        bucket = self.bucket()
+        points = self.choose(
+            (8, (1 + self.up_to(3_000)) * 1_000 * POINT), (2, bucket.allowance or POINT), (2, 1 + self.up_to(POINT)),
+            (1, 2**53),
+        )  # fmt: skip
+        command = {"command": "top_up", "bucket": bucket.id, "points_micro": points}
+        return command if self.one_in(4) else command | {"amount_micro": self.up_to(10_000_000)}
+
+    def transfer(self) -> dict:
+        giver, taker = self.random.sample(self.buckets(), 2)
+        points = self.choose((1, giver.left), (2, giver.left // 2), (3, self.up_to(giver.left)), (1, 1))
+        return {"command": "transfer", "from_bucket": giver.id, "to_bucket": taker.id, "points_micro": max(points, 1)}
+
+    def cancel(self) -> dict:
+        bucket = self.bucket()
+        command = {"command": "cancel", "bucket": bucket.id}
+        times = (bucket.valid_from, bucket.valid_to, bucket.end)
+        return command | {"at": self.near(self.random.choice(times))} if self.one_in(5) else command
+
+    def adjust(self) -> dict:
+        """Gives back or takes within what is possible, often just past a threshold that was crossed."""
+        bucket = self.bucket()
+        sent = [value for (kind, value), name in bucket.fired.items() if kind == "percent_used" and name]
+        chance = self.random.randrange(10)
+        if sent and chance < 5:
+            below = bucket.used - bucket.allowance * self.random.choice(sent) // 100
+            points = below + self.up_to(1)
+        elif chance < 7:
+            points = self.up_to(bucket.used) if self.one_in(2) else bucket.used
+        else:
+            points = -self.up_to(bucket.left)
+        return self.adjustment(bucket, min(points, bucket.used) or POINT)
+
+    def adjustment(self, bucket: Bucket, points: int) -> dict:
+        return {"command": "adjust", "bucket": bucket.id, "points_micro": points, "reason": "complaint",
+                "approver": "care"}  # fmt: skip
+
+    def set_flags(self) -> dict:
+        """Consent and its withdrawal, moves between regions, members and their caps."""
+        account, flags = self.account(), {}
+        chance = self.random.randrange(10)
+        if chance < 5:
+            fitting = [t.id for t in self.oracle.tariffs.values() if t.region in (None, account.region)]
+            flags["overflow"] = None if self.one_in(3) else self.random.choice(fitting)
+        elif chance < 7:
+            flags["region"] = self.random.choice(REGIONS)
+        else:
+            flags["members"] = {f"{self.name}-m{self.up_to(2)}": self.member() for _ in range(1 + self.up_to(2))}
+        return {"command": "set_flags", "flags": flags}
+
+    def member(self) -> dict | None:
+        if self.one_in(2):
+            return None
+        windows = self.random.sample(list(WINDOWS), 1 + self.up_to(1))
+        return {"caps": caps(**{window: self.up_to(30) * MILLION // (1 + self.up_to(2)) for window in windows})}
+
+    # --- Commands that are held back ---
+
+    def bad(self) -> dict:
+        buckets = self.buckets()
+        if not buckets or self.one_in(2):
+            return self.random.choice(self.refused())
+        bucket = self.random.choice(buckets)
+        top_up = {"command": "top_up", "bucket": bucket.id, "points_micro": POINT}
+        other = self.random.choice(buckets)
+        transfer = {"command": "transfer", "from_bucket": bucket.id, "to_bucket": other.id}
+        adjust = self.adjustment(bucket, 1)
+        return self.random.choice([
+            top_up | {"at": bucket.end + self.up_to(1)},
+            top_up | {"points_micro": -self.up_to(1)},
+            top_up | {"amount_micro": -1},
+            transfer | {"points_micro": 1, "at": min(bucket.end, other.end)},
+            transfer | {"points_micro": bucket.left + 1},
+            transfer | {"points_micro": 0},
+            transfer | {"points_micro": 1, "to_bucket": bucket.id},
+            transfer | {"points_micro": 1, "to_bucket": "nowhere"},
+            adjust | {"points_micro": bucket.used + 1},
+            adjust | {"points_micro": -bucket.left - 1},
+            adjust | {"points_micro": 0},
+            {field: value for field, value in adjust.items() if field != "approver"},
+        ])  # fmt: skip
+
+    def refused(self) -> list[dict]:
+        """Commands that are held back whatever the account has."""
+        purchase = {"command": "purchase", "package": "telecom-10m"}
+        region = self.account().region
+        abroad = [p.id for p in self.oracle.packages.values() if p.region not in (None, region)]
+        tariffs = [t.id for t in self.oracle.tariffs.values() if t.region not in (None, region)]
+        bad_flags = [
+            {"overflow": "no-such-tariff"}, {"colour": "red"}, {"region": 7}, {"members": {"m": {"caps": 1}}},
+            {"members": {"m": {"caps": [{"window": "year", "limit_micro": 1}]}}},
+            {"members": {"m": {"caps": [{"window": "day", "limit_micro": -1}]}}},
+        ]  # fmt: skip
+        bad_flags += [{"overflow": name} for name in tariffs]
+        return [
+            {"command": "purchase", "package": "no-such-package"},
+            {"command": "purchase", "package": self.random.choice(abroad)},
+            purchase | {"package": "retired", "at": instant("2028-04-01T00:00:00+08:00")},
+            purchase | {"quantity": self.random.choice((0, 1001, -1))},
+            purchase | {"quantity": "2"},
+            purchase | {"at": "now"},
+            {"command": "purchase"},
+            {"command": "refund"},
+            {"command": "cancel", "bucket": "nowhere"},
+            {"command": "set_flags"},
+            {"command": "top_up", "bucket": "nowhere", "points_micro": POINT},
+            *({"command": "set_flags", "flags": flags} for flags in bad_flags),
+        ]

@@ -1,0 +1,137 @@
+"""What is kept of an account between two lines: buckets, members, counters."""
+
+from itertools import repeat
+
+from quota_reference import MONTHS, WINDOWS, Package, Tariff, Window, add_months
+
+
+class Usage:
+    """What was used in each slice of a window.
+
+    Reading: a slice counts as forgotten by the watermark alone, whether or not it was dropped from memory yet, so
+    usage in a forgotten slice is neither added nor found.
+    """
+
+    __slots__ = ("slices", "window")
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.slices: dict[int, int] = {}
+
+    def at(self, t: int, watermark: int) -> int:
+        last = self.window.index(t)
+        first = max(last - self.window.slices + 1, self.window.first_kept(watermark))
+        if first == last:
+            return self.slices.get(last, 0)
+        return sum(map(self.slices.get, range(first, last + 1), repeat(0)))
+
+    def add(self, t: int, amount: int, watermark: int) -> None:
+        kept, i = self.window.first_kept(watermark), self.window.index(t)
+        if i < kept:
+            return
+        if len(self.slices) > 400:
+            self.slices = {k: v for k, v in self.slices.items() if k >= kept}
+        self.slices[i] = self.slices.get(i, 0) + amount
+
+
+class Bucket:
+    """One period of a bought package."""
+
+    __slots__ = (
+        "allocated", "allowance", "anchor", "armed", "end", "fired", "id", "number", "package", "period", "price",
+        "schedule", "used", "used_rolled", "valid_from", "valid_to",
+    )  # fmt: skip
+
+    def __init__(self, name: str, package: Package, number: int, start: int, anchor: int, period: int) -> None:
+        self.id, self.package, self.number = name, package, number
+        self.anchor, self.period = anchor, period
+        self.valid_from = start
+        self.valid_to = package.period_end(start, anchor, period + 1)
+        self.end = package.period_end(self.valid_to, anchor, period + 2) if package.rolls_over else self.valid_to
+        self.allowance, self.price = package.allowance, package.price
+        self.used = self.used_rolled = self.allocated = 0
+        self.armed = 0  # how many times it was armed again
+        self.schedule = 0  # which of the timers set for it still count
+        # Thresholds that will not fire again: the identity of a sent alert that may be corrected, else None.
+        self.fired: dict[tuple[str, int], str | None] = {}
+
+    @property
+    def left(self) -> int:
+        return self.allowance - self.used
+
+    def is_valid(self, t: int) -> bool:
+        return self.valid_from <= t < self.end
+
+    def is_rolled(self, t: int) -> bool:
+        return t >= self.valid_to
+
+    def rank(self, t: int) -> tuple[bool, bool, bool, int, int, int]:
+        """The order of consumption: what comes first is used first."""
+        package, rolled = self.package, self.is_rolled(t)
+        end = self.end if rolled else self.valid_to
+        return not package.directed, not package.gratis, not rolled, end, package.priority, self.number
+
+    def begins_period(self, start: int) -> int | None:
+        """The number of the period of this bucket's chain that begins at `start`: the next one's or its own."""
+        for period in (self.period + 1, self.period):
+            if start == add_months(self.anchor, period * self.package.count):
+                return period
+        return None
+
+    def use(self, points: int) -> int:
+        """Changes what was used, and returns the revenue that this allocates.
+
+        Reading: what is allocated in all is floor(price x used / allowance) after each charge, also when a top-up or
+        a transfer changed price or allowance in between; so a bucket used up has allocated exactly its price.
+        """
+        self.used += points
+        if not self.allowance:
+            return 0
+        before, self.allocated = self.allocated, self.price * self.used // self.allowance
+        return self.allocated - before
+
+
+class Member:
+    """The caps of one subscriber of an account.
+
+    Reading: usage counts from when a window's cap is set; setting it again with another limit keeps the count,
+    removing it forgets it. Member caps have no thresholds of their own.
+    """
+
+    def __init__(self, caps: dict[str, int], before: "Member | None") -> None:
+        kept = {usage.window.name: usage for usage, _ in before.caps} if before else {}
+        self.caps = [(kept.get(name) or Usage(WINDOWS[name]), limit) for name, limit in caps.items()]
+
+    def room(self, t: int, watermark: int) -> int:
+        return max(0, min(limit - usage.at(t, watermark) for usage, limit in self.caps))
+
+    def add(self, t: int, points: int, watermark: int) -> None:
+        for usage, _ in self.caps:
+            usage.add(t, points, watermark)
+
+
+class Account:
+    """What is kept of an account: its open buckets, counters, flags, and for forgotten buckets the last end."""
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.region: str | None = None
+        self.overflow: Tariff | None = None
+        self.members: dict[str, Member] = {}
+        self.buckets: dict[str, Bucket] = {}
+        self.bought = 0
+        self.closed: dict[str, int] = {}  # the latest end of the closed buckets of a package
+        self.caps: dict[str, list[Usage]] = {}
+        self.spikes: dict[str, Usage] = {}
+        self.payg: dict[str, int] = {}
+        self.spent: dict[str, Usage] = {}
+        self.overrun = Usage(MONTHS)
+        self.exhausted: tuple[int, int] | None = None
+        # Alerts of packages and months that were sent or superseded, with the end of their period.
+        self.fired: dict[tuple, int] = {}
+
+    def cap_usages(self, package: Package) -> list[Usage]:
+        """One counter a cap, all buckets of the package together."""
+        if package.id not in self.caps:
+            self.caps[package.id] = [Usage(window) for window, _ in package.caps]
+        return self.caps[package.id]
