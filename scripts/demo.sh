@@ -49,6 +49,9 @@ for _ in $(seq 100); do
 done
 sed "s#$work#DIR#g" "$work/up.out"
 
+heading "Packages for 20,000 subscribers: account commands"
+python3 scripts/sell.py "$http" 20000
+
 heading "An hour of traffic of 20,000 accounts: 30 models of 10 vendors, duplicates, late and bad events"
 "$tally" generate --events 200000 --seed 7 --accounts 20000 --dup-rate 0.01 --late-rate 0.005 \
   --bad-rate 0.0005 --out http --truth "$work/truth.json"
@@ -56,6 +59,16 @@ settled
 
 heading "The tables equal the generator's own count, to the token"
 "$tally" verify --truth "$work/truth.json"
+
+heading "Twenty photo cut-outs at 31,000 points each, from a gift of 500,000: the seventeenth is split"
+now="$(date +%s)000"
+for n in $(seq 20); do
+  printf '{"source":"gw-photo","id":"cutout-%s","account":"A000000010","model":"photo-cutout-1","product":"photo-cutout",
+    "completed_at":%s,"usage":{"requests":1}}\n' "$n" "$((now + n))" | tr -d '\n '
+  echo
+done >"$work/cutouts.ndjson"
+curl -sf "http://$http/v1/events" -H 'content-type: application/x-ndjson' --data-binary @"$work/cutouts.ndjson"
+echo
 
 trace=../shared/data/traces/mooncake_conversation.jsonl
 if [ -f "$trace" ]; then
@@ -78,6 +91,27 @@ fi
 heading "The top subscribers"
 sql "SELECT account, subscriber, count(*) AS events, sum(input + cached_input + output) AS tokens
   FROM usage_events GROUP BY account, subscriber ORDER BY tokens DESC LIMIT 8"
+
+heading "A bucket that was used up, and its alerts"
+sql "SELECT event_id, package, kind, points, amount, balance_after FROM quota_ledger
+  WHERE event_source = 'gw-photo' AND event_id IN ('cutout-16', 'cutout-17', 'cutout-18') ORDER BY event_id, points DESC"
+sql "SELECT kind, threshold, package, count(*) AS alerts, count(superseded_by) AS superseded
+  FROM alerts GROUP BY kind, threshold, package ORDER BY alerts DESC LIMIT 12"
+
+heading "Margin by package (a package of 9.90 yuan for 10 million tokens loses money on most models)"
+sql "SELECT coalesce(retail_price_ids, '(nobody)') AS paid_by, count(*) AS events, sum(points) AS points,
+    sum(retail_amount) AS revenue_cny, sum(wholesale_amount) AS cost_cny, sum(retail_amount - wholesale_amount) AS margin_cny
+  FROM usage_events WHERE wholesale_currency = 'CNY' GROUP BY 1 ORDER BY margin_cny LIMIT 8"
+
+heading "Margin by model"
+sql "SELECT vendor, model, wholesale_currency AS cost_in, sum(events) AS events, sum(retail_amount) AS revenue_cny,
+    sum(wholesale_amount) AS cost FROM usage_by_model GROUP BY 1, 2, 3 ORDER BY cost DESC LIMIT 10"
+
+heading "What a million cached tokens of V4-Pro cost around nine o'clock on a Tuesday, and on a holiday"
+for at in 2026-09-29T08:59:59.999 2026-09-29T09:00:00.000 2026-10-01T10:00:00.000; do
+  printf '{"source":"demo","id":"%s","account":"A1","model":"deepseek-v4-pro","completed_at":"%s+08:00","usage":{"cached_input":1000000}}\n' \
+    "$at" "$at"
+done | "$tally" rate -
 
 heading "What is held back, and why"
 sql "SELECT reason, count(*) AS events, min(substr(subreason, 1, 72)) AS for_example

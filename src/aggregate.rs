@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use object_store::ObjectStore;
 use tally_aggregate::{
-    Aggregator, ErrorKind as StreamErrorKind, Extent, Surroundings, SystemEdge, open_store, probe,
+    Aggregator, ErrorKind as StreamErrorKind, Extent, ReferenceData, Surroundings, SystemEdge,
+    open_store, probe,
 };
 use tally_log::EventLog;
-use tally_rating::RateCard;
 use tally_schemas::Config;
 use tally_tables::{ErrorKind, Janitor, JanitorSettings, Publisher};
 use tokio::task::JoinHandle;
@@ -108,13 +108,12 @@ impl Stream {
         let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count());
         let surroundings = Surroundings { store, edge: Arc::new(SystemEdge) };
         let runtime = tokio::runtime::Handle::current();
-        let card = RateCard::shipped().map_err(|error| Failure::internal(error.to_string()))?;
-        let card = Arc::new(card);
+        let reference = ReferenceData::shipped().map_err(Failure::internal)?;
         let aggregator = Aggregator::new(
             log,
             surroundings,
             settings.clone(),
-            card,
+            reference,
             runtime,
             stop.clone(),
             extent,

@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
-use crate::{aggregate, audit, config, generate, ingest, query, replay, sql, status, up, verify};
+use crate::{
+    aggregate, audit, config, generate, ingest, query, rate, replay, sql, status, up, verify,
+};
 
 /// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
 #[derive(Debug, Parser)]
@@ -145,6 +147,12 @@ enum Command {
     /// Traces (mooncake, azure) are moved in time so that they end now; native events (jsonl)
     /// and LiteLLM's logs keep their times.
     Replay(replay::ReplayArgs),
+    /// Say what events would cost, by which prices, and why; nothing is stored
+    ///
+    /// Reads usage events as JSON, one a line, and rates them as the stream would. With --json, a
+    /// line an event: id, points_micro, retail_amount, wholesale_amount, wholesale_currency,
+    /// wholesale_price_ids, suspense.
+    Rate(rate::RateArgs),
     /// Run a query: one statement that only reads
     Sql(sql::SqlArgs),
     /// Check every invariant over ledger, state and tables
@@ -191,6 +199,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Query(args) => query::run(&global, args).await,
         Command::Generate(args) => generate::run(&global, args).await,
         Command::Replay(args) => replay::run(&global, args).await,
+        Command::Rate(args) => rate::run(&global, &args),
         Command::Sql(args) => sql::run(&global, args).await,
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,

@@ -13,6 +13,7 @@ mod metrics_reference;
 mod pace;
 mod progress;
 mod query;
+mod rate;
 mod replay;
 mod server;
 mod sink;

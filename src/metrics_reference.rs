@@ -8,11 +8,10 @@ use axum::body::Body;
 use axum::http::Request;
 use object_store::memory::InMemory;
 use prometheus_client::registry::Registry;
-use tally_aggregate::{Aggregator, Extent, Surroundings, SystemEdge};
+use tally_aggregate::{Aggregator, Extent, ReferenceData, Surroundings, SystemEdge};
 use tally_ingest::Door;
 use tally_log::{EventLog, MemoryLog};
 use tally_query::{EngineOptions, QueryEngine};
-use tally_rating::RateCard;
 use tally_schemas::Config;
 use tally_tables::TableSet;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ async fn exposition() -> String {
         Arc::clone(&log),
         Surroundings { store: store.clone(), edge: Arc::new(SystemEdge) },
         config.aggregate,
-        Arc::new(RateCard::shipped().unwrap()),
+        ReferenceData::shipped().unwrap(),
         tokio::runtime::Handle::current(),
         CancellationToken::new(),
         Extent::Endless,

@@ -7,11 +7,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use tally_log::{Assignee, Bounds, EventLog, LogError, PartitionReader};
-use tally_rating::RateCard;
 use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::core::ReferenceData;
 use crate::core::{Partition, PartitionConfig};
 use crate::error::{AggregateError, ErrorKind};
 use crate::owner::{Ownership, Surroundings, take};
@@ -30,7 +30,7 @@ struct Holding {
 pub struct Aggregator {
     surroundings: Surroundings,
     settings: AggregateConfig,
-    card: Arc<RateCard>,
+    reference: ReferenceData,
     log: Arc<dyn EventLog>,
     runtime: Handle,
     status: StreamStatus,
@@ -66,7 +66,7 @@ impl Aggregator {
         log: Arc<dyn EventLog>,
         surroundings: Surroundings,
         settings: AggregateConfig,
-        card: Arc<RateCard>,
+        reference: ReferenceData,
         runtime: Handle,
         stop: CancellationToken,
         extent: Extent,
@@ -80,7 +80,7 @@ impl Aggregator {
         Ok(Arc::new(Self {
             surroundings,
             settings,
-            card,
+            reference,
             log,
             runtime,
             status: StreamStatus::default(),
@@ -174,7 +174,8 @@ impl Assignee for Assigned {
         let mut bounds = bounds;
         let surroundings = reporting(&inner.surroundings, &inner.status, partition);
         let taken = loop {
-            let taken = inner.runtime.block_on(take(&surroundings, &config, &inner.card, bounds));
+            let taken =
+                inner.runtime.block_on(take(&surroundings, &config, &inner.reference, bounds));
             let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken };
             // The bounds may be older than what a predecessor read and committed meanwhile; those
             // that are asked for now are not older than the commit that was just seen.

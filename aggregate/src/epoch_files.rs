@@ -55,7 +55,7 @@ pub fn encode_epoch(
     };
     if closed.events.len() > 0 {
         let constant = closed.events.constant_columns();
-        let texts = closed.events.dictionaries(partition, n);
+        let texts = closed.events.dictionaries(partition, n, &closed.reference_version);
         for (day, order) in closed.events.days() {
             let date = iso_date(i64::from(day));
             let new = NewFile {
@@ -88,10 +88,21 @@ pub fn encode_epoch(
         let constant = ["kafka_partition", "epoch"];
         keep(write_file(NewFile::of(Table::Suspense, &name, &constant), [batch]))?;
     }
+    let constant = ["kafka_partition", "epoch"];
+    if closed.quota_ledger.len() > 0 {
+        let batch = closed.quota_ledger.batch(partition, n);
+        keep(write_file(NewFile::of(Table::QuotaLedger, &name, &constant), [batch]))?;
+    }
+    if closed.alerts.len() > 0 {
+        let batch = closed.alerts.batch(partition, n);
+        keep(write_file(NewFile::of(Table::Alerts, &name, &constant), [batch]))?;
+    }
     let mut spare = SpareColumns {
         events: closed.events,
         subscriber_rows: closed.subscriber_rows,
         model_rows: closed.model_rows,
+        quota_ledger: closed.quota_ledger,
+        alerts: closed.alerts,
     };
     spare.clear();
     let topic = &last.entry.topic;

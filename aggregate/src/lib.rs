@@ -8,7 +8,9 @@ mod aggregator;
 mod column_chunk;
 mod core;
 mod crash_point;
+mod decimal_column;
 mod dictionary_column;
+mod dry_run;
 mod epoch_files;
 mod error;
 mod index_encoding;
@@ -28,9 +30,12 @@ mod system_edge;
 mod worker;
 
 pub use aggregator::{Aggregator, Extent};
-pub use core::{ClosedEpoch, NeedSegments, Partition, PartitionConfig, SegmentRef, SpareColumns};
+pub use core::{
+    ClosedEpoch, NeedSegments, Partition, PartitionConfig, ReferenceData, SegmentRef, SpareColumns,
+};
 
 pub use crash_point::crash_point;
+pub use dry_run::{DryRun, RatedLine};
 pub use epoch_files::{EncodedEpoch, encode_epoch, object_path};
 pub use error::{AggregateError, ErrorKind};
 pub use owner::{Edge, Ownership, Surroundings};

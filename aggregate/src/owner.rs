@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, try_join_all};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tally_log::Bounds;
-use tally_rating::{Book, RateCard};
-use tally_schemas::{AggregateConfig, Flow, LedgerEntry, StateFile};
+use tally_schemas::{AggregateConfig, LedgerEntry, StateFile, UsageSums};
 
+use crate::core::ReferenceData;
 use crate::core::{NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
 use crate::crash_point::crash_point;
 use crate::error::{AggregateError, ErrorKind};
@@ -61,7 +61,7 @@ pub struct Ownership {
 pub async fn take(
     surroundings: &Surroundings,
     config: &PartitionConfig,
-    card: &Arc<RateCard>,
+    reference: &ReferenceData,
     bounds: Bounds,
 ) -> Result<(Ownership, Partition), AggregateError> {
     let store = surroundings.store.as_ref();
@@ -89,7 +89,7 @@ pub async fn take(
             }
         };
         if let Some(last) = claimed {
-            let state = recover(store, config, card, &last.entry).await?;
+            let state = recover(store, config, reference, &last.entry).await?;
             let surroundings = surroundings.clone();
             let refresh_ms = config.aggregate.retention_ms.cast_signed() / 2;
             return Ok((Ownership { surroundings, owner, last, refresh_ms }, state));
@@ -126,10 +126,10 @@ fn check_continuation(
 pub async fn recover(
     store: &dyn ObjectStore,
     config: &PartitionConfig,
-    card: &Arc<RateCard>,
+    reference: &ReferenceData,
     last: &LedgerEntry,
 ) -> Result<Partition, AggregateError> {
-    let mut state = Partition::new(config.clone(), Arc::clone(card), last.to);
+    let mut state = Partition::new(config.clone(), reference.clone(), last.to);
     state.restore_totals(last.cumulative.clone());
     let manifest = &last.state;
     let mut files: Vec<&StateFile> = manifest.base.iter().chain(&manifest.deltas).collect();
@@ -151,7 +151,7 @@ pub async fn recover(
 pub async fn stored_windows(
     store: &dyn ObjectStore,
     last: &LedgerEntry,
-) -> Result<BTreeMap<(String, String), Flow>, AggregateError> {
+) -> Result<BTreeMap<(String, String), UsageSums>, AggregateError> {
     let config = PartitionConfig {
         topic: last.topic.clone(),
         partition: last.partition,
@@ -159,8 +159,7 @@ pub async fn stored_windows(
         // Settings say how windows are cut when events come, not what is in them.
         aggregate: AggregateConfig::default(),
     };
-    let state =
-        recover(store, &config, &Arc::new(RateCard::new(&Book::default(), None)), last).await?;
+    let state = recover(store, &config, &ReferenceData::none(), last).await?;
     Ok(state.open_windows_by_model())
 }
 
@@ -376,10 +375,11 @@ mod tests {
             partition_count: 1,
             aggregate: AggregateConfig::default(),
         };
-        let card = Arc::new(RateCard::new(&Book::default(), None));
+        let reference = ReferenceData::none();
         let bounds = Bounds { start: 0, end: 0 };
         futures::executor::block_on(async {
-            let (mut ownership, _) = take(&surroundings, &config, &card, bounds).await.unwrap();
+            let (mut ownership, _) =
+                take(&surroundings, &config, &reference, bounds).await.unwrap();
             let last = ownership.last_stored().clone();
             let mut entry = claim_entry("usage", 0, 1, "owner", Some(&last), 0, 0);
             entry.kind = tally_schemas::EntryKind::Epoch;

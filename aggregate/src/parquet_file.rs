@@ -21,6 +21,7 @@ use tally_schemas::{ColumnType, DataFile, Table};
 
 use crate::column_chunk::PageCompressor;
 use crate::core::blake3_hex;
+use crate::decimal_column::DecimalColumn;
 use crate::dictionary_column::DictionaryColumn;
 use crate::packed_column::PackedColumn;
 
@@ -174,6 +175,8 @@ enum ColumnEncoder {
     Dictionary(DictionaryColumn),
     /// Of integers and instants.
     Packed(PackedColumn),
+    /// Of points and amounts.
+    Decimals(DecimalColumn),
 }
 
 impl RowGroup {
@@ -192,6 +195,7 @@ impl RowGroup {
                 DictionaryColumn::for_array(array, constant)
                     .map(ColumnEncoder::Dictionary)
                     .or_else(|| PackedColumn::for_array(array).map(ColumnEncoder::Packed))
+                    .or_else(|| DecimalColumn::for_array(array).map(ColumnEncoder::Decimals))
                     .unwrap_or_else(|| ColumnEncoder::Values(Box::new(writer)))
             })
             .collect();
@@ -206,6 +210,7 @@ impl RowGroup {
             match column {
                 ColumnEncoder::Dictionary(column) => column.write(array)?,
                 ColumnEncoder::Packed(column) => column.write(array)?,
+                ColumnEncoder::Decimals(column) => column.write(array)?,
                 ColumnEncoder::Values(writer) => {
                     for leaf in compute_leaves(field, array)? {
                         writer.write(&leaf)?;
@@ -229,6 +234,10 @@ impl RowGroup {
             match column {
                 ColumnEncoder::Values(writer) => writer.close()?.append_to_row_group(&mut group)?,
                 ColumnEncoder::Packed(column) => {
+                    let chunk = column.finish(descriptor, compressor, PAGE_ROWS)?;
+                    group.append_column(&chunk.bytes, chunk.close)?;
+                }
+                ColumnEncoder::Decimals(column) => {
                     let chunk = column.finish(descriptor, compressor, PAGE_ROWS)?;
                     group.append_column(&chunk.bytes, chunk.close)?;
                 }
@@ -261,6 +270,7 @@ pub fn delta_stats(table: Table, metadata: &ParquetMetaData) -> String {
             ColumnType::Text => PRUNED_TEXTS.contains(&name),
             ColumnType::Int64 => matches!(name, "kafka_offset" | "epoch"),
             ColumnType::Int32 | ColumnType::Timestamp | ColumnType::Date => true,
+            ColumnType::Points | ColumnType::Amount => false,
         };
         if !pruned {
             continue;
@@ -307,6 +317,7 @@ fn bounds(column_type: ColumnType, groups: &[&Statistics]) -> Option<(Value, Val
             }
             Some((low.into(), high.into()))
         }
+        ColumnType::Points | ColumnType::Amount => None,
         ColumnType::Text => {
             let mut low: Option<&[u8]> = None;
             let mut high: Option<&[u8]> = None;

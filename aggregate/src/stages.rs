@@ -1,12 +1,13 @@
 //! Stages of the core one by one, for measurements alone: the feature `stages` opens them, the
 //! program is built without it.
 
-use tally_schemas::UsageCounts;
+use tally_schemas::{Amounts, UsageCounts};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::dedupe::{Dedupe, DedupeLimits, Verdict};
+use crate::core::model_windows::Addition;
 use crate::core::subscriber_windows::{
-    SubscriberKey, SubscriberRows, SubscriberWindows, holder_hash,
+    SubscriberKey, SubscriberRows, SubscriberWindows, WindowedModel, holder_hash,
 };
 
 /// Dedupe of one partition, with buckets of an hour that stay open for a day.
@@ -54,10 +55,16 @@ impl WindowStage {
         let key = SubscriberKey {
             account,
             subscriber: account,
-            model: "glm-5",
-            vendor: "zhipu",
+            what: WindowedModel {
+                model: "glm-5",
+                vendor: "zhipu",
+                retail_currency: None,
+                wholesale_currency: Some("CNY"),
+            },
             holder_hash: holder_hash(hash, hash),
         };
-        self.windows.add(key, (0, 1), at_ms, counts, &mut self.rows);
+        let amounts = Amounts { points_micro: 1, retail_pico: 0, wholesale_pico: 1 };
+        let addition = Addition { at_ms, counts, amounts };
+        self.windows.add(key, [0, 1, 2, 3], addition, &mut self.rows);
     }
 }

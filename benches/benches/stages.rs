@@ -22,7 +22,7 @@ fn partition() -> Partition {
             ..AggregateConfig::default()
         },
     };
-    Partition::new(config, Arc::new(tally_rating::RateCard::shipped().expect("the shipped book")), 0)
+    Partition::new(config, tally_aggregate::ReferenceData::shipped().expect("the shipped book"), 0)
 }
 
 fn push_all(state: &mut Partition, records: &[Vec<u8>], kind: RecordKind) {

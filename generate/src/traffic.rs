@@ -345,7 +345,8 @@ impl Iterator for Traffic {
 }
 
 /// How many tokens calls have. Points of the quantile functions follow published traces of chat
-/// traffic: short prompts, a long tail of documents, answers of a few hundred tokens.
+/// traffic: short prompts, a long tail of documents, answers of a few hundred tokens. A prompt and
+/// what of it is cached stay below 256,000 tokens, the most that some models take.
 #[derive(Debug, Clone)]
 struct CountTables {
     input: Quantiles,
@@ -366,14 +367,14 @@ impl CountTables {
                 (900, 3_400),
                 (990, 16_000),
                 (999, 60_000),
-                (1000, 200_000),
+                (1000, 128_000),
             ]),
             cached: Quantiles::new(&[
                 (0, 64),
                 (500, 800),
                 (900, 6_000),
                 (990, 40_000),
-                (1000, 300_000),
+                (1000, 120_000),
             ]),
             output: Quantiles::new(&[
                 (0, 1),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tally_schemas::{EventErrorCode, ParsedEvent, TEXT_MAX_BYTES, UsageEvent, check_event};
 
-use crate::answer::{Defect, Warning};
+use crate::answer::Defect;
 use crate::body::read_body;
 use crate::door::Door;
 use crate::intake::SingleRecord;
@@ -25,7 +25,6 @@ const NAME_MAX_BYTES: usize = 64;
 #[derive(Debug, Serialize)]
 struct Receipt {
     id: String,
-    warnings: Vec<Warning>,
 }
 
 /// Takes one account command.
@@ -67,11 +66,7 @@ async fn take(door: &Door, account: String, request: Request) -> Result<Receipt,
         value: Bytes::from(Value::Object(command).to_string()),
     };
     door.append_single(record, reservation).await?;
-    let warning = Warning::of_request(
-        "unsupported_command",
-        "this version does not carry commands out: it is stored and held in suspense",
-    );
-    Ok(Receipt { id, warnings: vec![warning] })
+    Ok(Receipt { id })
 }
 
 /// The id of a command and the command with the account of the path; or everything that is wrong.

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use tally_aggregate::ErrorKind;
 use tally_aggregate::ledger::{self, StoredEntry};
 use tally_aggregate::owner::stored_windows;
-use tally_schemas::{Flow, LedgerEntry};
+use tally_schemas::{LedgerEntry, UsageSums};
 
 use crate::error::QueryError;
 
@@ -121,7 +121,7 @@ impl LedgerView {
     pub async fn open_windows(
         &self,
         last: &LedgerEntry,
-    ) -> Result<BTreeMap<(String, String), Flow>, QueryError> {
+    ) -> Result<BTreeMap<(String, String), UsageSums>, QueryError> {
         stored_windows(self.store.as_ref(), last).await.map_err(error_of)
     }
 

@@ -5,6 +5,7 @@
 //! for publication. Every check runs, whatever the others found.
 
 mod ledger_checks;
+mod quota_checks;
 mod table_checks;
 mod table_sums;
 mod truth;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tally_schemas::Flow;
+use tally_schemas::UsageSums;
 use tally_tables::PinnedTables;
 pub use truth::{Truth, TruthModel};
 
@@ -110,18 +111,18 @@ struct Evidence {
     ledgers: Vec<PartitionLedger>,
     sums: TableSums,
     /// What the stored state has in open subscriber windows, by model.
-    open_windows: Result<BTreeMap<ModelKey, Flow>, QueryError>,
+    open_windows: Result<BTreeMap<ModelKey, UsageSums>, QueryError>,
 }
 
 /// Reads the state after the last entry of every partition, which also shows that it can be read.
 async fn open_windows(
     engine: &QueryEngine,
     ledgers: &[PartitionLedger],
-) -> Result<BTreeMap<ModelKey, Flow>, QueryError> {
-    let mut sum: BTreeMap<ModelKey, Flow> = BTreeMap::new();
+) -> Result<BTreeMap<ModelKey, UsageSums>, QueryError> {
+    let mut sum: BTreeMap<ModelKey, UsageSums> = BTreeMap::new();
     for last in ledgers.iter().filter_map(|ledger| ledger.entries.last()) {
-        for (model, flow) in engine.ledger().open_windows(&last.entry).await? {
-            sum.entry(model).or_default().merge(&flow);
+        for (model, sums) in engine.ledger().open_windows(&last.entry).await? {
+            sum.entry(model).or_default().merge(&sums);
         }
     }
     Ok(sum)
@@ -140,6 +141,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     let mut checks = ledger_checks::all(&evidence.ledgers);
     checks.extend(table_checks::all(&evidence, options));
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
+    checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
     if let Some(truth) = &options.truth {
         checks.extend(truth::all(&evidence, truth));
     }

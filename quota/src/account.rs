@@ -9,7 +9,7 @@ use crate::window::{SPIKE, Span, Window};
 /// When and by what an account was exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exhausted {
-    /// `completed_at` of the first event that left an overflow.
+    /// `completed_at` of the event that left an overflow while it was not exhausted.
     pub(crate) at_ms: i64,
     /// Kafka's time of its record.
     pub(crate) log_time_ms: i64,

@@ -52,7 +52,8 @@ const IN_CHAIN: u128 = 1 << 2;
 const ROLLED: u128 = 1 << 3;
 const BASE: u128 = 1 << 4;
 const ARMED_AGAIN: u128 = 1 << 5;
-const DRY: u128 = 1 << 6;
+/// Only while the watermark is raised.
+const CLOSED: u128 = 1 << 6;
 
 /// Writes an account; nothing where nothing is known of it.
 pub(crate) fn encode(account: &Account, reference: &QuotaReference, out: &mut Vec<u8>) {
@@ -125,7 +126,7 @@ fn put_bucket(out: &mut Vec<u8>, account: &Account, reference: &QuotaReference, 
         (ROLLED, bucket.rolled_to_ms.is_some()),
         (BASE, bucket.base_used != 0 || bucket.base_allocated_pico != 0),
         (ARMED_AGAIN, bucket.armed_again != 0),
-        (DRY, bucket.dry),
+        (CLOSED, bucket.closed),
     ];
     put_unsigned(out, bits(&parts));
     put_text(out, account.text_of(bucket.id));
@@ -255,8 +256,7 @@ fn read_bucket(
         base_allocated_pico: 0,
         fired: 0,
         armed_again: 0,
-        dry: has(DRY),
-        closed: false,
+        closed: has(CLOSED),
     };
     if has(USED) {
         bucket.used = reader.micro()?;

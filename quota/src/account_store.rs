@@ -1,23 +1,28 @@
-//! All accounts of a partition. Those that something happened to since the last settling are
-//! decoded; the others are encoded records in an arena, found by the hash of their name.
+//! All accounts of a partition: encoded records in an arena, found by the hash of their name, and a
+//! small cache of decoded ones, as an account seldom comes alone.
+
+use std::borrow::Cow;
 
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::account::Account;
+use crate::account::{Account, FiredInPeriod};
 use crate::account_codec::{BadAccount, decode, encode};
 use crate::arena::Arena;
+use crate::bucket::Bucket;
 use crate::reference::{QuotaReference, VersionLost};
 
-/// A place in `hot` instead of one in the arena.
-const HOT: u32 = 1 << 31;
+/// A place in the cache instead of one in the arena.
+const CACHED: u32 = 1 << 31;
 /// No account has this number now.
 const NOWHERE: u32 = u32::MAX;
-/// Accounts that are kept to be filled again.
-const SPARE_MAX: usize = 4_096;
+/// Pairs of slots of the cache, each for the accounts of some hashes; few in tests, so that
+/// accounts push each other out.
+const PAIRS: usize = if cfg!(test) { 2 } else { 1 << PAIR_BITS };
+const PAIR_BITS: u32 = 10;
 
 /// The accounts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct AccountStore {
     /// Numbers of accounts by the hash of their name.
     index: HashTable<u32>,
@@ -26,29 +31,69 @@ pub(crate) struct AccountStore {
     /// Numbers that are free.
     free: Vec<u32>,
     arena: Arena,
-    hot: Vec<HotAccount>,
-    /// Emptied accounts, so that their memory is used again.
-    spare: Vec<Account>,
+    cache: Vec<Slot>,
+    /// The slot of each pair that was asked for last: the other one is given away.
+    recent: Vec<bool>,
+    /// Accounts whose records were written since the last settling; some twice.
+    written: Vec<u32>,
+    /// Bytes to be written.
+    scratch: Vec<u8>,
 }
 
-#[derive(Debug, Clone)]
-struct HotAccount {
+/// A slot of the cache. Its account is that of `account.number`, where it is in use.
+#[derive(Debug, Clone, Default)]
+struct Slot {
     account: Account,
     hash: u64,
-    /// Its record in the arena, which holds as long as the account is not changed.
+    /// Its record in the arena, which is behind where the account is dirty.
     record: Option<u32>,
+    in_use: bool,
 }
 
-fn name_at<'a>(arena: &'a Arena, hot: &'a [HotAccount], place: u32) -> &'a str {
-    if place & HOT != 0 { hot[(place & !HOT) as usize].account.name() } else { arena.get(place).0 }
+impl Default for AccountStore {
+    fn default() -> Self {
+        Self {
+            index: HashTable::new(),
+            places: Vec::new(),
+            free: Vec::new(),
+            arena: Arena::default(),
+            cache: vec![Slot::default(); 2 * PAIRS],
+            recent: vec![false; PAIRS],
+            written: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+}
+
+fn name_at<'a>(arena: &'a Arena, cache: &'a [Slot], place: u32) -> &'a str {
+    match slot_of(place) {
+        Some(slot) => cache[slot].account.name(),
+        None => arena.get(place).0,
+    }
+}
+
+fn slot_of(place: u32) -> Option<usize> {
+    (place & CACHED != 0).then_some((place & !CACHED) as usize)
+}
+
+fn cached(slot: usize) -> u32 {
+    CACHED | u32::try_from(slot).unwrap_or_default()
+}
+
+fn pair_of(hash: u64) -> usize {
+    // The low bits choose the place in the index.
+    usize::try_from(hash >> (64 - PAIR_BITS)).unwrap_or_default() % PAIRS
 }
 
 impl AccountStore {
     fn find(&self, name: &str, hash: u64) -> Option<u32> {
-        let same = |number: &u32| {
-            name_at(&self.arena, &self.hot, self.places[*number as usize]) == name
-        };
+        let same =
+            |number: &u32| name_at(&self.arena, &self.cache, self.places[*number as usize]) == name;
         self.index.find(hash, same).copied()
+    }
+
+    fn place(&self, number: u32) -> Option<u32> {
+        self.places.get(number as usize).copied().filter(|place| *place != NOWHERE)
     }
 
     fn add_number(&mut self, hash: u64, place: u32) -> u32 {
@@ -58,12 +103,12 @@ impl AccountStore {
                 self.places.reserve_exact(self.places.len() / 8 + 16);
             }
             self.places.push(NOWHERE);
-            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+            u32::try_from(self.places.len() - 1).unwrap_or(NOWHERE)
         });
         self.places[number as usize] = place;
-        let (arena, hot, places) = (&self.arena, &self.hot, &self.places);
+        let (arena, cache, places) = (&self.arena, &self.cache, &self.places);
         self.index.insert_unique(hash, number, |number| {
-            xxh3_64(name_at(arena, hot, places[*number as usize]).as_bytes())
+            xxh3_64(name_at(arena, cache, places[*number as usize]).as_bytes())
         });
         number
     }
@@ -76,90 +121,106 @@ impl AccountStore {
         self.free.push(number);
     }
 
-    /// Decodes an account, or adds a blank one, and tells its slot.
+    /// Writes the account of a slot to the arena, where its record is behind. Err where the arena
+    /// is full; then nothing has changed.
+    fn write_back(&mut self, slot: usize, reference: &QuotaReference) -> Result<(), BadAccount> {
+        let Slot { account, record, .. } = &mut self.cache[slot];
+        if !account.dirty {
+            return Ok(());
+        }
+        self.scratch.clear();
+        encode(account, reference, &mut self.scratch);
+        let written = self.arena.replace(*record, account.name(), &self.scratch);
+        *record = Some(written.ok_or(BadAccount::Full)?);
+        account.dirty = false;
+        self.written.push(account.number);
+        Ok(())
+    }
+
+    /// Empties a slot.
+    fn evict(&mut self, slot: usize, reference: &QuotaReference) -> Result<(), BadAccount> {
+        if !self.cache[slot].in_use {
+            return Ok(());
+        }
+        self.write_back(slot, reference)?;
+        let Slot { account, hash, record, in_use } = &mut self.cache[slot];
+        *in_use = false;
+        let (number, hash) = (account.number, *hash);
+        match *record {
+            Some(record) => self.places[number as usize] = record,
+            // Looked at and left blank.
+            None => self.remove_number(hash, number),
+        }
+        Ok(())
+    }
+
+    /// Empties one of the slots that accounts of this hash may have.
+    fn make_room(&mut self, hash: u64, reference: &QuotaReference) -> Result<usize, BadAccount> {
+        let pair = pair_of(hash);
+        let second = !self.recent[pair];
+        let slot = 2 * pair + usize::from(second);
+        self.evict(slot, reference)?;
+        self.recent[pair] = second;
+        Ok(slot)
+    }
+
+    /// Decodes an account, or adds a blank one, and tells its slot. The slot is that account's
+    /// until another one is asked for.
     pub(crate) fn heat(
         &mut self,
         name: &str,
         reference: &QuotaReference,
     ) -> Result<usize, BadAccount> {
         let hash = xxh3_64(name.as_bytes());
-        match self.find(name, hash) {
-            Some(number) => self.heat_number(number, hash, reference),
-            None => {
-                let mut account = self.spare.pop().unwrap_or_default();
-                account.reset(name);
-                let slot = self.hot.len();
-                self.hot.push(HotAccount { account, hash, record: None });
-                let number = self.add_number(hash, hot_place(slot));
-                self.hot[slot].account.number = number;
-                Ok(slot)
-            }
+        if let Some(number) = self.find(name, hash) {
+            return self.decode_into_cache(number, hash, reference);
         }
+        let slot = self.make_room(hash, reference)?;
+        let Slot { account, .. } = &mut self.cache[slot];
+        account.reset(name);
+        (self.cache[slot].hash, self.cache[slot].record) = (hash, None);
+        self.cache[slot].in_use = true;
+        self.cache[slot].account.number = self.add_number(hash, cached(slot));
+        Ok(slot)
     }
 
     /// Decodes the account of a number and tells its slot; none where no account has it.
-    pub(crate) fn heat_due(&mut self, number: u32, reference: &QuotaReference) -> Option<usize> {
-        let place = *self.places.get(number as usize)?;
-        if place == NOWHERE {
-            return None;
-        }
-        let hash = xxh3_64(name_at(&self.arena, &self.hot, place).as_bytes());
-        self.heat_number(number, hash, reference).ok()
+    pub(crate) fn heat_number(&mut self, number: u32, reference: &QuotaReference) -> Option<usize> {
+        let place = self.place(number)?;
+        let hash = xxh3_64(name_at(&self.arena, &self.cache, place).as_bytes());
+        self.decode_into_cache(number, hash, reference).ok()
     }
 
-    fn heat_number(
+    fn decode_into_cache(
         &mut self,
         number: u32,
         hash: u64,
         reference: &QuotaReference,
     ) -> Result<usize, BadAccount> {
         let place = self.places[number as usize];
-        if place & HOT != 0 {
-            return Ok((place & !HOT) as usize);
+        if let Some(slot) = slot_of(place) {
+            self.recent[slot / 2] = slot % 2 == 1;
+            return Ok(slot);
         }
-        let mut account = self.spare.pop().unwrap_or_default();
+        let slot = self.make_room(hash, reference)?;
         let (name, body) = self.arena.get(place);
-        decode(name, body, reference, &mut account)?;
+        let Slot { account, .. } = &mut self.cache[slot];
+        decode(name, body, reference, account)?;
         account.number = number;
-        let slot = self.hot.len();
-        self.hot.push(HotAccount { account, hash, record: Some(place) });
-        self.places[number as usize] = hot_place(slot);
+        (self.cache[slot].hash, self.cache[slot].record) = (hash, Some(place));
+        self.cache[slot].in_use = true;
+        self.places[number as usize] = cached(slot);
         Ok(slot)
     }
 
     /// The account in a slot.
-    pub(crate) fn hot(&self, slot: usize) -> &Account {
-        &self.hot[slot].account
+    pub(crate) fn account(&self, slot: usize) -> &Account {
+        &self.cache[slot].account
     }
 
     /// The account in a slot.
-    pub(crate) fn hot_mut(&mut self, slot: usize) -> &mut Account {
-        &mut self.hot[slot].account
-    }
-
-    /// When the account of a number is due, without decoding it for good.
-    pub(crate) fn next_due_ms(&mut self, number: u32, reference: &QuotaReference) -> Option<i64> {
-        let place = *self.places.get(number as usize)?;
-        if place == NOWHERE {
-            return None;
-        }
-        if place & HOT != 0 {
-            return self.hot[(place & !HOT) as usize].account.next_due_ms(reference);
-        }
-        let mut account = self.spare.pop().unwrap_or_default();
-        let (name, body) = self.arena.get(place);
-        let due = match decode(name, body, reference, &mut account) {
-            Ok(()) => account.next_due_ms(reference),
-            Err(_) => None,
-        };
-        self.keep_spare(account);
-        due
-    }
-
-    fn keep_spare(&mut self, account: Account) {
-        if self.spare.len() < SPARE_MAX {
-            self.spare.push(account);
-        }
+    pub(crate) fn account_mut(&mut self, slot: usize) -> &mut Account {
+        &mut self.cache[slot].account
     }
 
     /// A copy of an account, to look at.
@@ -170,8 +231,8 @@ impl AccountStore {
     ) -> Result<Option<Account>, BadAccount> {
         let Some(number) = self.find(name, xxh3_64(name.as_bytes())) else { return Ok(None) };
         let place = self.places[number as usize];
-        if place & HOT != 0 {
-            return Ok(Some(self.hot[(place & !HOT) as usize].account.clone()));
+        if let Some(slot) = slot_of(place) {
+            return Ok(Some(self.cache[slot].account.clone()));
         }
         let mut account = Account::default();
         let (name, body) = self.arena.get(place);
@@ -179,89 +240,111 @@ impl AccountStore {
         Ok(Some(account))
     }
 
+    fn bytes_at(&self, place: u32, reference: &QuotaReference) -> (&str, Cow<'_, [u8]>) {
+        let Some(slot) = slot_of(place) else {
+            let (name, body) = self.arena.get(place);
+            return (name, body.into());
+        };
+        let Slot { account, record, .. } = &self.cache[slot];
+        match record {
+            Some(record) if !account.dirty => (account.name(), self.arena.get(*record).1.into()),
+            _ => {
+                let mut bytes = Vec::with_capacity(128);
+                encode(account, reference, &mut bytes);
+                (account.name(), bytes.into())
+            }
+        }
+    }
+
     /// Accounts that changed since the last settling, with their bytes; none where nothing is
     /// known of one any more.
     pub(crate) fn changed<'a>(
         &'a self,
         reference: &'a QuotaReference,
-    ) -> impl Iterator<Item = (&'a str, Vec<u8>)> {
-        self.hot.iter().filter(|hot| hot.account.dirty).map(move |hot| {
-            let mut bytes = Vec::with_capacity(128);
-            encode(&hot.account, reference, &mut bytes);
-            (hot.account.name(), bytes)
-        })
+    ) -> impl Iterator<Item = (&'a str, Cow<'a, [u8]>)> {
+        let in_cache = self.cache.iter().filter(|slot| slot.in_use && slot.account.dirty);
+        let mut numbers = self.written.clone();
+        numbers.extend(in_cache.map(|slot| slot.account.number));
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().map(|number| self.bytes_at(self.places[number as usize], reference))
     }
 
     /// Every account with its bytes.
     pub(crate) fn all<'a>(
         &'a self,
         reference: &'a QuotaReference,
-    ) -> impl Iterator<Item = (&'a str, std::borrow::Cow<'a, [u8]>)> {
+    ) -> impl Iterator<Item = (&'a str, Cow<'a, [u8]>)> {
         let places = self.places.iter().filter(|place| **place != NOWHERE);
-        let records = places.map(move |place| {
-            if place & HOT == 0 {
-                let (name, body) = self.arena.get(*place);
-                return (name, body.into());
-            }
-            let account = &self.hot[(place & !HOT) as usize].account;
-            let mut bytes = Vec::with_capacity(128);
-            encode(account, reference, &mut bytes);
-            (account.name(), bytes.into())
-        });
-        records.filter(|(_, bytes): &(&str, std::borrow::Cow<'_, [u8]>)| !bytes.is_empty())
+        let accounts = places.map(|place| self.bytes_at(*place, reference));
+        accounts.filter(|(_, bytes)| !bytes.is_empty())
     }
 
-    /// The state is stored as it is now: encodes what is decoded, forgets what is blank.
+    /// The state is stored as it is now: nothing has changed since, and what is blank is forgotten.
     pub(crate) fn settle(&mut self, reference: &QuotaReference) {
-        let mut body = Vec::with_capacity(256);
-        let mut kept = Vec::new();
-        for mut hot in std::mem::take(&mut self.hot) {
-            let number = hot.account.number;
-            let unchanged = hot.record.filter(|_| !hot.account.dirty);
-            if let Some(record) = unchanged {
-                self.places[number as usize] = record;
-                self.keep_spare(hot.account);
+        for slot in 0..self.cache.len() {
+            let Slot { account, record, in_use, .. } = &self.cache[slot];
+            let looked_at = !account.dirty && record.is_none();
+            let settled = match in_use {
+                false => Ok(()),
+                true if looked_at => self.evict(slot, reference),
+                true => self.write_back(slot, reference),
+            };
+            if settled.is_err() {
+                // The arena is full: it stays in the cache, and in what changed.
                 continue;
-            }
-            if let Some(record) = hot.record.take() {
-                self.arena.kill(record);
-            }
-            hot.account.dirty = false;
-            if hot.account.is_blank() {
-                self.remove_number(hot.hash, number);
-                self.keep_spare(hot.account);
-                continue;
-            }
-            body.clear();
-            encode(&hot.account, reference, &mut body);
-            match self.arena.push(hot.account.name(), &body) {
-                Some(record) => {
-                    self.places[number as usize] = record;
-                    self.keep_spare(hot.account);
-                }
-                None => {
-                    self.places[number as usize] = hot_place(kept.len());
-                    kept.push(hot);
-                }
             }
         }
-        self.hot = kept;
-        self.compact();
-    }
-
-    fn compact(&mut self) {
+        let mut written = std::mem::take(&mut self.written);
+        written.sort_unstable();
+        written.dedup();
+        for number in written.drain(..) {
+            self.forget_if_blank(number);
+        }
+        self.written = written;
         while let Some(chunk) = self.arena.take_sparse() {
             for (address, name, body) in chunk.records() {
-                // Dead records may carry the name of an account that lives elsewhere.
-                let hash = xxh3_64(name.as_bytes());
-                let places = &self.places;
-                let at = |number: &u32| places[*number as usize] == address;
-                let Some(number) = self.index.find(hash, at).copied() else { continue };
-                // A chunk's worth of room has just become free.
-                if let Some(record) = self.arena.push(name, body) {
-                    self.places[number as usize] = record;
-                }
+                self.move_record(address, name, body);
             }
+        }
+    }
+
+    fn forget_if_blank(&mut self, number: u32) {
+        let Some(place) = self.place(number) else { return };
+        let slot = slot_of(place);
+        let record = match slot {
+            Some(slot) if self.cache[slot].account.dirty => return,
+            Some(slot) => self.cache[slot].record,
+            None => Some(place),
+        };
+        let Some(record) = record else { return };
+        let (name, body) = self.arena.get(record);
+        if !body.is_empty() {
+            return;
+        }
+        let hash = xxh3_64(name.as_bytes());
+        self.arena.kill(record);
+        if let Some(slot) = slot {
+            self.cache[slot].in_use = false;
+        }
+        self.remove_number(hash, number);
+    }
+
+    /// Pushes the record of an account whose chunk is emptied, unless the record is dead.
+    fn move_record(&mut self, address: u32, name: &str, body: &[u8]) {
+        let Self { index, places, cache, arena, .. } = self;
+        // Dead records may carry the name of an account that lives elsewhere.
+        let record = |number: u32| {
+            let place = places[number as usize];
+            slot_of(place).map_or(Some(place), |slot| cache[slot].record)
+        };
+        let found = index.find(xxh3_64(name.as_bytes()), |number| record(*number) == Some(address));
+        let Some(number) = found.copied() else { return };
+        // A chunk's worth of room has just become free.
+        let Some(moved) = arena.push(name, body) else { return };
+        match slot_of(places[number as usize]) {
+            Some(slot) => cache[slot].record = Some(moved),
+            None => places[number as usize] = moved,
         }
     }
 
@@ -273,36 +356,28 @@ impl AccountStore {
         bytes: &[u8],
         reference: &QuotaReference,
     ) -> Result<Option<(u32, i64)>, BadAccount> {
-        let mut account = self.spare.pop().unwrap_or_default();
+        let mut account = Account::default();
         decode(name, bytes, reference, &mut account)?;
-        let due = account.next_due_ms(reference);
         let hash = xxh3_64(name.as_bytes());
         let known = self.find(name, hash);
-        if let Some(number) = known {
-            let place = self.places[number as usize];
-            if place & HOT == 0 {
-                self.arena.kill(place);
-            } else {
-                let hot = &mut self.hot[(place & !HOT) as usize];
-                account.number = number;
-                account.dirty = false;
-                let record = hot.record.take();
-                std::mem::swap(&mut hot.account, &mut account);
-                if let Some(record) = record {
-                    self.arena.kill(record);
-                }
-                self.keep_spare(account);
-                return Ok(due.map(|due| (number, due)));
+        let place = known.and_then(|number| self.place(number));
+        let record = match place.and_then(slot_of) {
+            Some(slot) => {
+                self.cache[slot].in_use = false;
+                self.cache[slot].record.take()
             }
-        }
-        self.keep_spare(account);
+            None => place,
+        };
         if bytes.is_empty() {
+            if let Some(record) = record {
+                self.arena.kill(record);
+            }
             if let Some(number) = known {
                 self.remove_number(hash, number);
             }
             return Ok(None);
         }
-        let record = self.arena.push(name, bytes).ok_or(BadAccount::Full)?;
+        let record = self.arena.replace(record, name, bytes).ok_or(BadAccount::Full)?;
         let number = match known {
             Some(number) => {
                 self.places[number as usize] = record;
@@ -310,7 +385,7 @@ impl AccountStore {
             }
             None => self.add_number(hash, record),
         };
-        Ok(due.map(|due| (number, due)))
+        Ok(account.next_due_ms(reference).map(|due_ms| (number, due_ms)))
     }
 
     /// Lets decoded accounts refer to packages by their positions in newer reference data.
@@ -320,8 +395,8 @@ impl AccountStore {
         newer: &QuotaReference,
     ) -> Result<(), VersionLost> {
         older.is_kept_by(newer)?;
-        for hot in &mut self.hot {
-            for bucket in &mut hot.account.buckets {
+        for slot in self.cache.iter_mut().filter(|slot| slot.in_use) {
+            for bucket in &mut slot.account.buckets {
                 let hash = older.package(bucket.package).hash;
                 bucket.package = newer.position(hash).unwrap_or(bucket.package);
             }
@@ -334,24 +409,20 @@ impl AccountStore {
         self.places.len() - self.free.len()
     }
 
-    /// Bytes in memory, roughly for accounts that are decoded.
+    /// Bytes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let decoded = |account: &Account| {
-            size_of::<HotAccount>()
-                + account.text.capacity()
-                + account.buckets.capacity() * size_of::<crate::bucket::Bucket>()
-                + account.usages.iter().map(|u| 48 + u.slots.capacity() * 32).sum::<usize>()
-                + account.fired.capacity() * size_of::<crate::account::FiredInPeriod>()
+        let decoded = |slot: &Slot| {
+            let account = &slot.account;
+            account.text.capacity()
+                + account.buckets.capacity() * size_of::<Bucket>()
+                + account.usages.iter().map(|usage| 48 + usage.slots.capacity() * 32).sum::<usize>()
+                + account.fired.capacity() * size_of::<FiredInPeriod>()
                 + account.members.iter().map(|m| 64 + m.subscriber.capacity()).sum::<usize>()
         };
         self.index.allocation_size()
-            + (self.places.capacity() + self.free.capacity()) * 4
+            + (self.places.capacity() + self.free.capacity() + self.written.capacity()) * 4
             + self.arena.memory_bytes()
-            + self.hot.iter().map(|hot| decoded(&hot.account)).sum::<usize>()
-            + self.spare.iter().map(decoded).sum::<usize>()
+            + self.cache.capacity() * size_of::<Slot>()
+            + self.cache.iter().map(decoded).sum::<usize>()
     }
-}
-
-fn hot_place(slot: usize) -> u32 {
-    HOT | u32::try_from(slot).unwrap_or(!HOT)
 }

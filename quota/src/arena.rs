@@ -2,6 +2,8 @@
 //! one is written and the old one is dead. A chunk of which half is dead is emptied by moving what
 //! lives in it, so that the arena is at most about twice what lives.
 
+use crate::varint::{put_text, put_unsigned};
+
 /// Bytes of a chunk; a larger record has a chunk of its own.
 const CHUNK_BYTES: usize = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 20;
@@ -33,12 +35,13 @@ fn varint_len(value: usize) -> usize {
     if value < 0x80 { 1 } else { 1 + varint_len(value >> 7) }
 }
 
-fn put_len(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push((value & 0x7f) as u8);
+fn record_len(name: &str, body: &[u8]) -> usize {
+    padded(varint_len(name.len()) + name.len() + varint_len(body.len()) + body.len())
+}
+
+/// The lowest seven bits.
+fn low_bits(value: usize) -> u8 {
+    u8::try_from(value & 0x7f).unwrap_or_default()
 }
 
 /// A length and the bytes behind it.
@@ -67,8 +70,7 @@ fn parse(bytes: &[u8]) -> (&str, &[u8], usize) {
 impl Arena {
     /// Writes a record. None where the arena is full.
     pub(crate) fn push(&mut self, name: &str, body: &[u8]) -> Option<u32> {
-        let head = varint_len(name.len()) + name.len() + varint_len(body.len());
-        let length = padded(head + body.len());
+        let length = record_len(name, body);
         let fits = |chunk: &Chunk| chunk.bytes.len() + length <= CHUNK_BYTES;
         if !self.chunks.get(self.current).is_some_and(fits) {
             self.current = match self.empty.pop() {
@@ -84,12 +86,35 @@ impl Arena {
         }
         let bytes = &mut self.chunks[self.current].bytes;
         let at = bytes.len();
-        put_len(bytes, name.len());
-        bytes.extend_from_slice(name.as_bytes());
-        put_len(bytes, body.len());
+        put_text(bytes, name);
+        put_unsigned(bytes, body.len() as u128);
         bytes.extend_from_slice(body);
         bytes.resize(at + length, 0);
         u32::try_from((self.current << CHUNK_BITS | at) / ALIGN).ok()
+    }
+
+    /// Writes a record in the place of another one of the same name, at the same address where it
+    /// is as long. None where the arena is full; then the other one is still there.
+    pub(crate) fn replace(&mut self, old: Option<u32>, name: &str, body: &[u8]) -> Option<u32> {
+        let Some(old) = old else { return self.push(name, body) };
+        let (chunk, at) = Self::split(old);
+        let bytes = &mut self.chunks[chunk].bytes;
+        if parse(&bytes[at..]).2 != record_len(name, body) {
+            let new = self.push(name, body)?;
+            self.kill(old);
+            return Some(new);
+        }
+        // Behind the name stand the body's length, the body, and nothing that counts.
+        let at = at + varint_len(name.len()) + name.len();
+        let length_len = varint_len(body.len());
+        let mut length = body.len();
+        for byte in &mut bytes[at..at + length_len] {
+            *byte = low_bits(length) | if length < 0x80 { 0 } else { 0x80 };
+            length >>= 7;
+        }
+        let at = at + length_len;
+        bytes[at..at + body.len()].copy_from_slice(body);
+        Some(old)
     }
 
     fn split(address: u32) -> (usize, usize) {
@@ -166,6 +191,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_record_is_replaced_where_it_is_if_it_is_as_long() {
+        let mut arena = Arena::default();
+        let first = arena.push("A1", &[1; 200]).unwrap();
+        let next = arena.push("A2", &[2; 3]).unwrap();
+        // A length of one byte instead of two, and padding, make up for three bytes.
+        for (body, same) in [(vec![3; 201], true), (vec![4; 203], true), (vec![5; 120], false)] {
+            let now = arena.replace(Some(first), "A1", &body).unwrap();
+            assert_eq!((now == first, arena.get(now)), (same, ("A1", body.as_slice())));
+            assert_eq!(arena.get(next), ("A2", [2; 3].as_slice()));
+        }
+    }
+
+    #[test]
     fn records_come_back_and_sparse_chunks_give_theirs() {
         let mut arena = Arena::default();
         let body = |n: usize| vec![u8::try_from(n % 251).unwrap(); n % 300];
@@ -177,10 +215,10 @@ mod tests {
         addresses.push(arena.push("after", &[1]).unwrap());
         assert_eq!(arena.get(addresses[20_000]).1.len(), CHUNK_BYTES * 2);
         assert_eq!(arena.get(addresses[20_001]), ("after", [1].as_slice()));
-        for n in 0..20_000 {
-            assert_eq!(arena.get(addresses[n]), (format!("A{n:09}").as_str(), body(n).as_slice()));
+        for (address, n) in addresses.iter().zip(0..20_000) {
+            assert_eq!(arena.get(*address), (format!("A{n:09}").as_str(), body(n).as_slice()));
             if n % 2 == 0 || n < 9_000 {
-                arena.kill(addresses[n]);
+                arena.kill(*address);
             }
         }
         let mut living = 0;

@@ -57,8 +57,6 @@ pub(crate) struct Bucket {
     pub(crate) fired: u64,
     /// Times that its thresholds were armed again.
     pub(crate) armed_again: u32,
-    /// Whether it could take the event that exhausted the account and had nothing left for it.
-    pub(crate) dry: bool,
     /// Whether it closed and is about to be forgotten.
     pub(crate) closed: bool,
 }
@@ -174,11 +172,36 @@ impl Bucket {
 
 /// `floor(a × b / c)` of numbers that are not negative, `c` above 0. None on overflow.
 pub(crate) fn mul_div(a: i128, b: i128, c: i128) -> Option<i128> {
-    let product = a.checked_mul(b)?;
+    let product = checked_product(a, b)?;
     // Most quotients fit 64 bits, where a division is several times faster.
     match (u64::try_from(product), u64::try_from(c)) {
         (Ok(product), Ok(c)) => product.checked_div(c).map(i128::from),
         _ => product.checked_div_euclid(c),
+    }
+}
+
+/// `floor(whole × part / of)`, whatever the product: `part` is from 0 to `of`, which is from 1 to
+/// 2^96. None where the result cannot be counted, which no `whole` from 0 brings about.
+pub(crate) fn share_of(whole: i128, part: i128, of: i128) -> Option<i128> {
+    if let Some(share) = mul_div(whole, part, of) {
+        return Some(share);
+    }
+    let (each, left) = (whole.div_euclid(of), whole.rem_euclid(of));
+    // Long division of `left × part`, by 30 bits of `part` at a time: both numbers are at most
+    // 2^96, so that no step reaches 2^127.
+    let (mut share, mut rest) = (0, 0);
+    for shift in [90, 60, 30, 0] {
+        let sum = (rest << 30) + left * ((part >> shift) & 0x3fff_ffff);
+        (share, rest) = ((share << 30) + sum / of, sum % of);
+    }
+    each.checked_mul(part)?.checked_add(share)
+}
+
+/// `a × b`. None on overflow. Nearly all numbers fit 64 bits, where it is one instruction.
+pub(crate) fn checked_product(a: i128, b: i128) -> Option<i128> {
+    match (i64::try_from(a), i64::try_from(b)) {
+        (Ok(a), Ok(b)) => Some(i128::from(a) * i128::from(b)),
+        _ => a.checked_mul(b),
     }
 }
 
@@ -206,7 +229,6 @@ mod tests {
             base_allocated_pico: 0,
             fired: 0,
             armed_again: 0,
-            dry: false,
             closed: false,
         }
     }
@@ -237,6 +259,18 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_that_of_the_unbounded_product() {
+        let huge = 1_i128 << 96;
+        assert_eq!(share_of(i128::MAX, huge, huge), Some(i128::MAX));
+        assert_eq!(share_of(i128::MAX, 0, huge), Some(0));
+        assert_eq!(share_of(i128::MAX, huge - 1, huge), Some(i128::MAX - (1 << 31)));
+        // floor((2^127 - 1) × 10^28 / (2^96 - 1)), computed without bounds.
+        let share = share_of(i128::MAX, 10_i128.pow(28), huge - 1);
+        assert_eq!(share, Some(21_474_836_480_000_000_000_000_000_000_271_050_542));
+        assert_eq!(share_of(1_000, 100, 130), Some(769));
+    }
+
+    #[test]
     fn thresholds_do_not_touch_each_other() {
         let mut bucket = bucket(1, 1);
         for number in 0..32 {
@@ -244,7 +278,10 @@ mod tests {
             bucket.set_fired(number, [Fired::Armed, Fired::Sent, Fired::Passed][number % 3]);
         }
         for number in 0..32 {
-            assert_eq!(bucket.fired(number), [Fired::Armed, Fired::Sent, Fired::Passed][number % 3]);
+            assert_eq!(
+                bucket.fired(number),
+                [Fired::Armed, Fired::Sent, Fired::Passed][number % 3]
+            );
         }
     }
 }

@@ -3,7 +3,6 @@
 
 /// A bug that tests must catch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(any(test, feature = "planted")), allow(dead_code))]
 pub enum Bug {
     /// An event at a bucket's `valid_to` is charged to it.
     BucketEndInclusive,

@@ -1,8 +1,6 @@
 //! What may be read and is wrong nevertheless.
 
-use crate::package::{
-    Anchor, Package, Period, Tariff, Threshold, ThresholdKind,
-};
+use crate::package::{Anchor, Package, Period, Tariff, Threshold, ThresholdKind};
 use crate::reference::Problem;
 
 /// Thresholds of a bucket are two bits each of a 64-bit word in state.

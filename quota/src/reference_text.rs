@@ -123,7 +123,7 @@ fn read_package(label: &str, value: &Value, problems: &mut Vec<Problem>) -> Opti
         thresholds,
         overflow: overflow?,
         stacking: stacking?,
-        funded_by: funded_by?.to_owned(),
+        funded_by: funded_by?,
         region,
         example,
         source: source?.to_owned(),
@@ -283,6 +283,6 @@ fn stacking(text: &str) -> Option<Stacking> {
     }
 }
 
-fn funded_by(text: &str) -> Option<&str> {
-    ["operator", "vendor", "shared"].contains(&text).then_some(text)
+fn funded_by(text: &str) -> Option<String> {
+    ["operator", "vendor", "shared"].contains(&text).then(|| text.to_owned())
 }

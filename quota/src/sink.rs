@@ -132,6 +132,8 @@ pub struct Alert<'a> {
     pub at_ms: i64,
     /// Source and id of the event.
     pub event: Option<(&'a str, &'a str)>,
+    /// Id of the command.
+    pub command: Option<&'a str>,
     /// The alert that was sent in its stead.
     pub superseded_by: Option<&'a str>,
     /// The sent alert that does not hold any more.

@@ -63,6 +63,15 @@ impl Meter {
     pub(crate) fn forgotten_ms(self, slot_ms: i64) -> i64 {
         self.span().map_or(i64::MAX, |span| span.last_window_end(slot_ms).saturating_add(GRACE_MS))
     }
+
+    /// Whether a slot is forgotten at a watermark. Mostly it is clear without looking at the length
+    /// of a month.
+    fn is_forgotten(self, slot_ms: i64, watermark_ms: i64) -> bool {
+        let Some(span) = self.span() else { return false };
+        let least_ms = span.least_ms().saturating_add(GRACE_MS);
+        watermark_ms >= slot_ms.saturating_add(least_ms)
+            && watermark_ms >= self.forgotten_ms(slot_ms)
+    }
 }
 
 /// One meter of one subject.
@@ -93,7 +102,7 @@ impl Usage {
     /// Counts what was used at an instant, unless its slot is forgotten already.
     pub(crate) fn add(&mut self, at_ms: i64, used: i128, watermark_ms: i64) {
         let slot = self.meter.span().map_or(0, |span| span.slot_start(at_ms));
-        if self.meter.forgotten_ms(slot) <= watermark_ms {
+        if self.meter.is_forgotten(slot, watermark_ms) {
             return;
         }
         match self.slots.binary_search_by_key(&slot, |slot| slot.0) {
@@ -104,7 +113,7 @@ impl Usage {
 
     /// Forgets the slots that no window needs.
     pub(crate) fn forget(&mut self, watermark_ms: i64) {
-        let forgotten = |slot: &(i64, i128)| self.meter.forgotten_ms(slot.0) <= watermark_ms;
+        let forgotten = |slot: &(i64, i128)| self.meter.is_forgotten(slot.0, watermark_ms);
         if self.slots.first().is_some_and(forgotten) {
             let kept = self.slots.iter().position(|slot| !forgotten(slot));
             self.slots.drain(..kept.unwrap_or(self.slots.len()));
@@ -137,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_rolling_window_is_its_own_slice_and_the_29_before() {
-        let mut usage = Usage { meter: Meter::Package(Window::Rolling5h), subject: 1, slots: vec![] };
+        let mut usage =
+            Usage { meter: Meter::Package(Window::Rolling5h), subject: 1, slots: vec![] };
         usage.add(5, 1, i64::MIN);
         usage.add(TEN_MINUTES, 2, i64::MIN);
         usage.add(31 * TEN_MINUTES, 4, i64::MIN);
@@ -153,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_slot_is_forgotten_with_its_last_window_and_the_grace() {
-        let mut usage = Usage { meter: Meter::Package(Window::Rolling5h), subject: 1, slots: vec![] };
+        let mut usage =
+            Usage { meter: Meter::Package(Window::Rolling5h), subject: 1, slots: vec![] };
         let forgotten = 5 * HOUR_MS + GRACE_MS;
         usage.add(0, 1, forgotten - 1);
         usage.forget(forgotten - 1);

@@ -1,6 +1,8 @@
 //! The windows of caps: calendar windows, and rolling ones in slices.
 
-use crate::calendar::{DAY_MS, HOUR_MS, add_months, day_start, month_start, multiple_start, week_start};
+use crate::calendar::{
+    DAY_MS, HOUR_MS, add_months, day_start, month_start, multiple_start, week_start,
+};
 
 /// A window in which usage is limited or watched. Rolling windows are counted in slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,14 +23,8 @@ pub enum Window {
 
 impl Window {
     /// Every window, in the order of their codes in state.
-    pub const ALL: [Self; 6] = [
-        Self::Day,
-        Self::Week,
-        Self::Month,
-        Self::Rolling5h,
-        Self::RollingDay,
-        Self::RollingWeek,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Day, Self::Week, Self::Month, Self::Rolling5h, Self::RollingDay, Self::RollingWeek];
 
     /// Name in reference data, commands and alerts.
     pub const fn name(self) -> &'static str {
@@ -105,6 +101,16 @@ impl Span {
         match self {
             Self::Rolling { slice_ms, slices } => slot_ms.saturating_add(slice_ms * slices),
             _ => self.window_end(slot_ms),
+        }
+    }
+
+    /// How long the slot is held by windows at least.
+    pub(crate) const fn least_ms(self) -> i64 {
+        match self {
+            Self::Day => DAY_MS,
+            Self::Week => 7 * DAY_MS,
+            Self::Month => 28 * DAY_MS,
+            Self::Rolling { slice_ms, slices } => slice_ms * slices,
         }
     }
 

@@ -46,6 +46,9 @@ const SHIPPED: [(&str, &str); 6] = [
     ("contracts.toml", include_str!("../data/contracts.toml")),
 ];
 
+/// The packages and tariffs that ship with Tally, for the crate that charges.
+pub const SHIPPED_PACKAGES: &str = include_str!("../data/packages.toml");
+
 impl Book {
     /// The book that ships with Tally.
     ///

@@ -24,7 +24,7 @@ mod version;
 mod weights;
 
 pub use aliases::{Alias, Resolved};
-pub use book::Book;
+pub use book::{Book, SHIPPED_PACKAGES};
 pub use book_files::{BadBook, BookFile};
 pub use calendar::{Calendar, Days, UnknownYear, Windows};
 pub use contract::Contract;

@@ -79,7 +79,7 @@ pub struct Rated {
     /// Pico-currency.
     pub amount_pico: i128,
     /// Currency.
-    pub currency: Option<Currency>,
+    pub currency: Currency,
     /// The prices.
     pub prices: PriceSet,
 }
@@ -273,11 +273,8 @@ impl RateCard {
     /// # Errors
     /// Why it cannot be rated, the first of the reasons in their order.
     pub fn rate(&self, lane: &Lane, call: &Call<'_>) -> Result<Rated, Held> {
-        let mut rated = Rated {
-            amount_pico: 0,
-            currency: None,
-            prices: PriceSet([PriceSet::NONE; CLASS_COUNT]),
-        };
+        let mut prices = PriceSet([PriceSet::NONE; CLASS_COUNT]);
+        let (mut amount_pico, mut in_currency) = (0, None);
         let mut held: Option<Held> = None;
         for class in TokenClass::ALL {
             let count = call.usage.get(class);
@@ -295,7 +292,7 @@ impl RateCard {
                 }
             };
             let price = &lane.candidates[usize::from(number)];
-            if rated.currency.is_some_and(|currency| currency != price.currency) {
+            if in_currency.is_some_and(|currency| currency != price.currency) {
                 let other = Held {
                     reason: HoldReason::CurrencyMismatch,
                     what: format!("{} is in {}, other classes are not", price.id, price.currency),
@@ -303,20 +300,19 @@ impl RateCard {
                 held = Some(held.map_or(other.clone(), |first| first.min(other)));
                 continue;
             }
-            rated.currency = Some(price.currency);
+            in_currency = Some(price.currency);
             // Fourteen products of 64 and 53 bits do not reach 127.
-            rated.amount_pico +=
-                i128::from(lane.micro_per_million(price, call)) * i128::from(count);
-            rated.prices.0[class.index()] = number;
+            amount_pico += i128::from(lane.micro_per_million(price, call)) * i128::from(count);
+            prices.0[class.index()] = number;
         }
-        match held {
-            Some(held) => Err(held),
-            None if rated.currency.is_some() => Ok(rated),
-            None => {
-                let currency = self.currency_of_model(lane, call)?;
-                Ok(Rated { currency: Some(currency), ..rated })
-            }
+        if let Some(held) = held {
+            return Err(held);
         }
+        let currency = match in_currency {
+            Some(currency) => currency,
+            None => self.currency_of_model(lane, call)?,
+        };
+        Ok(Rated { amount_pico, currency, prices })
     }
 
     /// The currency of a call without any priced class: its model must still have a price then.

@@ -47,7 +47,7 @@ fn rated(rater: &mut Rater, event: &UsageEvent<'_>) -> [Option<String>; 4] {
         Ok((wholesale, points)) => [
             Some(points.to_string()),
             Some(decimal_text(wholesale.amount_pico, 12)),
-            wholesale.currency.map(|currency| currency.to_string()),
+            Some(wholesale.currency.to_string()),
             None,
         ],
         Err(held_back) => held(match held_back.reason {

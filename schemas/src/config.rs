@@ -137,6 +137,8 @@ pub struct AggregateConfig {
     pub dedupe_horizon_days: u64,
     /// Bytes of open subscriber windows a partition; beyond it the oldest are written early.
     pub windows_open_max_bytes: u64,
+    /// Whether events are priced and charged; without it, they are only counted.
+    pub rate: bool,
     /// How far in the future an event may be, milliseconds after Kafka received it.
     pub future_max_ms: u64,
     /// How long a revoked partition may finish its epoch, milliseconds.
@@ -163,6 +165,7 @@ impl Default for AggregateConfig {
             dedupe_open_max_bytes: 1 << 30,
             dedupe_horizon_days: 400,
             windows_open_max_bytes: 1 << 30,
+            rate: true,
             future_max_ms: 3_600_000,
             // Below the session time-out of the group, 10 s.
             drain_timeout_ms: 4_000,

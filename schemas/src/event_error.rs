@@ -177,13 +177,45 @@ pub enum SuspenseReason {
     Tombstone,
     /// A record larger than the limit.
     TooLarge,
-    /// An account command, which this version does not carry out.
+    /// An account command while events are only counted.
     UnsupportedCommand,
+    /// A class, or the model, has no price at the pricing instant.
+    NoPrice,
+    /// A calendar of its prices has no holidays for the year.
+    UnknownCalendarYear,
+    /// Two prices of the same rank hold.
+    AmbiguousPrice,
+    /// Its prices are in two currencies.
+    CurrencyMismatch,
+    /// Its amount would leave what tables can hold.
+    AmountOverflow,
+    /// An account command with a wrong or missing field.
+    BadCommand,
+    /// An account command that sets a flag that does not exist.
+    UnknownFlag,
+    /// A purchase of a package that does not exist.
+    UnknownPackage,
+    /// A package or tariff that is not sold to the account then.
+    PackageNotSold,
+    /// A bucket that the account does not have, or that is closed.
+    UnknownBucket,
+    /// A bucket that has ended.
+    BucketExpired,
+    /// A tariff that does not exist.
+    UnknownTariff,
+    /// More given back than used, or taken than left.
+    AdjustOutOfRange,
+    /// More moved than left.
+    TransferOutOfRange,
+    /// A package weighs by a table that does not exist.
+    UnknownWeights,
+    /// The account's state in memory does not parse.
+    DamagedAccount,
 }
 
 impl SuspenseReason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 33] = [
         Self::Malformed,
         Self::MissingIdentity,
         Self::Incomplete,
@@ -201,7 +233,28 @@ impl SuspenseReason {
         Self::Tombstone,
         Self::TooLarge,
         Self::UnsupportedCommand,
+        Self::NoPrice,
+        Self::UnknownCalendarYear,
+        Self::AmbiguousPrice,
+        Self::CurrencyMismatch,
+        Self::AmountOverflow,
+        Self::BadCommand,
+        Self::UnknownFlag,
+        Self::UnknownPackage,
+        Self::PackageNotSold,
+        Self::UnknownBucket,
+        Self::BucketExpired,
+        Self::UnknownTariff,
+        Self::AdjustOutOfRange,
+        Self::TransferOutOfRange,
+        Self::UnknownWeights,
+        Self::DamagedAccount,
     ];
+
+    /// The reason of a text form.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
 
     /// Text form.
     pub const fn as_str(self) -> &'static str {
@@ -223,6 +276,22 @@ impl SuspenseReason {
             Self::Tombstone => "tombstone",
             Self::TooLarge => "too_large",
             Self::UnsupportedCommand => "unsupported_command",
+            Self::NoPrice => "no_price",
+            Self::UnknownCalendarYear => "unknown_calendar_year",
+            Self::AmbiguousPrice => "ambiguous_price",
+            Self::CurrencyMismatch => "currency_mismatch",
+            Self::AmountOverflow => "amount_overflow",
+            Self::BadCommand => "bad_command",
+            Self::UnknownFlag => "unknown_flag",
+            Self::UnknownPackage => "unknown_package",
+            Self::PackageNotSold => "package_not_sold",
+            Self::UnknownBucket => "unknown_bucket",
+            Self::BucketExpired => "bucket_expired",
+            Self::UnknownTariff => "unknown_tariff",
+            Self::AdjustOutOfRange => "adjust_out_of_range",
+            Self::TransferOutOfRange => "transfer_out_of_range",
+            Self::UnknownWeights => "unknown_weights",
+            Self::DamagedAccount => "damaged_account",
         }
     }
 }

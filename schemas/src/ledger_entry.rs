@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::money::Currency;
 use crate::token_class::{CLASS_COUNT, TokenClass};
 
 /// The format that this build writes; it reads this one and no later one.
@@ -118,8 +119,119 @@ pub struct ControlTotals {
     pub suspended: Flow,
     /// Exact duplicates, dropped.
     pub duplicates: Flow,
+    /// Account commands that were carried out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commands: u64,
+    /// Account commands that came again, dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub duplicate_commands: u64,
+    /// Micro-points of accepted events, and what they came to on both sides.
+    #[serde(default, skip_serializing_if = "RatedTotals::is_nothing")]
+    pub rated: RatedTotals,
     /// Held-back events by reason; sums to `suspended.events`.
     pub suspended_by_reason: BTreeMap<String, u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Pico-currency by currency, as decimal strings in JSON.
+pub type CurrencySums = BTreeMap<Currency, i128>;
+
+/// What accepted events came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RatedTotals {
+    /// Micro-points.
+    pub points_micro: i128,
+    /// Retail side.
+    pub retail_pico: CurrencySums,
+    /// Wholesale side.
+    pub wholesale_pico: CurrencySums,
+}
+
+impl RatedTotals {
+    /// Whether nothing was rated.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds another set of totals. What passes an `i128` saturates: no event gets here whose
+    /// amounts would leave what tables can hold.
+    pub fn merge(&mut self, other: &Self) {
+        self.points_micro = self.points_micro.saturating_add(other.points_micro);
+        for (sums, more) in [
+            (&mut self.retail_pico, &other.retail_pico),
+            (&mut self.wholesale_pico, &other.wholesale_pico),
+        ] {
+            for (currency, pico) in more {
+                let sum = sums.entry(*currency).or_default();
+                *sum = sum.saturating_add(*pico);
+            }
+        }
+    }
+}
+
+/// Events, their tokens, and what they came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageSums {
+    /// Events and tokens.
+    pub flow: Flow,
+    /// Points and amounts.
+    pub rated: RatedTotals,
+}
+
+impl UsageSums {
+    /// Adds other sums.
+    pub fn merge(&mut self, other: &Self) {
+        self.flow.merge(&other.flow);
+        self.rated.merge(&other.rated);
+    }
+}
+
+/// JSON shape of what was rated.
+#[derive(Serialize, Deserialize)]
+struct RatedWire {
+    points_micro: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    retail_pico: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    wholesale_pico: BTreeMap<String, String>,
+}
+
+impl Serialize for RatedTotals {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let texts = |sums: &CurrencySums| {
+            sums.iter().map(|(code, pico)| (code.to_string(), pico.to_string())).collect()
+        };
+        RatedWire {
+            points_micro: self.points_micro.to_string(),
+            retail_pico: texts(&self.retail_pico),
+            wholesale_pico: texts(&self.wholesale_pico),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RatedTotals {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let wire = RatedWire::deserialize(deserializer)?;
+        let sums = |texts: BTreeMap<String, String>| {
+            let sum = |(code, pico): (String, String)| {
+                let currency = Currency::parse(&code)
+                    .ok_or_else(|| D::Error::custom(format!("{code:?} is not a currency")))?;
+                Ok((currency, pico.parse().map_err(D::Error::custom)?))
+            };
+            texts.into_iter().map(sum).collect::<Result<CurrencySums, D::Error>>()
+        };
+        Ok(Self {
+            points_micro: wire.points_micro.parse().map_err(D::Error::custom)?,
+            retail_pico: sums(wire.retail_pico)?,
+            wholesale_pico: sums(wire.wholesale_pico)?,
+        })
+    }
 }
 
 /// Events and their tokens by class. Sums are `u128` so that no stream can overflow them.
@@ -153,10 +265,13 @@ impl ControlTotals {
     /// Adds another set of totals.
     pub fn merge(&mut self, other: &Self) {
         self.records += other.records;
+        self.commands += other.commands;
+        self.duplicate_commands += other.duplicate_commands;
         self.received.merge(&other.received);
         self.accepted.merge(&other.accepted);
         self.suspended.merge(&other.suspended);
         self.duplicates.merge(&other.duplicates);
+        self.rated.merge(&other.rated);
         for (reason, events) in &other.suspended_by_reason {
             *self.suspended_by_reason.entry(reason.clone()).or_default() += events;
         }
@@ -232,6 +347,8 @@ mod tests {
         let mut totals = ControlTotals::default();
         totals.accepted.add(&UsageCounts([7; CLASS_COUNT]));
         totals.accepted.tokens[0] = u128::from(u64::MAX) * 3;
+        totals.rated.points_micro = i128::from(i64::MAX) * 5;
+        totals.rated.wholesale_pico.insert(Currency::CNY, -i128::from(i64::MAX) * 7);
         let text = serde_json::to_string(&totals).unwrap();
         assert_eq!(serde_json::from_str::<ControlTotals>(&text).unwrap(), totals);
     }

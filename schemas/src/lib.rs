@@ -31,10 +31,10 @@ pub use event_json::{
     parse_event,
 };
 pub use ledger_entry::{
-    ControlTotals, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry, LedgerFloor, StateFile,
-    StateManifest, entry_path, floor_path,
+    ControlTotals, CurrencySums, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry,
+    LedgerFloor, RatedTotals, StateFile, StateManifest, UsageSums, entry_path, floor_path,
 };
-pub use money::{Currency, PICO, decimal_text};
+pub use money::{Amounts, Currency, PICO, decimal_text};
 pub use partition::{murmur2, partition_of};
 pub use tables::{Column, ColumnType, Table};
 pub use token_class::{CLASS_COUNT, COUNT_MAX, TokenClass, UsageCounts};

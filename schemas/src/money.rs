@@ -38,6 +38,35 @@ impl fmt::Display for Currency {
     }
 }
 
+/// What an event, or many, came to: points, what the subscriber owes and what the vendor is owed.
+/// Each amount is in one currency, which is told beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amounts {
+    /// Micro-points.
+    pub points_micro: i128,
+    /// Pico-currency of the retail side.
+    pub retail_pico: i128,
+    /// Pico-currency of the wholesale side.
+    pub wholesale_pico: i128,
+}
+
+/// The largest sum of pico-currency or micro-points: what fits `DECIMAL(38)` with room to add.
+const SUM_MAX: i128 = 10_i128.pow(37);
+
+impl Amounts {
+    /// The sum; `None` where one of them would leave what tables can hold.
+    #[must_use]
+    pub fn plus(&self, more: &Self) -> Option<Self> {
+        let sum =
+            |a: i128, b: i128| a.checked_add(b).filter(|sum| (-SUM_MAX..=SUM_MAX).contains(sum));
+        Some(Self {
+            points_micro: sum(self.points_micro, more.points_micro)?,
+            retail_pico: sum(self.retail_pico, more.retail_pico)?,
+            wholesale_pico: sum(self.wholesale_pico, more.wholesale_pico)?,
+        })
+    }
+}
+
 /// An integer of `10^-scale` as a decimal with all its digits, such as `-0.001344000000` of
 /// -1,344,000,000 pico.
 pub fn decimal_text(units: i128, scale: u32) -> String {
@@ -61,6 +90,16 @@ mod tests {
         assert_eq!(decimal_text(0, 6), "0.000000");
         assert_eq!(decimal_text(-5, 0), "-5");
         assert_eq!(decimal_text(i128::MIN, 12), "-170141183460469231731687303.715884105728");
+    }
+
+    #[test]
+    fn a_sum_beyond_what_tables_hold_is_none() {
+        let most = Amounts { retail_pico: SUM_MAX, ..Amounts::default() };
+        let one = Amounts { retail_pico: 1, ..Amounts::default() };
+        assert_eq!(most.plus(&one), None);
+        assert_eq!(most.plus(&Amounts::default()), Some(most));
+        let far = Amounts { points_micro: i128::MIN, ..Amounts::default() };
+        assert_eq!(far.plus(&far), None);
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub enum Table {
     UsageByModel,
     /// Events held back.
     Suspense,
+    /// Debits and credits of buckets.
+    QuotaLedger,
+    /// Thresholds that were crossed.
+    Alerts,
 }
 
 /// Type of a column.
@@ -32,6 +36,10 @@ pub enum ColumnType {
     Timestamp,
     /// A date.
     Date,
+    /// Points with six decimals.
+    Points,
+    /// Currency with twelve decimals.
+    Amount,
 }
 
 impl ColumnType {
@@ -43,6 +51,8 @@ impl ColumnType {
             Self::Int32 => DataType::Int32,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Date => DataType::Date32,
+            Self::Points => DataType::Decimal128(38, 6),
+            Self::Amount => DataType::Decimal128(38, 12),
         }
     }
 
@@ -54,6 +64,8 @@ impl ColumnType {
             Self::Int32 => "integer",
             Self::Timestamp => "timestamp",
             Self::Date => "date",
+            Self::Points => "decimal(38,6)",
+            Self::Amount => "decimal(38,12)",
         }
     }
 }
@@ -80,7 +92,7 @@ const fn column(
     Column { name, column_type, nullable, comment }
 }
 
-use ColumnType::{Date, Int32, Int64, Text, Timestamp};
+use ColumnType::{Amount, Date, Int32, Int64, Points, Text, Timestamp};
 
 const EVENT_HEAD: [Column; 15] = [
     column("source", Text, false, "Gateway that reported the event; identity together with id"),
@@ -105,10 +117,28 @@ const EVENT_HEAD: [Column; 15] = [
     ),
 ];
 
-const EVENT_TAIL: [Column; 10] = [
+const EVENT_TAIL: [Column; 18] = [
     column("finish_reason", Text, true, "Why the call ended"),
     column("usage_source", Text, false, "reported, partial, estimated or vendor_bill"),
     column("vendor_request_id", Text, true, "The vendor's own id of the call"),
+    column("points", Points, true, "Points that the event counts, by weight or product"),
+    column(
+        "retail_amount",
+        Amount,
+        true,
+        "What the subscriber owes: revenue allocated from buckets, and pay as you go",
+    ),
+    column("wholesale_amount", Amount, true, "What the vendor is owed"),
+    column("retail_currency", Text, true, "Currency of retail_amount"),
+    column("wholesale_currency", Text, true, "Currency of wholesale_amount"),
+    column("retail_price_ids", Text, true, "Packages and tariffs that charged it, with commas"),
+    column(
+        "wholesale_price_ids",
+        Text,
+        true,
+        "Prices that rated it, in the order of the classes, with commas",
+    ),
+    column("price_book_version", Text, true, "Version of the price book that rated it"),
     column("gateway_epoch", Int64, true, "Start number of the gateway process"),
     column("gateway_seq", Int64, true, "Running number within the gateway's epoch"),
     column("labels", Text, true, "Free labels as a JSON object"),
@@ -129,24 +159,31 @@ const WINDOW_HEAD: [Column; 3] = [
     ),
 ];
 
-const SUBSCRIBER_KEY: [Column; 4] = [
+const SUBSCRIBER_KEY: [Column; 6] = [
     column("account", Text, false, "Holder of the buckets"),
     column("subscriber", Text, false, "Who consumed"),
     column("model", Text, false, "Requested model"),
     column("vendor", Text, false, "Vendor of the model"),
+    column("retail_currency", Text, true, "Currency of retail_amount"),
+    column("wholesale_currency", Text, true, "Currency of wholesale_amount"),
 ];
 
-const MODEL_KEY: [Column; 6] = [
+const MODEL_KEY: [Column; 8] = [
     column("model", Text, false, "Requested model"),
     column("vendor", Text, false, "Vendor of the model"),
     column("supplier", Text, false, "Who supplied the vendor's model"),
     column("region", Text, true, "Region"),
     column("channel", Text, true, "Sales channel"),
     column("service_tier", Text, false, "Service tier"),
+    column("retail_currency", Text, true, "Currency of retail_amount"),
+    column("wholesale_currency", Text, true, "Currency of wholesale_amount"),
 ];
 
-const WINDOW_TAIL: [Column; 3] = [
+const WINDOW_TAIL: [Column; 6] = [
     column("events", Int64, false, "Number of events in the sums"),
+    column("points", Points, true, "Points charged"),
+    column("retail_amount", Amount, true, "What the subscriber owes, in retail_currency"),
+    column("wholesale_amount", Amount, true, "What the vendor is owed, in wholesale_currency"),
     column("kafka_partition", Int32, false, "Kafka partition that added the row"),
     column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
 ];
@@ -173,10 +210,70 @@ const SUSPENSE: [Column; 14] = [
     column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
 ];
 
+const POSITION: [Column; 4] = [
+    column("kafka_partition", Int32, false, "Kafka partition"),
+    column("kafka_offset", Int64, false, "Kafka offset of the record that caused it"),
+    column("batch_index", Int32, false, "Position within a UsageBatch, 0 for a single record"),
+    column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
+];
+
+const QUOTA_LEDGER: [Column; 14] = [
+    column("account", Text, false, "Holder of the buckets"),
+    column("subscriber", Text, true, "Who consumed"),
+    column("bucket", Text, true, "Bucket; absent for pay as you go and overrun"),
+    column("package", Text, true, "Package of the bucket, or the tariff of pay as you go"),
+    column(
+        "kind",
+        Text,
+        false,
+        "grant, top_up, debit, payg, overrun, transfer_out, transfer_in, adjust, expire or breakage",
+    ),
+    column("cause", Text, true, "Why there was an overrun: late, configuration, in_flight or lag"),
+    column("points", Points, false, "Points from the bucket's view: what is used is negative"),
+    column(
+        "amount",
+        Amount,
+        false,
+        "Price of a grant, revenue of a debit, cost of an overrun, in currency",
+    ),
+    column("currency", Text, true, "Currency of amount"),
+    column("balance_after", Points, true, "What is left of the bucket's allowance"),
+    column("event_source", Text, true, "Source of the event that caused it"),
+    column("event_id", Text, true, "Id of the event that caused it"),
+    column("command_id", Text, true, "Id of the account command that caused it"),
+    column("at", Timestamp, false, "End of the call, time of the command, or when it was due, UTC"),
+];
+
+const ALERTS: [Column; 17] = [
+    column("id", Text, false, "Identity: the same crossing has the same one in every replay"),
+    column("kind", Text, false, "Kind of the threshold, or corrected"),
+    column("account", Text, true, "Holder of the buckets"),
+    column("subscriber", Text, true, "Whose usage crossed it"),
+    column("model", Text, true, "Model, for budgets and commitments"),
+    column("package", Text, true, "Package or tariff"),
+    column("bucket", Text, true, "Bucket"),
+    column("period_start", Timestamp, false, "Start of the bucket or of the window's period, UTC"),
+    column("counter", Text, false, "Kind, window and how often the bucket was armed again"),
+    column("threshold", Int64, false, "The threshold's value, in the unit of its kind"),
+    column("used", Points, false, "Points used of it; currency for pay as you go"),
+    column("allowance", Points, true, "The bucket's allowance or the cap's limit"),
+    column("at", Timestamp, false, "End of the call, time of the command, or when it was due, UTC"),
+    column("event_source", Text, true, "Source of the event that caused it"),
+    column("event_id", Text, true, "Id of the event that caused it"),
+    column("superseded_by", Text, true, "The higher alert of the same event that went out instead"),
+    column("corrects", Text, true, "The sent alert that does not hold any more"),
+];
+
 impl Table {
     /// Every table that the stream writes.
-    pub const ALL: [Self; 4] =
-        [Self::UsageEvents, Self::UsageBySubscriber, Self::UsageByModel, Self::Suspense];
+    pub const ALL: [Self; 6] = [
+        Self::UsageEvents,
+        Self::UsageBySubscriber,
+        Self::UsageByModel,
+        Self::Suspense,
+        Self::QuotaLedger,
+        Self::Alerts,
+    ];
 
     /// Name in SQL and below `tables/`.
     pub const fn name(self) -> &'static str {
@@ -185,6 +282,8 @@ impl Table {
             Self::UsageBySubscriber => "usage_by_subscriber",
             Self::UsageByModel => "usage_by_model",
             Self::Suspense => "suspense",
+            Self::QuotaLedger => "quota_ledger",
+            Self::Alerts => "alerts",
         }
     }
 
@@ -206,6 +305,8 @@ impl Table {
             Self::Suspense => {
                 "Events held back with a reason, never dropped and never priced at zero"
             }
+            Self::QuotaLedger => "One row for each debit or credit of a bucket, exactly once",
+            Self::Alerts => "One row for each alert, exactly once, superseded ones too",
         }
     }
 
@@ -213,7 +314,11 @@ impl Table {
     pub const fn partition_columns(self) -> &'static [&'static str] {
         match self {
             Self::UsageEvents => &["day"],
-            Self::UsageBySubscriber | Self::UsageByModel | Self::Suspense => &[],
+            Self::UsageBySubscriber
+            | Self::UsageByModel
+            | Self::Suspense
+            | Self::QuotaLedger
+            | Self::Alerts => &[],
         }
     }
 
@@ -234,6 +339,8 @@ impl Table {
                 WINDOW_HEAD.into_iter().chain(MODEL_KEY).chain(classes).chain(WINDOW_TAIL).collect()
             }
             Self::Suspense => SUSPENSE.to_vec(),
+            Self::QuotaLedger => QUOTA_LEDGER.into_iter().chain(POSITION).collect(),
+            Self::Alerts => ALERTS.into_iter().chain(POSITION).collect(),
         }
     }
 

@@ -28,7 +28,7 @@ use tally_schemas::{LedgerFloor, Table, floor_path};
 use tally_tables::{AsOf, Janitor, JanitorSettings, Publisher, StatValue, TableSet};
 
 const DAY_MS: i64 = 86_400_000;
-const ALL: [Table; 4] = Table::ALL;
+const ALL: [Table; 6] = Table::ALL;
 
 fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
@@ -126,7 +126,7 @@ async fn a_checkpoint_says_what_the_commits_say_and_old_versions_stay_readable()
         publish_singly(&store, 3..8).await;
         let before = pin(&store).await;
         let report = run(&store, 1, wall_ms()).await;
-        assert!(report.starts_with("4 checkpoints, 32 files"), "{report}");
+        assert!(report.starts_with("6 checkpoints, 48 files"), "{report}");
         // A fresh reader starts at the checkpoint; merging has replaced the eight files by one.
         let after = TableSet::open(Arc::clone(&store));
         let latest = after.pin(None).await.unwrap();
@@ -229,11 +229,14 @@ async fn merging_keeps_every_row_and_sorts_them() {
     }
     publish(&store, 1).await;
     let report = run(&store, 1, wall_ms()).await;
-    assert!(report.contains("merged into 4"), "{report}");
+    assert!(report.contains("merged into 6"), "{report}");
     let expected: Vec<i64> = (0..30_000).collect();
     let tables = pin(&store).await;
     for table in ALL {
-        let column = if table == Table::Suspense { "kafka_offset" } else { "input" };
+        let column = match table {
+            Table::Suspense | Table::QuotaLedger | Table::Alerts => "kafka_offset",
+            _ => "input",
+        };
         assert_eq!(values(&store, table, column).await, expected);
     }
     let pinned = tables.get(Table::UsageEvents).unwrap();
@@ -305,7 +308,10 @@ async fn a_janitor_killed_at_any_put_leaves_every_row_and_the_next_one_finishes(
             run(&store, 1, late_ms + 2 * DAY_MS).await;
             run(&store, 1, late_ms + 4 * DAY_MS).await;
             for table in ALL {
-                let column = if table == Table::Suspense { "kafka_offset" } else { "input" };
+                let column = match table {
+                    Table::Suspense | Table::QuotaLedger | Table::Alerts => "kafka_offset",
+                    _ => "input",
+                };
                 assert_eq!(values(&store, table, column).await.len(), 18, "{fault:?} at {k}");
                 let live = paths(&pin(&store).await, table);
                 assert_eq!(live.len(), 1, "{fault:?} at {k}");

@@ -283,6 +283,8 @@ fn wrong_times(place: Place) -> Vec<Poison> {
         ("/completed_at", at_ms(now + 2 * 3_600_000), Reason::TimeInFuture),
         ("/completed_at", "\"9999-12-30T22:00:00Z\"".to_owned(), Reason::TimeInFuture),
         ("/completed_at", "0".to_owned(), Reason::TooOld),
+        // The model has no price for them.
+        ("/usage", "{\"seconds\":5}".to_owned(), Reason::NoPrice),
         ("/completed_at", at_ms(now - 401 * DAY_MS), Reason::TooOld),
     ] {
         all.push(place.with(pointer, &text, Expected::HeldBack(reason)));
@@ -381,7 +383,7 @@ fn wrong_for_the_stream(place: Place) -> Vec<Poison> {
         place.record("conflict: the first", Some(first.into_bytes()), Expected::Accepted),
         place.raw("conflict: the second", second.as_bytes(), Reason::ConflictingDuplicate),
         wrong_partition,
-        place.raw("a command", command.to_string().as_bytes(), Reason::UnsupportedCommand),
+        place.raw("a command", command.to_string().as_bytes(), Reason::UnknownPackage),
     ]
 }
 
@@ -406,7 +408,7 @@ fn only_odd(place: Place) -> Vec<Poison> {
     for (pointer, text) in [
         ("/completed_at", shanghai.as_str()),
         ("/usage", "{\"input\":0}"),
-        ("/usage", "{\"seconds\":9007199254740992}"),
+        ("/usage", "{\"output\":9007199254740992}"),
         ("/usage/total", "779"),
         ("/usage/cached_input", "null"),
         ("/region", "null"),

@@ -22,12 +22,17 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from obstore.store import LocalStore, S3Store
 
+import rating_oracle
+
 CLASSES = [
     "input", "cached_input", "cache_write_5m", "cache_write_1h", "output", "reasoning",
     "audio_input", "audio_output", "image_input", "image_output",
     "requests", "images", "seconds", "characters",
 ]  # fmt: skip
-TABLES = ["usage_events", "usage_by_model", "usage_by_subscriber", "suspense"]
+TABLES = ["usage_events", "usage_by_model", "usage_by_subscriber", "suspense", "quota_ledger", "alerts"]
+AMOUNTS = ["points", "retail_amount", "wholesale_amount"]
+# Events that are rated again; more would take long and show nothing new.
+RATED_MOST = 20_000
 
 
 class Store:
@@ -178,6 +183,54 @@ def check_windows(check: Check, tables: dict[str, Table], windows_closed: bool) 
         check.equal(f"usage_by_subscriber {' '.join(map(str, key))}: classes above usage_events", above, {})
 
 
+def amounts_by_model(table: Table) -> dict[tuple, tuple]:
+    """Points and amounts by model, vendor and currency."""
+    sums = ", ".join(f"coalesce(sum({column}), 0)" for column in AMOUNTS)
+    keys = "model, vendor, coalesce(wholesale_currency, '')"
+    rows = table.select(f"SELECT {keys}, {sums} FROM {table.name} GROUP BY ALL")
+    return {row[:3]: row[3:] for row in rows}
+
+
+def check_amounts(check: Check, tables: dict[str, Table], windows_closed: bool) -> int:
+    """Amounts of windows are those of the events (I13); published prices rate as the oracle says (I4).
+    The number of events that were rated again."""
+    events = tables["usage_events"]
+    if "points" not in [row[0] for row in events.select("DESCRIBE usage_events")]:
+        print("no event was rated: the store is from before prices")
+        return 0
+    of_events = amounts_by_model(events)
+    check.equal("usage_by_model: amounts", amounts_by_model(tables["usage_by_model"]), of_events)
+    if windows_closed:
+        check.equal("usage_by_subscriber: amounts", amounts_by_model(tables["usage_by_subscriber"]), of_events)
+    charged = "SELECT coalesce(sum(points), 0), coalesce(sum(CASE kind WHEN 'overrun' THEN 0 ELSE amount END), 0)"
+    charged = f"{charged} FROM quota_ledger WHERE kind IN ('debit', 'payg', 'overrun')"
+    [(points, amount)] = tables["quota_ledger"].select(charged) or [(0, 0)]
+    check.equal("quota_ledger: points of usage", -points, sum(sums[0] for sums in of_events.values()))
+    check.equal("quota_ledger: paid for usage", amount, sum(sums[1] for sums in of_events.values()))
+    return check_prices(check, events)
+
+
+def check_prices(check: Check, events: Table) -> int:
+    """Rates events again by the oracle, which knows what vendors published and not the shipped book."""
+    texts = ["model", "billed_model", "vendor", "supplier", "service_tier", "product"]
+    query = f"""SELECT {", ".join([*texts, *CLASSES])}, epoch_ms(completed_at) AS completed_at, points, wholesale_amount,
+        wholesale_currency, source, id FROM usage_events WHERE points IS NOT NULL ORDER BY hash(id) LIMIT {RATED_MOST}"""
+    rated = 0
+    for row in events.select(query):
+        named = dict(zip([*texts, *CLASSES], row, strict=False))
+        completed, points, amount, currency, *identity = row[len(texts) + len(CLASSES) :]
+        usage = {column: named.pop(column) for column in CLASSES}
+        event = {key: value for key, value in named.items() if value is not None}
+        expect = rating_oracle.rate(event | {"usage": usage, "completed_at": completed}, None)
+        # Suspended by the oracle: a model or a class whose price nobody published.
+        if expect["suspense"] is None:
+            rated += 1
+            check.equal(f"price of {identity}", f"{amount} {currency}",
+                        f"{expect['wholesale_amount']} {expect['wholesale_currency']}")  # fmt: skip
+            check.equal(f"points of {identity}", str(int(points * 10**6)), expect["points_micro"])
+    return rated
+
+
 def check_suspense(check: Check, suspense: Table, truth: dict) -> None:
     """Open held-back events by reason are those of the truth."""
     found = dict(suspense.select("SELECT reason, count(*) FROM suspense WHERE status = 'open' GROUP BY ALL"))
@@ -239,6 +292,7 @@ def run(url: str, truth: dict, windows_closed: bool) -> list[str]:
         check_events(check, tables["usage_events"], truth)
         check_windows(check, tables, windows_closed)
         check_suspense(check, tables["suspense"], truth)
+        print(f"{'events rated again':<20} {check_amounts(check, tables, windows_closed):>30}")
         print(f"{'ledger entries':<20} {check_ledger(check, store, tables):>30}")
     return check.failures
 

@@ -91,10 +91,12 @@ PACKAGES = [
             caps=caps(rolling_day=2 * MILLION, day=3 * MILLION),
             thresholds=thresholds(expires_soon=(7, 1, 3), forecast=(24, 240), cap=(60, 100), percent_used=(25, 75))),
     package("two-days", 300, 3 * MILLION + 333_333, period={"days": 2}, rollover="next_period",
-            rollover_max_micro=MILLION, thresholds=thresholds(expires_soon=(1, 0), points_left=(0, MILLION, 2 * POINT))),
+            rollover_max_micro=MILLION,
+            thresholds=thresholds(expires_soon=(1, 0), points_left=(0, MILLION, 2 * POINT))),
     package("day-pass", 100, MILLION, period={"days": 1}, anchor="calendar", rollover="next_period",
             thresholds=thresholds(percent_used=(100, 10), forecast=(1, 6, 24))),
-    package("family", 2_600, 25 * MILLION, overflow="block", caps=caps(week=8 * MILLION, day=3 * MILLION, month=15 * MILLION),
+    package("family", 2_600, 25 * MILLION, overflow="block",
+            caps=caps(week=8 * MILLION, day=3 * MILLION, month=15 * MILLION),
             thresholds=thresholds(cap=(90,), points_left=(5 * MILLION,), forecast=(72,), expires_soon=(5,))),
     package("two-months", 1_700, 20 * MILLION, period={"months": 2}, anchor="calendar", priority=20,
             thresholds=thresholds(expires_soon=(30, 2), forecast=(100, 400), percent_used=(1,))),
@@ -157,7 +159,7 @@ class Operations:
         chance = self.random.randrange(100)
         if chance < 12:
             return {"watermark": self.watermark()}
-        if chance < 28:
+        if chance < 32:
             return {"command": self.command()}
         return {"event": self.event()}
 
@@ -301,10 +303,12 @@ class Operations:
         if not buckets or chance < 40:
             return self.choose((8, self.up_to(5_000) * POINT), (3, self.up_to(3_000_000) * POINT), (1, self.up_to(9)))
         bucket = self.random.choice(buckets)
-        if chance < 50:
+        if chance < 48:
             return max(0, self.near(bucket.left))
-        if chance < 60:
-            return sum(each.left for each in buckets if each.allowance < MILLION * 60)
+        if chance < 64:
+            buckets.sort(key=lambda each: each.rank(t))
+            several = buckets[: 2 + self.up_to(2)]
+            return sum(each.left for each in several) - self.up_to(several[-1].left)
         if chance < 80:
             percents = bucket.package.thresholds.get("percent_used") or (10,)
             missing = bucket.allowance * self.random.choice(percents) // 100 - bucket.used + self.up_to(1)
@@ -316,10 +320,11 @@ class Operations:
 
     def command(self) -> dict:
         buckets = self.buckets()
-        crowded = len(buckets) >= 12
+        crowded = len(buckets) >= 14
+        often, seldom = (5, 20) if crowded else (90, 6)
         make = self.choose(
-            (5 if crowded else 40, self.purchase), (14, self.top_up), (12, self.transfer), (20 if crowded else 8, self.cancel),
-            (18, self.adjust), (12, self.set_flags), (15, self.bad),
+            (often, self.purchase), (seldom, self.cancel), (14, self.top_up), (12, self.transfer), (18, self.adjust),
+            (12, self.set_flags), (15, self.bad),
         )  # fmt: skip
         needed = {self.top_up: 1, self.transfer: 2, self.cancel: 1, self.adjust: 1}.get(make, 0)
         if len(buckets) < needed:

@@ -22,6 +22,7 @@ from quota_state import Account, Bucket, Member, Usage
 
 GATEWAYS_KNOW_AFTER = 1_000
 SAFE = 2**53  # what a JSON number holds exactly
+ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 COMPARED = ("error", "charged", "entries", "alerts")
 
 
@@ -413,8 +414,11 @@ class Oracle:
         if overrun:
             cost = int(event["wholesale_pico"])
             cost -= cost * (points - overrun) // points
-            cause = self.cause(account, event, member is not None and member_room == 0)
+            member_capped = member is not None and member_room == 0
+            cause = self.cause(account, event, member_capped)
             self.seen[f"cause {cause}"] += 1
+            if member_capped:
+                self.seen["member cap"] += 1
             account.overrun.add(t, overrun, watermark)
             self.entry("overrun", account, -overrun, cost, event["wholesale_currency"], t, cause=cause, event=event)
         self.event_alerts(account, event, taken, amount, overrun)
@@ -589,7 +593,7 @@ def print_counts(seen: Counter[str]) -> None:
 def charge(lines: Iterable[str]) -> Iterator[str]:
     oracle = Oracle()
     for n, line in enumerate(lines, 1):
-        yield json.dumps({"line": n} | oracle.answer(json.loads(line)), separators=(",", ":"))
+        yield ENCODER.encode({"line": n} | oracle.answer(json.loads(line)))
 
 
 def first_difference(ours: Iterable[str], theirs: Iterable[str]) -> tuple[int, dict | None, dict | None] | None:
@@ -635,14 +639,12 @@ def main() -> int:
     if arguments.program == "compare":
         return compare(arguments)
     if arguments.program == "charge":
-        for line in charge(sys.stdin):
-            print(line)
+        sys.stdout.writelines(f"{line}\n" for line in charge(sys.stdin))
         return 0
     from quota_operations import Operations
 
     operations = Operations(arguments.seed)
-    for operation in operations.make(arguments.steps):
-        print(json.dumps(operation, separators=(",", ":")))
+    sys.stdout.writelines(f"{ENCODER.encode(operation)}\n" for operation in operations.make(arguments.steps))
     if arguments.stats:
         print_counts(operations.seen)
     return 0

@@ -78,12 +78,16 @@ WINDOWS = {window.name: window for window in (DAYS, WEEKS, MONTHS, *(rolling(*fi
 SPIKE = rolling("spike", 6, 10 * MINUTE)
 
 
+def milliseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
 def instant(text: str | None) -> int | None:
     """Milliseconds of UTC. A time without a zone is Shanghai's, a date alone its first instant."""
     if text is None:
         return None
     moment = datetime.fromisoformat(text)
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI)) - EPOCH) // timedelta(milliseconds=1)
+    return milliseconds(moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI))
 
 
 def thresholds_of(records: list[dict]) -> dict[str, list[int]]:

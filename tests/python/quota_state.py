@@ -8,8 +8,8 @@ from quota_reference import MONTHS, WINDOWS, Package, Tariff, Window, add_months
 class Usage:
     """What was used in each slice of a window.
 
-    Reading: a slice counts as forgotten by the watermark alone, whether or not it was dropped from memory yet, so
-    usage in a forgotten slice is neither added nor found.
+    A slice is forgotten by the watermark alone, whether or not it was dropped from memory yet, so usage in a forgotten
+    slice is neither added nor found.
     """
 
     __slots__ = ("slices", "window")
@@ -38,18 +38,20 @@ class Bucket:
     """One period of a bought package."""
 
     __slots__ = (
-        "allocated", "allowance", "anchor", "armed", "end", "fired", "id", "number", "package", "period", "price",
-        "schedule", "used", "used_rolled", "valid_from", "valid_to",
+        "allocated", "allocated_before", "allowance", "anchor", "armed", "end", "fired", "id", "number", "package",
+        "period", "price", "regular_end", "schedule", "used", "used_before", "used_rolled", "valid_from", "valid_to",
     )  # fmt: skip
 
     def __init__(self, name: str, package: Package, number: int, start: int, anchor: int, period: int) -> None:
         self.id, self.package, self.number = name, package, number
         self.anchor, self.period = anchor, period
         self.valid_from = start
-        self.valid_to = package.period_end(start, anchor, period + 1)
+        self.valid_to = self.regular_end = package.period_end(start, anchor, period + 1)
         self.end = package.period_end(self.valid_to, anchor, period + 2) if package.rolls_over else self.valid_to
         self.allowance, self.price = package.allowance, package.price
         self.used = self.used_rolled = self.allocated = 0
+        # What was used and allocated when price or allowance changed last.
+        self.used_before = self.allocated_before = 0
         self.armed = 0  # how many times it was armed again
         self.schedule = 0  # which of the timers set for it still count
         # Thresholds that will not fire again: the identity of a sent alert that may be corrected, else None.
@@ -58,9 +60,6 @@ class Bucket:
     @property
     def left(self) -> int:
         return self.allowance - self.used
-
-    def is_valid(self, t: int) -> bool:
-        return self.valid_from <= t < self.end
 
     def is_rolled(self, t: int) -> bool:
         return t >= self.valid_to
@@ -71,31 +70,34 @@ class Bucket:
         end = self.end if rolled else self.valid_to
         return not package.directed, not package.gratis, not rolled, end, package.priority, self.number
 
-    def begins_period(self, start: int) -> int | None:
-        """The number of the period of this bucket's chain that begins at `start`: the next one's or its own."""
-        for period in (self.period + 1, self.period):
-            if start == add_months(self.anchor, period * self.package.count):
-                return period
-        return None
+    def allocation(self, used: int) -> int:
+        """The revenue allocated when so much is used, not less than at the last change of price or allowance."""
+        if self.allowance == self.used_before:
+            return self.allocated_before
+        rest, points = self.price - self.allocated_before, self.allowance - self.used_before
+        return self.allocated_before + rest * (used - self.used_before) // points
 
     def use(self, points: int) -> int:
-        """Changes what was used, and returns the revenue that this allocates.
-
-        Reading: what is allocated in all is floor(price x used / allowance) after each charge, also when a top-up or
-        a transfer changed price or allowance in between; so a bucket used up has allocated exactly its price.
-        """
+        """Changes what was used, and returns the revenue that this allocates."""
         self.used += points
-        if not self.allowance:
-            return 0
-        before, self.allocated = self.allocated, self.price * self.used // self.allowance
+        if self.used < self.used_before:
+            self.allocated_before = self.allocated_before * self.used // self.used_before
+            self.used_before = self.used
+        before, self.allocated = self.allocated, self.allocation(self.used)
         return self.allocated - before
+
+    def change(self, points: int, price: int) -> None:
+        """Changes allowance and price, and nothing of what was allocated."""
+        self.used_before, self.allocated_before = self.used, self.allocated
+        self.allowance += points
+        self.price += price
 
 
 class Member:
     """The caps of one subscriber of an account.
 
-    Reading: usage counts from when a window's cap is set; setting it again with another limit keeps the count,
-    removing it forgets it. Member caps have no thresholds of their own.
+    Usage counts from when a window's cap is set; setting it again with another limit keeps the count, removing it
+    forgets it. Member caps have no thresholds of their own.
     """
 
     def __init__(self, caps: dict[str, int], before: "Member | None") -> None:
@@ -111,7 +113,7 @@ class Member:
 
 
 class Account:
-    """What is kept of an account: its open buckets, counters, flags, and for forgotten buckets the last end."""
+    """What is kept of an account: its open buckets, counters and flags."""
 
     def __init__(self, name: str) -> None:
         self.id = name
@@ -120,7 +122,6 @@ class Account:
         self.members: dict[str, Member] = {}
         self.buckets: dict[str, Bucket] = {}
         self.bought = 0
-        self.closed: dict[str, int] = {}  # the latest end of the closed buckets of a package
         self.caps: dict[str, list[Usage]] = {}
         self.spikes: dict[str, Usage] = {}
         self.payg: dict[str, int] = {}

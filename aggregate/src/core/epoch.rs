@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::core::event_columns::EventColumns;
 use crate::core::model_windows::ModelRows;
+use crate::core::quota_rows::{AlertRows, QuotaLedgerRows};
 use crate::core::subscriber_windows::SubscriberRows;
 use crate::core::suspense_rows::SuspenseRows;
 
@@ -17,6 +18,8 @@ pub(crate) struct Epoch {
     pub(crate) subscriber_rows: SubscriberRows,
     pub(crate) model_rows: ModelRows,
     pub(crate) suspense: SuspenseRows,
+    pub(crate) quota_ledger: QuotaLedgerRows,
+    pub(crate) alerts: AlertRows,
     pub(crate) totals: ControlTotals,
 }
 
@@ -26,6 +29,8 @@ pub struct SpareColumns {
     pub(crate) events: EventColumns,
     pub(crate) subscriber_rows: SubscriberRows,
     pub(crate) model_rows: ModelRows,
+    pub(crate) quota_ledger: QuotaLedgerRows,
+    pub(crate) alerts: AlertRows,
 }
 
 /// Rows of a column that is worth keeping: the end of an hour may write a window of every
@@ -35,7 +40,7 @@ const SPARE_ROWS_MAX: usize = if cfg!(test) { 64 } else { 1 << 18 };
 impl SpareColumns {
     /// Empties the columns, and gives back the memory of those that were out of the ordinary.
     pub(crate) fn clear(&mut self) {
-        let Self { events, subscriber_rows, model_rows } = self;
+        let Self { events, subscriber_rows, model_rows, quota_ledger, alerts } = self;
         if events.len() > SPARE_ROWS_MAX {
             *events = EventColumns::default();
         }
@@ -45,7 +50,12 @@ impl SpareColumns {
         if model_rows.len() > SPARE_ROWS_MAX {
             *model_rows = ModelRows::default();
         }
+        if quota_ledger.len() > SPARE_ROWS_MAX {
+            *quota_ledger = QuotaLedgerRows::default();
+        }
         events.clear();
+        quota_ledger.clear();
+        alerts.clear();
         subscriber_rows.clear();
         model_rows.clear();
     }
@@ -60,6 +70,8 @@ impl Epoch {
             subscriber_rows: spare.subscriber_rows,
             model_rows: spare.model_rows,
             suspense: SuspenseRows::default(),
+            quota_ledger: spare.quota_ledger,
+            alerts: spare.alerts,
             totals: ControlTotals::default(),
         }
     }
@@ -89,6 +101,8 @@ pub struct ClosedEpoch {
     pub(crate) model_rows: ModelRows,
     pub(crate) model_window_ms: i64,
     pub(crate) suspense: SuspenseRows,
+    pub(crate) quota_ledger: QuotaLedgerRows,
+    pub(crate) alerts: AlertRows,
     pub(crate) state: EpochState,
     pub(crate) segments: Vec<(String, Vec<u8>)>,
 }

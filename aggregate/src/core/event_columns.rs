@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
-use tally_schemas::{CLASS_COUNT, Table, TokenClass, UsageEvent};
+use tally_schemas::{CLASS_COUNT, Currency, Table, TokenClass, UsageEvent};
 
 use crate::core::arrow_schema::in_memory_schema;
 use crate::core::counts::Counts;
+use crate::core::event_rating::EventRating;
 use crate::core::interner::{ABSENT, Interner};
+use crate::core::last_outcome::AcceptedRow;
 use crate::core::subscriber_windows::holder_hash;
 
 /// Milliseconds of a day.
@@ -34,6 +36,8 @@ pub(crate) struct AcceptedEvent<'a> {
     pub(crate) vendor: &'a str,
     pub(crate) supplier: &'a str,
     pub(crate) billed_model: &'a str,
+    /// What it came to; `None` where events are only counted.
+    pub(crate) rating: Option<&'a EventRating>,
     pub(crate) completed_at_ms: i64,
     pub(crate) offset: u64,
     pub(crate) batch_index: u32,
@@ -145,6 +149,9 @@ pub(crate) struct KnownTexts {
     pub(crate) region: u32,
     pub(crate) channel: u32,
     pub(crate) service_tier: u32,
+    /// [`ABSENT`] where it was not rated, or charged to nothing.
+    pub(crate) retail_currency: u32,
+    pub(crate) wholesale_currency: u32,
 }
 
 /// What all batches of an epoch have in common: the texts of the interners, and where it is.
@@ -152,6 +159,8 @@ pub(crate) struct KnownTexts {
 pub(crate) struct Dictionaries {
     holders: Arc<StringArray>,
     names: Arc<StringArray>,
+    /// The version of the price book, the only text.
+    book_version: Arc<StringArray>,
     partition: i32,
     epoch: i64,
 }
@@ -181,6 +190,14 @@ pub(crate) struct EventColumns {
     finish_reason: Names,
     usage_source: Names,
     vendor_request_id: Texts,
+    /// Micro-points and pico-currency; empty where events are only counted, as for all rows or none.
+    points_micro: Vec<i128>,
+    retail_pico: Vec<i128>,
+    wholesale_pico: Vec<i128>,
+    retail_currency: Names,
+    wholesale_currency: Names,
+    retail_price_ids: Names,
+    wholesale_price_ids: Names,
     gateway_epoch: Vec<Option<i64>>,
     gateway_seq: Vec<Option<i64>>,
     labels: Texts,
@@ -216,6 +233,24 @@ impl EventColumns {
             column.push(at, count.cast_signed());
         }
         self.vendor_request_id.push(event.vendor_request_id.as_deref());
+        let retail = row.rating.and_then(|rating| rating.retail_currency);
+        let retail_currency =
+            self.retail_currency.push_optional(retail.as_ref().map(Currency::code), names);
+        let payers = row.rating.map(|rating| rating.payers.as_str()).filter(|p| !p.is_empty());
+        self.retail_price_ids.push_optional(payers, names);
+        let wholesale_currency = match row.rating {
+            None => {
+                self.wholesale_price_ids.push_optional(None, names);
+                self.wholesale_currency.push_optional(None, names)
+            }
+            Some(rating) => {
+                self.points_micro.push(rating.amounts.points_micro);
+                self.retail_pico.push(rating.amounts.retail_pico);
+                self.wholesale_pico.push(rating.amounts.wholesale_pico);
+                self.wholesale_price_ids.push(&rating.wholesale_price_ids, names);
+                self.wholesale_currency.push(rating.wholesale_currency.code(), names)
+            }
+        };
         // At most 2^53, as validation has it.
         self.gateway_epoch.push(event.gateway_epoch.map(u64::cast_signed));
         self.gateway_seq.push(event.gateway_seq.map(u64::cast_signed));
@@ -223,12 +258,42 @@ impl EventColumns {
         self.offset.push(row.offset.cast_signed());
         self.batch_index.push(row.batch_index.cast_signed());
         let holder_hash = holder_hash(holders.hash_of(account), holders.hash_of(subscriber));
-        KnownTexts { holder_hash, model, vendor, supplier, region, channel, service_tier }
+        KnownTexts {
+            holder_hash,
+            model,
+            vendor,
+            supplier,
+            region,
+            channel,
+            service_tier,
+            retail_currency,
+            wholesale_currency,
+        }
     }
 
     /// The texts that [`KnownTexts`] numbers.
     pub(crate) fn names(&self) -> &Interner {
         &self.names
+    }
+
+    /// The newest row, where it is of the record at `offset`.
+    pub(crate) fn last_of(&self, offset: u64) -> Option<AcceptedRow> {
+        let row = self.len().checked_sub(1)?;
+        if self.offset[row] != offset.cast_signed() {
+            return None;
+        }
+        let text = |column: &Names| {
+            let number = column.0[row];
+            (number != ABSENT).then(|| self.names.get(number).to_owned())
+        };
+        Some(AcceptedRow {
+            billed_model: text(&self.billed_model).unwrap_or_default(),
+            points_micro: self.points_micro.last().copied(),
+            retail_pico: self.retail_pico.last().copied(),
+            wholesale_pico: self.wholesale_pico.last().copied(),
+            wholesale_currency: text(&self.wholesale_currency),
+            wholesale_price_ids: text(&self.wholesale_price_ids),
+        })
     }
 
     /// Number of rows.
@@ -238,7 +303,7 @@ impl EventColumns {
 
     /// Bytes in memory, roughly.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.len() * (8 * (CLASS_COUNT + 3) + 2 * 16 + 14 * 4 + 3 * 5 + 4)
+        self.len() * (8 * (CLASS_COUNT + 3) + 5 * 16 + 18 * 4 + 3 * 5 + 4)
             + self.id.bytes.len()
             + self.vendor_request_id.bytes.len()
             + self.labels.bytes.len()
@@ -256,10 +321,16 @@ impl EventColumns {
     }
 
     /// What all batches of the epoch have in common.
-    pub(crate) fn dictionaries(&self, partition: u32, epoch: u64) -> Dictionaries {
+    pub(crate) fn dictionaries(
+        &self,
+        partition: u32,
+        epoch: u64,
+        book_version: &str,
+    ) -> Dictionaries {
         Dictionaries {
             holders: Arc::new(self.holders.array()),
             names: Arc::new(self.names.array()),
+            book_version: Arc::new(StringArray::from(vec![book_version])),
             partition: partition.cast_signed(),
             epoch: epoch.cast_signed(),
         }
@@ -300,6 +371,10 @@ impl EventColumns {
             &mut self.service_tier,
             &mut self.finish_reason,
             &mut self.usage_source,
+            &mut self.retail_currency,
+            &mut self.wholesale_currency,
+            &mut self.retail_price_ids,
+            &mut self.wholesale_price_ids,
         ] {
             column.0.clear();
         }
@@ -307,6 +382,9 @@ impl EventColumns {
             column.clear();
         }
         for column in [&mut self.started_at_ms, &mut self.completed_at_ms, &mut self.offset] {
+            column.clear();
+        }
+        for column in [&mut self.points_micro, &mut self.retail_pico, &mut self.wholesale_pico] {
             column.clear();
         }
         self.counts.iter_mut().for_each(Counts::clear);
@@ -367,6 +445,19 @@ impl EventColumns {
         let optional = |column: &[Option<i64>]| -> ArrayRef {
             Arc::new(order.iter().map(|row| column[*row as usize]).collect::<Int64Array>())
         };
+        let decimals = |column: &[i128], scale: i8| -> Result<ArrayRef, ArrowError> {
+            let column = if column.is_empty() {
+                Decimal128Array::new_null(rows)
+            } else {
+                order.iter().map(|row| column[*row as usize]).collect::<Vec<_>>().into()
+            };
+            Ok(Arc::new(column.with_precision_and_scale(38, scale)?))
+        };
+        let is_rated = !self.points_micro.is_empty();
+        let book_version = Arc::new(DictionaryArray::<UInt32Type>::try_new(
+            UInt32Array::from(vec![is_rated.then_some(0); rows]),
+            Arc::clone(&texts.book_version) as ArrayRef,
+        )?);
         let mut columns: Vec<ArrayRef> = vec![
             self.source.array(&texts.names, order)?,
             self.id.array(order)?,
@@ -390,6 +481,14 @@ impl EventColumns {
             self.finish_reason.array(&texts.names, order)?,
             self.usage_source.array(&texts.names, order)?,
             self.vendor_request_id.array(order)?,
+            decimals(&self.points_micro, 6)?,
+            decimals(&self.retail_pico, 12)?,
+            decimals(&self.wholesale_pico, 12)?,
+            self.retail_currency.array(&texts.names, order)?,
+            self.wholesale_currency.array(&texts.names, order)?,
+            self.retail_price_ids.array(&texts.names, order)?,
+            self.wholesale_price_ids.array(&texts.names, order)?,
+            book_version,
             optional(&self.gateway_epoch),
             optional(&self.gateway_seq),
             self.labels.array(order)?,

@@ -1,22 +1,35 @@
-//! Windows by model, vendor, supplier, region, channel and tier. They are few: each epoch writes
-//! what it adds, so nothing has to be kept.
+//! Windows by model, vendor, supplier, region, channel, tier and currencies. They are few: each
+//! epoch writes what it adds, so nothing has to be kept.
 
 use hashbrown::HashTable;
-use tally_schemas::UsageCounts;
+use tally_schemas::{Amounts, UsageCounts};
 
 use crate::core::interner::{ABSENT, Interner};
 use crate::core::window_rows::WindowRows;
 use crate::core::window_sums::WindowSums;
 
-/// Key columns: model, vendor, supplier, region, channel, service tier.
-pub(crate) type ModelRows = WindowRows<0, 6>;
+/// Key columns: model, vendor, supplier, region, channel, service tier, retail and wholesale
+/// currency.
+pub(crate) type ModelRows = WindowRows<0, KEYS>;
+
+const KEYS: usize = 8;
+
+/// What an event adds to a window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addition<'a> {
+    /// End of the call, milliseconds UTC.
+    pub(crate) at_ms: i64,
+    pub(crate) counts: &'a UsageCounts,
+    /// Zero where events are only counted.
+    pub(crate) amounts: Amounts,
+}
 
 #[derive(Debug, Clone)]
 struct Entry {
     hash: u64,
     start_ms: i64,
     late: bool,
-    key: [u32; 6],
+    key: [u32; KEYS],
     sums: WindowSums,
 }
 
@@ -37,14 +50,13 @@ impl ModelWindows {
     /// `names`, which must be the same for the whole epoch.
     pub(crate) fn add(
         &mut self,
-        key: [u32; 6],
+        key: [u32; KEYS],
         names: &Interner,
-        at_ms: i64,
         watermark_ms: Option<i64>,
-        counts: &UsageCounts,
+        event: Addition<'_>,
         rows: &mut ModelRows,
     ) {
-        let start_ms = at_ms.div_euclid(self.width_ms) * self.width_ms;
+        let start_ms = event.at_ms.div_euclid(self.width_ms) * self.width_ms;
         let late = watermark_ms.is_some_and(|watermark| start_ms + self.width_ms <= watermark);
         let mut hash = start_ms.cast_unsigned() ^ u64::from(late);
         for number in key {
@@ -65,9 +77,9 @@ impl ModelWindows {
             }
         };
         let entry = &mut entries[number as usize];
-        if entry.sums.add(counts).is_err() {
+        if entry.sums.add(event.counts, &event.amounts).is_err() {
             let full = std::mem::take(&mut entry.sums);
-            let fits = entry.sums.add(counts);
+            let fits = entry.sums.add(event.counts, &event.amounts);
             debug_assert!(fits.is_ok());
             rows.push(start_ms, late, texts_of(names, key), &full);
         }
@@ -93,6 +105,6 @@ pub(crate) const fn mixed(hash: u64, number: u32) -> u64 {
     (hash ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
-fn texts_of(texts: &Interner, key: [u32; 6]) -> [Option<&str>; 6] {
+fn texts_of(texts: &Interner, key: [u32; KEYS]) -> [Option<&str>; KEYS] {
     key.map(|number| (number != ABSENT).then(|| texts.get(number)))
 }

@@ -5,24 +5,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tally_log::{Record, RecordKind};
-use tally_rating::{RateCard, attribute};
+use tally_quota::{ChargeEvent, Command};
+use tally_rating::{Attribution, Call, attribute};
 use tally_schemas::{
-    AggregateConfig, ControlTotals, Flow, ParsedEvent, SuspenseReason, UsageCounts, parse_event,
-    partition_of,
+    AggregateConfig, Amounts, ControlTotals, Currency, CurrencySums, ParsedEvent, SuspenseReason,
+    UsageCounts, UsageEvent, UsageSums, parse_event, partition_of,
 };
 
 use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
 use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
 use crate::core::epoch::{ClosedEpoch, Epoch, EpochState, SpareColumns};
 use crate::core::event_columns::AcceptedEvent;
+use crate::core::event_rating::{EventRater, EventRating, ReferenceData, Unrated};
+use crate::core::last_outcome::LastOutcome;
 use crate::core::message_text::message_text;
-use crate::core::model_windows::ModelWindows;
+use crate::core::model_windows::{Addition, ModelWindows};
+use crate::core::quota_rows::Cause;
+use crate::core::quota_stage::QuotaStage;
 use crate::core::state_codec::{
     BadState, StateHead, StateReader, StateRecord, StateWriter, decode_segment, encode_segment,
 };
 #[cfg(test)]
 use crate::core::subscriber_windows::OpenWindow;
-use crate::core::subscriber_windows::{SubscriberKey, SubscriberWindows};
+use crate::core::subscriber_windows::{SubscriberKey, SubscriberWindows, WindowedModel};
 use crate::core::suspense_rows::{SuspenseRow, raw_text};
 use crate::planted::{Bug, planted};
 
@@ -100,13 +105,17 @@ pub(crate) fn blake3_hex(bytes: &[u8]) -> String {
 #[derive(Clone)]
 pub struct Partition {
     config: PartitionConfig,
-    card: Arc<RateCard>,
+    rater: EventRater,
+    accounts: QuotaStage,
     dedupe: Dedupe,
     subscriber_windows: SubscriberWindows,
     model_windows: ModelWindows,
     newest_ms: Option<i64>,
     watermark_ms: Option<i64>,
     cumulative: ControlTotals,
+    /// Absolute sums of what every event since the first offset came to, whatever the currency: as
+    /// long as tables hold these, they hold every other sum.
+    amounts: Amounts,
     next: u64,
     epoch: Epoch,
     /// Events of the current record that were judged before it needed segments.
@@ -136,6 +145,12 @@ struct Position {
     batch_index: u32,
 }
 
+impl Position {
+    const fn cause(self) -> Cause {
+        Cause { offset: self.offset, batch_index: self.batch_index }
+    }
+}
+
 /// The payload of one event, for `suspense.raw`.
 #[derive(Clone, Copy)]
 enum Raw<'a> {
@@ -145,7 +160,7 @@ enum Raw<'a> {
 
 impl Partition {
     /// A partition without state, at `next`.
-    pub fn new(config: PartitionConfig, card: Arc<RateCard>, next: u64) -> Self {
+    pub fn new(config: PartitionConfig, reference: ReferenceData, next: u64) -> Self {
         let settings = &config.aggregate;
         let dedupe = Dedupe::new(DedupeLimits {
             bucket_ms: settings.dedupe_bucket_ms.cast_signed().max(1),
@@ -164,11 +179,13 @@ impl Partition {
             epoch: Epoch::new(next, SpareColumns::default()),
             spare: SpareColumns::default(),
             config,
-            card,
+            rater: EventRater::new(reference.card),
+            accounts: QuotaStage::new(reference.packages),
             dedupe,
             newest_ms: None,
             watermark_ms: None,
             cumulative: ControlTotals::default(),
+            amounts: Amounts::default(),
             next,
             done_of_record: 0,
             policy: BasePolicy::default(),
@@ -178,6 +195,14 @@ impl Partition {
 
     /// Takes over the control totals that the last ledger entry recorded.
     pub fn restore_totals(&mut self, cumulative: ControlTotals) {
+        let rated = &cumulative.rated;
+        let sum =
+            |sums: &CurrencySums| sums.values().fold(0_i128, |sum, pico| sum.saturating_add(*pico));
+        self.amounts = Amounts {
+            points_micro: rated.points_micro,
+            retail_pico: sum(&rated.retail_pico),
+            wholesale_pico: sum(&rated.wholesale_pico),
+        };
         self.cumulative = cumulative;
     }
 
@@ -216,6 +241,12 @@ impl Partition {
                     self.subscriber_windows.restore(&window);
                 }
                 StateRecord::ClosedWindow(_) | StateRecord::Window(_) => {}
+                StateRecord::Account { .. } if self.accounts.is_blind() => {}
+                StateRecord::Account { account, bytes } => {
+                    self.accounts.quota.restore(account, bytes).map_err(|_| {
+                        BadState("an account that does not parse, or whose package is unknown")
+                    })?;
+                }
             }
         }
         for (bucket, segment) in seals_late {
@@ -228,6 +259,21 @@ impl Partition {
     /// Next offset to be read.
     pub fn next_offset(&self) -> u64 {
         self.next
+    }
+
+    /// What became of the last record, which was a single event.
+    pub(crate) fn last_outcome(&self) -> LastOutcome {
+        let offset = self.next.saturating_sub(1);
+        if let Some(row) = self.epoch.events.last_of(offset) {
+            return LastOutcome::Accepted(row);
+        }
+        match self.epoch.suspense.last_of(offset) {
+            Some(row) => LastOutcome::HeldBack {
+                reason: row.reason.as_str().to_owned(),
+                why: row.subreason.clone(),
+            },
+            None => LastOutcome::Duplicate,
+        }
     }
 
     /// Whether there is anything to commit. Records without rows count too: their offsets must
@@ -257,12 +303,16 @@ impl Partition {
             + self.epoch.subscriber_rows.memory_bytes()
             + self.epoch.model_rows.memory_bytes()
             + self.epoch.suspense.memory_bytes()
+            + self.epoch.quota_ledger.memory_bytes()
+            + self.epoch.alerts.memory_bytes()
             + self.model_windows.memory_bytes()
     }
 
     /// Bytes of state: open dedupe buckets and open windows.
     pub fn state_bytes(&self) -> usize {
-        self.dedupe.memory_bytes() + self.subscriber_windows.memory_bytes()
+        self.dedupe.memory_bytes()
+            + self.subscriber_windows.memory_bytes()
+            + self.accounts.quota.memory_bytes()
     }
 
     /// Ids in open dedupe buckets and open subscriber windows.
@@ -270,16 +320,26 @@ impl Partition {
         (self.dedupe.open_ids(), self.subscriber_windows.len())
     }
 
-    /// Events and tokens in the open subscriber windows by model and vendor: with those of
-    /// `usage_by_subscriber` they equal those of `usage_events` (I13).
-    pub fn open_windows_by_model(&self) -> BTreeMap<(String, String), Flow> {
-        let mut models: BTreeMap<(String, String), Flow> = BTreeMap::new();
+    /// What is in the open subscriber windows by model and vendor: with the rows of
+    /// `usage_by_subscriber` it equals those of `usage_events` (I13).
+    pub fn open_windows_by_model(&self) -> BTreeMap<(String, String), UsageSums> {
+        let mut models: BTreeMap<(String, String), UsageSums> = BTreeMap::new();
         for window in self.subscriber_windows.open_windows() {
-            let key = (window.model.to_owned(), window.vendor.to_owned());
-            let flow = models.entry(key).or_default();
+            let key = (window.what.model.to_owned(), window.what.vendor.to_owned());
+            let UsageSums { flow, rated } = models.entry(key).or_default();
             flow.events += window.events;
             for (sum, more) in flow.tokens.iter_mut().zip(window.sums) {
                 *sum += u128::from(more);
+            }
+            let WindowedModel { retail_currency, wholesale_currency, .. } = window.what;
+            rated.points_micro += window.amounts.points_micro;
+            for (sums, currency, pico) in [
+                (&mut rated.retail_pico, retail_currency, window.amounts.retail_pico),
+                (&mut rated.wholesale_pico, wholesale_currency, window.amounts.wholesale_pico),
+            ] {
+                if let Some(currency) = currency.and_then(Currency::parse) {
+                    *sums.entry(currency).or_default() += pico;
+                }
             }
         }
         models
@@ -387,10 +447,7 @@ impl Partition {
     ) -> Result<(), NeedSegments> {
         let ParsedEvent { event, errors, command, .. } = parsed;
         if let Some(command) = command {
-            let mut row = SuspenseRow::of(SuspenseReason::UnsupportedCommand, &event);
-            row.subreason = Some(format!("command {command:?} is not carried out by this version"));
-            self.hold_back(row, position, Some(raw), &UsageCounts::default());
-            return Ok(());
+            return self.command(&command, &event, raw, position);
         }
         let counts = event.usage;
         let row = errors.first().map(|first| {
@@ -412,26 +469,8 @@ impl Partition {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         };
-        let home = partition_of(&event.account, self.config.partition_count);
-        if home != self.config.partition {
-            let mut row = SuspenseRow::of(SuspenseReason::WrongPartition, &event);
-            row.subreason = Some(format!("account belongs to partition {home}"));
-            self.hold_back(row, position, Some(raw), &counts);
-            return Ok(());
-        }
-        let settings = &self.config.aggregate;
-        let ahead = completed_at_ms - position.timestamp_ms;
-        let out_of_reach = if ahead > settings.future_max_ms.cast_signed() {
-            Some((SuspenseReason::TimeInFuture, format!("{ahead} ms after it was received")))
-        } else if -ahead > settings.dedupe_horizon_days.cast_signed() * 86_400_000 {
-            let days = settings.dedupe_horizon_days;
-            Some((SuspenseReason::TooOld, format!("older than the dedupe horizon of {days} days")))
-        } else {
-            None
-        };
-        if let Some((reason, words)) = out_of_reach {
-            let mut row = SuspenseRow::of(reason, &event);
-            row.subreason = Some(words);
+        if let Some(mut row) = self.out_of_place(&event, completed_at_ms, position) {
+            row.completed_at_ms = Some(completed_at_ms);
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         }
@@ -464,7 +503,7 @@ impl Partition {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         }
-        let card = Arc::clone(&self.card);
+        let card = Arc::clone(self.rater.card());
         let Some(attribution) = attribute(&card, &event, completed_at_ms) else {
             let mut row = SuspenseRow::of(SuspenseReason::UnknownModel, &event);
             row.subreason =
@@ -472,11 +511,21 @@ impl Partition {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         };
+        let rating = match self.rate(&event, &attribution, completed_at_ms, position) {
+            Ok(rating) => rating,
+            Err(unrated) => {
+                let mut row = SuspenseRow::of(unrated.reason, &event);
+                row.subreason = Some(unrated.what);
+                self.hold_back(row, position, Some(raw), &counts);
+                return Ok(());
+            }
+        };
         self.accept(&AcceptedEvent {
             event: &event,
             vendor: attribution.vendor,
             supplier: attribution.supplier,
             billed_model: attribution.billed_model,
+            rating: rating.as_ref(),
             completed_at_ms,
             offset: position.offset,
             batch_index: position.batch_index,
@@ -484,22 +533,198 @@ impl Partition {
         Ok(())
     }
 
+    /// Why an event or a command cannot be of this partition or of this time.
+    fn out_of_place(
+        &self,
+        event: &UsageEvent<'_>,
+        at_ms: i64,
+        position: Position,
+    ) -> Option<SuspenseRow> {
+        let home = partition_of(&event.account, self.config.partition_count);
+        let settings = &self.config.aggregate;
+        let ahead = at_ms - position.timestamp_ms;
+        let (reason, words) = if home != self.config.partition {
+            (SuspenseReason::WrongPartition, format!("account belongs to partition {home}"))
+        } else if ahead > settings.future_max_ms.cast_signed() {
+            (SuspenseReason::TimeInFuture, format!("{ahead} ms after it was received"))
+        } else if -ahead > settings.dedupe_horizon_days.cast_signed() * 86_400_000 {
+            let days = settings.dedupe_horizon_days;
+            (SuspenseReason::TooOld, format!("older than the dedupe horizon of {days} days"))
+        } else {
+            return None;
+        };
+        let mut row = SuspenseRow::of(reason, event);
+        row.subreason = Some(words);
+        Some(row)
+    }
+
+    /// Carries an account command out, once.
+    fn command(
+        &mut self,
+        name: &str,
+        event: &UsageEvent<'_>,
+        raw: Raw<'_>,
+        position: Position,
+    ) -> Result<(), NeedSegments> {
+        let counts = UsageCounts::default();
+        let bytes = match raw {
+            Raw::Bytes(bytes) if self.config.aggregate.rate => bytes,
+            _ => {
+                let mut row = SuspenseRow::of(SuspenseReason::UnsupportedCommand, event);
+                row.subreason = Some(format!("command {name:?}: events are only counted here"));
+                self.hold_back(row, position, Some(raw), &counts);
+                return Ok(());
+            }
+        };
+        let command = match Command::parse(bytes) {
+            Ok(command) => command,
+            Err(error) => {
+                let Unrated { reason, what } = error.into();
+                let mut row = SuspenseRow::of(reason, event);
+                row.subreason = Some(what);
+                self.hold_back(row, position, Some(raw), &counts);
+                return Ok(());
+            }
+        };
+        let mut held = self.out_of_place(event, command.at_ms, position);
+        if held.is_none() {
+            let (id, content) = (command.identity_hash(), command.content_hash());
+            match self.dedupe.judge(id, content, command.at_ms, self.watermark_ms) {
+                Verdict::New => {}
+                Verdict::Duplicate => {
+                    self.epoch.totals.duplicate_commands += 1;
+                    return Ok(());
+                }
+                Verdict::Conflict => {
+                    let mut row = SuspenseRow::of(SuspenseReason::ConflictingDuplicate, event);
+                    row.subreason = Some("same account and id as an earlier command".into());
+                    held = Some(row);
+                }
+                Verdict::Need(bucket) => {
+                    let segments = self.dedupe.segments_of(bucket).to_vec();
+                    return Err(NeedSegments { bucket, segments });
+                }
+            }
+        }
+        if held.is_none() {
+            let Epoch { quota_ledger, alerts, .. } = &mut self.epoch;
+            let rows = (quota_ledger, alerts);
+            let done = self.accounts.carry_out(&command, self.watermark_ms, rows, position.cause());
+            if let Err(error) = done {
+                let Unrated { reason, what } = error.into();
+                let mut row = SuspenseRow::of(reason, event);
+                row.subreason = Some(what);
+                held = Some(row);
+            }
+        }
+        match held {
+            Some(mut row) => {
+                row.completed_at_ms = Some(command.at_ms);
+                self.hold_back(row, position, Some(raw), &counts);
+            }
+            None => self.epoch.totals.commands += 1,
+        }
+        Ok(())
+    }
+
+    /// What an event came to, charged to its account and added to the totals; nothing where events
+    /// are only counted. The watermark rises first, so that what is due by it goes before.
+    fn rate(
+        &mut self,
+        event: &UsageEvent<'_>,
+        to: &Attribution<'_>,
+        completed_at_ms: i64,
+        position: Position,
+    ) -> Result<Option<EventRating>, Unrated> {
+        if !self.config.aggregate.rate {
+            self.see_time(completed_at_ms);
+            return Ok(None);
+        }
+        let started_at_ms = event.started_at_ms().unwrap_or(completed_at_ms);
+        let call = Call { usage: &event.usage, started_at_ms, completed_at_ms };
+        let (wholesale, lane) = self.rater.wholesale(event, to, &call)?;
+        let amounts = Amounts { wholesale_pico: wholesale.amount_pico, ..Amounts::default() };
+        let fits = |amounts: &Amounts| {
+            self.amounts.plus(amounts).ok_or_else(|| Unrated {
+                reason: SuspenseReason::AmountOverflow,
+                what: "the sums of the partition would leave what tables can hold".into(),
+            })
+        };
+        fits(&amounts)?;
+        let price_ids = self.rater.price_ids(lane, &wholesale);
+        self.see_time(completed_at_ms);
+        let cause = position.cause();
+        let Epoch { quota_ledger, alerts, .. } = &mut self.epoch;
+        if let Some(watermark) = self.watermark_ms {
+            self.accounts.advance(watermark, (&mut *quota_ledger, &mut *alerts), cause);
+        }
+        let charge = ChargeEvent {
+            source: &event.source,
+            id: &event.id,
+            account: &event.account,
+            subscriber: event.subscriber(),
+            model: &event.model,
+            billed_model: to.billed_model,
+            product: event.product.as_deref(),
+            started_at_ms,
+            completed_at_ms,
+            log_time_ms: position.timestamp_ms,
+            wholesale_pico: wholesale.amount_pico,
+            wholesale_currency: Some(wholesale.currency),
+        };
+        let weigher = self.rater.weigher(lane, event.product.as_deref(), call);
+        let rows = (quota_ledger, alerts);
+        let (charged, payers) =
+            self.accounts.charge(&charge, &weigher, self.watermark_ms, rows, cause)?;
+        let amounts = Amounts {
+            points_micro: charged.points_micro,
+            retail_pico: charged.retail_pico,
+            ..amounts
+        };
+        self.amounts = self.amounts.plus(&amounts).unwrap_or(self.amounts);
+        Ok(Some(EventRating {
+            amounts,
+            wholesale_currency: wholesale.currency,
+            wholesale_price_ids: price_ids,
+            retail_currency: charged.retail_currency,
+            payers: payers.to_owned(),
+        }))
+    }
+
     fn accept(&mut self, accepted: &AcceptedEvent<'_>) {
         let event = accepted.event;
         let at_ms = accepted.completed_at_ms;
-        self.epoch.totals.received.add(&event.usage);
-        self.epoch.totals.accepted.add(&event.usage);
+        let totals = &mut self.epoch.totals;
+        totals.received.add(&event.usage);
+        totals.accepted.add(&event.usage);
+        let mut amounts = Amounts::default();
+        if let Some(rating) = accepted.rating {
+            amounts = rating.amounts;
+            totals.rated.points_micro += amounts.points_micro;
+            *totals.rated.wholesale_pico.entry(rating.wholesale_currency).or_default() +=
+                amounts.wholesale_pico;
+            if let Some(currency) = rating.retail_currency {
+                *totals.rated.retail_pico.entry(currency).or_default() += amounts.retail_pico;
+            }
+        }
+        let retail = accepted.rating.and_then(|rating| rating.retail_currency);
+        let wholesale = accepted.rating.map(|rating| rating.wholesale_currency);
+        let addition = Addition { at_ms, counts: &event.usage, amounts };
         let Epoch { events, subscriber_rows, model_rows, .. } = &mut self.epoch;
         let known = events.push(accepted);
         let key = SubscriberKey {
             account: &event.account,
             subscriber: event.subscriber(),
-            model: &event.model,
-            vendor: accepted.vendor,
+            what: WindowedModel {
+                model: &event.model,
+                vendor: accepted.vendor,
+                retail_currency: retail.as_ref().map(Currency::code),
+                wholesale_currency: wholesale.as_ref().map(Currency::code),
+            },
             holder_hash: known.holder_hash,
         };
-        let model = (known.model, known.vendor);
-        self.subscriber_windows.add(key, model, at_ms, &event.usage, subscriber_rows);
+        let model = [known.model, known.vendor, known.retail_currency, known.wholesale_currency];
+        self.subscriber_windows.add(key, model, addition, subscriber_rows);
         let key = [
             known.model,
             known.vendor,
@@ -507,10 +732,11 @@ impl Partition {
             known.region,
             known.channel,
             known.service_tier,
+            known.retail_currency,
+            known.wholesale_currency,
         ];
         let (names, watermark) = (events.names(), self.watermark_ms);
-        self.model_windows.add(key, names, at_ms, watermark, &event.usage, model_rows);
-        self.see_time(at_ms);
+        self.model_windows.add(key, names, watermark, addition, model_rows);
     }
 
     /// Raises the watermark: the newest event time less the lateness (I11).
@@ -587,6 +813,7 @@ impl Partition {
         };
         self.dedupe.settle();
         self.subscriber_windows.settle();
+        self.accounts.quota.settle();
         ClosedEpoch {
             from: epoch.from,
             to: if planted(Bug::OffsetOffByOne) { self.next - 1 } else { self.next },
@@ -594,7 +821,7 @@ impl Partition {
             totals: epoch.totals,
             cumulative: self.cumulative.clone(),
             watermark_ms: self.watermark_ms,
-            reference_version: self.card.version().to_owned(),
+            reference_version: self.rater.card().version().to_owned(),
             partition: self.config.partition,
             events: epoch.events,
             subscriber_rows: epoch.subscriber_rows,
@@ -602,6 +829,8 @@ impl Partition {
             model_rows: epoch.model_rows,
             model_window_ms: self.config.aggregate.model_window_ms.cast_signed(),
             suspense: epoch.suspense,
+            quota_ledger: epoch.quota_ledger,
+            alerts: epoch.alerts,
             state,
             segments,
         }
@@ -631,6 +860,9 @@ impl Partition {
         for window in self.subscriber_windows.changed() {
             writer.window(&window);
         }
+        for (account, bytes) in self.accounts.quota.changed() {
+            writer.account(account, &bytes);
+        }
         writer.finish()
     }
 
@@ -647,6 +879,9 @@ impl Partition {
         }
         for window in self.subscriber_windows.open_windows() {
             writer.window(&window);
+        }
+        for (account, bytes) in self.accounts.quota.all() {
+            writer.account(account, &bytes);
         }
         writer.finish()
     }

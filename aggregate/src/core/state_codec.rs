@@ -7,20 +7,21 @@
 //! integers, with only the sums that are not zero, as an epoch may change a hundred thousand.
 
 use prost::encoding::{decode_varint, encode_varint};
-use tally_schemas::{CLASS_COUNT, StateFile};
+use tally_schemas::{Amounts, CLASS_COUNT, StateFile};
 
 use crate::core::dedupe::SegmentRef;
 use crate::core::id_table::IdEntry;
 use crate::core::interner::Interner;
-use crate::core::subscriber_windows::OpenWindow;
+use crate::core::subscriber_windows::{OpenWindow, WindowedModel};
 
-const MAGIC: &[u8; 8] = b"TALLYST2";
+const MAGIC: &[u8; 8] = b"TALLYST3";
 /// Kinds of records.
 const END: u8 = 0;
 const SEALED: u8 = 1;
 const IDS: u8 = 2;
 const CLOSED_WINDOW: u8 = 3;
 const WINDOW: u8 = 4;
+const ACCOUNT: u8 = 5;
 
 /// A state object does not parse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) enum StateRecord<'a> {
     ClosedWindow(i64),
     /// An open window.
     Window(OpenWindow<'a>),
+    /// What an account has, as the quota crate writes it; nothing where it is forgotten.
+    Account { account: &'a str, bytes: &'a [u8] },
 }
 
 /// Writes a state object, record by record.
@@ -113,7 +116,11 @@ impl StateWriter {
             encode_varint(window.subscriber.len() as u64 + 1, out);
             out.extend_from_slice(window.subscriber.as_bytes());
         }
-        for name in [window.model, window.vendor] {
+        let WindowedModel { model, vendor, retail_currency, wholesale_currency } = window.what;
+        // An absent currency is empty, which no currency is.
+        let [retail, wholesale] =
+            [retail_currency, wholesale_currency].map(Option::unwrap_or_default);
+        for name in [model, vendor, retail, wholesale] {
             let known = names.len();
             let number = names.intern_recurring(name) as usize;
             if number < known {
@@ -129,6 +136,17 @@ impl StateWriter {
         for class in (0..CLASS_COUNT).filter(used) {
             encode_varint(window.sums[class], out);
         }
+        let Amounts { points_micro, retail_pico, wholesale_pico } = window.amounts;
+        for amount in [points_micro, retail_pico, wholesale_pico] {
+            put_amount(out, amount);
+        }
+    }
+
+    pub(crate) fn account(&mut self, account: &str, bytes: &[u8]) {
+        self.out.push(ACCOUNT);
+        put_text(&mut self.out, account);
+        encode_varint(bytes.len() as u64, &mut self.out);
+        self.out.extend_from_slice(bytes);
     }
 
     /// The object's bytes.
@@ -136,6 +154,16 @@ impl StateWriter {
         self.out.push(END);
         self.out
     }
+}
+
+/// An amount, zigzag, in groups of seven bits as protobuf has it for fewer.
+fn put_amount(out: &mut Vec<u8>, amount: i128) {
+    let mut rest = ((amount << 1) ^ (amount >> 127)).cast_unsigned();
+    while rest >= 0x80 {
+        out.push(0x80 | rest.to_le_bytes()[0]);
+        rest >>= 7;
+    }
+    out.push(rest.to_le_bytes()[0]);
 }
 
 fn put_i64(out: &mut Vec<u8>, value: i64) {
@@ -173,6 +201,22 @@ impl<'a> Reader<'a> {
 
     fn varint(&mut self) -> Result<u64, BadState> {
         decode_varint(&mut self.0).map_err(|_| BadState("not a variable-length integer"))
+    }
+
+    fn amount(&mut self) -> Result<i128, BadState> {
+        let (mut amount, mut shift) = (0_u128, 0_u32);
+        loop {
+            let byte = self.take(1)?[0];
+            let bits = u128::from(byte & 0x7f);
+            if shift > 126 || (shift == 126 && bits > 3) {
+                return Err(BadState("an amount beyond 128 bits"));
+            }
+            amount |= bits << shift;
+            shift += 7;
+            if byte < 0x80 {
+                return Ok((amount >> 1).cast_signed() ^ -(amount & 1).cast_signed());
+            }
+        }
     }
 
     fn optional(&mut self) -> Result<Option<i64>, BadState> {
@@ -227,6 +271,9 @@ impl<'a> Reader<'a> {
             Some(length) => self.text_of(length)?,
         };
         let (model, vendor) = (self.name(names)?, self.name(names)?);
+        let given = |code: &'a str| Some(code).filter(|code| !code.is_empty());
+        let retail_currency = given(self.name(names)?);
+        let wholesale_currency = given(self.name(names)?);
         let events = self.varint()?;
         let used = self.varint()?;
         if used >= 1 << CLASS_COUNT {
@@ -238,7 +285,13 @@ impl<'a> Reader<'a> {
                 *sum = self.varint()?;
             }
         }
-        Ok(OpenWindow { start_ms, account, subscriber, model, vendor, sums, events })
+        let amounts = Amounts {
+            points_micro: self.amount()?,
+            retail_pico: self.amount()?,
+            wholesale_pico: self.amount()?,
+        };
+        let what = WindowedModel { model, vendor, retail_currency, wholesale_currency };
+        Ok(OpenWindow { start_ms, account, subscriber, what, sums, events, amounts })
     }
 }
 
@@ -295,6 +348,12 @@ impl<'a> StateReader<'a> {
                 *start_ms = window.start_ms;
                 StateRecord::Window(window)
             }
+            ACCOUNT => {
+                let account = input.text()?;
+                let length = input.varint()?;
+                let length = usize::try_from(length).map_err(|_| BadState("ends too early"))?;
+                StateRecord::Account { account, bytes: input.take(length)? }
+            }
             _ => return Err(BadState("a record of an unknown kind")),
         }))
     }
@@ -345,6 +404,7 @@ mod tests {
                 }
                 StateRecord::ClosedWindow(start) => writer.closed_window(*start),
                 StateRecord::Window(window) => writer.window(window),
+                StateRecord::Account { account, bytes } => writer.account(account, bytes),
             }
         }
         writer.finish()
@@ -371,27 +431,37 @@ mod tests {
         #[test]
         fn what_was_written_is_read(
             windows in prop::collection::vec(
-                (any::<i64>(), (text(), prop::option::of(text()), 0_u8..5, 0_u8..3), prop::array::uniform14(sum()), any::<u64>()), 0..30),
+                (any::<i64>(), (text(), prop::option::of(text()), 0_u8..5, 0_u8..3), prop::array::uniform14(sum()), any::<u64>(), any::<[i128; 3]>()), 0..30),
             ids in prop::collection::vec((any::<i64>(), any::<i64>(), prop::collection::vec(any::<IdEntry>(), 0..9)), 0..4),
             closed_windows in prop::collection::vec(any::<i64>(), 0..4),
             sealed in prop::collection::vec((any::<i64>(), text(), any::<u64>()), 0..4),
+            accounts in prop::collection::vec((text(), prop::collection::vec(any::<u8>(), 0..40)), 0..4),
             cut in any::<prop::sample::Index>(),
         ) {
             let names: Vec<(String, String)> = windows
                 .iter()
-                .map(|(_, (_, _, model, vendor), _, _): &(i64, Texts, [u64; 14], u64)| {
+                .map(|(_, (_, _, model, vendor), _, _, _): &(i64, Texts, [u64; 14], u64, [i128; 3])| {
                     (format!("model-{model}"), format!("vendor-{vendor}"))
                 })
                 .collect();
             let open = windows.iter().zip(&names).map(
-                |((start_ms, (account, subscriber, ..), sums, events), (model, vendor))| OpenWindow {
+                |((start_ms, (account, subscriber, ..), sums, events, amounts), (model, vendor))| OpenWindow {
                     start_ms: *start_ms,
                     account,
                     subscriber: subscriber.as_deref().unwrap_or(account),
-                    model,
-                    vendor,
+                    what: WindowedModel {
+                        model,
+                        vendor,
+                        retail_currency: (events % 3 == 0).then_some("CNY"),
+                        wholesale_currency: (events % 2 == 0).then_some("USD"),
+                    },
                     sums: *sums,
                     events: *events,
+                    amounts: Amounts {
+                        points_micro: amounts[0],
+                        retail_pico: amounts[1],
+                        wholesale_pico: amounts[2],
+                    },
                 },
             );
             let sealed = sealed.into_iter().map(|(bucket, path, ids)| {
@@ -402,8 +472,14 @@ mod tests {
                 .into_iter()
                 .map(|(bucket, seal_at_ms, ids)| StateRecord::Ids { bucket, seal_at_ms, ids });
             let closed = closed_windows.into_iter().map(StateRecord::ClosedWindow);
-            let records: Vec<StateRecord<'_>> =
-                sealed.chain(ids).chain(closed).chain(open.map(StateRecord::Window)).collect();
+            let accounts =
+                accounts.iter().map(|(account, bytes)| StateRecord::Account { account, bytes });
+            let records: Vec<StateRecord<'_>> = sealed
+                .chain(ids)
+                .chain(closed)
+                .chain(open.map(StateRecord::Window))
+                .chain(accounts)
+                .collect();
             let bytes = encode(&records);
             prop_assert_eq!(decode(&bytes), Ok((head(), records)));
             prop_assert!(decode(&bytes[..cut.index(bytes.len())]).is_err());

@@ -1,27 +1,74 @@
-//! Windows by account, subscriber and model: kept in memory while open, written when the
+//! Windows by account, subscriber, model and currencies: kept in memory while open, written when the
 //! watermark passes their end; what comes later is written as a correction with its epoch.
 
 use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
-use tally_schemas::{CLASS_COUNT, UsageCounts};
+use tally_schemas::{Amounts, CLASS_COUNT, UsageCounts};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::interner::Interner;
-use crate::core::model_windows::mixed;
+use crate::core::model_windows::{Addition, mixed};
 use crate::core::window_rows::WindowRows;
 use crate::core::window_sums::WindowSums;
 
-/// Key columns: account, subscriber, model, vendor.
-pub(crate) type SubscriberRows = WindowRows<2, 4>;
+/// Key columns: account, subscriber, model, vendor, retail and wholesale currency.
+pub(crate) type SubscriberRows = WindowRows<2, 6>;
+
+/// What was used, and in which currencies it was paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WindowedModel<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) vendor: &'a str,
+    /// Absent where it was charged to nothing, or only counted.
+    pub(crate) retail_currency: Option<&'a str>,
+    /// Absent where it was only counted.
+    pub(crate) wholesale_currency: Option<&'a str>,
+}
+
+/// Room for a [`WindowedModel`] in one text.
+type JoinedText = [u8; 528];
+
+/// An absent currency.
+const NO_CURRENCY: &str = "---";
+
+impl<'a> WindowedModel<'a> {
+    /// All of it in one text, in a buffer of the caller: the model's length in three digits, the
+    /// model, the vendor, three letters a currency. Model and vendor are at most 256 bytes.
+    fn joined<'b>(&self, buffer: &'b mut JoinedText) -> &'b str {
+        let (model, vendor) = (self.model, self.vendor);
+        let digits = [model.len() / 100, model.len() / 10 % 10, model.len() % 10];
+        let digits = digits.map(|digit| b'0' + u8::try_from(digit).unwrap_or(0));
+        let [retail, wholesale] =
+            [self.retail_currency, self.wholesale_currency].map(|c| c.unwrap_or(NO_CURRENCY));
+        let parts = [digits.as_slice()];
+        let texts = [model, vendor, retail, wholesale].map(str::as_bytes);
+        let mut length = 0;
+        for byte in parts.into_iter().chain(texts).flatten().take(buffer.len()) {
+            buffer[length] = *byte;
+            length += 1;
+        }
+        std::str::from_utf8(&buffer[..length]).unwrap_or_default()
+    }
+
+    /// What was [`joined`](Self::joined).
+    fn split(joined: &'a str) -> Self {
+        let (digits, texts) = joined.split_at(3);
+        let (texts, currencies) = texts.split_at(texts.len().saturating_sub(6));
+        let (model, vendor) = texts.split_at(digits.parse().unwrap_or(texts.len()));
+        let (retail, wholesale) = currencies.split_at(3);
+        let given = |code: &'a str| Some(code).filter(|code| *code != NO_CURRENCY);
+        let (retail_currency, wholesale_currency) = (given(retail), given(wholesale));
+        Self { model, vendor, retail_currency, wholesale_currency }
+    }
+}
 
 /// Whose usage a window holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SubscriberKey<'a> {
     pub(crate) account: &'a str,
     pub(crate) subscriber: &'a str,
-    pub(crate) model: &'a str,
-    pub(crate) vendor: &'a str,
+    pub(crate) what: WindowedModel<'a>,
     /// [`holder_hash`] of account and subscriber.
     pub(crate) holder_hash: u64,
 }
@@ -31,19 +78,22 @@ pub(crate) const fn holder_hash(account: u64, subscriber: u64) -> u64 {
     account.rotate_left(32) ^ subscriber
 }
 
-/// Numbers of a model and its vendor that hold for one epoch, and the number of the pair here.
+/// Numbers of a model, its vendor and the currencies that hold for one epoch.
+pub(crate) type WindowedNumbers = [u32; 4];
+
+/// Such numbers, and the number of what they stand for here.
 #[derive(Debug, Clone, Copy)]
-struct KnownPair {
-    names: (u32, u32),
-    pair: u32,
+struct KnownModel {
+    names: WindowedNumbers,
+    number: u32,
 }
 
 /// Models with their vendors that are remembered whether or not a window names them; few in
 /// tests, so that a simulated run forgets some.
 const MODELS_KEPT: usize = if cfg!(test) { 4 } else { 4_096 };
 
-/// Pairs that are known by their numbers; more models than this in turn are looked up by name.
-const KNOWN_PAIRS: usize = 256;
+/// Models that are known by their numbers; more than this in turn are looked up by name.
+const KNOWN_MODELS: usize = 256;
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -52,7 +102,7 @@ struct Entry {
     text_at: u32,
     account_len: u16,
     subscriber_len: u16,
-    /// Number of the model and vendor.
+    /// Number of the model, vendor and currencies.
     model: u32,
     dirty: bool,
     sums: WindowSums,
@@ -73,7 +123,7 @@ impl Slot {
         &mut self,
         key: SubscriberKey<'_>,
         model: u32,
-        counts: &UsageCounts,
+        event: Addition<'_>,
     ) -> Option<WindowSums> {
         let hash = mixed(key.holder_hash, model);
         let Self { index, entries, texts, dirty } = self;
@@ -110,10 +160,10 @@ impl Slot {
             dirty.push(number);
         }
         let mut full = None;
-        if entry.sums.add(counts).is_err() {
+        if entry.sums.add(event.counts, &event.amounts).is_err() {
             full = Some(std::mem::take(&mut entry.sums));
             // A single event always fits empty sums.
-            let fits = entry.sums.add(counts);
+            let fits = entry.sums.add(event.counts, &event.amounts);
             debug_assert!(fits.is_ok());
         }
         full
@@ -139,10 +189,10 @@ pub(crate) struct OpenWindow<'a> {
     pub(crate) start_ms: i64,
     pub(crate) account: &'a str,
     pub(crate) subscriber: &'a str,
-    pub(crate) model: &'a str,
-    pub(crate) vendor: &'a str,
+    pub(crate) what: WindowedModel<'a>,
     pub(crate) sums: [u64; CLASS_COUNT],
     pub(crate) events: u64,
+    pub(crate) amounts: Amounts,
 }
 
 /// The windows of one partition.
@@ -153,7 +203,7 @@ pub(crate) struct SubscriberWindows {
     open: BTreeMap<i64, Slot>,
     late: BTreeMap<i64, Slot>,
     models: Interner,
-    known_pairs: Vec<Option<KnownPair>>,
+    known_models: Vec<Option<KnownModel>>,
     /// Windows that end at or before this are written.
     closed_until_ms: i64,
     /// Starts of windows closed since the epoch began.
@@ -168,39 +218,38 @@ impl SubscriberWindows {
             open: BTreeMap::new(),
             late: BTreeMap::new(),
             models: Interner::default(),
-            known_pairs: vec![None; KNOWN_PAIRS],
+            known_models: vec![None; KNOWN_MODELS],
             closed_until_ms: i64::MIN,
             closed: Vec::new(),
         }
     }
 
-    /// Adds one event. `names` are the numbers of model and vendor in this epoch.
+    /// Adds one event. `names` are the numbers of what the key says was used in this epoch.
     pub(crate) fn add(
         &mut self,
         key: SubscriberKey<'_>,
-        names: (u32, u32),
-        at_ms: i64,
-        counts: &UsageCounts,
+        names: WindowedNumbers,
+        event: Addition<'_>,
         rows: &mut SubscriberRows,
     ) {
-        let start = at_ms.div_euclid(self.width_ms) * self.width_ms;
+        let start = event.at_ms.div_euclid(self.width_ms) * self.width_ms;
         let late = start + self.width_ms <= self.closed_until_ms;
-        let model = self.pair_number(key, names);
+        let model = self.model_number(key, names);
         let slots = if late { &mut self.late } else { &mut self.open };
-        if let Some(full) = slots.entry(start).or_default().add(key, model, counts) {
-            rows.push(start, late, columns_of(key), &full);
+        if let Some(full) = slots.entry(start).or_default().add(key, model, event) {
+            rows.push(start, late, columns_of(key.account, key.subscriber, key.what), &full);
         }
     }
 
-    fn pair_number(&mut self, key: SubscriberKey<'_>, names: (u32, u32)) -> u32 {
-        let at = names.0.wrapping_mul(31).wrapping_add(names.1) as usize % KNOWN_PAIRS;
-        match self.known_pairs[at] {
-            Some(known) if known.names == names => known.pair,
+    fn model_number(&mut self, key: SubscriberKey<'_>, names: WindowedNumbers) -> u32 {
+        let hash = names.into_iter().fold(0_u32, |hash, n| hash.wrapping_mul(31).wrapping_add(n));
+        let at = hash as usize % KNOWN_MODELS;
+        match self.known_models[at] {
+            Some(known) if known.names == names => known.number,
             _ => {
-                let mut text = [0_u8; 520];
-                let pair = self.models.intern(joined(&mut text, key.model, key.vendor));
-                self.known_pairs[at] = Some(KnownPair { names, pair });
-                pair
+                let number = self.models.intern(key.what.joined(&mut [0; 528]));
+                self.known_models[at] = Some(KnownModel { names, number });
+                number
             }
         }
     }
@@ -241,7 +290,7 @@ impl SubscriberWindows {
             self.closed.push(start);
             write_slot(&self.models, start, false, &slot, rows);
         }
-        self.known_pairs.fill(None);
+        self.known_models.fill(None);
     }
 
     /// Starts of the windows that were written and emptied since the last
@@ -314,25 +363,28 @@ impl SubscriberWindows {
 
     /// Restores a window's sums, replacing what was known of it.
     pub(crate) fn restore(&mut self, window: &OpenWindow<'_>) {
-        let mut pair = [0_u8; 520];
-        let model = self.models.intern(joined(&mut pair, window.model, window.vendor));
+        let model = self.models.intern(window.what.joined(&mut [0; 528]));
         let slot = self.open.entry(window.start_ms).or_default();
         let key = SubscriberKey {
             account: window.account,
             subscriber: window.subscriber,
-            model: window.model,
-            vendor: window.vendor,
+            what: window.what,
             holder_hash: holder_hash(
                 xxh3_64(window.account.as_bytes()),
                 xxh3_64(window.subscriber.as_bytes()),
             ),
         };
-        slot.add(key, model, &UsageCounts::default());
+        let nothing = UsageCounts::default();
+        slot.add(
+            key,
+            model,
+            Addition { at_ms: window.start_ms, counts: &nothing, amounts: Amounts::default() },
+        );
         // The entry just touched is the newest dirty one: it is restored, not changed.
         if let Some(number) = slot.dirty.pop() {
             let entry = &mut slot.entries[number as usize];
             entry.dirty = false;
-            entry.sums = WindowSums::from_all(&window.sums, window.events);
+            entry.sums = WindowSums::from_all(&window.sums, window.events, window.amounts);
         }
     }
 
@@ -348,30 +400,22 @@ impl SubscriberWindows {
     }
 }
 
-fn columns_of(key: SubscriberKey<'_>) -> [Option<&str>; 4] {
-    [Some(key.account), Some(key.subscriber), Some(key.model), Some(key.vendor)]
-}
-
-/// Model and vendor in one text, in a buffer of the caller: the model's length in three digits,
-/// the model, the vendor. Both are at most 256 bytes.
-fn joined<'b>(buffer: &'b mut [u8; 520], model: &str, vendor: &str) -> &'b str {
-    let digits = [model.len() / 100, model.len() / 10 % 10, model.len() % 10];
-    let mut length = 0;
-    let parts = digits.iter().map(|digit| b'0' + u8::try_from(*digit).unwrap_or(0));
-    for byte in parts.chain(model.bytes()).chain(vendor.bytes()).take(buffer.len()) {
-        buffer[length] = byte;
-        length += 1;
-    }
-    std::str::from_utf8(&buffer[..length]).unwrap_or_default()
+fn columns_of<'a>(
+    account: &'a str,
+    subscriber: &'a str,
+    what: WindowedModel<'a>,
+) -> [Option<&'a str>; 6] {
+    let WindowedModel { model, vendor, retail_currency, wholesale_currency } = what;
+    let texts = [account, subscriber, model, vendor].map(Some);
+    [texts[0], texts[1], texts[2], texts[3], retail_currency, wholesale_currency]
 }
 
 fn write_slot(models: &Interner, start: i64, late: bool, slot: &Slot, rows: &mut SubscriberRows) {
     for entry in &slot.entries {
         let (account, subscriber) = texts_of(entry, &slot.texts);
-        let (model, vendor) = split_pair(models.get(entry.model));
+        let what = WindowedModel::split(models.get(entry.model));
         if entry.sums.events > 0 {
-            let keys = [Some(account), Some(subscriber), Some(model), Some(vendor)];
-            rows.push(start, late, keys, &entry.sums);
+            rows.push(start, late, columns_of(account, subscriber, what), &entry.sums);
         }
     }
 }
@@ -383,14 +427,16 @@ fn open_window<'a>(
     texts: &'a str,
 ) -> OpenWindow<'a> {
     let (account, subscriber) = texts_of(entry, texts);
-    let (model, vendor) = split_pair(models.get(entry.model));
-    let (sums, events) = (entry.sums.all(), entry.sums.events);
-    OpenWindow { start_ms, account, subscriber, model, vendor, sums, events }
-}
-
-fn split_pair(pair: &str) -> (&str, &str) {
-    let (digits, texts) = pair.split_at(3);
-    texts.split_at(digits.parse().unwrap_or(texts.len()))
+    let what = WindowedModel::split(models.get(entry.model));
+    OpenWindow {
+        start_ms,
+        account,
+        subscriber,
+        what,
+        sums: entry.sums.all(),
+        events: entry.sums.events,
+        amounts: entry.sums.amounts(),
+    }
 }
 
 #[cfg(test)]
@@ -400,27 +446,44 @@ mod tests {
     fn key(account: &str) -> SubscriberKey<'_> {
         let hash = xxh3_64(account.as_bytes());
         let holder_hash = holder_hash(hash, hash);
-        SubscriberKey { account, subscriber: account, model: "glm-5", vendor: "zhipu", holder_hash }
+        SubscriberKey { account, subscriber: account, what: WHAT, holder_hash }
     }
 
-    fn counts(input: u64) -> UsageCounts {
+    const WHAT: WindowedModel<'static> = WindowedModel {
+        model: "glm-5",
+        vendor: "zhipu",
+        retail_currency: None,
+        wholesale_currency: Some("CNY"),
+    };
+    const NAMES: WindowedNumbers = [0, 1, u32::MAX, 2];
+
+    /// Adds `input` tokens and as many micro-points and pico-yuan.
+    fn add(
+        windows: &mut SubscriberWindows,
+        (key, names): (SubscriberKey<'_>, WindowedNumbers),
+        at_ms: i64,
+        input: u64,
+        rows: &mut SubscriberRows,
+    ) {
         let mut counts = UsageCounts::default();
         counts.set(tally_schemas::TokenClass::Input, input);
-        counts
+        let pico = i128::from(input);
+        let amounts = Amounts { points_micro: pico, retail_pico: 0, wholesale_pico: -pico };
+        windows.add(key, names, Addition { at_ms, counts: &counts, amounts }, rows);
     }
 
     #[test]
     fn a_window_is_written_once_and_late_usage_is_added_to_it() {
         let mut windows = SubscriberWindows::new(60_000, usize::MAX);
         let mut rows = SubscriberRows::default();
-        windows.add(key("a"), (0, 1), 10, &counts(1), &mut rows);
-        windows.add(key("a"), (0, 1), 59_999, &counts(2), &mut rows);
-        windows.add(key("a"), (0, 1), 60_000, &counts(4), &mut rows);
+        add(&mut windows, (key("a"), NAMES), 10, 1, &mut rows);
+        add(&mut windows, (key("a"), NAMES), 59_999, 2, &mut rows);
+        add(&mut windows, (key("a"), NAMES), 60_000, 4, &mut rows);
         windows.advance(59_999, &mut rows);
         assert_eq!(rows.len(), 0);
         windows.advance(60_000, &mut rows);
         assert_eq!(rows.len(), 1);
-        windows.add(key("a"), (0, 1), 30_000, &counts(8), &mut rows);
+        add(&mut windows, (key("a"), NAMES), 30_000, 8, &mut rows);
         windows.end_epoch(&mut rows);
         assert_eq!((rows.len(), windows.closed()), (2, [0].as_slice()));
         assert_eq!(windows.changed().map(|window| window.sums[0]).collect::<Vec<_>>(), [4]);
@@ -434,7 +497,7 @@ mod tests {
         let mut rows = SubscriberRows::default();
         for i in 0..1_000_i64 {
             let name = format!("a{}", i % 37);
-            windows.add(key(&name), (0, 1), i * 100, &counts(i.unsigned_abs()), &mut rows);
+            add(&mut windows, (key(&name), NAMES), i * 100, i.unsigned_abs(), &mut rows);
         }
         let mut again = SubscriberWindows::new(60_000, usize::MAX);
         for window in windows.open_windows() {
@@ -450,8 +513,9 @@ mod tests {
         let mut rows = SubscriberRows::default();
         for i in 0..100_u32 {
             let model = format!("made-up-{i}");
-            let key = SubscriberKey { model: &model, ..key("a") };
-            windows.add(key, (i, 1), i64::from(i) * 60_000, &counts(1), &mut rows);
+            let what = WindowedModel { model: &model, ..WHAT };
+            let key = SubscriberKey { what, ..key("a") };
+            add(&mut windows, (key, [i, 1, 2, 3]), i64::from(i) * 60_000, 1, &mut rows);
         }
         windows.advance(99 * 60_000, &mut rows);
         windows.end_epoch(&mut rows);
@@ -460,7 +524,7 @@ mod tests {
         assert_eq!(windows.models.len(), 1);
         assert_eq!(windows.changed().count() + windows.closed().len(), 0);
         assert!(windows.open_windows().map(|w| format!("{w:?}")).eq(before));
-        windows.add(key("a"), (0, 1), 30_000, &counts(1), &mut rows);
+        add(&mut windows, (key("a"), NAMES), 30_000, 1, &mut rows);
         windows.end_epoch(&mut rows);
         assert_eq!(rows.len(), 100, "what was closed before is late still");
     }
@@ -471,7 +535,7 @@ mod tests {
         let mut rows = SubscriberRows::default();
         for i in 0..200_000 {
             let name = format!("A{i:09}");
-            windows.add(key(&name), (0, 1), 0, &counts(1), &mut rows);
+            add(&mut windows, (key(&name), NAMES), 0, 1, &mut rows);
         }
         assert!(windows.memory_bytes() <= 200 * windows.len(), "{}", windows.memory_bytes());
     }

@@ -63,6 +63,13 @@ pub(crate) fn raw_text(bytes: &[u8]) -> String {
     }
 }
 
+impl SuspenseRows {
+    /// The newest row, where it is of the record at `offset`.
+    pub(crate) fn last_of(&self, offset: u64) -> Option<&SuspenseRow> {
+        self.rows.last().filter(|row| row.offset == offset)
+    }
+}
+
 /// The rows of one epoch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SuspenseRows {

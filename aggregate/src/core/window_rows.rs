@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
-use tally_schemas::{CLASS_COUNT, Table, TokenClass};
+use tally_schemas::{Amounts, CLASS_COUNT, Table, TokenClass};
 
 use crate::core::arrow_schema::in_memory_schema;
 use crate::core::counts::Counts;
@@ -27,6 +27,10 @@ pub(crate) struct WindowRows<const HOLDERS: usize, const KEYS: usize> {
     names: Interner,
     sums: [Counts; CLASS_COUNT],
     events: Vec<i64>,
+    /// Micro-points and pico-currency; meaningful where the wholesale currency is given.
+    points_micro: Vec<i128>,
+    retail_pico: Vec<i128>,
+    wholesale_pico: Vec<i128>,
 }
 
 /// Numbers of the key texts, a vector a column.
@@ -68,6 +72,10 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
             column.push(row, sum.cast_signed());
         }
         self.events.push(sums.events.cast_signed());
+        let Amounts { points_micro, retail_pico, wholesale_pico } = sums.amounts();
+        self.points_micro.push(points_micro);
+        self.retail_pico.push(retail_pico);
+        self.wholesale_pico.push(wholesale_pico);
     }
 
     /// Number of rows.
@@ -77,7 +85,7 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
 
     /// Bytes in memory, roughly.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.len() * (8 * (CLASS_COUNT + 2) + 1 + 4 * KEYS)
+        self.len() * (8 * (CLASS_COUNT + 2) + 1 + 4 * KEYS + 3 * 16)
             + self.holders.memory_bytes()
             + self.names.memory_bytes()
     }
@@ -98,6 +106,9 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
         self.names.clear();
         self.sums.iter_mut().for_each(Counts::clear);
         self.events.clear();
+        for column in [&mut self.points_micro, &mut self.retail_pico, &mut self.wholesale_pico] {
+            column.clear();
+        }
     }
 
     /// The rows as batches of at most `piece` rows of `table`'s in-memory schema, whose windows
@@ -155,6 +166,23 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
             columns.push(Arc::new(sums.slice(rows.clone())));
         }
         columns.push(Arc::new(Int64Array::from(self.events[rows.clone()].to_vec())));
+        // The last two keys are the currencies. Without one, the amount in it is absent: what was
+        // only counted is not free.
+        let in_currency = |back: usize| &self.keys.0[KEYS - back][rows.clone()];
+        let decimals = |column: &[i128], currency: &[u32], scale: i8| {
+            let amounts = column[rows.clone()].iter().zip(currency);
+            let amounts =
+                amounts.map(|(amount, currency)| (*currency != ABSENT).then_some(*amount));
+            let amounts: Decimal128Array = if currency.contains(&ABSENT) {
+                amounts.collect()
+            } else {
+                column[rows.clone()].to_vec().into()
+            };
+            amounts.with_precision_and_scale(38, scale).map(|array| Arc::new(array) as ArrayRef)
+        };
+        columns.push(decimals(&self.points_micro, in_currency(1), 6)?);
+        columns.push(decimals(&self.retail_pico, in_currency(2), 12)?);
+        columns.push(decimals(&self.wholesale_pico, in_currency(1), 12)?);
         columns.push(Arc::new(Int32Array::from(vec![partition.cast_signed(); rows.len()])));
         columns.push(Arc::new(Int64Array::from(vec![epoch.cast_signed(); rows.len()])));
         RecordBatch::try_new(in_memory_schema(table, &columns), columns)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tally_schemas::{ControlTotals, Flow};
+use tally_schemas::{ControlTotals, UsageSums};
 
 use super::executor::run_alone;
 use super::invariants::Objects;
@@ -26,13 +26,13 @@ const FLIPS: usize = 8;
 struct Recovered {
     next: u64,
     watermark_ms: Option<i64>,
-    open: BTreeMap<(String, String), Flow>,
+    open: BTreeMap<(String, String), UsageSums>,
     totals: ControlTotals,
 }
 
 async fn recovered(site: Site) -> Result<Recovered, AggregateError> {
     let bounds = tally_log::Bounds { start: 0, end: u64::MAX };
-    let (_, mut state) = take(&site.surroundings, &site.config, &site.card, bounds).await?;
+    let (_, mut state) = take(&site.surroundings, &site.config, &site.reference, bounds).await?;
     let (next, watermark_ms) = (state.next_offset(), state.watermark_ms());
     let open = state.open_windows_by_model();
     for (offset, record) in (1_000_000..).zip(&site.log.records) {

@@ -8,6 +8,7 @@ use tally_schemas::{ControlTotals, EntryKind, Flow, LedgerEntry, StateFile, entr
 
 use super::oracle::{Sum, Truth};
 use super::stored_rows::StoredRows;
+use super::straight_run::StraightRun;
 use crate::core::{OpenWindow, PartitionConfig};
 use crate::epoch_files::object_path;
 use crate::ledger::hash_of;
@@ -130,6 +131,7 @@ fn check_state_file(objects: &Objects, file: &StateFile) -> Result<(), String> {
 /// Compares what is stored with what must be (I1, I2, I13).
 pub(super) fn check_truth<'a>(
     truth: &Truth,
+    straight: &StraightRun,
     entries: &[LedgerEntry],
     stored: &mut StoredRows,
     open: impl Iterator<Item = OpenWindow<'a>>,
@@ -138,11 +140,19 @@ pub(super) fn check_truth<'a>(
     compare("I1: held-back events", &truth.held_back, &stored.held_back)?;
     compare("I13: usage_by_model", &truth.by_model, &stored.by_model)?;
     for window in open {
-        let key = [window.account, window.subscriber, window.model, window.vendor];
-        let key = key.map(|text| Some(text.to_owned()));
-        let sum = Sum { events: window.events, counts: window.sums.map(u128::from) };
+        let what = window.what;
+        let key = [window.account, window.subscriber, what.model, what.vendor].map(Some);
+        let key = key.into_iter().chain([what.retail_currency, what.wholesale_currency]);
+        let key = key.map(|text| text.map(str::to_owned)).collect();
+        let sum = Sum {
+            events: window.events,
+            counts: window.sums.map(u128::from),
+            points_micro: window.amounts.points_micro,
+            wholesale_pico: window.amounts.wholesale_pico,
+            retail_pico: window.amounts.retail_pico,
+        };
         if sum.events > 0 {
-            let row = stored.by_subscriber.entry((window.start_ms, false, key.into()));
+            let row = stored.by_subscriber.entry((window.start_ms, false, key));
             row.or_default().merge(&sum);
         }
     }
@@ -162,11 +172,41 @@ pub(super) fn check_truth<'a>(
             return Err(format!("I1: {name}: {events} events {tokens:?}, must be {sum:?}"));
         }
     }
+    let rated = &totals.rated;
+    let wholesale: BTreeMap<&str, i128> =
+        rated.wholesale_pico.iter().map(|(currency, pico)| (currency.code(), *pico)).collect();
+    compare("I4: wholesale", &truth.wholesale_pico, &wholesale)?;
+    let retail: BTreeMap<String, i128> =
+        rated.retail_pico.iter().map(|(currency, pico)| (currency.to_string(), *pico)).collect();
+    compare("I4: retail", &truth.retail_pico, &retail)?;
+    compare_lists("I9: quota_ledger", &straight.quota_ledger, &stored.quota_ledger)?;
+    compare_lists("I7: alerts", &straight.alerts, &stored.alerts)?;
+    let commands = (totals.commands, totals.duplicate_commands);
+    if commands != (truth.commands, truth.duplicate_commands) {
+        let must = (truth.commands, truth.duplicate_commands);
+        return Err(format!("I1: {commands:?} commands and duplicates, must be {must:?}"));
+    }
+    if rated.points_micro != truth.accepted.points_micro {
+        let (is, must) = (rated.points_micro, truth.accepted.points_micro);
+        return Err(format!("I4: {is} micro-points, must be {must}"));
+    }
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for reason in truth.held_back.values() {
         *reasons.entry(reason.clone()).or_default() += 1;
     }
     compare("I1: held back by reason", &reasons, &totals.suspended_by_reason)
+}
+
+/// Says where two lists first differ.
+fn compare_lists(what: &str, must: &[String], is: &[String]) -> Result<(), String> {
+    let differs = (0..must.len().max(is.len())).find(|row| must.get(*row) != is.get(*row));
+    match differs {
+        None => Ok(()),
+        Some(row) => {
+            let (must, is) = (must.get(row), is.get(row));
+            Err(format!("{what}: row {row} is {is:?}, must be {must:?}"))
+        }
+    }
 }
 
 /// Says where two maps first differ.

@@ -4,13 +4,12 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use futures::future::{Either, select};
-use tally_rating::RateCard;
 
 use super::simulated_log::SimulatedLog;
 use super::world::World;
+use crate::core::ReferenceData;
 use crate::core::{Partition, PartitionConfig, SpareColumns};
 use crate::epoch_files::encode_epoch;
 use crate::error::{AggregateError, ErrorKind};
@@ -22,7 +21,7 @@ pub(super) struct Site {
     pub(super) world: World,
     pub(super) surroundings: Surroundings,
     pub(super) config: PartitionConfig,
-    pub(super) card: Arc<RateCard>,
+    pub(super) reference: ReferenceData,
     pub(super) log: Rc<SimulatedLog>,
     /// Whether the member has the partition, and no longer only asks for it.
     pub(super) owns: Rc<Cell<bool>>,
@@ -72,7 +71,7 @@ async fn claimed(site: &Site) -> Result<Member, AggregateError> {
     // A rebalance takes its time.
     site.world.sleep(site.world.draw(0..60)).await;
     let (ownership, state) = loop {
-        let taken = take(&site.surroundings, &site.config, &site.card, bounds).await;
+        let taken = take(&site.surroundings, &site.config, &site.reference, bounds).await;
         let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken? };
         // As in the aggregator: bounds may be older than what a predecessor committed meanwhile.
         bounds = site.log.bounds(site.world.tick());

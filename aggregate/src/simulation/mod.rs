@@ -14,11 +14,13 @@ mod oracle;
 mod plan;
 mod planted_bugs;
 mod power_loss;
+mod price_book;
 mod races;
 mod reach;
 mod scenario;
 mod simulated_log;
 mod stored_rows;
+mod straight_run;
 mod workload;
 mod world;
 

@@ -1,11 +1,13 @@
 //! What must come out, computed from what the gateways meant: written from the rules of the design
 //! with ordered maps of whole events, sharing no code and no hash with the core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tally_schemas::{AggregateConfig, CLASS_COUNT, TokenClass};
 
-use super::simulated_log::{Content, Defect, Logged, Sent, SimulatedLog};
+use super::price_book;
+use super::simulated_log::{Content, Defect, Logged, Sent, SentCommand, SimulatedLog};
+use super::straight_run::Retail;
 
 /// Where an event lies: offset and position within its batch.
 pub(super) type Place = (u64, u32);
@@ -15,6 +17,10 @@ pub(super) type Place = (u64, u32);
 pub(super) struct Sum {
     pub(super) events: u64,
     pub(super) counts: [u128; CLASS_COUNT],
+    /// Micro-points and pico-currency.
+    pub(super) points_micro: i128,
+    pub(super) wholesale_pico: i128,
+    pub(super) retail_pico: i128,
 }
 
 impl Sum {
@@ -27,6 +33,9 @@ impl Sum {
 
     pub(super) fn merge(&mut self, other: &Self) {
         self.events += other.events;
+        self.points_micro += other.points_micro;
+        self.wholesale_pico += other.wholesale_pico;
+        self.retail_pico += other.retail_pico;
         for (sum, more) in self.counts.iter_mut().zip(other.counts) {
             *sum += more;
         }
@@ -45,6 +54,8 @@ pub(super) struct AcceptedRow {
     pub(super) supplier: String,
     pub(super) completed_at_ms: i64,
     pub(super) counts: [u64; CLASS_COUNT],
+    pub(super) points_micro: i128,
+    pub(super) wholesale: (String, i128),
 }
 
 /// Window start, whether it was late, and the key texts with `None` for an absent one.
@@ -54,10 +65,15 @@ pub(super) type WindowKey = (i64, bool, Vec<Option<String>>);
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Truth {
     pub(super) records: u64,
+    pub(super) commands: u64,
+    pub(super) duplicate_commands: u64,
     pub(super) received: Sum,
     pub(super) accepted: Sum,
     pub(super) suspended: Sum,
     pub(super) duplicates: Sum,
+    /// Of accepted events, by currency.
+    pub(super) wholesale_pico: BTreeMap<&'static str, i128>,
+    pub(super) retail_pico: BTreeMap<String, i128>,
     pub(super) rows: BTreeMap<Place, AcceptedRow>,
     pub(super) held_back: BTreeMap<Place, String>,
     pub(super) by_subscriber: BTreeMap<WindowKey, Sum>,
@@ -79,13 +95,28 @@ struct Oracle<'a> {
     newest_ms: Option<i64>,
     /// Every event that was noted under an identity.
     known: BTreeMap<(&'static str, String), Vec<Sent>>,
+    /// Account and id of every command.
+    commands: BTreeSet<(String, String)>,
+    /// What each event was charged.
+    retail: &'a BTreeMap<Place, Retail>,
     truth: Truth,
 }
 
 /// What must come of a log.
-pub(super) fn truth_of(log: &SimulatedLog, settings: &AggregateConfig) -> Truth {
-    let mut oracle =
-        Oracle { settings, log, newest_ms: None, known: BTreeMap::new(), truth: Truth::default() };
+pub(super) fn truth_of(
+    log: &SimulatedLog,
+    settings: &AggregateConfig,
+    retail: &BTreeMap<Place, Retail>,
+) -> Truth {
+    let mut oracle = Oracle {
+        settings,
+        log,
+        newest_ms: None,
+        known: BTreeMap::new(),
+        commands: BTreeSet::new(),
+        retail,
+        truth: Truth::default(),
+    };
     for record in &log.records {
         oracle.record(record);
     }
@@ -100,12 +131,27 @@ impl Oracle<'_> {
         match &record.content {
             Content::Tombstone => self.hold_back(place, "tombstone", &nothing),
             Content::Unreadable => self.hold_back(place, "malformed", &nothing),
-            Content::Command => self.hold_back(place, "unsupported_command", &nothing),
+            Content::Command(command) => self.command(place, record.timestamp_ms, command),
             Content::Events(events) => {
                 for (index, event) in (0..).zip(events) {
                     self.event((record.offset, index), record.timestamp_ms, event);
                 }
             }
+        }
+    }
+
+    fn command(&mut self, place: Place, received_ms: i64, command: &SentCommand) {
+        let horizon_ms = self.settings.dedupe_horizon_days.cast_signed() * 86_400_000;
+        if command.refusal != Some("bad_command") && received_ms - command.at_ms > horizon_ms {
+            return self.hold_back(place, "too_old", &[0; CLASS_COUNT]);
+        }
+        let is_new = self.commands.insert((command.account.clone(), command.id.clone()));
+        // One that cannot be read has no identity.
+        match command.refusal {
+            Some("bad_command") => self.hold_back(place, "bad_command", &[0; CLASS_COUNT]),
+            _ if !is_new => self.truth.duplicate_commands += 1,
+            Some(reason) => self.hold_back(place, reason, &[0; CLASS_COUNT]),
+            None => self.truth.commands += 1,
         }
     }
 
@@ -144,6 +190,7 @@ impl Oracle<'_> {
         self.known.entry(identity).or_default().push(event.clone());
         let defect = match event.defect {
             Defect::None if vendor_of(event).is_none() => Some("unknown_model"),
+            Defect::None if price_book::wholesale(event).is_none() => Some("no_price"),
             Defect::None => None,
             Defect::NoId => Some("missing_identity"),
             Defect::NoModel => Some("incomplete"),
@@ -185,6 +232,17 @@ impl Oracle<'_> {
         truth.accepted.add(&event.counts);
         let subscriber = event.subscriber.as_deref().unwrap_or(&event.account);
         let supplier = event.supplier.unwrap_or(vendor);
+        let (currency, wholesale_pico) = price_book::wholesale(event).unwrap();
+        let points_micro = price_book::points_micro(event);
+        *truth.wholesale_pico.entry(currency).or_default() += wholesale_pico;
+        let (retail_currency, retail_pico) = self.retail.get(&place).cloned().unwrap_or_default();
+        if let Some(currency) = &retail_currency {
+            *truth.retail_pico.entry(currency.clone()).or_default() += retail_pico;
+        }
+        let retail_currency = retail_currency.as_deref();
+        let mut sum = Sum { points_micro, wholesale_pico, retail_pico, ..Sum::default() };
+        sum.add(&event.counts);
+        truth.accepted.points_micro += points_micro;
         truth.rows.insert(
             place,
             AcceptedRow {
@@ -197,6 +255,8 @@ impl Oracle<'_> {
                 supplier: supplier.to_owned(),
                 completed_at_ms: event.completed_at_ms,
                 counts: event.counts,
+                points_micro,
+                wholesale: (currency.to_owned(), wholesale_pico),
             },
         );
         let watermark_ms = self.watermark_ms();
@@ -207,14 +267,29 @@ impl Oracle<'_> {
         };
         let own = |texts: &[Option<&str>]| texts.iter().map(|t| t.map(str::to_owned)).collect();
         let (start_ms, late) = window(self.settings.subscriber_window_ms);
-        let key = own(&[Some(&event.account), Some(subscriber), Some(event.model), Some(vendor)]);
+        let key = own(&[
+            Some(&event.account),
+            Some(subscriber),
+            Some(event.model),
+            Some(vendor),
+            retail_currency,
+            Some(currency),
+        ]);
         let truth = &mut self.truth;
-        truth.by_subscriber.entry((start_ms, late, key)).or_default().add(&event.counts);
+        truth.by_subscriber.entry((start_ms, late, key)).or_default().merge(&sum);
         let (start_ms, late) = window(self.settings.model_window_ms);
         let tier = event.tier.unwrap_or("standard");
-        let key =
-            own(&[Some(event.model), Some(vendor), Some(supplier), event.region, None, Some(tier)]);
-        truth.by_model.entry((start_ms, late, key)).or_default().add(&event.counts);
+        let key = own(&[
+            Some(event.model),
+            Some(vendor),
+            Some(supplier),
+            event.region,
+            None,
+            Some(tier),
+            retail_currency,
+            Some(currency),
+        ]);
+        truth.by_model.entry((start_ms, late, key)).or_default().merge(&sum);
         self.newest_ms = self.newest_ms.max(Some(event.completed_at_ms));
     }
 }

@@ -5,15 +5,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tally_rating::RateCard;
-
 use super::executor::{Actors, run_alone};
 use super::faulty_store::store_of;
 use super::invariants::{Objects, check_ledger, check_truth, read_files};
 use super::member::{Ended, Site, run_member};
 use super::oracle::truth_of;
 use super::plan::{Faults, Plan};
+use super::price_book;
 use super::reach::Reach;
+use super::straight_run::straight_run;
 use super::workload::make_log;
 use super::world::{SimulatedEdge, World};
 use crate::core::PartitionConfig;
@@ -67,7 +67,7 @@ impl Run {
         let world = World::new(plan.seed, faults, trace);
         let surroundings =
             Surroundings { store: store_of(&world), edge: Arc::new(SimulatedEdge(world.clone())) };
-        let card = Arc::new(RateCard::shipped().unwrap());
+        let reference = price_book::reference();
         let site = |partition| Site {
             world: world.clone(),
             surroundings: surroundings.clone(),
@@ -77,7 +77,7 @@ impl Run {
                 partition_count: plan.partition_count,
                 aggregate: plan.settings.clone(),
             },
-            card: Arc::clone(&card),
+            reference: reference.clone(),
             log: Rc::new(make_log(
                 plan.seed,
                 &plan.traffic,
@@ -229,13 +229,14 @@ fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
         return Err(format!("I14: committed to {}, the log ends at {}", last.to, site.log.end()));
     }
     let mut stored = read_files(&objects, &entries)?;
-    let truth = truth_of(&site.log, &site.config.aggregate);
+    let straight = straight_run(&site.log, &site.config, &site.reference);
+    let truth = truth_of(&site.log, &site.config.aggregate, &straight.retail);
     let (at, entry) = (site.clone(), last.clone());
     let recovered = run_alone(&site.world, async move {
-        recover(at.surroundings.store.as_ref(), &at.config, &at.card, &entry).await
+        recover(at.surroundings.store.as_ref(), &at.config, &at.reference, &entry).await
     });
     let recovered = recovered.map_err(|error| format!("I12: recovery: {error}"))?;
-    check_truth(&truth, &entries, &mut stored, recovered.open_windows())?;
+    check_truth(&truth, &straight, &entries, &mut stored, recovered.open_windows())?;
     reach.count(&objects, &entries, &truth, &site.world);
     Ok(())
 }

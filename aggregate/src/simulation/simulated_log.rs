@@ -36,12 +36,23 @@ pub(super) struct Sent {
     pub(super) defect: Defect,
 }
 
+/// An account command as it was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SentCommand {
+    pub(super) id: String,
+    pub(super) account: String,
+    pub(super) at_ms: i64,
+    pub(super) bytes: Vec<u8>,
+    /// Why it must be held back.
+    pub(super) refusal: Option<&'static str>,
+}
+
 /// What a record holds.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Tombstone,
     Unreadable,
-    Command,
+    Command(SentCommand),
     Events(Vec<Sent>),
 }
 

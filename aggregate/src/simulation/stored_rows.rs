@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tally_schemas::{CLASS_COUNT, DataFile, Table};
 
 use super::oracle::{AcceptedRow, Place, Sum, WindowKey, class_names};
+use super::straight_run::rows_as_texts;
 
 /// What the files that the ledger lists hold.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(super) struct StoredRows {
     pub(super) held_back: BTreeMap<Place, String>,
     pub(super) by_subscriber: BTreeMap<WindowKey, Sum>,
     pub(super) by_model: BTreeMap<WindowKey, Sum>,
+    pub(super) quota_ledger: Vec<String>,
+    pub(super) alerts: Vec<String>,
 }
 
 /// A batch with its columns by name.
@@ -38,6 +41,12 @@ impl Columns {
 
     fn small(&self, name: &str, row: usize) -> i32 {
         self.column(name).as_primitive::<Int32Type>().value(row)
+    }
+
+    /// A decimal in units of its last place; 0 where it is absent.
+    fn decimal(&self, name: &str, row: usize) -> i128 {
+        let column = self.column(name).as_primitive::<Decimal128Type>();
+        if column.is_valid(row) { column.value(row) } else { 0 }
     }
 
     fn instant_ms(&self, name: &str, row: usize) -> i64 {
@@ -106,13 +115,38 @@ impl StoredRows {
             };
             return if again { Err(format!("I2: {place:?} is in two live files")) } else { Ok(()) };
         }
+        if matches!(table, Table::QuotaLedger | Table::Alerts) {
+            // Whole files, with the first of their rows.
+            let texts = if row == 0 { rows_as_texts(&columns.0) } else { Vec::new() };
+            let rows =
+                if table == Table::Alerts { &mut self.alerts } else { &mut self.quota_ledger };
+            rows.extend(texts);
+            return Ok(());
+        }
         let (windows, keys): (_, &[&str]) = match table {
-            Table::UsageBySubscriber => {
-                (&mut self.by_subscriber, &["account", "subscriber", "model", "vendor"])
-            }
+            Table::UsageBySubscriber => (
+                &mut self.by_subscriber,
+                &[
+                    "account",
+                    "subscriber",
+                    "model",
+                    "vendor",
+                    "retail_currency",
+                    "wholesale_currency",
+                ],
+            ),
             _ => (
                 &mut self.by_model,
-                &["model", "vendor", "supplier", "region", "channel", "service_tier"],
+                &[
+                    "model",
+                    "vendor",
+                    "supplier",
+                    "region",
+                    "channel",
+                    "service_tier",
+                    "retail_currency",
+                    "wholesale_currency",
+                ],
             ),
         };
         let key = keys.iter().map(|name| columns.text(name, row)).collect();
@@ -120,6 +154,9 @@ impl StoredRows {
         let sum = Sum {
             events: u64::try_from(columns.integer("events", row)).unwrap(),
             counts: columns.counts(row).map(u128::from),
+            points_micro: columns.decimal("points", row),
+            wholesale_pico: columns.decimal("wholesale_amount", row),
+            retail_pico: columns.decimal("retail_amount", row),
         };
         windows.entry(key).or_default().merge(&sum);
         Ok(())
@@ -138,5 +175,7 @@ fn accepted_row(columns: &Columns, row: usize) -> AcceptedRow {
         supplier: text("supplier"),
         completed_at_ms: columns.instant_ms("completed_at", row),
         counts: columns.counts(row),
+        points_micro: columns.decimal("points", row),
+        wholesale: (text("wholesale_currency"), columns.decimal("wholesale_amount", row)),
     }
 }

@@ -5,11 +5,12 @@ use prost::Message;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
 use tally_log::RecordKind;
 use tally_schemas::{AggregateConfig, CLASS_COUNT, TokenClass, UsageBatch, partition_of};
 
 use super::encodings::{json_of, json_only, message_of};
-use super::simulated_log::{Content, Defect, Logged, Sent, SimulatedLog};
+use super::simulated_log::{Content, Defect, Logged, Sent, SentCommand, SimulatedLog};
 
 /// Two minutes before midnight in Shanghai, so that runs cross a day.
 pub(super) const BEGIN_MS: i64 = 20_700 * 86_400_000 + 16 * 3_600_000 - 120_000;
@@ -44,6 +45,7 @@ struct Gateways<'a> {
     now_ms: i64,
     count: u64,
     sent: Vec<Sent>,
+    commands: Vec<SentCommand>,
     /// Those that came long after their time, when their dedupe bucket may have been sealed.
     late: Vec<Sent>,
 }
@@ -70,6 +72,7 @@ pub(super) fn make_log(
         now_ms: BEGIN_MS,
         count: 0,
         sent: Vec::new(),
+        commands: Vec::new(),
         late: Vec::new(),
     };
     let mut records = Vec::with_capacity(traffic.records);
@@ -97,6 +100,9 @@ impl Gateways<'_> {
         if percent < self.traffic.poison && self.random.random_ratio(1, 3) {
             return self.unreadable();
         }
+        if self.random.random_ratio(1, 14) {
+            return self.command();
+        }
         if percent >= 100 - self.traffic.batches {
             let events: Vec<Sent> =
                 (0..self.random.random_range(1..6)).map(|_| self.event(true)).collect();
@@ -116,11 +122,53 @@ impl Gateways<'_> {
             1 => (RecordKind::Single, text("{\"source\":\"gw"), Content::Unreadable),
             2 => (RecordKind::Single, Some(vec![0xff, 0xfe, 0x00]), Content::Unreadable),
             3 => (RecordKind::Batch, Some(vec![0x0a, 0x7f, 0x01]), Content::Unreadable),
-            _ => (
-                RecordKind::Single,
-                text("{\"command\":\"top_up\",\"id\":\"c1\",\"account\":\"acct-1\"}"),
-                Content::Command,
-            ),
+            _ => {
+                let bytes = b"{\"command\":\"top_up\",\"id\":\"c1\",\"account\":\"acct-1\"}";
+                let command = SentCommand {
+                    id: "c1".into(),
+                    account: "acct-1".into(),
+                    at_ms: self.now_ms,
+                    bytes: bytes.to_vec(),
+                    refusal: Some("bad_command"),
+                };
+                (RecordKind::Single, Some(bytes.to_vec()), Content::Command(command))
+            }
+        }
+    }
+
+    /// An account command: mostly a purchase, sometimes one that came before.
+    fn command(&mut self) -> (RecordKind, Option<Vec<u8>>, Content) {
+        let again = self.random.random_ratio(1, 4);
+        let command = match again.then(|| self.commands.choose(&mut self.random)).flatten() {
+            Some(earlier) => earlier.clone(),
+            None => self.fresh_command(),
+        };
+        self.commands.push(command.clone());
+        (RecordKind::Single, Some(command.bytes.clone()), Content::Command(command))
+    }
+
+    fn fresh_command(&mut self) -> SentCommand {
+        let random = &mut self.random;
+        let id = format!("c-{}", self.commands.len());
+        let account = self.accounts.choose(random).unwrap().clone();
+        let (what, refusal) = match random.random_range(0..8) {
+            0..3 => (json!({"command": "purchase", "package": "small", "quantity": 1}), None),
+            3 => (json!({"command": "purchase", "package": "trial"}), None),
+            4 => (json!({"command": "set_flags", "flags": {"overflow": "payg"}}), None),
+            5 => (json!({"command": "set_flags", "flags": {"overflow": null}}), None),
+            6 => (json!({"command": "purchase", "package": "none"}), Some("unknown_package")),
+            _ => (json!({"command": "cancel", "bucket": "none"}), Some("unknown_bucket")),
+        };
+        let mut object = what;
+        object["id"] = id.as_str().into();
+        object["account"] = account.as_str().into();
+        object["at"] = self.now_ms.into();
+        SentCommand {
+            id,
+            account,
+            at_ms: self.now_ms,
+            bytes: object.to_string().into_bytes(),
+            refusal,
         }
     }
 

@@ -34,7 +34,7 @@ fn main() {
         partition_count: 4,
         aggregate: settings,
     };
-    let card = Arc::new(tally_rating::RateCard::shipped().expect("the shipped book"));
+    let card = tally_aggregate::ReferenceData::shipped().expect("the shipped book");
     let mut state = Partition::new(config, card, 0);
     let claim = ledger::claim_entry("usage.events", 0, 4, "bench", None, 0, 0);
     let last = ledger::StoredEntry { entry: claim, hash: String::new() };

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tally_schemas::{ControlTotals, Flow, LedgerEntry, Table, TokenClass};
+use tally_schemas::{
+    ControlTotals, Currency, CurrencySums, Flow, LedgerEntry, RatedTotals, Table, TokenClass,
+    UsageSums,
+};
 use tally_tables::PinnedTables;
 
 use super::ledger_checks::rows_in_files;
@@ -200,7 +203,20 @@ fn before_floor(ledger: &PartitionLedger) -> Option<ControlTotals> {
         }
         rest
     };
+    let amounts = |whole: &CurrencySums, part: &CurrencySums| -> CurrencySums {
+        let rest = |(currency, pico): (&Currency, &i128)| {
+            (*currency, pico - part.get(currency).copied().unwrap_or(0))
+        };
+        // A currency that came only with the first entry is left out, as no row has it.
+        whole.iter().map(rest).filter(|(_, pico)| *pico != 0).collect()
+    };
+    let (all, own) = (&first.cumulative.rated, &first.totals.rated);
     Some(ControlTotals {
+        rated: RatedTotals {
+            points_micro: all.points_micro - own.points_micro,
+            retail_pico: amounts(&all.retail_pico, &own.retail_pico),
+            wholesale_pico: amounts(&all.wholesale_pico, &own.wholesale_pico),
+        },
         accepted: subtract(&first.cumulative.accepted, &first.totals.accepted),
         suspended: subtract(&first.cumulative.suspended, &first.totals.suspended),
         ..ControlTotals::default()
@@ -211,28 +227,33 @@ fn compare_below_floor(
     finding: &mut Finding,
     evidence: &Evidence,
     table: Table,
-    found: &BTreeMap<EpochKey, Flow>,
+    found: &BTreeMap<EpochKey, UsageSums>,
 ) {
     for ledger in &evidence.ledgers {
         let Some(expected) = before_floor(ledger) else { continue };
-        let mut sum = Flow::default();
-        for (_, flow) in found.range((ledger.partition, 0)..(ledger.partition, ledger.floor)) {
-            sum.merge(flow);
+        let mut sum = UsageSums::default();
+        for (_, sums) in found.range((ledger.partition, 0)..(ledger.partition, ledger.floor)) {
+            sum.merge(sums);
         }
-        finding.expect(sum == expected.accepted, || {
+        for sums in [&mut sum.rated.retail_pico, &mut sum.rated.wholesale_pico] {
+            sums.retain(|_, pico| *pico != 0);
+        }
+        let expected = UsageSums { flow: expected.accepted, rated: expected.rated };
+        finding.expect(sum == expected, || {
             format!(
                 "{}: epochs of partition {} below the ledger's floor {} sum to {sum:?}, the ledger says {:?}",
                 table.name(),
                 ledger.partition,
                 ledger.floor,
-                expected.accepted
+                expected
             )
         });
     }
 }
 
-fn accepted(entry: &LedgerEntry) -> Option<Flow> {
-    Some(entry.totals.accepted.clone()).filter(|flow| flow.events > 0)
+fn accepted(entry: &LedgerEntry) -> Option<UsageSums> {
+    let (flow, rated) = (entry.totals.accepted.clone(), entry.totals.rated.clone());
+    (flow.events > 0).then_some(UsageSums { flow, rated })
 }
 
 fn epoch_flows(
@@ -240,7 +261,7 @@ fn epoch_flows(
     evidence: &Evidence,
     published: &Published,
     table: Table,
-    found: &Result<BTreeMap<EpochKey, Flow>, QueryError>,
+    found: &Result<BTreeMap<EpochKey, UsageSums>, QueryError>,
 ) -> Check {
     match found {
         Err(error) => {
@@ -250,7 +271,7 @@ fn epoch_flows(
         Ok(found) => {
             compare_epochs(&mut finding, evidence, published, table, found, accepted);
             compare_below_floor(&mut finding, evidence, table, found);
-            let events: u64 = found.values().map(|flow| flow.events).sum();
+            let events: u64 = found.values().map(|sums| sums.flow.events).sum();
             finding.done(format!("{events} events in {} epochs", found.len()))
         }
     }
@@ -259,7 +280,7 @@ fn epoch_flows(
 fn events(evidence: &Evidence, published: &Published) -> Check {
     let finding = Finding::new(
         "I1",
-        "usage_events has the accepted events and tokens of each class of each epoch",
+        "usage_events has the accepted events, tokens of each class, points and amounts of each epoch",
     );
     epoch_flows(finding, evidence, published, Table::UsageEvents, &evidence.sums.events)
 }
@@ -267,7 +288,7 @@ fn events(evidence: &Evidence, published: &Published) -> Check {
 fn windows(evidence: &Evidence, published: &Published) -> Check {
     let finding = Finding::new(
         "I13",
-        "usage_by_model has the accepted events and tokens of each class of each epoch",
+        "usage_by_model has the accepted events, tokens of each class, points and amounts of each epoch",
     );
     epoch_flows(finding, evidence, published, Table::UsageByModel, &evidence.sums.windows)
 }
@@ -307,11 +328,16 @@ pub(super) fn difference(found: &Flow, expected: &Flow) -> String {
     parts.join(", ")
 }
 
+/// How two sets of amounts differ; empty where they are equal.
+fn amounts_difference(found: &RatedTotals, expected: &RatedTotals) -> String {
+    if found == expected { String::new() } else { format!("{found:?} for {expected:?}") }
+}
+
 fn by_model(
     mut finding: Finding,
     published: &Published,
-    found: &Result<BTreeMap<ModelKey, Flow>, QueryError>,
-    events: &Result<BTreeMap<ModelKey, Flow>, QueryError>,
+    found: &Result<BTreeMap<ModelKey, UsageSums>, QueryError>,
+    events: &Result<BTreeMap<ModelKey, UsageSums>, QueryError>,
 ) -> Check {
     let (found, events) = match (found, events) {
         (Ok(found), Ok(events)) => (found, events),
@@ -323,21 +349,25 @@ fn by_model(
     if !published.waiting.is_empty() {
         return finding.done("nothing: the tables are not at the same epoch");
     }
-    let none = Flow::default();
+    let none = UsageSums::default();
     let models: BTreeSet<&ModelKey> = found.keys().chain(events.keys()).collect();
     for model in &models {
         let found = found.get(*model).unwrap_or(&none);
         let expected = events.get(*model).unwrap_or(&none);
         finding.expect(found == expected, || {
-            format!("{} of {}: {}", model.0, model.1, difference(found, expected))
+            let counts = difference(&found.flow, &expected.flow);
+            let amounts = amounts_difference(&found.rated, &expected.rated);
+            format!("{} of {}: {counts} {amounts}", model.0, model.1)
         });
     }
     finding.done(format!("{} models", models.len()))
 }
 
 fn windows_by_model(evidence: &Evidence, published: &Published) -> Check {
-    let finding =
-        Finding::new("I13", "usage_by_model sums to usage_events, for each model and class");
+    let finding = Finding::new(
+        "I13",
+        "usage_by_model sums to usage_events, for each model, class and currency",
+    );
     let sums = &evidence.sums;
     by_model(finding, published, &sums.windows_by_model, &sums.events_by_model)
 }
@@ -351,19 +381,19 @@ fn windows_by_subscriber(
     if options.windows_closed {
         let finding = Finding::new(
             "I13",
-            "usage_by_subscriber sums to usage_events, for each model and class",
+            "usage_by_subscriber sums to usage_events, for each model, class and currency",
         );
         return by_model(finding, published, &sums.subscribers_by_model, &sums.events_by_model);
     }
     let finding = Finding::new(
         "I13",
-        "usage_by_subscriber and the open windows of the stored state sum to usage_events, for each model and class",
+        "usage_by_subscriber and the open windows of the stored state sum to usage_events, for each model, class and currency",
     );
     let all = match (&sums.subscribers_by_model, &evidence.open_windows) {
         (Ok(closed), Ok(open)) => {
             let mut all = closed.clone();
-            for (model, flow) in open {
-                all.entry(model.clone()).or_default().merge(flow);
+            for (model, sums) in open {
+                all.entry(model.clone()).or_default().merge(sums);
             }
             Ok(all)
         }
@@ -375,7 +405,7 @@ fn windows_by_subscriber(
 /// I2: nothing is in the tables twice.
 pub(super) async fn duplicates(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Check> {
     vec![
-        twice(
+        rows_that_should_not_be(
             engine,
             pin,
             Finding::new("I2", "no event (source, id) is in usage_events twice"),
@@ -383,7 +413,7 @@ pub(super) async fn duplicates(engine: &QueryEngine, pin: &Arc<PinnedTables>) ->
              GROUP BY source, id HAVING count(*) > 1 LIMIT 20",
         )
         .await,
-        twice(
+        rows_that_should_not_be(
             engine,
             pin,
             Finding::new("I2", "no Kafka position is in suspense twice"),
@@ -396,7 +426,8 @@ pub(super) async fn duplicates(engine: &QueryEngine, pin: &Arc<PinnedTables>) ->
     ]
 }
 
-async fn twice(
+/// A check that holds where a query, whose columns are two texts and a number, has no rows.
+pub(super) async fn rows_that_should_not_be(
     engine: &QueryEngine,
     pin: &Arc<PinnedTables>,
     mut finding: Finding,

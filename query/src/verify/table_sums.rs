@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
-use tally_schemas::{CLASS_COUNT, Flow, Table, TokenClass};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
+use tally_schemas::{CLASS_COUNT, Currency, Flow, RatedTotals, Table, TokenClass, UsageSums};
 use tally_tables::PinnedTables;
 
 use crate::engine::QueryEngine;
@@ -19,24 +19,24 @@ pub(super) type EpochKey = (u32, u64);
 /// Model and vendor.
 pub(super) type ModelKey = (String, String);
 
-type Sums<K> = Result<BTreeMap<K, Flow>, QueryError>;
+type Sums<K> = Result<BTreeMap<K, UsageSums>, QueryError>;
 
 /// What the tables hold.
 #[derive(Debug)]
 pub(super) struct TableSums {
     /// Rows of each table by epoch.
     pub(super) rows: BTreeMap<Table, Result<BTreeMap<EpochKey, u64>, QueryError>>,
-    /// Events and tokens of `usage_events` by epoch.
+    /// Events, tokens and amounts of `usage_events` by epoch.
     pub(super) events: Sums<EpochKey>,
-    /// Events and tokens of `usage_by_model` by epoch.
+    /// Events, tokens and amounts of `usage_by_model` by epoch.
     pub(super) windows: Sums<EpochKey>,
     /// Rows of `suspense` by epoch and reason.
     pub(super) suspense: Result<BTreeMap<(u32, u64, String), u64>, QueryError>,
-    /// Events and tokens of `usage_events` by model.
+    /// Events, tokens and amounts of `usage_events` by model.
     pub(super) events_by_model: Sums<ModelKey>,
-    /// Events and tokens of `usage_by_model` by model.
+    /// Events, tokens and amounts of `usage_by_model` by model.
     pub(super) windows_by_model: Sums<ModelKey>,
-    /// Events and tokens of `usage_by_subscriber` by model.
+    /// Events, tokens and amounts of `usage_by_subscriber` by model.
     pub(super) subscribers_by_model: Sums<ModelKey>,
 }
 
@@ -57,16 +57,16 @@ impl TableSums {
         let model = "model, vendor";
         Self {
             rows,
-            events: flows(engine, pin, Table::UsageEvents, epoch, epoch_key).await,
-            windows: flows(engine, pin, Table::UsageByModel, epoch, epoch_key).await,
+            events: sums(engine, pin, Table::UsageEvents, epoch, epoch_key).await,
+            windows: sums(engine, pin, Table::UsageByModel, epoch, epoch_key).await,
             suspense: counts(engine, pin, suspense, |columns, row| {
                 let (partition, epoch) = epoch_key(columns, row)?;
                 Ok((partition, epoch, text(columns, 2, row)?))
             })
             .await,
-            events_by_model: flows(engine, pin, Table::UsageEvents, model, model_key).await,
-            windows_by_model: flows(engine, pin, Table::UsageByModel, model, model_key).await,
-            subscribers_by_model: flows(engine, pin, Table::UsageBySubscriber, model, model_key)
+            events_by_model: sums(engine, pin, Table::UsageEvents, model, model_key).await,
+            windows_by_model: sums(engine, pin, Table::UsageByModel, model, model_key).await,
+            subscribers_by_model: sums(engine, pin, Table::UsageBySubscriber, model, model_key)
                 .await,
         }
     }
@@ -148,8 +148,33 @@ async fn counts<K: Ord>(
     Ok(found)
 }
 
-/// Events and tokens of a table under a key of two columns.
-async fn flows<K: Ord>(
+/// A sum of decimals in units of its last place; 0 over no rows.
+fn decimal(columns: &[ArrayRef], column: usize, row: usize) -> Result<i128, QueryError> {
+    let array = columns.get(column).ok_or_else(|| unexpected("such column"))?;
+    let array = array.as_primitive_opt::<Decimal128Type>().ok_or_else(|| unexpected("decimal"))?;
+    Ok(if array.is_null(row) { 0 } else { array.value(row) })
+}
+
+/// What the rows of one group were rated at; its last columns are points, amounts and currencies.
+fn rated(columns: &[ArrayRef], first: usize, row: usize) -> Result<RatedTotals, QueryError> {
+    let points_micro = decimal(columns, first, row)?;
+    let mut rated = RatedTotals { points_micro, ..RatedTotals::default() };
+    for (sums, amount, currency) in [
+        (&mut rated.retail_pico, first + 1, first + 3),
+        (&mut rated.wholesale_pico, first + 2, first + 4),
+    ] {
+        let code = text(columns, currency, row)?;
+        if let Some(currency) = Currency::parse(&code) {
+            sums.insert(currency, decimal(columns, amount, row)?);
+        } else if !code.is_empty() || decimal(columns, amount, row)? != 0 {
+            return Err(QueryError::Data(format!("an amount in the currency {code:?}")));
+        }
+    }
+    Ok(rated)
+}
+
+/// Events, tokens and amounts of a table under a key of two columns.
+async fn sums<K: Ord>(
     engine: &QueryEngine,
     pin: &Arc<PinnedTables>,
     table: Table,
@@ -160,11 +185,13 @@ async fn flows<K: Ord>(
     let classes: Vec<String> =
         TokenClass::ALL.iter().map(|class| format!("sum({})", class.name())).collect();
     let sql = format!(
-        "SELECT {by}, {events}, {} FROM {} GROUP BY {by}",
+        "SELECT {by}, {events}, {}, sum(points), sum(retail_amount), sum(wholesale_amount), \
+         retail_currency, wholesale_currency FROM {} \
+         GROUP BY {by}, retail_currency, wholesale_currency",
         classes.join(", "),
         table.name()
     );
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<K, UsageSums> = BTreeMap::new();
     for columns in rows_of(engine, pin, &sql).await? {
         let rows = columns.first().map_or(0, |column| column.len());
         for row in 0..rows {
@@ -173,7 +200,9 @@ async fn flows<K: Ord>(
                 *sum = u128::from(count(&columns, 3 + class, row)?);
             }
             let flow = Flow { events: count(&columns, 2, row)?, tokens };
-            found.insert(key(&columns, row)?, flow);
+            let rated = rated(&columns, 3 + CLASS_COUNT, row)?;
+            let sums = UsageSums { flow, rated };
+            found.entry(key(&columns, row)?).or_default().merge(&sums);
         }
     }
     Ok(found)

@@ -101,8 +101,8 @@ fn table_totals(evidence: &Evidence, truth: &Truth) -> Check {
         }
         Ok(found) => {
             let mut sum = Flow::default();
-            for flow in found.values() {
-                sum.merge(flow);
+            for sums in found.values() {
+                sum.merge(&sums.flow);
             }
             finding.expect(sum == expected, || difference(&sum, &expected));
             finding.done(format!("{} events", sum.events))
@@ -128,7 +128,7 @@ fn models(evidence: &Evidence, truth: &Truth) -> Check {
     let none = Flow::default();
     let keys: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
     for key in &keys {
-        let found = found.get(*key).unwrap_or(&none);
+        let found = found.get(*key).map_or(&none, |sums| &sums.flow);
         let expected = expected.get(*key).unwrap_or(&none);
         finding.expect(found == expected, || {
             format!("{} of {}: {}", key.0, key.1, difference(found, expected))

@@ -12,7 +12,7 @@ use arrow::compute::{
     SortColumn, cast, concat_batches, interleave_record_batch, lexsort_to_indices,
     take_record_batch,
 };
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, Rows, SortField};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -44,10 +44,12 @@ const fn sort_columns(table: Table) -> &'static [&'static str] {
         Table::UsageBySubscriber => &["account", "subscriber", "window_start", "model"],
         Table::UsageByModel => &["window_start", "model", "vendor", "supplier"],
         Table::Suspense => &["kafka_partition", "kafka_offset", "batch_index"],
+        Table::QuotaLedger => &["account", "at", "kafka_offset"],
+        Table::Alerts => &["account", "at", "id"],
     }
 }
 
-/// Row count and the sum of every whole-number column: what a merge must not change.
+/// Row count and the sum of every column of numbers: what a merge must not change.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     rows: u64,
@@ -59,7 +61,8 @@ impl Tally {
         self.rows += u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
             if let Some(sum) = sum_of(column) {
-                *self.sums.entry(field.name().clone()).or_default() += sum;
+                let total = self.sums.entry(field.name().clone()).or_default();
+                *total = total.wrapping_add(sum);
             }
         }
     }
@@ -73,6 +76,11 @@ fn sum_of(column: &ArrayRef) -> Option<i128> {
         }
         DataType::Int32 => {
             Some(column.as_primitive::<Int32Type>().iter().flatten().map(i128::from).sum())
+        }
+        DataType::Decimal128(..) => {
+            // Wrapping, as only a difference between before and after matters.
+            let values = column.as_primitive::<Decimal128Type>().iter().flatten();
+            Some(values.fold(0, i128::wrapping_add))
         }
         _ => None,
     }
@@ -134,7 +142,8 @@ fn reader(input: Bytes) -> Result<ParquetRecordBatchReader, TablesError> {
 fn tally_of(bytes: &Bytes, schema: &SchemaRef) -> Result<Tally, TablesError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone())?;
     let numbers = schema.fields().iter().enumerate().filter_map(|(index, field)| {
-        matches!(field.data_type(), DataType::Int64 | DataType::Int32).then_some(index)
+        matches!(field.data_type(), DataType::Int64 | DataType::Int32 | DataType::Decimal128(..))
+            .then_some(index)
     });
     let mask = ProjectionMask::roots(builder.parquet_schema(), numbers);
     let mut tally = Tally::default();

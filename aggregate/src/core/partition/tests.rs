@@ -13,7 +13,7 @@ fn partition() -> Partition {
         partition_count: 1,
         aggregate: AggregateConfig::default(),
     };
-    Partition::new(config, Arc::new(RateCard::shipped().unwrap()), 0)
+    Partition::new(config, ReferenceData::shipped().unwrap(), 0)
 }
 
 fn offer(partition: &mut Partition, value: Option<&[u8]>, kind: RecordKind) {
@@ -75,7 +75,13 @@ fn poison_is_held_back_with_its_reason() {
         (set("model", "nobody-1".into()), "unknown_model"),
         (set("completed_at", (AT + 3_600_001).into()), "time_in_future"),
         (set("completed_at", (AT - 401 * 86_400_000).into()), "too_old"),
-        (r#"{"command":"purchase","id":"c1","account":"A1"}"#.to_owned(), "unsupported_command"),
+        (usage("images", 3.into()), "no_price"),
+        (r#"{"command":"purchase","id":"c1","account":"A1"}"#.to_owned(), "bad_command"),
+        (command("purchase", "\"package\":\"nothing\""), "unknown_package"),
+        (command("purchase", "\"package\":\"telecom-10m\",\"quantity\":0"), "bad_command"),
+        (command("top_up", "\"bucket\":\"b\",\"points_micro\":1"), "unknown_bucket"),
+        (command("set_flags", "\"flags\":{\"overflow\":\"nothing\"}"), "unknown_tariff"),
+        (command("set_flags", "\"flags\":{\"colour\":1}"), "unknown_flag"),
     ] {
         assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), [reason], "{text}");
     }
@@ -83,6 +89,75 @@ fn poison_is_held_back_with_its_reason() {
     assert_eq!(reason_of(Some(b""), RecordKind::Batch), ["malformed"]);
     assert_eq!(reason_of(Some(b"\x0a\xff"), RecordKind::Batch), ["malformed"]);
     assert_eq!(reason_of(Some(&[b' '; RECORD_MAX_BYTES + 1]), RecordKind::Single), ["too_large"]);
+}
+
+fn command(name: &str, fields: &str) -> String {
+    format!(r#"{{"command":"{name}","id":"c-{name}","account":"A1","at":{AT},{fields}}}"#)
+}
+
+/// Scenario S1 of the domain: a bucket of 10 M points, events of 1,234 tokens.
+#[test]
+fn a_bucket_is_used_up_to_the_last_point() {
+    let mut partition = partition();
+    let purchase = command("purchase", "\"package\":\"telecom-10m\"");
+    let consent =
+        command("set_flags", "\"flags\":{\"region\":\"sh\",\"overflow\":\"sh-telecom-payg\"}");
+    for text in [&purchase, &consent, &purchase] {
+        offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+    }
+    for n in 1..=8_104 {
+        let text = event(|event| {
+            event["id"] = n.to_string().into();
+            event["usage"] = serde_json::json!({"input": 1_000, "output": 234});
+            event["completed_at"] = (AT + n).into();
+        });
+        offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+    }
+    let closed = partition.close();
+    let totals = &closed.totals;
+    assert_eq!((totals.commands, totals.duplicate_commands), (2, 1));
+    assert_eq!((totals.accepted.events, totals.suspended.events), (8_104, 0));
+    assert_eq!(totals.rated.points_micro, 10_000_336_000_000);
+    // The price of the package, and 336 points at 4 micro-yuan.
+    let yuan = Currency::CNY;
+    assert_eq!(totals.rated.retail_pico[&yuan], 9_900_000_000_000 + 1_344_000_000);
+    let alerts = closed.alerts.batch(0, 1).unwrap();
+    let shown = |name: &str| {
+        let column = alerts.column_by_name(name).unwrap();
+        let text = |row| arrow::util::display::array_value_to_string(column, row).unwrap();
+        (0..alerts.num_rows()).map(text).collect::<Vec<_>>()
+    };
+    let percent: Vec<(String, String)> = shown("kind")
+        .into_iter()
+        .zip(shown("threshold").into_iter().zip(shown("event_id")))
+        .filter(|(kind, _)| kind == "percent_used")
+        .map(|(_, alert)| alert)
+        .collect();
+    let expected = [("50", "4052"), ("80", "6483"), ("100", "8104")];
+    assert_eq!(percent, expected.map(|(at, event)| (at.to_owned(), event.to_owned())));
+}
+
+#[test]
+fn every_code_of_charging_is_a_reason() {
+    for code in [
+        "bad_command",
+        "unknown_flag",
+        "unknown_package",
+        "package_not_sold",
+        "unknown_bucket",
+        "bucket_expired",
+        "adjust_out_of_range",
+        "transfer_out_of_range",
+        "currency_mismatch",
+        "unknown_tariff",
+        "conflicting_duplicate",
+        "amount_overflow",
+        "unknown_weights",
+        "unknown_calendar_year",
+        "damaged_account",
+    ] {
+        assert!(SuspenseReason::from_name(code).is_some(), "{code}");
+    }
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! Rates an event on the wholesale side and weighs it in points; the reference data for it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use tally_quota::{ChargeError, CommandError, QuotaReference};
+use tally_rating::{
+    Attribution, Book, Call, Held, HoldReason, LaneKey, LaneNumber, RateCard, Rated, Rater,
+};
+use tally_schemas::{Amounts, Currency, SuspenseReason, UsageEvent};
+
+use crate::core::quota_stage::EventWeigher;
+
+/// What an event came to, and by which prices.
+#[derive(Debug, Clone)]
+pub(crate) struct EventRating {
+    pub(crate) amounts: Amounts,
+    pub(crate) wholesale_currency: Currency,
+    pub(crate) wholesale_price_ids: Arc<str>,
+    /// Absent where it was charged to nothing.
+    pub(crate) retail_currency: Option<Currency>,
+    /// Packages and tariffs that charged it, with commas.
+    pub(crate) payers: String,
+}
+
+/// Why an event is held back for want of a price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unrated {
+    pub(crate) reason: SuspenseReason,
+    pub(crate) what: String,
+}
+
+/// The reason of a code of the quota crate; every one of them is a reason, which a test shows.
+fn reason_of(code: &str) -> SuspenseReason {
+    SuspenseReason::from_name(code).unwrap_or(SuspenseReason::InvalidField)
+}
+
+impl From<ChargeError> for Unrated {
+    fn from(error: ChargeError) -> Self {
+        Self { reason: reason_of(error.code()), what: error.to_string() }
+    }
+}
+
+impl From<CommandError> for Unrated {
+    fn from(error: CommandError) -> Self {
+        Self { reason: reason_of(error.code()), what: error.to_string() }
+    }
+}
+
+impl From<Held> for Unrated {
+    fn from(held: Held) -> Self {
+        let reason = match held.reason {
+            HoldReason::UnknownCalendarYear => SuspenseReason::UnknownCalendarYear,
+            HoldReason::NoPrice => SuspenseReason::NoPrice,
+            HoldReason::AmbiguousPrice => SuspenseReason::AmbiguousPrice,
+            HoldReason::CurrencyMismatch => SuspenseReason::CurrencyMismatch,
+        };
+        Self { reason, what: held.what }
+    }
+}
+
+/// Reference data of the stream: prices and packages, as one reader knows them.
+#[derive(Debug, Clone)]
+pub struct ReferenceData {
+    /// Prices, aliases, weights.
+    pub card: Arc<RateCard>,
+    /// Packages and tariffs.
+    pub packages: Arc<QuotaReference>,
+}
+
+impl ReferenceData {
+    /// What ships with Tally.
+    ///
+    /// # Errors
+    /// Never in a build whose tests pass.
+    pub fn shipped() -> Result<Self, String> {
+        let card = RateCard::shipped().map_err(|error| error.to_string())?;
+        let packages = QuotaReference::from_toml(tally_rating::SHIPPED_PACKAGES)
+            .map_err(|error| error.to_string())?;
+        Ok(Self { card: Arc::new(card), packages: Arc::new(packages) })
+    }
+
+    /// Without a price and without a package: for what reads state and rates nothing.
+    pub fn none() -> Self {
+        let card = RateCard::new(&Book::default(), None);
+        Self { card: Arc::new(card), packages: Arc::default() }
+    }
+}
+
+/// Rates the events of one partition.
+#[derive(Debug, Clone)]
+pub(crate) struct EventRater(Rater);
+
+impl EventRater {
+    pub(crate) fn new(card: Arc<RateCard>) -> Self {
+        Self(Rater::new(card))
+    }
+
+    /// The prices.
+    pub(crate) fn card(&self) -> &Arc<RateCard> {
+        self.0.card()
+    }
+
+    /// What the vendor is owed for an event, and where its prices are.
+    ///
+    /// # Errors
+    /// Why it has no price.
+    pub(crate) fn wholesale(
+        &mut self,
+        event: &UsageEvent<'_>,
+        to: &Attribution<'_>,
+        call: &Call<'_>,
+    ) -> Result<(Rated, LaneNumber), Unrated> {
+        let lane = self.0.lane(&LaneKey {
+            vendor: to.vendor,
+            supplier: to.supplier,
+            billed_model: to.billed_model,
+            service_tier: event.service_tier(),
+            region: event.region.as_deref(),
+        });
+        Ok((self.0.wholesale(lane, call)?, lane))
+    }
+
+    /// The points of an event.
+    pub(crate) fn weigher<'a>(
+        &'a mut self,
+        lane: LaneNumber,
+        product: Option<&'a str>,
+        call: Call<'a>,
+    ) -> EventWeigher<'a> {
+        EventWeigher { rater: RefCell::new(&mut self.0), lane, product, call }
+    }
+
+    /// Ids of the prices that rated an event, with commas.
+    pub(crate) fn price_ids(&mut self, lane: LaneNumber, rated: &Rated) -> Arc<str> {
+        self.0.price_ids(lane, rated.prices)
+    }
+}

@@ -1,0 +1,121 @@
+//! Charges rated events and carries out account commands: the accounts of one partition, and what
+//! they did since the epoch began.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use tally_quota::{
+    Alert, ChargeError, ChargeEvent, Charged, Command, CommandError, EntryKind, LedgerRow, Quota,
+    QuotaReference, QuotaSink, Weigh, WeighError,
+};
+use tally_rating::{Call, LaneNumber, Rater};
+
+use crate::core::quota_rows::{AlertRows, Cause, QuotaLedgerRows};
+
+/// The points of one event, by any table of weights.
+pub(crate) struct EventWeigher<'a> {
+    pub(crate) rater: RefCell<&'a mut Rater>,
+    pub(crate) lane: LaneNumber,
+    pub(crate) product: Option<&'a str>,
+    pub(crate) call: Call<'a>,
+}
+
+impl Weigh for EventWeigher<'_> {
+    fn points_micro(&self, weights: &str) -> Result<i128, WeighError> {
+        let mut rater = self.rater.borrow_mut();
+        rater
+            .points_micro(self.lane, weights, self.product, &self.call)
+            .map_err(|_| WeighError::Other("unknown_calendar_year"))
+    }
+}
+
+/// Takes what charging tells into the columns of the epoch.
+struct Told<'e> {
+    ledger: &'e mut QuotaLedgerRows,
+    alerts: &'e mut AlertRows,
+    cause: Cause,
+    /// Packages and tariffs that charged the event, in their order, each once.
+    payers: &'e mut String,
+}
+
+impl QuotaSink for Told<'_> {
+    fn entry(&mut self, row: LedgerRow<'_>) {
+        self.ledger.push(&row, self.cause);
+        if let (EntryKind::Debit | EntryKind::Payg, Some(package)) = (row.kind, row.package)
+            && !self.payers.split(',').any(|payer| payer == package)
+        {
+            if !self.payers.is_empty() {
+                self.payers.push(',');
+            }
+            self.payers.push_str(package);
+        }
+    }
+
+    fn alert(&mut self, alert: Alert<'_>) {
+        self.alerts.push(&alert, self.cause);
+    }
+}
+
+/// The accounts of one partition.
+#[derive(Debug, Clone)]
+pub(crate) struct QuotaStage {
+    pub(crate) quota: Quota,
+    payers: String,
+}
+
+impl QuotaStage {
+    pub(crate) fn new(reference: Arc<QuotaReference>) -> Self {
+        Self { quota: Quota::new(reference), payers: String::new() }
+    }
+
+    /// Whether it knows no package at all, as one that only reads other state.
+    pub(crate) fn is_blind(&self) -> bool {
+        let reference = self.quota.reference();
+        reference.packages().is_empty() && reference.tariffs().is_empty()
+    }
+
+    /// Fires what is due by the watermark.
+    pub(crate) fn advance(
+        &mut self,
+        watermark_ms: i64,
+        (ledger, alerts): (&mut QuotaLedgerRows, &mut AlertRows),
+        cause: Cause,
+    ) {
+        let Self { quota, payers } = self;
+        quota.advance(watermark_ms, &mut Told { ledger, alerts, cause, payers });
+    }
+
+    /// Charges an event; tells who paid, with commas.
+    ///
+    /// # Errors
+    /// Where it cannot be charged; then nothing has changed.
+    pub(crate) fn charge(
+        &mut self,
+        event: &ChargeEvent<'_>,
+        weigher: &EventWeigher<'_>,
+        watermark_ms: Option<i64>,
+        (ledger, alerts): (&mut QuotaLedgerRows, &mut AlertRows),
+        cause: Cause,
+    ) -> Result<(Charged, &str), ChargeError> {
+        let Self { quota, payers } = self;
+        payers.clear();
+        let mut told = Told { ledger, alerts, cause, payers };
+        let charged = quota.charge(event, weigher, watermark_ms, &mut told)?;
+        Ok((charged, payers))
+    }
+
+    /// Carries a command out.
+    ///
+    /// # Errors
+    /// Why it is held back; then nothing has changed.
+    pub(crate) fn carry_out(
+        &mut self,
+        command: &Command,
+        watermark_ms: Option<i64>,
+        (ledger, alerts): (&mut QuotaLedgerRows, &mut AlertRows),
+        cause: Cause,
+    ) -> Result<(), CommandError> {
+        let Self { quota, payers } = self;
+        quota.command(command, watermark_ms, &mut Told { ledger, alerts, cause, payers })
+    }
+}

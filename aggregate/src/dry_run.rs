@@ -1,0 +1,98 @@
+//! Rates events without a log and without a store: the same core that rates the stream, and
+//! nothing of it is kept.
+
+use tally_log::{Record, RecordKind};
+use tally_schemas::{AggregateConfig, UsageCounts, decimal_text, parse_event};
+
+use crate::core::{LastOutcome, Partition, PartitionConfig, ReferenceData};
+
+/// What one event would cost, by which prices; or why it would be held back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RatedLine {
+    /// Id of the event, where it could be read.
+    pub id: Option<String>,
+    /// Requested model.
+    pub model: Option<String>,
+    /// Model that the vendor bills.
+    pub billed_model: Option<String>,
+    /// Counts by class, as far as they could be read.
+    pub usage: UsageCounts,
+    /// Micro-points.
+    pub points_micro: Option<i128>,
+    /// Decimal with twelve places.
+    pub retail_amount: Option<String>,
+    /// Decimal with twelve places.
+    pub wholesale_amount: Option<String>,
+    /// Currency of the wholesale amount.
+    pub wholesale_currency: Option<String>,
+    /// Ids of the prices, in the order of the classes.
+    pub wholesale_price_ids: Vec<String>,
+    /// Reason for which the event would be held back, or `duplicate`.
+    pub suspense: Option<String>,
+    /// What is wrong with it, in words.
+    pub why: Option<String>,
+}
+
+/// Rates lines one after the other, as one partition would.
+#[derive(Debug)]
+pub struct DryRun(Partition);
+
+impl DryRun {
+    /// Rates by reference data. No event is too old or too new: it is asked what it would cost.
+    pub fn new(reference: ReferenceData) -> Self {
+        let aggregate = AggregateConfig {
+            future_max_ms: u64::MAX >> 2,
+            dedupe_horizon_days: 100_000,
+            ..AggregateConfig::default()
+        };
+        let config = PartitionConfig {
+            topic: "dry-run".to_owned(),
+            partition: 0,
+            partition_count: 1,
+            aggregate,
+        };
+        Self(Partition::new(config, reference, 0))
+    }
+
+    /// What an event in JSON would cost.
+    pub fn rate(&mut self, line: &[u8]) -> RatedLine {
+        let event = parse_event(line).event;
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let mut rated = RatedLine {
+            id: text(&event.id),
+            model: text(&event.model),
+            usage: event.usage,
+            ..RatedLine::default()
+        };
+        let record = Record {
+            offset: self.0.next_offset(),
+            timestamp_ms: event.completed_at_ms.unwrap_or(0),
+            key: None,
+            value: Some(line),
+            kind: RecordKind::Single,
+        };
+        if self.0.push(record).is_err() {
+            // A sealed bucket would have to be read: nothing is sealed before an epoch closes.
+            rated.why = Some("dedupe asks for the store".into());
+            return rated;
+        }
+        match self.0.last_outcome() {
+            LastOutcome::Accepted(row) => {
+                rated.billed_model = Some(row.billed_model);
+                rated.points_micro = row.points_micro;
+                rated.retail_amount = row.retail_pico.map(|pico| decimal_text(pico, 12));
+                rated.wholesale_amount = row.wholesale_pico.map(|pico| decimal_text(pico, 12));
+                rated.wholesale_currency = row.wholesale_currency;
+                let ids = row.wholesale_price_ids.unwrap_or_default();
+                rated.wholesale_price_ids =
+                    ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
+            }
+            LastOutcome::HeldBack { reason, why } => {
+                rated.suspense = Some(reason);
+                rated.why = why;
+            }
+            LastOutcome::Duplicate => rated.suspense = Some("duplicate".into()),
+        }
+        rated
+    }
+}

@@ -1,0 +1,80 @@
+//! What accounts were charged, beside the events: I4, I5, I7, I9.
+
+use std::sync::Arc;
+
+use tally_tables::PinnedTables;
+
+use super::table_checks::rows_that_should_not_be;
+use super::{Check, Finding, VerifyOptions};
+use crate::engine::QueryEngine;
+
+/// Events and the rows that charged them, with opposite signs, by epoch.
+fn balanced(events: &str, charges: &str, kinds: &str) -> String {
+    format!(
+        "SELECT CAST(kafka_partition AS VARCHAR), CAST(epoch AS VARCHAR), count(*) FROM \
+         (SELECT kafka_partition, epoch, {events} FROM usage_events WHERE points IS NOT NULL \
+         UNION ALL SELECT kafka_partition, epoch, {charges} FROM quota_ledger WHERE kind IN ({kinds})) \
+         GROUP BY kafka_partition, epoch, currency HAVING sum(value) <> 0 LIMIT 20"
+    )
+}
+
+/// Every check of `quota_ledger` and `alerts`.
+pub(super) async fn all(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    options: &VerifyOptions,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut look = async |invariant: &'static str, what: &'static str, sql: &str| {
+        let finding = Finding::new(invariant, what);
+        checks.push(rows_that_should_not_be(engine, pin, finding, sql).await);
+    };
+    look(
+        "I7",
+        "no alert is in alerts twice",
+        "SELECT id, kind, count(*) FROM alerts GROUP BY id, kind HAVING count(*) > 1 LIMIT 20",
+    )
+    .await;
+    // The tables of a running stream may not be at the same epoch.
+    if options.unpublished_allowed {
+        return checks;
+    }
+    look(
+        "I9",
+        "no bucket gave more than it had",
+        "SELECT account, bucket, count(*) FROM quota_ledger WHERE bucket IS NOT NULL \
+         GROUP BY account, bucket HAVING sum(points) < 0 LIMIT 20",
+    )
+    .await;
+    look(
+        "I9",
+        "the points of events are what buckets, tariffs and overrun took",
+        &balanced(
+            "points AS value, 'points' AS currency",
+            "points AS value, 'points' AS currency",
+            "'debit', 'payg', 'overrun'",
+        ),
+    )
+    .await;
+    look(
+        "I4",
+        "the retail amounts of events are what buckets and tariffs were paid",
+        &balanced(
+            "retail_amount AS value, coalesce(retail_currency, '') AS currency",
+            "-amount AS value, coalesce(currency, '') AS currency",
+            "'debit', 'payg'",
+        ),
+    )
+    .await;
+    look(
+        "I5",
+        "of a bucket that is closed, what was paid is what was allocated and breakage",
+        "SELECT account, bucket, count(*) FROM quota_ledger WHERE bucket IS NOT NULL \
+         GROUP BY account, bucket \
+         HAVING sum(CASE WHEN kind = 'breakage' THEN 1 ELSE 0 END) > 0 AND \
+         sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out') THEN amount \
+         ELSE -amount END) <> 0 LIMIT 20",
+    )
+    .await;
+    checks
+}

@@ -1,0 +1,218 @@
+//! The accounts of one partition: events, commands and the watermark in, rows and alerts out.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::account_codec::BadAccount;
+use crate::account_store::AccountStore;
+use crate::carry_out::carry_out;
+use crate::charge::{Occasion, charge};
+use crate::charge_event::{ChargeError, ChargeEvent, Charged, Weigh};
+use crate::command::{Command, CommandError};
+use crate::due::{close_over, take_steps};
+use crate::reference::{QuotaReference, VersionLost};
+use crate::sink::QuotaSink;
+use crate::split::Split;
+use crate::status::AccountStatus;
+use crate::timers::Timers;
+
+/// All accounts of one partition. A pure function of what is put in: the same events, commands and
+/// watermarks give the same rows and alerts, whether or not it was settled and restored in between.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    reference: Arc<QuotaReference>,
+    store: AccountStore,
+    timers: Timers,
+    split: Split,
+}
+
+impl Quota {
+    /// Without accounts.
+    pub fn new(reference: Arc<QuotaReference>) -> Self {
+        Self {
+            reference,
+            store: AccountStore::default(),
+            timers: Timers::default(),
+            split: Split::default(),
+        }
+    }
+
+    /// The reference data.
+    pub fn reference(&self) -> &Arc<QuotaReference> {
+        &self.reference
+    }
+
+    /// Uses newer reference data from now on.
+    ///
+    /// # Errors
+    /// Where a version is missing or changed; then the older data stays.
+    pub fn set_reference(&mut self, reference: Arc<QuotaReference>) -> Result<(), VersionLost> {
+        self.store.move_to(&self.reference, &reference)?;
+        self.reference = reference;
+        Ok(())
+    }
+
+    /// Charges an event. The caller has raised the watermark, by [`Quota::advance`], to what it is
+    /// with this event.
+    ///
+    /// # Errors
+    /// Where points or amounts cannot be counted; then nothing has changed.
+    pub fn charge<W: Weigh + ?Sized, S: QuotaSink + ?Sized>(
+        &mut self,
+        event: &ChargeEvent<'_>,
+        weigh: &W,
+        watermark_ms: Option<i64>,
+        sink: &mut S,
+    ) -> Result<Charged, ChargeError> {
+        let Self { reference, store, split, timers } = self;
+        let slot = store.heat(event.account, reference).map_err(|_| ChargeError::Damaged)?;
+        let account = store.account_mut(slot);
+        account.forget(watermark_ms);
+        split.make(account, reference, event, weigh, watermark_ms)?;
+        if split.points == 0 {
+            return Ok(Charged::default());
+        }
+        let meters = account.usages.len();
+        let charged = charge(account, reference, event, split, watermark_ms, sink);
+        if account.usages.len() > meters {
+            // The first usage of a window: it is to be forgotten one day.
+            if let Some(due_ms) = account.next_due_ms(reference) {
+                timers.schedule(due_ms, account.number);
+            }
+        }
+        Ok(charged)
+    }
+
+    /// Carries a command out. The caller has dropped duplicates, by
+    /// [`Command::identity_hash`] and [`Command::content_hash`].
+    ///
+    /// # Errors
+    /// Where the command is to be held back; then nothing has changed.
+    pub fn command<S: QuotaSink + ?Sized>(
+        &mut self,
+        command: &Command,
+        watermark_ms: Option<i64>,
+        sink: &mut S,
+    ) -> Result<(), CommandError> {
+        let Self { reference, store, timers, .. } = self;
+        let slot = store.heat(&command.account, reference).map_err(|_| CommandError::Damaged)?;
+        let account = store.account_mut(slot);
+        account.forget(watermark_ms);
+        let occasion = Occasion {
+            subscriber: None,
+            event: None,
+            command: Some(&command.id),
+            at_ms: command.at_ms,
+            watermark_ms,
+        };
+        carry_out(account, reference, command, &occasion, sink)?;
+        account.dirty = true;
+        close_over(account, reference, watermark_ms, sink);
+        if let Some(due_ms) = account.next_due_ms(reference) {
+            timers.schedule(due_ms, account.number);
+        }
+        Ok(())
+    }
+
+    /// Raises the watermark: closes buckets and tells that others will end soon. Costs next to
+    /// nothing where nothing is due.
+    pub fn advance<S: QuotaSink + ?Sized>(&mut self, watermark_ms: i64, sink: &mut S) {
+        let Self { reference, store, timers, .. } = self;
+        if !timers.any_due(watermark_ms) {
+            return;
+        }
+        while let Some(numbers) = timers.open_hour(watermark_ms) {
+            for number in numbers {
+                schedule(store, timers, number, reference);
+            }
+        }
+        let mut numbers = Vec::new();
+        while let Some(number) = timers.pop(watermark_ms) {
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        take_steps(store, &numbers, reference, watermark_ms, sink);
+        for number in numbers {
+            schedule(store, timers, number, reference);
+        }
+    }
+
+    /// What an account has, as of an instant; none where nothing is known of it.
+    ///
+    /// # Errors
+    /// Where its state does not parse.
+    pub fn status(
+        &self,
+        account: &str,
+        at_ms: i64,
+        watermark_ms: Option<i64>,
+    ) -> Result<Option<AccountStatus>, BadAccount> {
+        let Some(mut account) = self.store.look_at(account, &self.reference)? else {
+            return Ok(None);
+        };
+        account.forget(watermark_ms);
+        Ok((!account.is_blank()).then(|| AccountStatus::of(&account, &self.reference, at_ms)))
+    }
+
+    /// Accounts that changed since the last [`Quota::settle`], with their bytes. No bytes: nothing
+    /// is known of the account any more.
+    pub fn changed(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
+        self.store.changed(&self.reference)
+    }
+
+    /// Every account with its bytes.
+    pub fn all(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
+        self.store.all(&self.reference)
+    }
+
+    /// The state is stored as it is now.
+    pub fn settle(&mut self) {
+        self.store.settle(&self.reference);
+    }
+
+    /// Takes over an account's bytes, replacing what was known of it.
+    ///
+    /// # Errors
+    /// Where they do not parse, or name a package that the reference data lacks.
+    pub fn restore(&mut self, account: &str, bytes: &[u8]) -> Result<(), BadAccount> {
+        if let Some((number, due_ms)) = self.store.restore(account, bytes, &self.reference)? {
+            self.timers.schedule(due_ms, number);
+        }
+        Ok(())
+    }
+
+    /// Number of accounts.
+    pub fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.memory_bytes() + self.timers.memory_bytes()
+    }
+
+    /// Switches a known bug on (or all off) for the current thread.
+    #[cfg(any(test, feature = "planted"))]
+    pub fn plant(bug: Option<crate::planted::Bug>) {
+        crate::planted::plant(bug);
+    }
+}
+
+/// Notes when the account of a number is due next.
+fn schedule(
+    store: &mut AccountStore,
+    timers: &mut Timers,
+    number: u32,
+    reference: &QuotaReference,
+) {
+    let Some(slot) = store.heat_number(number, reference) else { return };
+    if let Some(due_ms) = store.account(slot).next_due_ms(reference) {
+        timers.schedule(due_ms, number);
+    }
+}

@@ -1,0 +1,184 @@
+//! Reference data: what is read, and what is refused with all its problems at once.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::world::*;
+use crate::{Quota, QuotaReference, Window};
+
+fn problems(value: &serde_json::Value) -> Vec<String> {
+    let error = QuotaReference::from_json(value).unwrap_err();
+    error.problems.iter().map(|p| format!("{} {}", p.record, p.field)).collect()
+}
+
+#[test]
+fn toml_and_json_say_the_same() {
+    let text = r#"
+        [[package]]
+        id = "p"
+        title = "流量包"
+        title_en = "Package"
+        price_micro = 9900000
+        currency = "CNY"
+        period = { months = 1 }
+        anchor = "purchase"
+        allowance_micro = 10000000000000
+        weights = "default"
+        kind = "paid"
+        priority = 100
+        directed = false
+        models = ["*"]
+        products = []
+        rollover = "next_period"
+        rollover_max_micro = 5
+        caps = [{ window = "rolling_5h", limit_micro = 7 }]
+        thresholds = [{ kind = "percent_used", at = 50 }]
+        overflow = "payg"
+        stacking = "queue"
+        funded_by = "operator"
+        region = ""
+        example = false
+        source = "test"
+        valid_from = 2026-04-01
+        known_from = 2026-04-01T00:00:00+08:00
+        approved_by = "desk"
+        approved_at = "2026-04-01T00:00:00+08:00"
+
+        [[tariff]]
+        id = "t"
+        title = "t"
+        title_en = "t"
+        currency = "CNY"
+        price_micro_per_million_points = 4000000
+        source = "test"
+        known_from = "2026-04-01"
+        approved_by = "desk"
+        approved_at = 2026-04-01
+
+        [[account_threshold]]
+        kind = "overrun"
+        at = 1000000
+    "#;
+    let by_toml = QuotaReference::from_toml(text).unwrap();
+    let package = &by_toml.packages()[0];
+    assert_eq!((package.valid_from_ms, package.known_from_ms), (APRIL, APRIL));
+    assert_eq!(package.caps[0].window, Window::Rolling5h);
+    assert_eq!(package.region, None);
+    let by_json = QuotaReference::from_json(&json!({
+        "packages": [{
+            "id": "p", "title": "流量包", "title_en": "Package", "price_micro": "9900000",
+            "currency": "CNY", "period": {"months": 1, "days": null}, "anchor": "purchase",
+            "allowance_micro": "10000000000000", "weights": "default", "kind": "paid",
+            "priority": 100, "models": ["*"], "rollover": "next_period", "rollover_max_micro": 5,
+            "caps": [{"window": "rolling_5h", "limit_micro": 7}],
+            "thresholds": [{"kind": "percent_used", "at": 50}], "overflow": "payg",
+            "stacking": "queue", "funded_by": "operator", "region": null, "source": "test",
+            "valid_from": APRIL, "valid_to": null, "known_from": APRIL, "approved_by": "desk",
+            "approved_at": APRIL,
+        }],
+        "tariffs": [{
+            "id": "t", "title": "t", "title_en": "t", "currency": "CNY",
+            "price_micro_per_million_points": 4_000_000, "source": "test",
+            "known_from": "2026-04-01", "approved_by": "desk", "approved_at": "2026-04-01",
+        }],
+        "account_thresholds": [{"kind": "overrun", "at": "1000000"}],
+    }))
+    .unwrap();
+    assert_eq!(by_toml, by_json);
+}
+
+#[test]
+fn all_problems_come_at_once_with_record_and_field() {
+    let value = json!({
+        "packages": [
+            package("p", json!({"price_micro": -1, "allowance_micro": -1, "colour": "red"})),
+            package("p", json!({"rollover_max_micro": 5, "funded_by": "nobody",
+                                "caps": [{"window": "hour"}, {"window": "day"}]})),
+            package("p", json!({"thresholds": [{"kind": "percent_used", "at": 101},
+                                               {"kind": "overrun", "at": 1},
+                                               {"kind": "wish", "at": 1}]})),
+            package("q", json!({"period": {"months": 1, "days": 1}, "kind": "gift"})),
+            package("r", json!({"kind": "free", "price_micro": 0, "allowance_micro": 0,
+                                "valid_to": -1, "approved_at": null})),
+            package("s", json!({"period": null, "anchor": "calendar"})),
+            package("t", json!({"period": {"hours": 1}, "anchor": "calendar",
+                                "price_micro": i64::MAX, "allowance_micro": i64::MAX})),
+            {"id": "u"},
+        ],
+        "tariffs": [tariff("t", json!({"price_micro_per_million_points": -1,
+                                       "thresholds": [{"kind": "cap", "at": 80}]}))],
+        "account_thresholds": [{"kind": "overflow_spent", "at": 0}],
+        "colours": [],
+    });
+    let found = problems(&value);
+    for expected in [
+        "reference colours",
+        "p colour",
+        "p funded_by",
+        "p rollover_max_micro",
+        "p caps[0].window",
+        "p caps[0].limit_micro",
+        "p caps[1].limit_micro",
+        "p thresholds[2].kind",
+        "q period",
+        "q kind",
+        "s period",
+        "u title",
+        "u valid_from",
+        "p price_micro",
+        "p allowance_micro",
+        "p known_from",
+        "p thresholds[0]",
+        "p thresholds[1]",
+        "r allowance_micro",
+        "r valid_to",
+        "r approved_at",
+        "t anchor",
+        "t allowance_micro",
+        "t price_micro_per_million_points",
+        "t thresholds[0]",
+        "account_thresholds thresholds[0]",
+    ] {
+        assert!(found.iter().any(|problem| problem == expected), "{expected} in {found:#?}");
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_is_a_problem() {
+    let error = QuotaReference::from_toml("[[package]\nid = 5").unwrap_err();
+    assert_eq!(error.problems.len(), 1);
+    assert!(error.to_string().contains("line 1"), "{error}");
+}
+
+#[test]
+fn newer_reference_data_keeps_every_version() {
+    let old = json!([package("m", json!({})), package("n", json!({}))]);
+    let mut world = World::new(old.clone());
+    world.buy("b1", "n", APRIL);
+    let tariffs = json!([tariff("payg", json!({}))]);
+    let cheaper = json!([package("m", json!({"price_micro": 1})), package("n", json!({}))]);
+    for lost in [json!([package("m", json!({}))]), cheaper] {
+        let lost = reference_of(lost, tariffs.clone());
+        assert!(world.quota.set_reference(lost).is_err());
+    }
+    let mut more = old.as_array().unwrap().clone();
+    more.insert(0, package("a", json!({})));
+    more.push(package("n", json!({"known_from": 5, "price_micro": 7})));
+    world.quota.set_reference(reference_of(more.into(), tariffs)).unwrap();
+    let told = world.use_at(1, APRIL);
+    assert_eq!(told.rows[0].package.as_deref(), Some("n"));
+    assert_eq!(world.buy("b2", "n", APRIL).rows[0].amount, 7_000_000);
+    let strangers = Quota::new(Arc::new(QuotaReference::default()));
+    let mut strangers = strangers;
+    let (name, bytes) = world.quota.all().next().unwrap();
+    assert!(strangers.restore(name, &bytes).is_err());
+}
+
+#[test]
+fn the_shipped_packages_are_read() {
+    let text = include_str!("../../../rating/data/packages.toml");
+    let reference = QuotaReference::from_toml(text).unwrap();
+    assert!(reference.packages().iter().any(|package| package.id == "telecom-10m"));
+    assert!(reference.tariffs().iter().any(|tariff| tariff.id == "sh-telecom-payg"));
+}
