@@ -63,6 +63,13 @@ def recovery(runs: list[dict]) -> list[str]:
                    rows)]
 
 
+def rating(runs: list[dict]) -> list[str]:
+    rows = [[run["what"], run["round"] + 1, run["seconds"], f"{run['events'] / run['seconds']:,.0f}",
+             run["cpu_s_per_million"], run["bytes_an_event"]] for run in runs]
+    return ["## Rating and charging beside counting alone, 3 M JSON events", "", "From the start of the process to its end.",
+            "", *table(["", "round", "seconds", "events/s", "CPU s a million", "Parquet bytes an event"], rows)]
+
+
 def steady(runs: list[dict]) -> list[str]:
     rows = [[f"{run['rate']:,}", run["seconds"], " / ".join(map(str, run["median_mib_by_third"])), run["peak_mib"],
              run["cpu_s_per_million"]] for run in runs]
@@ -93,7 +100,7 @@ def stages(runs: list[dict]) -> list[str]:
 def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
     out = ["# Results", "", f"{date.today()}, {machine()}. The parts of [run.sh](run.sh) that have been run; `make bench` runs them all.", ""]
-    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("steady", steady), ("sql", sql),
+    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("steady", steady), ("sql", sql),
                        ("stages", stages)]:
         if runs := lines(folder / f"{name}.jsonl"):
             out += part(runs)

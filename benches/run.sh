@@ -3,7 +3,7 @@
 # topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
 # $PEERS_KIT), an otherwise idle machine, and about an hour.
 #
-#   benches/run.sh [PART…]     stream door recovery steady sql stages; nothing named = all, then the report
+#   benches/run.sh [PART…]     stream door recovery rating steady sql stages; nothing named = all, then the report
 #
 # ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
 set -euo pipefail
@@ -26,6 +26,7 @@ mkdir -p "$results" "$work"
 "$kit/broker/broker.sh" start
 trap '"$kit/broker/broker.sh" stop' EXIT
 
+# Without rating: the kit's models are nobody's, and the other engines only count.
 part_stream() {
   [[ -f $PEERS_WORK/expected.json ]] || py base "$kit/gen.py" -n "$PEERS_EVENTS"
   [[ -f $PEERS_WORK/batches-made ]] || {
@@ -41,6 +42,7 @@ part_stream() {
       rm -rf "$store"
       TALLY_LOG__KAFKA=$PEERS_BOOTSTRAP TALLY_LOG__TOPIC=$topic TALLY_LOG__GROUP=bench-$RANDOM \
         TALLY_STORE__URL=$store TALLY_AGGREGATE__SUBSCRIBER_WINDOW_MS=60000 TALLY_AGGREGATE__LATENESS_MS=30000 \
+        TALLY_AGGREGATE__RATE=false \
         py base "$kit/measure.py" "tally ${topic#usage.}" --run "$round" \
         --out "$store/tables/usage_by_subscriber" -- "$tally" aggregate --until-end
     done
@@ -62,6 +64,11 @@ part_door() {
 part_recovery() {
   rm -rf "$work/recovery" "$results/recovery.jsonl"
   py base recovery.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/recovery.jsonl"
+}
+
+part_rating() {
+  rm -rf "$work/rating" "$results/rating.jsonl"
+  py base rating.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/rating.jsonl"
 }
 
 part_steady() {
@@ -92,6 +99,6 @@ PYTHON
 if [[ $# -gt 0 ]]; then
   for part in "$@"; do "part_$part"; done
 else
-  for part in stream door recovery sql steady stages; do "part_$part"; done
+  for part in stream door recovery rating sql steady stages; do "part_$part"; done
 fi
 py base report.py "$results" RESULTS.md

@@ -6,7 +6,6 @@ use arrow::array::{
     ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt32Array,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
 use tally_schemas::{CLASS_COUNT, Currency, Table, TokenClass, UsageEvent};
@@ -14,9 +13,10 @@ use tally_schemas::{CLASS_COUNT, Currency, Table, TokenClass, UsageEvent};
 use crate::core::arrow_schema::in_memory_schema;
 use crate::core::counts::Counts;
 use crate::core::event_rating::EventRating;
-use crate::core::interner::{ABSENT, Interner};
+use crate::core::interner::Interner;
 use crate::core::last_outcome::AcceptedRow;
 use crate::core::subscriber_windows::holder_hash;
+use crate::core::text_column::{Names, SharedTexts, Texts};
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -41,100 +41,6 @@ pub(crate) struct AcceptedEvent<'a> {
     pub(crate) completed_at_ms: i64,
     pub(crate) offset: u64,
     pub(crate) batch_index: u32,
-}
-
-/// A text column in which few texts recur: numbers of an interner that it shares with others.
-#[derive(Debug, Default, Clone)]
-struct Names(Vec<u32>);
-
-impl Names {
-    /// Adds a text that recurs within a few hundred.
-    fn push(&mut self, text: &str, texts: &mut Interner) -> u32 {
-        let number = texts.intern_recurring(text);
-        self.0.push(number);
-        number
-    }
-
-    fn push_optional(&mut self, text: Option<&str>, texts: &mut Interner) -> u32 {
-        match text {
-            Some(text) => self.push(text, texts),
-            None => {
-                self.0.push(ABSENT);
-                ABSENT
-            }
-        }
-    }
-
-    /// Adds a text that is mostly `like`, whose number is known.
-    fn push_like(&mut self, text: &str, like: (&str, u32), texts: &mut Interner) -> u32 {
-        let number = if text == like.0 { like.1 } else { texts.intern(text) };
-        self.0.push(number);
-        number
-    }
-
-    fn array(&self, texts: &Arc<StringArray>, order: &[u32]) -> Result<ArrayRef, ArrowError> {
-        let numbers: Vec<u32> = order.iter().map(|row| self.0[*row as usize]).collect();
-        let keys = if numbers.contains(&ABSENT) {
-            numbers.iter().map(|n| Some(*n).filter(|n| *n != ABSENT)).collect::<UInt32Array>()
-        } else {
-            UInt32Array::from(numbers)
-        };
-        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::clone(texts) as ArrayRef)?))
-    }
-}
-
-/// A text column in which every text is another.
-#[derive(Debug, Default, Clone)]
-struct Texts {
-    bytes: String,
-    /// End of each text; an absent one ends where it starts and is noted in `present`.
-    ends: Vec<u32>,
-    present: Vec<bool>,
-    any: bool,
-}
-
-impl Texts {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.present.clear();
-        self.any = false;
-    }
-
-    fn push(&mut self, text: Option<&str>) {
-        self.bytes.push_str(text.unwrap_or_default());
-        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
-        self.present.push(text.is_some());
-        self.any |= text.is_some();
-    }
-
-    fn array(&self, order: &[u32]) -> Result<ArrayRef, ArrowError> {
-        if !self.any {
-            return Ok(arrow::array::new_null_array(
-                &arrow::datatypes::DataType::Utf8,
-                order.len(),
-            ));
-        }
-        let mut bytes = Vec::with_capacity(self.bytes.len());
-        let mut offsets = Vec::with_capacity(order.len() + 1);
-        offsets.push(0_i32);
-        for row in order {
-            let row = *row as usize;
-            let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
-            bytes.extend_from_slice(&self.bytes.as_bytes()[start..self.ends[row] as usize]);
-            offsets.push(
-                i32::try_from(bytes.len())
-                    .map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?,
-            );
-        }
-        let nulls: NullBuffer = order.iter().map(|row| self.present[*row as usize]).collect();
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
-        Ok(Arc::new(StringArray::try_new(
-            OffsetBuffer::new(ScalarBuffer::from(offsets)),
-            bytes.into(),
-            nulls,
-        )?))
-    }
 }
 
 /// The texts of an accepted event by number, as long as its epoch is open.
@@ -198,6 +104,7 @@ pub(crate) struct EventColumns {
     wholesale_currency: Names,
     retail_price_ids: Names,
     wholesale_price_ids: Names,
+    shared: SharedTexts,
     gateway_epoch: Vec<Option<i64>>,
     gateway_seq: Vec<Option<i64>>,
     labels: Texts,
@@ -212,8 +119,7 @@ impl EventColumns {
         let (holders, names) = (&mut self.holders, &mut self.names);
         self.source.push(&event.source, names);
         self.id.push(Some(&event.id));
-        let account = holders.intern(&event.account);
-        self.account.0.push(account);
+        let account = self.account.push_holder(&event.account, holders);
         let subscriber =
             self.subscriber.push_like(event.subscriber(), (&event.account, account), holders);
         let model = self.model.push(&event.model, names);
@@ -247,7 +153,11 @@ impl EventColumns {
                 self.points_micro.push(rating.amounts.points_micro);
                 self.retail_pico.push(rating.amounts.retail_pico);
                 self.wholesale_pico.push(rating.amounts.wholesale_pico);
-                self.wholesale_price_ids.push(&rating.wholesale_price_ids, names);
+                self.wholesale_price_ids.push_shared(
+                    &rating.wholesale_price_ids,
+                    &mut self.shared,
+                    names,
+                );
                 self.wholesale_currency.push(rating.wholesale_currency.code(), names)
             }
         };
@@ -282,10 +192,7 @@ impl EventColumns {
         if self.offset[row] != offset.cast_signed() {
             return None;
         }
-        let text = |column: &Names| {
-            let number = column.0[row];
-            (number != ABSENT).then(|| self.names.get(number).to_owned())
-        };
+        let text = |column: &Names| column.text(row, &self.names).map(str::to_owned);
         Some(AcceptedRow {
             billed_model: text(&self.billed_model).unwrap_or_default(),
             points_micro: self.points_micro.last().copied(),
@@ -304,9 +211,9 @@ impl EventColumns {
     /// Bytes in memory, roughly.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.len() * (8 * (CLASS_COUNT + 3) + 5 * 16 + 18 * 4 + 3 * 5 + 4)
-            + self.id.bytes.len()
-            + self.vendor_request_id.bytes.len()
-            + self.labels.bytes.len()
+            + self.id.memory_bytes()
+            + self.vendor_request_id.memory_bytes()
+            + self.labels.memory_bytes()
             + self.holders.memory_bytes()
             + self.names.memory_bytes()
     }
@@ -341,8 +248,8 @@ impl EventColumns {
         let classes = TokenClass::ALL.into_iter().zip(&self.counts);
         let constant = classes.filter(|(_, counts)| counts.is_constant());
         let others = [
-            ("vendor_request_id", !self.vendor_request_id.any),
-            ("labels", !self.labels.any),
+            ("vendor_request_id", self.vendor_request_id.is_absent()),
+            ("labels", self.labels.is_absent()),
             ("gateway_epoch", self.gateway_epoch.iter().all(Option::is_none)),
             ("batch_index", self.batch_index.iter().all(|index| *index == 0)),
             ("kafka_partition", true),
@@ -357,6 +264,7 @@ impl EventColumns {
         let Self { holders, names, .. } = self;
         holders.clear();
         names.clear();
+        self.shared.clear();
         for column in [
             &mut self.source,
             &mut self.account,
@@ -376,7 +284,7 @@ impl EventColumns {
             &mut self.retail_price_ids,
             &mut self.wholesale_price_ids,
         ] {
-            column.0.clear();
+            column.clear();
         }
         for column in [&mut self.id, &mut self.vendor_request_id, &mut self.labels] {
             column.clear();
@@ -397,7 +305,7 @@ impl EventColumns {
     /// have few rows.
     fn sorted_rows(&self) -> Vec<u32> {
         let ranks = self.holders.ranks();
-        let rank_of = |row: usize| ranks[self.account.0[row] as usize] as usize;
+        let rank_of = |row: usize| ranks[self.account.number(row) as usize] as usize;
         let mut ends = vec![0_u32; ranks.len() + 1];
         for row in 0..self.len() {
             ends[rank_of(row) + 1] += 1;

@@ -18,6 +18,7 @@ mod quota_stage;
 mod state_codec;
 pub(crate) mod subscriber_windows;
 mod suspense_rows;
+mod text_column;
 mod window_rows;
 mod window_sums;
 

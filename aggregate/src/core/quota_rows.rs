@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch,
-    TimestampMicrosecondArray, UInt32Array,
+    ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
-use tally_quota::{Alert, LedgerRow};
-use tally_schemas::Table;
+use tally_quota::{Alert, LedgerRow, OverrunCause};
+use tally_schemas::{Currency, Table};
 
 use crate::core::arrow_schema::in_memory_schema;
-use crate::core::interner::{ABSENT, Interner};
+use crate::core::interner::Interner;
+use crate::core::text_column::{Names, Texts};
 
 /// Where the record lies that caused a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,12 +21,19 @@ pub(crate) struct Cause {
     pub(crate) batch_index: u32,
 }
 
-/// Text columns of one table whose texts are numbered together, instants, decimals, and where the
-/// rows come from.
+/// What both tables have: who, texts that recur, the event, instants, decimals, and where the rows
+/// come from.
 #[derive(Debug, Clone)]
 struct RowColumns<const TEXTS: usize, const DECIMALS: usize> {
+    /// Accounts and subscribers.
+    holders: Interner,
+    account: Names,
+    subscriber: Names,
+    /// Texts that recur within a few hundred.
     names: Interner,
-    texts: [Vec<u32>; TEXTS],
+    texts: [Names; TEXTS],
+    event_source: Names,
+    event_id: Texts,
     decimals: [Vec<Option<i128>>; DECIMALS],
     at_ms: Vec<i64>,
     causes: Vec<Cause>,
@@ -35,8 +42,13 @@ struct RowColumns<const TEXTS: usize, const DECIMALS: usize> {
 impl<const TEXTS: usize, const DECIMALS: usize> Default for RowColumns<TEXTS, DECIMALS> {
     fn default() -> Self {
         Self {
+            holders: Interner::default(),
+            account: Names::default(),
+            subscriber: Names::default(),
             names: Interner::default(),
-            texts: std::array::from_fn(|_| Vec::new()),
+            texts: std::array::from_fn(|_| Names::default()),
+            event_source: Names::default(),
+            event_id: Texts::default(),
             decimals: std::array::from_fn(|_| Vec::new()),
             at_ms: Vec::new(),
             causes: Vec::new(),
@@ -44,22 +56,44 @@ impl<const TEXTS: usize, const DECIMALS: usize> Default for RowColumns<TEXTS, DE
     }
 }
 
+/// Who and what a row is of.
+struct Row<'a, const TEXTS: usize, const DECIMALS: usize> {
+    account: &'a str,
+    subscriber: Option<&'a str>,
+    texts: [Option<&'a str>; TEXTS],
+    event: Option<(&'a str, &'a str)>,
+    decimals: [Option<i128>; DECIMALS],
+    at_ms: i64,
+    cause: Cause,
+}
+
+/// Texts that the rows of a table name by number.
+struct RowTexts {
+    holders: Arc<StringArray>,
+    names: Arc<StringArray>,
+    order: Vec<u32>,
+}
+
 impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
-    fn push(
-        &mut self,
-        texts: [Option<&str>; TEXTS],
-        decimals: [Option<i128>; DECIMALS],
-        at_ms: i64,
-        cause: Cause,
-    ) {
-        for (column, text) in self.texts.iter_mut().zip(texts) {
-            column.push(text.map_or(ABSENT, |text| self.names.intern_recurring(text)));
+    fn push(&mut self, row: &Row<'_, TEXTS, DECIMALS>) {
+        let account = self.account.push_holder(row.account, &mut self.holders);
+        match row.subscriber {
+            None => self.subscriber.push_absent(),
+            Some(subscriber) => {
+                let like = (row.account, account);
+                self.subscriber.push_like(subscriber, like, &mut self.holders);
+            }
         }
-        for (column, decimal) in self.decimals.iter_mut().zip(decimals) {
+        for (column, text) in self.texts.iter_mut().zip(row.texts) {
+            column.push_optional(text, &mut self.names);
+        }
+        self.event_source.push_optional(row.event.map(|(source, _)| source), &mut self.names);
+        self.event_id.push(row.event.map(|(_, id)| id));
+        for (column, decimal) in self.decimals.iter_mut().zip(row.decimals) {
             column.push(decimal);
         }
-        self.at_ms.push(at_ms);
-        self.causes.push(cause);
+        self.at_ms.push(row.at_ms);
+        self.causes.push(row.cause);
     }
 
     fn len(&self) -> usize {
@@ -67,21 +101,52 @@ impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.len() * (TEXTS * 4 + DECIMALS * 32 + 8 + 16) + self.names.memory_bytes()
+        self.len() * ((TEXTS + 3) * 4 + DECIMALS * 32 + 8 + 16 + 5)
+            + self.names.memory_bytes()
+            + self.holders.memory_bytes()
+            + self.event_id.memory_bytes()
     }
 
     fn clear(&mut self) {
+        self.holders.clear();
         self.names.clear();
-        self.texts.iter_mut().for_each(Vec::clear);
+        for column in [&mut self.account, &mut self.subscriber, &mut self.event_source] {
+            column.clear();
+        }
+        self.texts.iter_mut().for_each(Names::clear);
+        self.event_id.clear();
         self.decimals.iter_mut().for_each(Vec::clear);
         self.at_ms.clear();
         self.causes.clear();
     }
 
-    fn text(&self, column: usize, names: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-        let numbers = self.texts[column].iter();
-        let keys: UInt32Array = numbers.map(|n| Some(*n).filter(|n| *n != ABSENT)).collect();
-        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::clone(names))?))
+    fn named(&self) -> RowTexts {
+        RowTexts {
+            holders: Arc::new(self.holders.array()),
+            names: Arc::new(self.names.array()),
+            // In the order of the log.
+            order: (0..u32::try_from(self.len()).unwrap_or(u32::MAX)).collect(),
+        }
+    }
+
+    fn text(&self, column: usize, texts: &RowTexts) -> Result<ArrayRef, ArrowError> {
+        self.texts[column].array(&texts.names, &texts.order)
+    }
+
+    /// Account and subscriber.
+    fn who(&self, texts: &RowTexts) -> Result<[ArrayRef; 2], ArrowError> {
+        Ok([
+            self.account.array(&texts.holders, &texts.order)?,
+            self.subscriber.array(&texts.holders, &texts.order)?,
+        ])
+    }
+
+    /// Source and id of the event.
+    fn event(&self, texts: &RowTexts) -> Result<[ArrayRef; 2], ArrowError> {
+        Ok([
+            self.event_source.array(&texts.names, &texts.order)?,
+            self.event_id.array(&texts.order)?,
+        ])
     }
 
     fn decimal(&self, column: usize, scale: i8) -> Result<ArrayRef, ArrowError> {
@@ -100,10 +165,6 @@ impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
             Arc::new(Int64Array::from(vec![epoch.cast_signed(); self.len()])),
         ]
     }
-
-    fn names(&self) -> ArrayRef {
-        Arc::new(self.names.array())
-    }
 }
 
 fn instants(ms: impl Iterator<Item = i64>) -> ArrayRef {
@@ -113,26 +174,27 @@ fn instants(ms: impl Iterator<Item = i64>) -> ArrayRef {
 
 /// Rows of `quota_ledger`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct QuotaLedgerRows(RowColumns<11, 3>);
+pub(crate) struct QuotaLedgerRows(RowColumns<6, 3>);
 
 impl QuotaLedgerRows {
     pub(crate) fn push(&mut self, row: &LedgerRow<'_>, cause: Cause) {
-        let currency = row.currency;
         let texts = [
-            Some(row.account),
-            row.subscriber,
             row.bucket,
             row.package,
             Some(row.kind.name()),
-            row.cause.map(tally_quota::OverrunCause::name),
-            currency.as_ref().map(tally_schemas::Currency::code),
-            row.event.map(|(source, _)| source),
-            row.event.map(|(_, id)| id),
+            row.cause.map(OverrunCause::name),
+            row.currency.as_ref().map(Currency::code),
             row.command,
-            None,
         ];
-        let decimals = [Some(row.points_micro), Some(row.amount_pico), row.balance_after_micro];
-        self.0.push(texts, decimals, row.at_ms, cause);
+        self.0.push(&Row {
+            account: row.account,
+            subscriber: row.subscriber,
+            texts,
+            event: row.event,
+            decimals: [Some(row.points_micro), Some(row.amount_pico), row.balance_after_micro],
+            at_ms: row.at_ms,
+            cause,
+        });
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -153,22 +215,23 @@ impl QuotaLedgerRows {
     /// Where Arrow refuses a column.
     pub(crate) fn batch(&self, partition: u32, epoch: u64) -> Result<RecordBatch, ArrowError> {
         let rows = &self.0;
-        let names = rows.names();
-        let text = |column| rows.text(column, &names);
+        let texts = rows.named();
+        let [account, subscriber] = rows.who(&texts)?;
+        let [event_source, event_id] = rows.event(&texts)?;
         let mut columns = vec![
-            text(0)?,
-            text(1)?,
-            text(2)?,
-            text(3)?,
-            text(4)?,
-            text(5)?,
+            account,
+            subscriber,
+            rows.text(0, &texts)?,
+            rows.text(1, &texts)?,
+            rows.text(2, &texts)?,
+            rows.text(3, &texts)?,
             rows.decimal(0, 6)?,
             rows.decimal(1, 12)?,
-            text(6)?,
+            rows.text(4, &texts)?,
             rows.decimal(2, 6)?,
-            text(7)?,
-            text(8)?,
-            text(9)?,
+            event_source,
+            event_id,
+            rows.text(5, &texts)?,
             instants(rows.at_ms.iter().copied()),
         ];
         columns.extend(rows.tail(partition, epoch));
@@ -179,7 +242,7 @@ impl QuotaLedgerRows {
 /// Rows of `alerts`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AlertRows {
-    rows: RowColumns<12, 2>,
+    rows: RowColumns<8, 2>,
     period_start_ms: Vec<i64>,
     thresholds: Vec<i64>,
 }
@@ -189,18 +252,23 @@ impl AlertRows {
         let texts = [
             Some(alert.id),
             Some(alert.kind),
-            Some(alert.account),
-            alert.subscriber,
+            // Budgets of models are another stage's.
             None,
             alert.package,
             alert.bucket,
             Some(alert.counter),
-            alert.event.map(|(source, _)| source),
-            alert.event.map(|(_, id)| id),
             alert.superseded_by,
             alert.corrects,
         ];
-        self.rows.push(texts, [Some(alert.used), alert.allowance], alert.at_ms, cause);
+        self.rows.push(&Row {
+            account: alert.account,
+            subscriber: alert.subscriber,
+            texts,
+            event: alert.event,
+            decimals: [Some(alert.used), alert.allowance],
+            at_ms: alert.at_ms,
+            cause,
+        });
         self.period_start_ms.push(alert.period_start_ms);
         self.thresholds.push(alert.threshold);
     }
@@ -225,26 +293,27 @@ impl AlertRows {
     /// Where Arrow refuses a column.
     pub(crate) fn batch(&self, partition: u32, epoch: u64) -> Result<RecordBatch, ArrowError> {
         let rows = &self.rows;
-        let names = rows.names();
-        let text = |column| rows.text(column, &names);
+        let texts = rows.named();
+        let [account, subscriber] = rows.who(&texts)?;
+        let [event_source, event_id] = rows.event(&texts)?;
         let mut columns = vec![
-            text(0)?,
-            text(1)?,
-            text(2)?,
-            text(3)?,
-            text(4)?,
-            text(5)?,
-            text(6)?,
+            rows.text(0, &texts)?,
+            rows.text(1, &texts)?,
+            account,
+            subscriber,
+            rows.text(2, &texts)?,
+            rows.text(3, &texts)?,
+            rows.text(4, &texts)?,
             instants(self.period_start_ms.iter().copied()),
-            text(7)?,
+            rows.text(5, &texts)?,
             Arc::new(Int64Array::from(self.thresholds.clone())) as ArrayRef,
             rows.decimal(0, 6)?,
             rows.decimal(1, 6)?,
             instants(rows.at_ms.iter().copied()),
-            text(8)?,
-            text(9)?,
-            text(10)?,
-            text(11)?,
+            event_source,
+            event_id,
+            rows.text(6, &texts)?,
+            rows.text(7, &texts)?,
         ];
         columns.extend(rows.tail(partition, epoch));
         RecordBatch::try_new(in_memory_schema(Table::Alerts, &columns), columns)

@@ -1,0 +1,176 @@
+//! Columns of texts: of few that recur, by number, and of texts that are all different.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, DictionaryArray, StringArray, UInt32Array};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::UInt32Type;
+use arrow::error::ArrowError;
+
+use crate::core::interner::{ABSENT, Interner};
+
+/// A text column in which few texts recur: numbers of an interner that it shares with others.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Names(Vec<u32>);
+
+impl Names {
+    /// Number of a row's text.
+    pub(crate) fn number(&self, row: usize) -> u32 {
+        self.0[row]
+    }
+
+    /// A row's text.
+    pub(crate) fn text<'t>(&self, row: usize, texts: &'t Interner) -> Option<&'t str> {
+        Some(self.0[row]).filter(|number| *number != ABSENT).map(|number| texts.get(number))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn push_absent(&mut self) {
+        self.0.push(ABSENT);
+    }
+
+    /// Adds a long text of which the caller has one copy that it gives again and again.
+    pub(crate) fn push_shared(
+        &mut self,
+        text: &Arc<str>,
+        known: &mut SharedTexts,
+        texts: &mut Interner,
+    ) {
+        let place = text.as_ptr().addr() / 16 % SHARED_PLACES;
+        known.0.resize(SHARED_PLACES, None);
+        let number = match &known.0[place] {
+            Some((same, number)) if Arc::ptr_eq(same, text) => *number,
+            _ => {
+                let number = texts.intern(text);
+                known.0[place] = Some((Arc::clone(text), number));
+                number
+            }
+        };
+        self.0.push(number);
+    }
+
+    /// Adds one of many texts, such as an account.
+    pub(crate) fn push_holder(&mut self, text: &str, texts: &mut Interner) -> u32 {
+        let number = texts.intern(text);
+        self.0.push(number);
+        number
+    }
+
+    /// Adds a text that recurs within a few hundred.
+    pub(crate) fn push(&mut self, text: &str, texts: &mut Interner) -> u32 {
+        let number = texts.intern_recurring(text);
+        self.0.push(number);
+        number
+    }
+
+    pub(crate) fn push_optional(&mut self, text: Option<&str>, texts: &mut Interner) -> u32 {
+        match text {
+            Some(text) => self.push(text, texts),
+            None => {
+                self.0.push(ABSENT);
+                ABSENT
+            }
+        }
+    }
+
+    /// Adds a text that is mostly `like`, whose number is known.
+    pub(crate) fn push_like(&mut self, text: &str, like: (&str, u32), texts: &mut Interner) -> u32 {
+        let number = if text == like.0 { like.1 } else { texts.intern(text) };
+        self.0.push(number);
+        number
+    }
+
+    pub(crate) fn array(
+        &self,
+        texts: &Arc<StringArray>,
+        order: &[u32],
+    ) -> Result<ArrayRef, ArrowError> {
+        let numbers: Vec<u32> = order.iter().map(|row| self.0[*row as usize]).collect();
+        let keys = if numbers.contains(&ABSENT) {
+            numbers.iter().map(|n| Some(*n).filter(|n| *n != ABSENT)).collect::<UInt32Array>()
+        } else {
+            UInt32Array::from(numbers)
+        };
+        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::clone(texts) as ArrayRef)?))
+    }
+}
+
+const SHARED_PLACES: usize = 1_024;
+
+/// Texts that are known by where they are in memory, with their numbers. They are held, so that
+/// nothing else can come to be there.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct SharedTexts(Vec<Option<(Arc<str>, u32)>>);
+
+impl SharedTexts {
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// A text column in which every text is another.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Texts {
+    bytes: String,
+    /// End of each text; an absent one ends where it starts and is noted in `present`.
+    ends: Vec<u32>,
+    present: Vec<bool>,
+    any: bool,
+}
+
+impl Texts {
+    /// Whether no row has a text.
+    pub(crate) fn is_absent(&self) -> bool {
+        !self.any
+    }
+
+    /// Bytes of the texts.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.present.clear();
+        self.any = false;
+    }
+
+    pub(crate) fn push(&mut self, text: Option<&str>) {
+        self.bytes.push_str(text.unwrap_or_default());
+        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        self.present.push(text.is_some());
+        self.any |= text.is_some();
+    }
+
+    pub(crate) fn array(&self, order: &[u32]) -> Result<ArrayRef, ArrowError> {
+        if !self.any {
+            return Ok(arrow::array::new_null_array(
+                &arrow::datatypes::DataType::Utf8,
+                order.len(),
+            ));
+        }
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        let mut offsets = Vec::with_capacity(order.len() + 1);
+        offsets.push(0_i32);
+        for row in order {
+            let row = *row as usize;
+            let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
+            bytes.extend_from_slice(&self.bytes.as_bytes()[start..self.ends[row] as usize]);
+            offsets.push(
+                i32::try_from(bytes.len())
+                    .map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?,
+            );
+        }
+        let nulls: NullBuffer = order.iter().map(|row| self.present[*row as usize]).collect();
+        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        Ok(Arc::new(StringArray::try_new(
+            OffsetBuffer::new(ScalarBuffer::from(offsets)),
+            bytes.into(),
+            nulls,
+        )?))
+    }
+}
