@@ -1,7 +1,7 @@
 """What rating and charging cost: the same backlog with and without them, in turn.
 
-rating.py TALLY KAFKA FOLDER OUT.jsonl     3 M JSON events of 200,000 accounts, half of which have bought a package; each
-way twice. Only the ratio of two runs beside each other means anything.
+rating.py TALLY KAFKA FOLDER OUT.jsonl     3 M JSON events of 200,000 accounts that have bought nothing, so that each
+event is an overrun; each way twice. Only the ratio of two runs beside each other means anything.
 """
 
 import os
