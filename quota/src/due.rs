@@ -74,7 +74,8 @@ pub(crate) fn close_over<S: QuotaSink + ?Sized>(
         }
     }
     due.sort_unstable();
-    let due: Vec<(i64, usize)> = due.iter().map(|(at_ms, _, position)| (*at_ms, *position)).collect();
+    let due: Vec<(i64, usize)> =
+        due.iter().map(|(at_ms, _, position)| (*at_ms, *position)).collect();
     for (at_ms, bucket) in due {
         take(account, (bucket, Step::Close), at_ms, reference, watermark_ms, sink);
     }

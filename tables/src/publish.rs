@@ -17,7 +17,7 @@ use tally_aggregate::crash_point;
 use tally_schemas::{LedgerEntry, Table};
 
 use crate::action::{Action, Add};
-use crate::error::TablesError;
+use crate::error::{ErrorKind, TablesError};
 use crate::ledger_reader::LedgerReader;
 use crate::table_log::TableLog;
 use crate::table_state::{StatsPolicy, TableState};
@@ -191,10 +191,16 @@ impl Publisher {
         let mut ahead = futures::stream::iter(next + 1..next + ENTRIES_MAX)
             .map(|n| async move { ledger.entry(n).await })
             .buffered(READ_AHEAD);
-        while let Some(Some(entry)) = ahead.try_next().await? {
-            entries.push(self.checked(entry)?);
+        loop {
+            match ahead.try_next().await {
+                Ok(Some(Some(entry))) => entries.push(self.checked(entry)?),
+                Ok(Some(None) | None) => return Ok(entries),
+                // What was read is published: a store in trouble may never answer for all of a
+                // long backlog in a row.
+                Err(error) if error.kind() == ErrorKind::Retry => return Ok(entries),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(entries)
     }
 
     fn checked(&self, entry: LedgerEntry) -> Result<LedgerEntry, TablesError> {

@@ -1,11 +1,12 @@
 """Reads account commands as docs/quota.md has them: which fields there are, and what they may hold."""
 
 import json
+import random
 import re
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
-from quota_reference import DAY, UTC8, WINDOWS, milliseconds
+from quota_reference import DAY, EPOCH, SHANGHAI, UTC8, WINDOWS, milliseconds
 
 ID_BYTES, NAME_BYTES = 256, 261
 WORD = 2**63
@@ -60,7 +61,7 @@ def whole(least: int = -WORD, most: int = WORD - 1) -> Callable[[object], int]:
 
 def time(value: object) -> int:
     """Milliseconds, a moment with an offset, or a day of Asia/Shanghai, which begins at its midnight."""
-    if isinstance(value, str) and not DIGITS.fullmatch(value):
+    if isinstance(value, str):
         require(DATE.fullmatch(value) or RFC_3339.fullmatch(value))
         try:
             if DATE.fullmatch(value):
@@ -69,7 +70,6 @@ def time(value: object) -> int:
                 value = milliseconds(datetime.fromisoformat(value))
         except ValueError:
             raise HeldBackError("bad_command") from None
-    require(not isinstance(value, str))
     return whole(-LAST_TIME, LAST_TIME)(value)
 
 
@@ -84,7 +84,7 @@ def fields(record: object, **readers: tuple | Callable) -> dict:
 
     A reader in a tuple is of a field that may be absent, with what it is then.
     """
-    require(isinstance(record, dict) and not isinstance(record, Twice) and record.keys() <= readers.keys())
+    require(isinstance(record, dict) and record.keys() <= readers.keys())
     values = {}
     for field, reader in readers.items():
         given = record.get(field)
@@ -109,14 +109,14 @@ def caps(value: object) -> dict[str, int]:
 
 def members(value: object) -> dict[str, dict[str, int]]:
     """The caps of each subscriber; none where they are removed."""
-    require(isinstance(value, dict) and not isinstance(value, Twice))
+    require(isinstance(value, dict))
     read = text(ID_BYTES)
     return {read(name): {} if member is None else fields(member, caps=caps)["caps"] for name, member in value.items()}
 
 
 def flags(value: object) -> dict:
     """What is set: only flags that are given. `unknown` says that there are others."""
-    require(isinstance(value, dict) and not isinstance(value, Twice))
+    require(isinstance(value, dict))
     name = text(NAME_BYTES)
     found: dict = {flag: value[flag] and name(value[flag]) for flag in ("overflow", "region") if flag in value}
     require(all(flag is None or flag for flag in found.values()))
@@ -137,12 +137,37 @@ COMMANDS = {
 EVERY = {"command": text(None), "id": text(ID_BYTES), "account": text(ID_BYTES), "at": time}
 
 
+def is_strict(value: object) -> bool:
+    """Whether nowhere in it a field stands twice or a number has a fraction."""
+    if isinstance(value, dict):
+        return not isinstance(value, Twice) and all(map(is_strict, value.values()))
+    return all(map(is_strict, value)) if isinstance(value, list) else not isinstance(value, float)
+
+
 def read_command(record: object) -> dict:
     """The command's fields; equal for every way to write the same command."""
-    require(isinstance(record, dict))
+    require(isinstance(record, dict) and is_strict(record))
     name = record.get("command")
     require(isinstance(name, str) and name in COMMANDS)
     command = fields(record, **EVERY, **COMMANDS[name])
     require(name != "transfer" or command["from_bucket"] != command["to_bucket"])
     require(name != "set_flags" or not command["flags"]["unknown"], "unknown_flag")
     return command
+
+
+def written(command: dict, chance: random.Random) -> dict:
+    """The same command in another way: numbers as texts, times as moments or days, absent fields as null."""
+    command = dict(command)
+    for field in ("quantity", "points_micro", "amount_micro"):
+        if type(command.get(field)) is int and chance.randrange(2):
+            command[field] = str(command[field])
+    if command.get("command") == "purchase":
+        command.setdefault("quantity", chance.choice((1, "1", None)))
+    at = command["at"]
+    if type(at) is int and abs(at) <= LAST_TIME:
+        moment = EPOCH + timedelta(milliseconds=at)
+        zone = chance.choice((SHANGHAI, timezone.utc, timezone(timedelta(hours=-5, minutes=-30))))
+        command["at"] = moment.astimezone(zone).isoformat(timespec="milliseconds")
+        if (at + UTC8) % DAY == 0:
+            command["at"] = moment.astimezone(SHANGHAI).date().isoformat()
+    return dict(chance.sample(list(command.items()), len(command)))

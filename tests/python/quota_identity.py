@@ -66,6 +66,6 @@ def blake3(data: bytes) -> bytes:
 
 
 def identity(*fields: object) -> str:
-    """Reading: each field is its UTF-8 text, numbers in decimal, after its length in bytes as 8 bytes little-endian."""
+    """Each field is its UTF-8 text, numbers in decimal, after its length in bytes as 8 bytes little-endian."""
     texts = [str(field).encode() for field in fields]
     return blake3(b"".join(len(text).to_bytes(8, "little") + text for text in texts)).hex()

@@ -4,8 +4,7 @@
 `quota_oracle.py generate --seed N --steps N > ops.jsonl` makes up a reference and operations (`quota_operations.py`);
 `quota_oracle.py compare --ours A --theirs B --ops OPS` shows the first line in which two answers differ.
 
-Everything is an integer: micro-points, pico-currency, milliseconds of UTC. Where the page leaves a choice, a docstring
-says which one is taken, after "Reading:".
+Everything is an integer: micro-points, pico-currency, milliseconds of UTC.
 """
 
 import argparse
@@ -16,37 +15,18 @@ from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from itertools import zip_longest
 
+from quota_commands import LAST_TIME, HeldBackError, parse_line, read_command, require
 from quota_identity import identity
-from quota_reference import DAY, GRACE, HOUR, MONTHS, PICO, SPIKE, WINDOWS, Package, Tariff, Window, thresholds_of
+from quota_reference import DAY, GRACE, HOUR, MONTHS, PICO, SPIKE, Package, Tariff, Versions, Window
+from quota_reference import packages_of, thresholds_of
 from quota_state import Account, Bucket, Member, Usage
 
 GATEWAYS_KNOW_AFTER = 1_000
 SAFE = 2**53  # what a JSON number holds exactly
 ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+NO_WATERMARK = -(10**13)  # before all times that there are
+MOST_POINTS, MOST_KEPT, MOST_PRODUCT = 2**96, 2**120, 2**127 - 1
 COMPARED = ("error", "charged", "entries", "alerts")
-
-
-class HeldBackError(Exception):
-    """A command that changes nothing; its argument is the code."""
-
-
-def text(record: dict, field: str) -> str:
-    value = record.get(field)
-    if not isinstance(value, str) or not value:
-        raise HeldBackError("bad_command")
-    return value
-
-
-def whole(record: dict, field: str, default: int | None = None) -> int:
-    value = record.get(field, default)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise HeldBackError("bad_command")
-    return value
-
-
-def require(condition: bool, code: str) -> None:
-    if not condition:
-        raise HeldBackError(code)
 
 
 def number(value: int | None) -> int | str | None:
@@ -57,12 +37,12 @@ class Oracle:
     """The state of one partition, and the answer to each line."""
 
     def __init__(self) -> None:
-        self.packages: dict[str, Package] = {}
-        self.tariffs: dict[str, Tariff] = {}
+        self.packages: Versions[Package] = packages_of([])
+        self.tariffs: Versions[Tariff] = Versions([], Tariff)
         self.account_thresholds: dict[str, list[int]] = {}
-        self.watermark = 0
+        self.watermark = NO_WATERMARK
         self.accounts: dict[str, Account] = {}
-        self.commands: dict[tuple[str, str], str] = {}
+        self.commands: dict[tuple[str, str], dict] = {}
         self.timers: list[tuple[int, str, str, int, int]] = []
         self.seen: Counter[str] = Counter()
         self.entries: list[dict] = []
@@ -73,7 +53,10 @@ class Oracle:
         self.entries, self.alerts = [], []
         error = charged = None
         if "event" in operation:
-            charged = self.charge(operation["event"])
+            try:
+                charged = self.charge(operation["event"])
+            except HeldBackError as refused:
+                error = str(refused)
         elif "watermark" in operation:
             self.raise_watermark(operation["watermark"])
         elif "command" in operation:
@@ -86,8 +69,8 @@ class Oracle:
         return {"error": error, "charged": charged, "entries": self.entries, "alerts": self.alerts}
 
     def read_reference(self, reference: dict) -> None:
-        self.packages = {record["id"]: Package(record) for record in reference["packages"]}
-        self.tariffs = {record["id"]: Tariff(record) for record in reference["tariffs"]}
+        self.packages = packages_of(reference["packages"])
+        self.tariffs = Versions(reference["tariffs"], Tariff)
         self.account_thresholds = thresholds_of(reference["account_thresholds"])
 
     def account(self, name: str) -> Account:
@@ -100,7 +83,6 @@ class Oracle:
     def entry(self, kind: str, account: Account, points: int, amount: int, currency: str | None, at: int, *,
               bucket: Bucket | None = None, package: str | None = None, cause: str | None = None,
               event: dict | None = None, command: str | None = None) -> None:  # fmt: skip
-        """Reading: a row of a command has the command's id as `event_id` and no source; a row of a timer neither."""
         self.entries.append({
             "account": account.id,
             "subscriber": event["subscriber"] if event else None,
@@ -113,12 +95,13 @@ class Oracle:
             "currency": currency,
             "balance_after_micro": number(bucket.left) if bucket else None,
             "event_source": event["source"] if event else None,
-            "event_id": event["id"] if event else command,
+            "event_id": event["id"] if event else None,
+            "command_id": command,
             "at": at,
         })  # fmt: skip
 
     def alert(self, kind: str, account: Account, threshold: int, period_start: int, counter: str, at: int, *,
-              name: str, used: int | str, allowance: int | None, bucket: Bucket | None = None,
+              name: str, used: int, allowance: int | None, bucket: Bucket | None = None,
               package: str | None = None, event: dict | None = None, command: str | None = None,
               superseded_by: str | None = None, corrects: str | None = None) -> None:  # fmt: skip
         self.alerts.append({
@@ -131,11 +114,12 @@ class Oracle:
             "period_start": period_start,
             "counter": counter,
             "threshold": number(threshold),
-            "used": used if isinstance(used, str) else number(used),
+            "used": number(used),
             "allowance": number(allowance),
             "at": at,
             "event_source": event["source"] if event else None,
-            "event_id": event["id"] if event else command,
+            "event_id": event["id"] if event else None,
+            "command_id": command,
             "superseded_by": superseded_by,
             "corrects": corrects,
         })  # fmt: skip
@@ -143,11 +127,13 @@ class Oracle:
     # --- Clock ---
 
     def raise_watermark(self, watermark: int) -> None:
-        """Reading: a timer that a command made due in the past fires when the watermark next rises."""
-        if watermark <= self.watermark:
-            return
-        self.watermark = watermark
-        while self.timers and self.timers[0][0] <= watermark:
+        if watermark > self.watermark:
+            self.watermark = watermark
+            self.fire_timers()
+
+    def fire_timers(self) -> None:
+        """Fires what is due, in the order of due time, account, bucket."""
+        while self.timers and self.timers[0][0] <= self.watermark:
             due, account_id, bucket_id, schedule, days = heappop(self.timers)
             account = self.accounts[account_id]
             bucket = account.buckets.get(bucket_id)
@@ -167,16 +153,21 @@ class Oracle:
                 heappush(self.timers, (bucket.end - days * DAY, account.id, bucket.id, bucket.schedule, days))
 
     def arm(self, account: Account, bucket: Bucket) -> None:
-        """Arms every threshold of the bucket. One whose due time the watermark has reached by now does not fire."""
-        days = bucket.package.thresholds.get("expires_soon", ())
-        bucket.fired = {("expires_soon", n): None for n in days if self.watermark >= bucket.end - n * DAY}
+        """Arms every threshold of the bucket."""
+        bucket.fired = {}
+        self.pass_due(bucket)
         self.set_timers(account, bucket)
 
+    def pass_due(self, bucket: Bucket) -> None:
+        """An `expires_soon` whose due time the watermark has reached by now does not fire."""
+        for days in bucket.package.thresholds.get("expires_soon", ()):
+            if self.watermark >= bucket.end - days * DAY:
+                bucket.fired.setdefault(("expires_soon", days), None)
+
     def close(self, account: Account, bucket: Bucket, due: int) -> None:
-        """Reading: rows of nothing (no points left, no revenue left) are not written."""
+        """Writes off what is left. Rows of nothing are not written, and the bucket is forgotten."""
         del account.buckets[bucket.id]
         package = bucket.package
-        account.closed[package.id] = max(bucket.end, account.closed.get(package.id, bucket.end))
         left, breakage = bucket.left, bucket.price - bucket.allocated
         bucket.used = bucket.allowance
         if left:
@@ -187,77 +178,82 @@ class Oracle:
     def expires_soon(self, account: Account, bucket: Bucket, days: int, due: int) -> None:
         bucket.fired["expires_soon", days] = None
         if bucket.left > 0:
-            counter = f"expires_soon/{bucket.armed}"
+            counter = f"expires_soon:{bucket.armed}"
             name = identity(account.id, bucket.id, bucket.valid_from, counter, days)
             self.alert("expires_soon", account, days, bucket.valid_from, counter, due, name=name,
                        used=bucket.used, allowance=bucket.allowance, bucket=bucket)  # fmt: skip
 
     # --- Commands ---
 
-    def command(self, command: dict) -> None:
-        """Reading: a held-back command changes nothing, so its identity is not remembered either."""
-        handler = getattr(self, f"command_{text(command, 'command')}", None)
-        require(handler is not None, "bad_command")
-        key = text(command, "account"), text(command, "id")
-        at = whole(command, "at")
-        content = json.dumps(command, sort_keys=True)
+    def command(self, record: dict) -> None:
+        """A held-back command changes nothing, so its identity is not remembered either."""
+        command = read_command(record)
+        key = command["account"], command["id"]
         known = self.commands.get(key)
         if known is None:
             account = self.accounts.get(key[0]) or Account(key[0])
-            handler(account, command, key[1], at)
+            handler = getattr(self, f"command_{command['command']}")
+            handler(account, command, command["id"], command["at"])
             self.accounts[account.id] = account
-            self.commands[key] = content
+            self.commands[key] = command
         else:
-            require(known == content, "conflicting_duplicate")
+            require(known == command, "conflicting_duplicate")
 
     def command_purchase(self, account: Account, command: dict, name: str, at: int) -> None:
-        """Reading: a purchase of empty buckets gives no points, and leaves an exhausted account exhausted."""
-        package_id, quantity = text(command, "package"), whole(command, "quantity", 1)
-        require(1 <= quantity <= 1000, "bad_command")
+        package_id, quantity = command["package"], command["quantity"]
+        names = [name] if quantity == 1 else [f"{name}/{n}" for n in range(1, quantity + 1)]
+        require(not any(each in account.buckets for each in names), "conflicting_duplicate")
         require(package_id in self.packages, "unknown_package")
-        package = self.packages[package_id]
-        require(package.is_sold(account.region, at), "package_not_sold")
-        for n in range(1, quantity + 1):
-            account.bought += 1
-            bucket = self.bucket_of(account, package, name if quantity == 1 else f"{name}/{n}", at)
+        package = self.packages.at(package_id, at)
+        require(package is not None and package.is_sold(account.region, at), "package_not_sold")
+        bought, queue = [], [b for b in account.buckets.values() if package.queues and b.package.id == package_id]
+        for each in names:
+            bucket = self.bucket_of(queue, package, each, account.bought + len(bought) + 1, at)
+            bought.append(bucket)
+            if package.queues:
+                queue.append(bucket)
+        account.exhausted = None
+        account.bought += quantity
+        for bucket in bought:
             account.buckets[bucket.id] = bucket
             self.arm(account, bucket)
             self.entry("grant", account, bucket.allowance, bucket.price, package.currency, at,
                        bucket=bucket, command=name)  # fmt: skip
-        if package.allowance:
-            account.exhausted = None
+        self.accounts[account.id] = account
+        self.fire_timers()
 
-    def bucket_of(self, account: Account, package: Package, name: str, at: int) -> Bucket:
-        """A new bucket, in its place of the queue.
-
-        Reading: in a queue a bucket ends at `valid_to`, and buckets that were closed are forgotten. Where the last
-        one was cut short so that its end is no period's beginning, the new bucket begins a chain of its own.
-        """
-        chain = [b for b in account.buckets.values() if package.queues and b.package is package and b.valid_to > at]
-        start, anchor, period = at, at, 0
-        if chain:
-            last = max(chain, key=lambda bucket: (bucket.valid_to, bucket.number))
-            start = anchor = last.valid_to
-            if package.unit == "months" and not package.calendar:
-                continued = last.begins_period(start)
-                if continued is not None:
-                    anchor, period = last.anchor, continued
-        return Bucket(name, package, account.bought, start, anchor, period)
+    def bucket_of(self, queue: list[Bucket], package: Package, name: str, number: int, at: int) -> Bucket:
+        """A new bucket, behind the last of the queue."""
+        ends = [bucket.valid_to for bucket in queue if bucket.valid_to > at]
+        start = anchor = max(ends, default=at)
+        period = 0
+        if ends:
+            for last in queue:
+                if last.valid_to == last.regular_end == start and last.package.term == package.term:
+                    anchor, period = last.anchor, last.period + 1
+        try:
+            bucket = Bucket(name, package, number, start, anchor, period)
+            after = package.period_end(bucket.valid_to, anchor, period + 2)
+        except (ValueError, OverflowError):  # beyond the years that Python knows
+            raise HeldBackError("amount_overflow") from None
+        require(after <= LAST_TIME, "amount_overflow")
+        return bucket
 
     def bucket_at(self, account: Account, command: dict, field: str) -> Bucket:
-        """Reading: a closed bucket is forgotten, so it is unknown."""
-        bucket = account.buckets.get(text(command, field))
+        """A closed bucket is forgotten, so it is unknown."""
+        bucket = account.buckets.get(command[field])
         require(bucket is not None, "unknown_bucket")
         return bucket
 
+    def countable(self, allowance: int, price: int) -> None:
+        require(price * max(allowance, 100) <= MOST_PRODUCT, "amount_overflow")
+
     def command_top_up(self, account: Account, command: dict, name: str, at: int) -> None:
-        points, amount = whole(command, "points_micro"), whole(command, "amount_micro", 0) * PICO
-        text(command, "bucket")
-        require(points > 0 and amount >= 0, "bad_command")
+        points, amount = command["points_micro"], command["amount_micro"] * PICO
         bucket = self.bucket_at(account, command, "bucket")
         require(at < bucket.end, "bucket_expired")
-        bucket.allowance += points
-        bucket.price += amount
+        self.countable(bucket.allowance + points, bucket.price + amount)
+        bucket.change(points, amount)
         self.arm_again(account, bucket)
         account.exhausted = None
         self.entry("top_up", account, points, amount, bucket.package.currency, at, bucket=bucket, command=name)
@@ -267,26 +263,23 @@ class Oracle:
         self.arm(account, bucket)
 
     def command_transfer(self, account: Account, command: dict, name: str, at: int) -> None:
-        """Reading: more than what is unused, a bucket to itself and another currency are each a `bad_command`."""
-        points = whole(command, "points_micro")
-        names = text(command, "from_bucket"), text(command, "to_bucket")
-        require(points > 0 and names[0] != names[1], "bad_command")
+        points = command["points_micro"]
         giver = self.bucket_at(account, command, "from_bucket")
         taker = self.bucket_at(account, command, "to_bucket")
         require(at < giver.end and at < taker.end, "bucket_expired")
         currency = giver.package.currency
-        require(currency == taker.package.currency and points <= giver.left, "bad_command")
-        part = giver.price * points // giver.allowance
-        giver.allowance -= points
-        giver.price -= part
-        taker.allowance += points
-        taker.price += part
+        require(currency == taker.package.currency, "currency_mismatch")
+        require(points <= giver.left, "transfer_out_of_range")
+        part = min(giver.price * points // giver.allowance, giver.price - giver.allocated)
+        self.countable(taker.allowance + points, taker.price + part)
+        giver.change(-points, -part)
+        taker.change(points, part)
         self.arm_again(account, taker)
+        account.exhausted = None
         self.entry("transfer_out", account, -points, -part, currency, at, bucket=giver, command=name)
         self.entry("transfer_in", account, points, part, currency, at, bucket=taker, command=name)
 
     def command_cancel(self, account: Account, command: dict, name: str, at: int) -> None:
-        """Reading: its timers follow the new end; an `expires_soon` that is thereby due fires with the next rise."""
         bucket = self.bucket_at(account, command, "bucket")
         if at >= bucket.end:
             return
@@ -294,27 +287,27 @@ class Oracle:
             bucket.valid_to = bucket.end = max(at, bucket.valid_from)
         else:
             bucket.end = at
+        self.pass_due(bucket)
         self.set_timers(account, bucket)
+        self.fire_timers()
 
     def command_adjust(self, account: Account, command: dict, name: str, at: int) -> None:
-        """Reading: only `used` moves, `used_rolled` stays; taking points is no charge and alerts nobody."""
-        points = whole(command, "points_micro")
-        for field in ("bucket", "reason", "approver"):
-            text(command, field)
-        require(points != 0, "bad_command")
+        points = command["points_micro"]
         bucket = self.bucket_at(account, command, "bucket")
         require(0 <= bucket.used - points <= bucket.allowance, "adjust_out_of_range")
         revenue = bucket.use(-points)
+        if points > 0 and at >= bucket.valid_to:
+            bucket.used_rolled = max(bucket.used_rolled - points, 0)
+        bucket.used_rolled = min(bucket.used_rolled, bucket.used)
         self.entry("adjust", account, points, revenue, bucket.package.currency, at, bucket=bucket, command=name)
         if points > 0:
             account.exhausted = None
             self.correct(account, bucket, name, at)
+        else:
+            self.bucket_alerts(account, bucket, -points, at, command=name)
 
     def correct(self, account: Account, bucket: Bucket, command: str, at: int) -> None:
-        """Corrects each sent alert whose threshold is no longer crossed.
-
-        Reading: the alert's own id is the hash of the identity that it corrects and the command's id.
-        """
+        """Corrects each sent alert whose threshold is no longer crossed."""
         for kind, is_crossed in (
             ("percent_used", lambda value: bucket.used * 100 >= bucket.allowance * value),
             ("points_left", lambda value: bucket.left <= value),
@@ -323,51 +316,30 @@ class Oracle:
                 sent = bucket.fired.get((kind, value))
                 if sent and not is_crossed(value):
                     bucket.fired[kind, value] = None
-                    self.alert("corrected", account, value, bucket.valid_from, f"{kind}/{bucket.armed}", at,
+                    self.alert("corrected", account, value, bucket.valid_from, f"{kind}:{bucket.armed}", at,
                                name=identity(sent, command), used=bucket.used, allowance=bucket.allowance,
                                bucket=bucket, command=command, corrects=sent)  # fmt: skip
 
     def command_set_flags(self, account: Account, command: dict, name: str, at: int) -> None:
-        """Reading: flags of one command hold together, so a tariff must fit the region that the command sets."""
-        flags = command.get("flags")
-        require(isinstance(flags, dict), "bad_command")
-        require(flags.keys() <= {"overflow", "region", "members"}, "unknown_flag")
-        named = {flag: None if flags[flag] is None else text(flags, flag) for flag in flags if flag != "members"}
-        members = flags.get("members", {})
-        require(isinstance(members, dict), "bad_command")
-        caps = {subscriber: self.member_caps(member) for subscriber, member in members.items()}
-        region = named.get("region", account.region)
-        tariff_id = named.get("overflow")
+        """Flags of one command hold together, so a tariff must fit the region that the command sets."""
+        flags = command["flags"]
+        region, tariff_id = flags.get("region", account.region), flags.get("overflow")
         if tariff_id is not None:
-            require(tariff_id in self.tariffs, "unknown_tariff")
-            require(self.tariffs[tariff_id].region in (None, region), "package_not_sold")
+            tariff = self.tariffs.at(tariff_id, at)
+            require(tariff is not None, "unknown_tariff")
+            require(tariff.region in (None, region), "package_not_sold")
         account.region = region
-        if "overflow" in named:
-            account.overflow = self.tariffs.get(tariff_id)
-        for subscriber, limits in caps.items():
+        if "overflow" in flags:
+            account.overflow = tariff_id
+        for subscriber, limits in flags["members"].items():
             before = account.members.pop(subscriber, None)
             if limits:
                 account.members[subscriber] = Member(limits, before)
 
-    def member_caps(self, member: object) -> dict[str, int] | None:
-        if member is None:
-            return None
-        require(isinstance(member, dict) and isinstance(member.get("caps"), list), "bad_command")
-        limits = {}
-        for cap in member["caps"]:
-            require(isinstance(cap, dict), "bad_command")
-            window, limit = text(cap, "window"), whole(cap, "limit_micro")
-            require(window in WINDOWS and window not in limits and limit >= 0, "bad_command")
-            limits[window] = limit
-        return limits
-
     # --- Charging ---
 
     def charge(self, event: dict) -> dict:
-        """Splits the event's points over buckets, pay as you go and overrun, in this order.
-
-        Reading: the first bucket that takes points says which currency the event's retail amount is in.
-        """
+        """Splits the event's points over buckets, pay as you go and overrun, in this order."""
         account, t, watermark = self.account(event["account"]), event["completed_at"], self.watermark
         model, billed, product = event["model"], event["billed_model"], event["product"]
         candidates = [
@@ -377,65 +349,95 @@ class Oracle:
         ]
         candidates.sort(key=lambda bucket: bucket.rank(t))
         table = candidates[0].package.weights if candidates else "default"
+        require(table in event["points_micro"], "unknown_weights")
         points = left = int(event["points_micro"][table])
+        require(0 <= points <= MOST_POINTS, "amount_overflow")
         member = account.members.get(event["subscriber"])
         member_room = member.room(t, watermark) if member else left
-        currency, retail, taken = None, 0, []
+        currency, shares, given = None, [], Counter()
         for bucket in candidates:
-            if not left:
-                break
-            if currency not in (None, bucket.package.currency):
+            package = bucket.package
+            if currency not in (None, package.currency):
                 continue
-            part = min(left, member_room, self.room(account, bucket, t))
+            part = min(left, member_room, self.room(account, bucket, t, given[package.id]))
             if part <= 0:
                 continue
-            currency = bucket.package.currency
-            revenue = self.take(account, bucket, part, t)
-            self.entry("debit", account, -part, revenue, currency, t, bucket=bucket, event=event)
-            retail += revenue
+            currency = package.currency
+            shares.append((bucket, part))
+            given[package.id] += part
             left -= part
             member_room -= part
-            taken.append((bucket, part))
-        self.seen["split 3+" if len(taken) > 2 else f"split {len(taken)}"] += 1
-        tariff = account.overflow
-        paid = overrun = amount = 0
+        self.seen["split 3+" if len(shares) > 2 else f"split {len(shares)}"] += 1
+        tariff = self.tariffs.at(account.overflow, t)
+        paid = amount = 0
+        if left and tariff and tariff.region in (None, account.region) and currency in (None, tariff.currency):
+            paid = min(left, member_room) if member else left
+            amount = self.price_of(account, tariff, paid)
+            if paid:
+                currency = tariff.currency
+            member_room -= paid
+        overrun = left - paid
+        self.check_sums(account, t, amount, overrun, tariff)
+        member_capped = member is not None and overrun > 0 and member_room == 0
         if left:
-            if account.exhausted is None:
+            if account.exhausted is None and candidates and not member_capped:
                 account.exhausted = t, event["log_time"]
-            if tariff and tariff.region in (None, account.region) and currency in (None, tariff.currency):
-                paid = min(left, member_room) if member else left
-            overrun = left - paid
+        elif points:
+            account.exhausted = None
+        retail = amount
+        for bucket, part in shares:
+            revenue = self.take(account, bucket, part, t)
+            self.entry("debit", account, -part, revenue, bucket.package.currency, t, bucket=bucket, event=event)
+            retail += revenue
         if paid:
-            amount = self.pay_as_you_go(account, tariff, paid, t)
+            account.payg[tariff.id] = account.payg.get(tariff.id, 0) + paid
+            account.spent.setdefault(tariff.currency, Usage(MONTHS)).add(t, amount, watermark)
             self.entry("payg", account, -paid, amount, tariff.currency, t, package=tariff.id, event=event)
-            currency, retail, member_room = tariff.currency, retail + amount, member_room - paid
         if member and points > overrun:
             member.add(t, points - overrun, watermark)
         if overrun:
             cost = int(event["wholesale_pico"])
             cost -= cost * (points - overrun) // points
-            member_capped = member is not None and member_room == 0
             cause = self.cause(account, event, member_capped)
             self.seen[f"cause {cause}"] += 1
             if member_capped:
                 self.seen["member cap"] += 1
             account.overrun.add(t, overrun, watermark)
             self.entry("overrun", account, -overrun, cost, event["wholesale_currency"], t, cause=cause, event=event)
-        self.event_alerts(account, event, taken, amount, overrun)
+        self.event_alerts(account, event, shares, amount, overrun)
         return {"points_micro": number(points), "retail_pico": str(retail), "retail_currency": currency}
 
-    def room(self, account: Account, bucket: Bucket, t: int) -> int:
-        """What the bucket may give at `t` by its allowance, its rolled phase and its package's caps."""
+    def room(self, account: Account, bucket: Bucket, t: int, given: int) -> int:
+        """What the bucket may give at `t` by its allowance, its rolled phase and its package's caps.
+
+        `given` is what the package's other buckets give to the same event.
+        """
         package, room = bucket.package, bucket.left
         if package.rollover_max is not None and bucket.is_rolled(t):
             room = min(room, package.rollover_max - bucket.used_rolled)
         if package.caps and room > 0:
-            for usage, (window, limit) in zip(account.cap_usages(package), package.caps, strict=True):
-                free = limit - usage.at(t, self.watermark)
+            usages = account.cap_usages(package)
+            for window, limit in package.caps:
+                free = limit - usages[window.name].at(t, self.watermark) - given
                 if free < room:
                     self.seen[f"cap {window.name}"] += 1
                     room = free
         return room
+
+    def price_of(self, account: Account, tariff: Tariff, points: int) -> int:
+        """What so many points more cost at a tariff."""
+        before = account.payg.get(tariff.id, 0)
+        after = before + points
+        require(after <= MOST_KEPT and tariff.price * after <= MOST_PRODUCT, "amount_overflow")
+        return tariff.price * after // 10**6 - tariff.price * before // 10**6
+
+    def check_sums(self, account: Account, t: int, amount: int, overrun: int, tariff: Tariff | None) -> None:
+        """Refuses an event that would make a sum of the account too large."""
+        if amount and tariff.currency in account.spent:
+            require(account.spent[tariff.currency].at(t, self.watermark) + amount <= MOST_KEPT, "amount_overflow")
+        require(amount <= MOST_KEPT, "amount_overflow")
+        if overrun:
+            require(account.overrun.at(t, self.watermark) + overrun <= MOST_KEPT, "amount_overflow")
 
     def take(self, account: Account, bucket: Bucket, points: int, t: int) -> int:
         """Takes points from the bucket, counts them in its package's windows, and returns the revenue allocated."""
@@ -443,29 +445,20 @@ class Oracle:
         if bucket.is_rolled(t):
             self.seen["rolled phase"] += 1
             bucket.used_rolled += points
-        if package.caps:
-            for usage in account.cap_usages(package):
+        if package.counted:
+            for usage in account.cap_usages(package).values():
                 usage.add(t, points, self.watermark)
-        if "spike" in package.thresholds:
+        if package.watched:
             account.spikes.setdefault(package.id, Usage(SPIKE)).add(t, points, self.watermark)
         return bucket.use(points)
 
-    def pay_as_you_go(self, account: Account, tariff: Tariff, points: int, t: int) -> int:
-        before = account.payg.get(tariff.id, 0)
-        account.payg[tariff.id] = before + points
-        amount = tariff.price * (before + points) // 10**6 - tariff.price * before // 10**6
-        account.spent.setdefault(tariff.currency, Usage(MONTHS)).add(t, amount, self.watermark)
-        return amount
-
     def cause(self, account: Account, event: dict, member_capped: bool) -> str:
-        """Reading: a bucket that ends at `started_at` has not ended before it."""
         started = event["started_at"]
         if event["completed_at"] < self.watermark:
             return "late"
-        ends = [(bucket.package, bucket.end) for bucket in account.buckets.values()]
-        ends += [(self.packages[package], end) for package, end in account.closed.items()]
         kind = event["model"], event["billed_model"], event["product"]
-        if member_capped or not any(end >= started and package.fits(*kind) for package, end in ends):
+        was_there = any(bucket.end > started and bucket.package.fits(*kind) for bucket in account.buckets.values())
+        if member_capped or not was_there or account.exhausted is None:
             return "configuration"
         exhausted_at, logged_at = account.exhausted
         if started <= exhausted_at:
@@ -476,72 +469,73 @@ class Oracle:
 
     def event_alerts(self, account: Account, event: dict, taken: list[tuple[Bucket, int]],
                      amount: int, overrun: int) -> None:  # fmt: skip
-        """Reading: first the buckets in the order of the split, then their packages, then the month.
+        """First the buckets in the order of the split, then their packages, then the month.
 
         An account that consented to a tariff has that tariff's thresholds, whether the tariff fits or not. What is
         spent in a month is that of all tariffs of the same currency.
         """
         for bucket, part in taken:
-            if bucket.package.thresholds and self.watermark < bucket.end:
-                self.bucket_alerts(account, bucket, part, event)
-        parts: dict[str, int] = {}
+            self.bucket_alerts(account, bucket, part, event["completed_at"], event=event)
+        parts, versions = Counter(), {}
         for bucket, part in taken:
-            parts[bucket.package.id] = parts.get(bucket.package.id, 0) + part
-        for package_id, part in parts.items():
-            self.package_alerts(account, self.packages[package_id], part, event)
-        tariff = account.overflow
-        thresholds = tariff.thresholds if tariff else self.account_thresholds
-        t, subject = event["completed_at"], tariff.id if tariff else None
+            parts[bucket.package.id] += part
+            versions.setdefault(bucket.package.id, bucket.package)
+        for package_id, package in versions.items():
+            self.package_alerts(account, package, parts[package_id], event)
+        t = event["completed_at"]
+        tariff = self.tariffs.at(account.overflow, t)
+        thresholds, subject = (tariff.thresholds, tariff.id) if tariff else (self.account_thresholds, None)
         if amount:
             spent = account.spent[tariff.currency].at(t, self.watermark)
             crossed = [v for v in thresholds.get("overflow_spent", ()) if spent - amount < v * PICO <= spent]
-            self.send_window(account, "overflow_spent", subject, MONTHS, crossed, str(spent), None, event)
+            self.send_window(account, "overflow_spent", subject, MONTHS, crossed, spent // PICO, None, event)
         if overrun:
             used = account.overrun.at(t, self.watermark)
             crossed = [v for v in thresholds.get("overrun", ()) if used - overrun < v <= used]
             self.send_window(account, "overrun", subject, MONTHS, crossed, used, None, event)
 
-    def bucket_alerts(self, account: Account, bucket: Bucket, part: int, event: dict) -> None:
+    def bucket_alerts(self, account: Account, bucket: Bucket, part: int, t: int, *, event: dict | None = None,
+                      command: str | None = None) -> None:  # fmt: skip
+        """Alerts of what using `part` more has crossed, while the bucket's period is open."""
+        if not bucket.package.thresholds or self.watermark >= bucket.end:
+            return
         thresholds, allowance, left = bucket.package.thresholds, bucket.allowance, bucket.left
         before, after = (bucket.used - part) * 100, bucket.used * 100
         percents = [v for v in thresholds.get("percent_used", ()) if before < allowance * v <= after]
         lefts = [v for v in thresholds.get("points_left", ()) if left <= v < left + part]
         forecasts = thresholds.get("forecast", ())
         if forecasts:
-            forecasts = self.forecasts(forecasts, bucket, part, event["completed_at"])
+            forecasts = self.forecasts(forecasts, bucket, t)
         for kind, values in (("percent_used", percents), ("points_left", lefts), ("forecast", forecasts)):
             values = [value for value in values if (kind, value) not in bucket.fired]
             if not values:
                 continue
-            values.sort(reverse=kind != "points_left")
-            counter, sent = f"{kind}/{bucket.armed}", None
+            values.sort(reverse=kind == "percent_used")
+            counter, sent = f"{kind}:{bucket.armed}", None
             for value in values:
                 name = identity(account.id, bucket.id, bucket.valid_from, counter, value)
                 bucket.fired[kind, value] = None if sent else name
-                self.alert(kind, account, value, bucket.valid_from, counter, event["completed_at"], name=name,
-                           used=bucket.used, allowance=allowance, bucket=bucket, event=event,
+                self.alert(kind, account, value, bucket.valid_from, counter, t, name=name, used=bucket.used,
+                           allowance=allowance, bucket=bucket, event=event, command=command,
                            superseded_by=sent)  # fmt: skip
                 sent = sent or name
 
-    def forecasts(self, hours: list[int], bucket: Bucket, part: int, t: int) -> list[int]:
-        """Reading: before and after the charge are compared at the event's own time, first hour included."""
+    def forecasts(self, hours: list[int], bucket: Bucket, t: int) -> list[int]:
+        """The values at which the bucket will be used up before its period ends."""
         elapsed, period = t - bucket.valid_from, bucket.valid_to - bucket.valid_from
-        if elapsed < HOUR:
+        if elapsed < HOUR or not bucket.used:
             return []
-
-        def is_crossed(used: int, value: int) -> bool:
-            lasts = elapsed * bucket.allowance // used if used else period
-            return lasts < period and lasts <= elapsed + value * HOUR
-
-        return [v for v in hours if is_crossed(bucket.used, v) and not is_crossed(bucket.used - part, v)]
+        lasts = elapsed * bucket.allowance // bucket.used
+        return [v for v in hours if lasts < period and lasts <= elapsed + v * HOUR]
 
     def package_alerts(self, account: Account, package: Package, part: int, event: dict) -> None:
-        """Reading: each window of a cap is for itself; only thresholds of the same window supersede each other."""
+        """Each window of a cap is for itself; only thresholds of the same window supersede each other."""
         t, thresholds = event["completed_at"], package.thresholds
         percents = thresholds.get("cap", ())
         if percents and package.caps:
-            for usage, (window, limit) in zip(account.cap_usages(package), package.caps, strict=True):
-                used = usage.at(t, self.watermark)
+            usages = account.cap_usages(package)
+            for window, limit in package.caps:
+                used = usages[window.name].at(t, self.watermark)
                 crossed = [v for v in percents if (used - part) * 100 < limit * v <= used * 100]
                 self.send_window(account, "cap", package.id, window, crossed, used, limit, event)
         if "spike" in thresholds:
@@ -550,7 +544,7 @@ class Oracle:
             self.send_window(account, "spike", package.id, SPIKE, crossed, used, None, event)
 
     def send_window(self, account: Account, kind: str, subject: str | None, window: Window, crossed: list[int],
-                    used: int | str, allowance: int | None, event: dict) -> None:  # fmt: skip
+                    used: int, allowance: int | None, event: dict) -> None:  # fmt: skip
         """Sends the highest of the crossed thresholds of a window that is still open, and records the others."""
         t = event["completed_at"]
         if not crossed or not window.is_open(t, self.watermark):
@@ -558,7 +552,7 @@ class Oracle:
         start, end = window.period(t)
         if len(account.fired) > 100:
             account.fired = {key: until for key, until in account.fired.items() if until > self.watermark}
-        counter, sent = f"cap/{window.name}" if kind == "cap" else kind, None
+        counter, sent = f"cap:{window.name}" if kind == "cap" else kind, None
         for value in sorted(crossed, reverse=True):
             key = subject, counter, start, value
             if key in account.fired:
@@ -593,7 +587,7 @@ def print_counts(seen: Counter[str]) -> None:
 def charge(lines: Iterable[str]) -> Iterator[str]:
     oracle = Oracle()
     for n, line in enumerate(lines, 1):
-        yield ENCODER.encode({"line": n} | oracle.answer(json.loads(line)))
+        yield ENCODER.encode({"line": n} | oracle.answer(parse_line(line)))
 
 
 def first_difference(ours: Iterable[str], theirs: Iterable[str]) -> tuple[int, dict | None, dict | None] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -123,13 +124,17 @@ class Package:
         self.rollover_max = None if limit is None else int(limit)
         self.caps = [(WINDOWS[cap["window"]], int(cap["limit_micro"])) for cap in record.get("caps", [])]
         self.thresholds = thresholds_of(record.get("thresholds", []))
+        # The windows that are counted for all versions; completed when all are read.
+        self.counted = {window.name: window for window, _ in self.caps}
+        self.watched = "spike" in self.thresholds
         self.queues: bool = record.get("stacking", "queue") == "queue"
         self.region: str | None = record.get("region")
+        self.term = self.unit, self.count, self.calendar
         self.fitting: dict[tuple, bool] = {}
         self.sold_from, self.sold_to = instant(record.get("valid_from")), instant(record.get("valid_to"))
 
     def is_sold(self, region: str | None, at: int) -> bool:
-        """Reading: an account without a region buys only packages without one."""
+        """An account without a region buys only packages without one."""
         return (
             self.region in (None, region)
             and (self.sold_from is None or self.sold_from <= at)
@@ -166,3 +171,39 @@ class Tariff:
         self.region: str | None = record.get("region")
         self.price = int(record["price_micro_per_million_points"])
         self.thresholds = thresholds_of(record.get("thresholds", []))
+
+
+Kind = TypeVar("Kind", Package, Tariff)
+
+
+class Versions(Generic[Kind]):
+    """Every version of each package or tariff by its id, the older first; only approved ones hold."""
+
+    def __init__(self, records: list[dict], kind: type[Kind]) -> None:
+        self.by_id: dict[str, list[tuple[int, Kind]]] = {}
+        for record in sorted(records, key=lambda record: instant(record["known_from"])):
+            if record.get("approved_by"):
+                self.by_id.setdefault(record["id"], []).append((instant(record["known_from"]), kind(record)))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.by_id
+
+    def at(self, name: str | None, t: int) -> Kind | None:
+        """The version that is known at a time."""
+        for known_from, version in reversed(self.by_id.get(name, ())):
+            if known_from <= t:
+                return version
+        return None
+
+    def all_at(self, t: int) -> list[Kind]:
+        return [version for name in self.by_id if (version := self.at(name, t))]
+
+
+def packages_of(records: list[dict]) -> Versions[Package]:
+    packages = Versions(records, Package)
+    for versions in packages.by_id.values():
+        counted = {name: window for _, version in versions for name, window in version.counted.items()}
+        watched = any(version.watched for _, version in versions)
+        for _, version in versions:
+            version.counted, version.watched = counted, watched
+    return packages

@@ -2,7 +2,7 @@
 
 from itertools import repeat
 
-from quota_reference import MONTHS, WINDOWS, Package, Tariff, Window, add_months
+from quota_reference import MONTHS, WINDOWS, Package, Window
 
 
 class Usage:
@@ -118,11 +118,11 @@ class Account:
     def __init__(self, name: str) -> None:
         self.id = name
         self.region: str | None = None
-        self.overflow: Tariff | None = None
+        self.overflow: str | None = None  # the tariff consented to
         self.members: dict[str, Member] = {}
         self.buckets: dict[str, Bucket] = {}
         self.bought = 0
-        self.caps: dict[str, list[Usage]] = {}
+        self.caps: dict[str, dict[str, Usage]] = {}
         self.spikes: dict[str, Usage] = {}
         self.payg: dict[str, int] = {}
         self.spent: dict[str, Usage] = {}
@@ -131,8 +131,8 @@ class Account:
         # Alerts of packages and months that were sent or superseded, with the end of their period.
         self.fired: dict[tuple, int] = {}
 
-    def cap_usages(self, package: Package) -> list[Usage]:
-        """One counter a cap, all buckets of the package together."""
+    def cap_usages(self, package: Package) -> dict[str, Usage]:
+        """One counter a window, all buckets of all versions of the package together."""
         if package.id not in self.caps:
-            self.caps[package.id] = [Usage(window) for window, _ in package.caps]
+            self.caps[package.id] = {name: Usage(window) for name, window in package.counted.items()}
         return self.caps[package.id]

@@ -16,8 +16,9 @@ CAUSES = ("configuration", "in_flight", "lag", "late")
 ALERTS = ("cap", "corrected", "expires_soon", "forecast", "overflow_spent", "overrun", "percent_used", "points_left",
           "spike")  # fmt: skip
 ENTRIES = ("adjust", "breakage", "debit", "expire", "grant", "overrun", "payg", "top_up", "transfer_in", "transfer_out")
-ERRORS = ("adjust_out_of_range", "bad_command", "bucket_expired", "package_not_sold", "unknown_bucket", "unknown_flag",
-          "unknown_package", "unknown_tariff")  # fmt: skip
+ERRORS = ("adjust_out_of_range", "amount_overflow", "bad_command", "bucket_expired", "conflicting_duplicate",
+          "currency_mismatch", "package_not_sold", "transfer_out_of_range", "unknown_bucket", "unknown_flag",
+          "unknown_package", "unknown_tariff", "unknown_weights")  # fmt: skip
 CAPS = ("day", "month", "rolling_5h", "rolling_day", "rolling_week", "week")
 COVERED = {
     *(f"cause {cause}" for cause in CAUSES),
@@ -36,7 +37,7 @@ class Account:
         self.oracle = Oracle()
         self.name = name
         self.serial = 0
-        self.oracle.answer({"reference": REFERENCE | {"packages": PACKAGES + list(packages)}})
+        self.oracle.answer({"reference": REFERENCE | {"packages": PACKAGES + list(packages), "tariffs": TARIFFS}})
 
     def command(self, command: str, at: int = NOON, **fields: object) -> dict:
         self.serial += 1
@@ -239,7 +240,7 @@ class Rules(unittest.TestCase):
         self.assertEqual(alerts(answer), [("percent_used", 80, True), ("percent_used", 50, False)])
         sent = answer["alerts"][0]["id"]
         self.assertEqual(answer["alerts"][1]["superseded_by"], sent)
-        self.assertEqual(sent, identity("a", "c1", NOON, "percent_used/0", 80))
+        self.assertEqual(sent, identity("a", "c1", NOON, "percent_used:0", 80))
         back = {"bucket": "c1", "points_micro": 2 * MILLION, "reason": "complaint", "approver": "care"}
         answer = account.command("adjust", **back)
         self.assertEqual([(alert["kind"], alert["corrects"]) for alert in answer["alerts"]], [("corrected", sent)])
@@ -249,7 +250,7 @@ class Rules(unittest.TestCase):
         account.command("top_up", bucket="c1", points_micro=20 * MILLION, amount_micro=9_900_000)
         answer = account.event(18_000_000)
         self.assertEqual(alerts(answer), [("percent_used", 80, True), ("percent_used", 50, False)])
-        self.assertEqual(answer["alerts"][0]["counter"], "percent_used/1")
+        self.assertEqual(answer["alerts"][0]["counter"], "percent_used:1")
 
     def test_thresholds_of_windows_and_months(self) -> None:
         account = Account()
@@ -257,7 +258,7 @@ class Rules(unittest.TestCase):
         answer = account.event(2_900_000)
         fives = [("cap", 80, True), ("cap", 50, False)]
         self.assertEqual(alerts(answer), [*fives, ("spike", 2_000_000 * POINT, True), ("spike", MILLION, False)])
-        self.assertEqual({alert["counter"] for alert in answer["alerts"]}, {"cap/rolling_5h", "spike"})
+        self.assertEqual({alert["counter"] for alert in answer["alerts"]}, {"cap:rolling_5h", "spike"})
         self.assertEqual(answer["alerts"][0]["period_start"], NOON - (NOON + 8 * HOUR) % (5 * HOUR))
         account.command("set_flags", flags={"overflow": "national-payg"})
         answer = account.event(1_000_000)
@@ -283,6 +284,48 @@ class Rules(unittest.TestCase):
         self.assertEqual([part[3] for part in parts(answer)], [-FEN_990 // 2, FEN_990 // 2])
         self.assertEqual([entry["balance_after_micro"] for entry in answer["entries"]], [5 * MILLION, 45 * MILLION])
 
+    def test_a_bucket_used_up_has_allocated_its_price(self) -> None:
+        account = Account()
+        account.command("purchase", package="telecom-10m")
+        first = parts(account.event(4_000_000))[0][3]
+        self.assertEqual(first, FEN_990 * 4 // 10)
+        account.command("top_up", bucket="c1", points_micro=MILLION + 1, amount_micro=1)
+        back = parts(account.command("adjust", bucket="c1", points_micro=MILLION, reason="r", approver="a"))[0][3]
+        self.assertEqual(back, first * 3 // 4 - first)
+        rest = sum(amount for *_, amount in parts(account.event(7_999_999)))
+        last = parts(account.command("adjust", bucket="c1", points_micro=-POINT - 1, reason="r", approver="a"))[0][3]
+        self.assertEqual(first + back + rest + last, FEN_990 + 10**6)
+
+    def test_exhaustion_ends_with_an_event_without_overflow(self) -> None:
+        def cause(points: int, t: int) -> str:
+            return account.event(points, t)["entries"][-1]["cause"]
+
+        account = Account()
+        for n in range(2):
+            account.command("purchase", package="five-hours", at=NOON + n * HOUR)
+        self.assertEqual(cause(250_001, NOON), "in_flight")
+        self.assertEqual(cause(250_001, NOON + HOUR), "configuration")
+        account.command("purchase", package="shell")
+        self.assertEqual(cause(1, NOON + 2 * HOUR), "in_flight")
+        account.command("top_up", bucket="c2", points_micro=2 * POINT)
+        account.event(1, NOON + 2 * HOUR)
+        self.assertEqual(cause(2, NOON + 3 * HOUR), "in_flight")
+
+    def test_a_bucket_that_is_long_over_closes_at_once(self) -> None:
+        account = Account()
+        account.watermark(NOON + 5 * HOUR + 2 * DAY)
+        answer = account.command("purchase", package="five-hours", quantity=10)
+        self.assertEqual([e["bucket"] for e in answer["entries"][10:14]], ["c1/1", "c1/1", "c1/10", "c1/10"])
+        self.assertEqual({e["at"] for e in answer["entries"][10:]}, {NOON + 5 * HOUR + 2 * DAY})
+        self.assertEqual(account.buckets(), [])
+
+    def test_versions(self) -> None:
+        later = package("v", 200, 5 * POINT, period={"days": 2}, known_from="2028-03-16T00:00:00+08:00")
+        draft = package("v", 300, 6 * POINT, known_from="2028-03-17T00:00:00+08:00", approved_by=None)
+        account = Account(later, draft, package("v", 100, 4 * POINT, period={"days": 1}))
+        answers = [account.command("purchase", package="v", at=NOON + n * DAY) for n in (0, 3)]
+        self.assertEqual([parts(answer)[0][2] for answer in answers], [4 * POINT, 5 * POINT])
+
     def test_the_same_command_again(self) -> None:
         account = Account()
         first = account.command("purchase", id="c", package="telecom-10m")
@@ -290,6 +333,8 @@ class Rules(unittest.TestCase):
         other = account.command("purchase", id="c", package="telecom-40m")
         self.assertEqual([len(answer["entries"]) for answer in (first, again, other)], [1, 0, 0])
         self.assertEqual([answer["error"] for answer in (first, again, other)], [None, None, "conflicting_duplicate"])
+        respelled = account.command("purchase", "2028-03-15T04:00:00Z", id="c", package="telecom-10m", quantity="1")
+        self.assertEqual((respelled["error"], respelled["entries"]), (None, []))
 
     def test_held_back_commands_change_nothing(self) -> None:
         account = Account()
@@ -328,7 +373,7 @@ class LongRuns(unittest.TestCase):
 
     def test_the_parts_of_an_event_are_its_points(self) -> None:
         for operation, answer in zip(self.lines, self.answers, strict=True):
-            if "event" not in operation:
+            if "event" not in operation or answer["error"]:
                 continue
             charged, split = answer["charged"], parts(answer)
             self.assertEqual(-sum(micro for _, _, micro, _ in split), int(charged["points_micro"]))
@@ -367,6 +412,10 @@ class LongRuns(unittest.TestCase):
 
     def test_the_same_seed_makes_the_same_operations(self) -> None:
         self.assertEqual(list(Operations(seed=7).make(200)), self.lines[:201])
+
+    def test_a_field_that_stands_twice(self) -> None:
+        line = '{"command":{"command":"cancel","id":"c","id":"c","account":"a","at":1,"bucket":"b"}}'
+        self.assertEqual([json.loads(answer)["error"] for answer in charge([line])], ["bad_command"])
 
     def test_names_the_first_difference(self) -> None:
         ours = [json.dumps(answer) for answer in self.answers[:50]]

@@ -1,30 +1,31 @@
 //! One partition's state machine: records in, an epoch out. A pure function of the state, the
 //! records and the reference data, so that a replay is identical.
 
+mod charging;
+mod stored_state;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tally_log::{Record, RecordKind};
-use tally_quota::{ChargeEvent, Command};
-use tally_rating::{Attribution, Call, attribute};
+use tally_rating::attribute;
 use tally_schemas::{
-    AggregateConfig, Amounts, ControlTotals, Currency, CurrencySums, ParsedEvent, SuspenseReason,
-    UsageCounts, UsageEvent, UsageSums, parse_event, partition_of,
+    AggregateConfig, Amounts, ControlTotals, Currency, ParsedEvent, SuspenseReason, UsageCounts,
+    UsageSums, parse_event,
 };
 
+use self::stored_state::BasePolicy;
 use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
 use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
 use crate::core::epoch::{ClosedEpoch, Epoch, EpochState, SpareColumns};
 use crate::core::event_columns::AcceptedEvent;
-use crate::core::event_rating::{EventRater, EventRating, ReferenceData, Unrated};
+use crate::core::event_rating::{EventRater, ReferenceData};
 use crate::core::last_outcome::LastOutcome;
 use crate::core::message_text::message_text;
 use crate::core::model_windows::{Addition, ModelWindows};
 use crate::core::quota_rows::Cause;
 use crate::core::quota_stage::QuotaStage;
-use crate::core::state_codec::{
-    BadState, StateHead, StateReader, StateRecord, StateWriter, decode_segment, encode_segment,
-};
+use crate::core::state_codec::{BadState, decode_segment, encode_segment};
 #[cfg(test)]
 use crate::core::subscriber_windows::OpenWindow;
 use crate::core::subscriber_windows::{SubscriberKey, SubscriberWindows, WindowedModel};
@@ -64,37 +65,8 @@ pub(crate) enum StateForm {
     Delta,
 }
 
-/// Deltas after which a new base is written, however small they are. Fewer in tests, so that a
-/// simulated run of a few hundred events writes several bases.
-const DELTAS_MAX: usize = if cfg!(test) { 3 } else { 64 };
-/// Bytes of deltas that never call for a new base.
-const DELTAS_MIN_BYTES: usize = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 /// Bytes of loaded segments that are kept; in tests so few that they are let go and loaded again.
 const SEGMENTS_KEPT_BYTES: usize = if cfg!(test) { 512 } else { 64 << 20 };
-
-/// When a rolling base is due: when the deltas outweigh it, so that a recovery reads at most
-/// about twice the state and bases cost at most as much as the deltas.
-#[derive(Debug, Clone, Copy, Default)]
-struct BasePolicy {
-    base_bytes: usize,
-    deltas: usize,
-    delta_bytes: usize,
-}
-
-impl BasePolicy {
-    fn base_is_due(&self) -> bool {
-        self.deltas >= DELTAS_MAX || self.delta_bytes > self.base_bytes.max(DELTAS_MIN_BYTES)
-    }
-
-    fn note_base(&mut self, bytes: usize) {
-        *self = Self { base_bytes: bytes, deltas: 0, delta_bytes: 0 };
-    }
-
-    fn note_delta(&mut self, bytes: usize) {
-        self.deltas += 1;
-        self.delta_bytes += bytes;
-    }
-}
 
 /// Hash in hex.
 pub(crate) fn blake3_hex(bytes: &[u8]) -> String {
@@ -191,69 +163,6 @@ impl Partition {
             policy: BasePolicy::default(),
             scratch: Vec::new(),
         }
-    }
-
-    /// Takes over the control totals that the last ledger entry recorded.
-    pub fn restore_totals(&mut self, cumulative: ControlTotals) {
-        let rated = &cumulative.rated;
-        let sum =
-            |sums: &CurrencySums| sums.values().fold(0_i128, |sum, pico| sum.saturating_add(*pico));
-        self.amounts = Amounts {
-            points_micro: rated.points_micro,
-            retail_pico: sum(&rated.retail_pico),
-            wholesale_pico: sum(&rated.wholesale_pico),
-        };
-        self.cumulative = cumulative;
-    }
-
-    /// Applies a base or delta, oldest first.
-    ///
-    /// # Errors
-    /// Where the object does not parse.
-    pub(crate) fn restore(&mut self, bytes: &[u8], form: StateForm) -> Result<(), BadState> {
-        match form {
-            StateForm::Base => self.policy.note_base(bytes.len()),
-            StateForm::Delta => self.policy.note_delta(bytes.len()),
-        }
-        let (head, mut records) = StateReader::open(bytes)?;
-        self.watermark_ms = head.watermark_ms;
-        self.newest_ms = head.newest_ms;
-        let windows_kept = !planted(Bug::WindowsLostAtRestart);
-        if windows_kept {
-            self.subscriber_windows.restore_closed_until(head.closed_until_ms);
-        }
-        let mut seals_late = Vec::new();
-        while let Some(record) = records.next()? {
-            match record {
-                StateRecord::Sealed(bucket, segment) if planted(Bug::ReopenedBucketLost) => {
-                    seals_late.push((bucket, segment));
-                }
-                // Before the ids: a bucket of a base may be sealed and open again, and what was
-                // open when it was sealed is let go.
-                StateRecord::Sealed(bucket, segment) => self.dedupe.note_segment(bucket, segment),
-                StateRecord::Ids { bucket, seal_at_ms, ids } => {
-                    self.dedupe.restore(bucket, seal_at_ms, &ids);
-                }
-                StateRecord::ClosedWindow(start) if windows_kept => {
-                    self.subscriber_windows.forget(start);
-                }
-                StateRecord::Window(window) if windows_kept => {
-                    self.subscriber_windows.restore(&window);
-                }
-                StateRecord::ClosedWindow(_) | StateRecord::Window(_) => {}
-                StateRecord::Account { .. } if self.accounts.is_blind() => {}
-                StateRecord::Account { account, bytes } => {
-                    self.accounts.quota.restore(account, bytes).map_err(|_| {
-                        BadState("an account that does not parse, or whose package is unknown")
-                    })?;
-                }
-            }
-        }
-        for (bucket, segment) in seals_late {
-            self.dedupe.note_segment(bucket, segment);
-        }
-        self.dedupe.expire(self.watermark_ms);
-        Ok(())
     }
 
     /// Next offset to be read.
@@ -533,164 +442,6 @@ impl Partition {
         Ok(())
     }
 
-    /// Why an event or a command cannot be of this partition or of this time.
-    fn out_of_place(
-        &self,
-        event: &UsageEvent<'_>,
-        at_ms: i64,
-        position: Position,
-    ) -> Option<SuspenseRow> {
-        let home = partition_of(&event.account, self.config.partition_count);
-        let settings = &self.config.aggregate;
-        let ahead = at_ms - position.timestamp_ms;
-        let (reason, words) = if home != self.config.partition {
-            (SuspenseReason::WrongPartition, format!("account belongs to partition {home}"))
-        } else if ahead > settings.future_max_ms.cast_signed() {
-            (SuspenseReason::TimeInFuture, format!("{ahead} ms after it was received"))
-        } else if -ahead > settings.dedupe_horizon_days.cast_signed() * 86_400_000 {
-            let days = settings.dedupe_horizon_days;
-            (SuspenseReason::TooOld, format!("older than the dedupe horizon of {days} days"))
-        } else {
-            return None;
-        };
-        let mut row = SuspenseRow::of(reason, event);
-        row.subreason = Some(words);
-        Some(row)
-    }
-
-    /// Carries an account command out, once.
-    fn command(
-        &mut self,
-        name: &str,
-        event: &UsageEvent<'_>,
-        raw: Raw<'_>,
-        position: Position,
-    ) -> Result<(), NeedSegments> {
-        let counts = UsageCounts::default();
-        let bytes = match raw {
-            Raw::Bytes(bytes) if self.config.aggregate.rate => bytes,
-            _ => {
-                let mut row = SuspenseRow::of(SuspenseReason::UnsupportedCommand, event);
-                row.subreason = Some(format!("command {name:?}: events are only counted here"));
-                self.hold_back(row, position, Some(raw), &counts);
-                return Ok(());
-            }
-        };
-        let command = match Command::parse(bytes) {
-            Ok(command) => command,
-            Err(error) => {
-                let Unrated { reason, what } = error.into();
-                let mut row = SuspenseRow::of(reason, event);
-                row.subreason = Some(what);
-                self.hold_back(row, position, Some(raw), &counts);
-                return Ok(());
-            }
-        };
-        let mut held = self.out_of_place(event, command.at_ms, position);
-        if held.is_none() {
-            let (id, content) = (command.identity_hash(), command.content_hash());
-            match self.dedupe.judge(id, content, command.at_ms, self.watermark_ms) {
-                Verdict::New => {}
-                Verdict::Duplicate => {
-                    self.epoch.totals.duplicate_commands += 1;
-                    return Ok(());
-                }
-                Verdict::Conflict => {
-                    let mut row = SuspenseRow::of(SuspenseReason::ConflictingDuplicate, event);
-                    row.subreason = Some("same account and id as an earlier command".into());
-                    held = Some(row);
-                }
-                Verdict::Need(bucket) => {
-                    let segments = self.dedupe.segments_of(bucket).to_vec();
-                    return Err(NeedSegments { bucket, segments });
-                }
-            }
-        }
-        if held.is_none() {
-            let Epoch { quota_ledger, alerts, .. } = &mut self.epoch;
-            let rows = (quota_ledger, alerts);
-            let done = self.accounts.carry_out(&command, self.watermark_ms, rows, position.cause());
-            if let Err(error) = done {
-                let Unrated { reason, what } = error.into();
-                let mut row = SuspenseRow::of(reason, event);
-                row.subreason = Some(what);
-                held = Some(row);
-            }
-        }
-        match held {
-            Some(mut row) => {
-                row.completed_at_ms = Some(command.at_ms);
-                self.hold_back(row, position, Some(raw), &counts);
-            }
-            None => self.epoch.totals.commands += 1,
-        }
-        Ok(())
-    }
-
-    /// What an event came to, charged to its account and added to the totals; nothing where events
-    /// are only counted. The watermark rises first, so that what is due by it goes before.
-    fn rate(
-        &mut self,
-        event: &UsageEvent<'_>,
-        to: &Attribution<'_>,
-        completed_at_ms: i64,
-        position: Position,
-    ) -> Result<Option<EventRating>, Unrated> {
-        if !self.config.aggregate.rate {
-            self.see_time(completed_at_ms);
-            return Ok(None);
-        }
-        let started_at_ms = event.started_at_ms().unwrap_or(completed_at_ms);
-        let call = Call { usage: &event.usage, started_at_ms, completed_at_ms };
-        let (wholesale, lane) = self.rater.wholesale(event, to, &call)?;
-        let amounts = Amounts { wholesale_pico: wholesale.amount_pico, ..Amounts::default() };
-        let fits = |amounts: &Amounts| {
-            self.amounts.plus(amounts).ok_or_else(|| Unrated {
-                reason: SuspenseReason::AmountOverflow,
-                what: "the sums of the partition would leave what tables can hold".into(),
-            })
-        };
-        fits(&amounts)?;
-        let price_ids = self.rater.price_ids(lane, &wholesale);
-        self.see_time(completed_at_ms);
-        let cause = position.cause();
-        let Epoch { quota_ledger, alerts, .. } = &mut self.epoch;
-        if let Some(watermark) = self.watermark_ms {
-            self.accounts.advance(watermark, (&mut *quota_ledger, &mut *alerts), cause);
-        }
-        let charge = ChargeEvent {
-            source: &event.source,
-            id: &event.id,
-            account: &event.account,
-            subscriber: event.subscriber(),
-            model: &event.model,
-            billed_model: to.billed_model,
-            product: event.product.as_deref(),
-            started_at_ms,
-            completed_at_ms,
-            log_time_ms: position.timestamp_ms,
-            wholesale_pico: wholesale.amount_pico,
-            wholesale_currency: Some(wholesale.currency),
-        };
-        let weigher = self.rater.weigher(lane, event.product.as_deref(), call);
-        let rows = (quota_ledger, alerts);
-        let (charged, payers) =
-            self.accounts.charge(&charge, &weigher, self.watermark_ms, rows, cause)?;
-        let amounts = Amounts {
-            points_micro: charged.points_micro,
-            retail_pico: charged.retail_pico,
-            ..amounts
-        };
-        self.amounts = self.amounts.plus(&amounts).unwrap_or(self.amounts);
-        Ok(Some(EventRating {
-            amounts,
-            wholesale_currency: wholesale.currency,
-            wholesale_price_ids: price_ids,
-            retail_currency: charged.retail_currency,
-            payers: payers.to_owned(),
-        }))
-    }
-
     fn accept(&mut self, accepted: &AcceptedEvent<'_>) {
         let event = accepted.event;
         let at_ms = accepted.completed_at_ms;
@@ -834,56 +585,6 @@ impl Partition {
             state,
             segments,
         }
-    }
-
-    fn state_writer(&self, bytes: usize) -> StateWriter {
-        let head = StateHead {
-            watermark_ms: self.watermark_ms,
-            newest_ms: self.newest_ms,
-            closed_until_ms: self.subscriber_windows.closed_until_ms(),
-        };
-        StateWriter::new(head, bytes)
-    }
-
-    /// What the epoch changed.
-    fn delta(&mut self, seals: &[(i64, SegmentRef)]) -> Vec<u8> {
-        let mut writer = self.state_writer(self.policy.delta_bytes / self.policy.deltas.max(1));
-        for (bucket, segment) in seals {
-            writer.sealed(*bucket, segment);
-        }
-        for (bucket, seal_at_ms, ids) in self.dedupe.fresh() {
-            writer.ids(bucket, seal_at_ms, ids.len(), ids.iter().map(|(_, id)| *id));
-        }
-        for start in self.subscriber_windows.closed() {
-            writer.closed_window(*start);
-        }
-        for window in self.subscriber_windows.changed() {
-            writer.window(&window);
-        }
-        for (account, bytes) in self.accounts.quota.changed() {
-            writer.account(account, &bytes);
-        }
-        writer.finish()
-    }
-
-    /// All state.
-    fn base(&self) -> Vec<u8> {
-        let mut writer = self.state_writer(self.policy.base_bytes);
-        for (bucket, segments) in self.dedupe.sealed_buckets() {
-            for segment in segments {
-                writer.sealed(*bucket, segment);
-            }
-        }
-        for (bucket, seal_at_ms, count, ids) in self.dedupe.open_buckets() {
-            writer.ids(bucket, seal_at_ms, count, ids);
-        }
-        for window in self.subscriber_windows.open_windows() {
-            writer.window(&window);
-        }
-        for (account, bytes) in self.accounts.quota.all() {
-            writer.account(account, &bytes);
-        }
-        writer.finish()
     }
 }
 

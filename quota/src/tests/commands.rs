@@ -262,10 +262,8 @@ fn a_quantity_makes_numbered_buckets() {
 
 #[test]
 fn what_is_bought_too_late_closes_at_once_in_the_order_of_timers() {
-    let mut world = World::new(json!([package(
-        "p",
-        json!({"stacking": "parallel", "period": {"days": 1}})
-    )]));
+    let mut world =
+        World::new(json!([package("p", json!({"stacking": "parallel", "period": {"days": 1}}))]));
     world.advance(APRIL + 3 * DAY);
     let told = world.command(json!({"command": "purchase", "id": "q", "package": "p", "at": APRIL,
         "quantity": 10}));

@@ -68,7 +68,8 @@ fn only_an_event_without_overflow_ends_the_exhaustion() {
     // Part of it is charged to the next bucket, part is left: still exhausted since April.
     let told = world.use_at(130, next + HOUR);
     assert_eq!(told.rows[1].cause, Some(OverrunCause::Configuration));
-    world.command(json!({"command": "adjust", "id": "a", "bucket": "b2", "points_micro": 2 * MICRO,
+    world
+        .command(json!({"command": "adjust", "id": "a", "bucket": "b2", "points_micro": 2 * MICRO,
         "reason": "r", "approver": "a", "at": next + HOUR}));
     world.use_at(1, next + HOUR);
     let told = world.use_at(2, next + 2 * HOUR);
