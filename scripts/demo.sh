@@ -69,6 +69,7 @@ for n in $(seq 20); do
 done >"$work/cutouts.ndjson"
 curl -sf "http://$http/v1/events" -H 'content-type: application/x-ndjson' --data-binary @"$work/cutouts.ndjson"
 echo
+settled
 
 trace=../shared/data/traces/mooncake_conversation.jsonl
 if [ -f "$trace" ]; then
