@@ -67,6 +67,7 @@ pub(crate) fn run(global: &GlobalArgs, args: &RateArgs) -> Result<(), Failure> {
 fn as_json(rated: &RatedLine) -> serde_json::Value {
     json!({
         "id": rated.id,
+        "command": rated.command,
         "model": rated.model,
         "billed_model": rated.billed_model,
         "points_micro": rated.points_micro.map(|points| points.to_string()),
@@ -82,7 +83,10 @@ fn as_json(rated: &RatedLine) -> serde_json::Value {
 fn row(rated: &RatedLine) -> [String; 7] {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let by = match &rated.suspense {
-        None => rated.wholesale_price_ids.join("\n"),
+        None => match &rated.command {
+            Some(command) => format!("{command}, carried out"),
+            None => rated.wholesale_price_ids.join("\n"),
+        },
         Some(reason) => match &rated.why {
             None => reason.clone(),
             // A defect's words begin with its code, which is mostly the reason.

@@ -11,6 +11,8 @@ use crate::core::{LastOutcome, Partition, PartitionConfig, ReferenceData};
 pub struct RatedLine {
     /// Id of the event, where it could be read.
     pub id: Option<String>,
+    /// Name of the account command that the line was, and that was carried out.
+    pub command: Option<String>,
     /// Requested model.
     pub model: Option<String>,
     /// Model that the vendor bills.
@@ -54,9 +56,12 @@ impl DryRun {
         Self(Partition::new(config, reference, 0))
     }
 
-    /// What an event in JSON would cost.
+    /// What an event in JSON would cost. A line may be an account command: what follows is charged
+    /// to what it bought.
     pub fn rate(&mut self, line: &[u8]) -> RatedLine {
-        let event = parse_event(line).event;
+        let parsed = parse_event(line);
+        let event = parsed.event;
+        let carried_out = self.0.commands_carried_out();
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let mut rated = RatedLine {
             id: text(&event.id),
@@ -74,6 +79,10 @@ impl DryRun {
         if self.0.push(record).is_err() {
             // A sealed bucket would have to be read: nothing is sealed before an epoch closes.
             rated.why = Some("dedupe asks for the store".into());
+            return rated;
+        }
+        if self.0.commands_carried_out() > carried_out {
+            rated.command = parsed.command;
             return rated;
         }
         match self.0.last_outcome() {
@@ -94,5 +103,26 @@ impl DryRun {
             LastOutcome::Duplicate => rated.suspense = Some("duplicate".into()),
         }
         rated
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_carried_out_and_pays_for_what_follows() {
+        let mut run = DryRun::new(ReferenceData::shipped().unwrap());
+        let purchase = br#"{"command":"purchase","id":"c1","account":"A1","at":1795326157827,"package":"telecom-10m"}"#;
+        let event = br#"{"source":"g","id":"1","account":"A1","model":"glm-5","completed_at":1795326157828,"usage":{"input":1000000}}"#;
+        assert_eq!(run.rate(event).retail_amount.as_deref(), Some("0.000000000000"));
+        let bought = run.rate(purchase);
+        assert_eq!((bought.command.as_deref(), bought.suspense), (Some("purchase"), None));
+        assert_eq!(run.rate(purchase).suspense.as_deref(), Some("duplicate"));
+        assert_eq!(run.rate(event).suspense.as_deref(), Some("duplicate"));
+        let second = String::from_utf8_lossy(event).replace("\"id\":\"1\"", "\"id\":\"2\"");
+        let rated = run.rate(second.as_bytes());
+        assert_eq!(rated.retail_amount.as_deref(), Some("0.990000000000"));
+        assert_eq!(rated.wholesale_amount.as_deref(), Some("6.000000000000"));
     }
 }

@@ -31,6 +31,12 @@ pub(crate) enum Bug {
     SealedBucketForgotten,
     /// At recovery, ids of a bucket that was opened again after it was sealed are lost.
     ReopenedBucketLost,
+    /// Accounts are not restored at recovery.
+    AccountsLostAtRestart,
+    /// An account command that came before is carried out again.
+    CommandTwice,
+    /// Alerts of an epoch are not written.
+    AlertRowLost,
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use crate::command::{Action, COMMAND_ID_MAX_BYTES, Command, CommandError, QUANTI
 use crate::fields::Fields;
 use crate::package::Cap;
 use crate::reference::Problem;
-use crate::reference_text::window_names;
-use crate::window::Window;
+use crate::reference_text::read_caps;
 
 /// Longest name of anything else.
 const NAME_MAX_BYTES: usize = COMMAND_ID_MAX_BYTES + 5;
@@ -187,22 +186,7 @@ fn read_members(flags: &mut Fields<'_, '_>) -> Vec<(String, Option<Vec<Cap>>)> {
         if member.value("caps").is_none() {
             member.problem("caps", "is missing");
         }
-        let mut caps: Vec<Cap> = Vec::new();
-        for (value, number) in member.list("caps").iter().zip(0..) {
-            let mut cap = member.within(&format!("caps[{number}]"), value);
-            let window = cap.word("window", Window::from_name, &window_names());
-            let limit_micro = cap.required_integer("limit_micro");
-            if limit_micro.is_some_and(|limit| limit < 0) {
-                cap.problem("limit_micro", "is negative");
-            }
-            if window.is_some_and(|window| caps.iter().any(|cap| cap.window == window)) {
-                cap.problem("window", "has a cap already");
-            }
-            cap.finish();
-            if let (Some(window), Some(limit_micro)) = (window, limit_micro) {
-                caps.push(Cap { window, limit_micro });
-            }
-        }
+        let mut caps = read_caps(&mut member);
         member.finish();
         // In the order of windows, so that the order in which they are given tells nothing.
         caps.sort_by_key(|cap| cap.window);

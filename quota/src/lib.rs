@@ -60,5 +60,6 @@ pub use planted::Bug;
 pub use quota::Quota;
 pub use reference::{Problem, QuotaReference, ReferenceError, VersionLost};
 pub use sink::{Alert, EntryKind, LedgerRow, OverrunCause, QuotaSink};
+pub use split::{EVENT_AMOUNT_MAX, EVENT_POINTS_MAX};
 pub use status::{AccountStatus, BucketStatus, CapStatus, OverflowStatus, QuotaState};
 pub use window::Window;

@@ -207,7 +207,8 @@ fn read_rollover(fields: &mut Fields<'_, '_>) -> Option<Rollover> {
     Some(if next { Rollover::NextPeriod { max_micro } } else { Rollover::None })
 }
 
-fn read_caps(fields: &mut Fields<'_, '_>) -> Vec<Cap> {
+/// Caps of a package or a member: at most one a window.
+pub(crate) fn read_caps(fields: &mut Fields<'_, '_>) -> Vec<Cap> {
     let mut caps: Vec<Cap> = Vec::new();
     for (value, number) in fields.list("caps").iter().zip(0..) {
         let mut cap = fields.within(&format!("caps[{number}]"), value);

@@ -14,9 +14,10 @@ use crate::sink::OverrunCause;
 use crate::usage::{Meter, used_at};
 
 /// Micro-points of one event. A thousand nations' day has fewer.
-const POINTS_MAX: i128 = 1 << 96;
-/// Sums that are kept of an account, in micro-points or pico-currency.
-const SUM_MAX: i128 = 1 << 120;
+pub const EVENT_POINTS_MAX: i128 = 1 << 96;
+/// The most that an event may cost, and sums that are kept of an account, in pico-currency or
+/// micro-points.
+pub const EVENT_AMOUNT_MAX: i128 = 1 << 120;
 /// How long after an account's exhaustion gateways may not know of it yet, ms.
 const GATEWAY_LAG_MS: i64 = 1_000;
 
@@ -84,7 +85,7 @@ impl Split {
             &reference.package(account.buckets[first.bucket].package).weights
         });
         self.points = weigh.points_micro(weights)?;
-        if !(0..=POINTS_MAX).contains(&self.points) {
+        if !(0..=EVENT_POINTS_MAX).contains(&self.points) {
             return Err(ChargeError::AmountOverflow);
         }
         let mut member_room = member_room(account, event);
@@ -143,7 +144,8 @@ impl Split {
                 allocated_pico,
             });
             self.currency = Some(package.currency);
-            self.retail_pico = bounded(self.retail_pico.checked_add(allocated_pico), SUM_MAX)?;
+            self.retail_pico =
+                bounded(self.retail_pico.checked_add(allocated_pico), EVENT_AMOUNT_MAX)?;
             *rest -= points;
             *member_room -= points;
         }
@@ -172,15 +174,16 @@ impl Split {
         {
             let points = rest.min(member_room);
             let before = used_at(&account.usages, Meter::Payg, tariff.id_hash, at_ms);
-            let after = bounded(before.checked_add(points), SUM_MAX)?;
+            let after = bounded(before.checked_add(points), EVENT_AMOUNT_MAX)?;
             let price = i128::from(tariff.price_micro_per_million_points);
             let cost =
                 |points: i128| mul_div(price, points, 1_000_000).ok_or(ChargeError::AmountOverflow);
             let amount_pico = cost(after)? - cost(before)?;
             let subject = name_hash(tariff.currency.code());
             let month = used_at(&account.usages, Meter::PaygMonth, subject, at_ms);
-            bounded(month.checked_add(amount_pico), SUM_MAX)?;
-            self.retail_pico = bounded(self.retail_pico.checked_add(amount_pico), SUM_MAX)?;
+            bounded(month.checked_add(amount_pico), EVENT_AMOUNT_MAX)?;
+            self.retail_pico =
+                bounded(self.retail_pico.checked_add(amount_pico), EVENT_AMOUNT_MAX)?;
             self.currency = Some(tariff.currency);
             self.payg = Some(PaygPart {
                 tariff: tariff.id_hash,
@@ -199,7 +202,7 @@ impl Split {
         }
         if rest > 0 {
             let month = used_at(&account.usages, Meter::OverrunMonth, 0, at_ms);
-            bounded(month.checked_add(rest), SUM_MAX)?;
+            bounded(month.checked_add(rest), EVENT_AMOUNT_MAX)?;
             let charged = share_of(event.wholesale_pico, self.points - rest, self.points);
             let cost_pico = event.wholesale_pico - charged.ok_or(ChargeError::AmountOverflow)?;
             let cause = self.cause(account, reference, event, watermark_ms, stopped);

@@ -162,7 +162,7 @@ pub fn check_event(parsed: &mut ParsedEvent<'_>) {
 }
 
 /// Whether a text is a mainland mobile number: 11 digits, the first a 1.
-fn is_phone_number(text: &str) -> bool {
+pub fn is_phone_number(text: &str) -> bool {
     text.len() == 11 && text.starts_with('1') && text.bytes().all(|b| b.is_ascii_digit())
 }
 

@@ -28,7 +28,7 @@ pub use config::{
 pub use event_error::{EventError, EventErrorCode, SuspenseReason};
 pub use event_json::{
     EventSeed, FIELDS as EVENT_FIELDS, LABELS_MAX, ParsedEvent, TEXT_MAX_BYTES, check_event,
-    parse_event,
+    is_phone_number, parse_event,
 };
 pub use ledger_entry::{
     ControlTotals, CurrencySums, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry,

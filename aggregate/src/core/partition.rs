@@ -185,6 +185,11 @@ impl Partition {
         }
     }
 
+    /// Account commands carried out since the epoch began.
+    pub(crate) fn commands_carried_out(&self) -> u64 {
+        self.epoch.totals.commands
+    }
+
     /// Whether there is anything to commit. Records without rows count too: their offsets must
     /// move on (I14).
     pub fn has_uncommitted(&self) -> bool {
@@ -378,8 +383,7 @@ impl Partition {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         };
-        if let Some(mut row) = self.out_of_place(&event, completed_at_ms, position) {
-            row.completed_at_ms = Some(completed_at_ms);
+        if let Some(row) = self.out_of_place(&event, completed_at_ms, position) {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         }

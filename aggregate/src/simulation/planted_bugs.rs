@@ -9,7 +9,7 @@ use crate::planted::{Bug, plant};
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 3_000;
 
-const BUGS: [Bug; 13] = [
+const BUGS: [Bug; 16] = [
     Bug::OffsetBeforeData,
     Bug::FenceSkipped,
     Bug::DedupeLostAtRestart,
@@ -23,6 +23,9 @@ const BUGS: [Bug; 13] = [
     Bug::SuspenseRowLost,
     Bug::SealedBucketForgotten,
     Bug::ReopenedBucketLost,
+    Bug::AccountsLostAtRestart,
+    Bug::CommandTwice,
+    Bug::AlertRowLost,
 ];
 
 #[test]

@@ -1,14 +1,17 @@
 //! Prices an event, charges its account, carries account commands out.
 
-use tally_quota::{ChargeEvent, Command};
+use tally_quota::{Action, ChargeEvent, Command};
 use tally_rating::{Attribution, Call};
-use tally_schemas::{Amounts, SuspenseReason, UsageCounts, UsageEvent, partition_of};
+use tally_schemas::{
+    Amounts, SuspenseReason, UsageCounts, UsageEvent, is_phone_number, partition_of,
+};
 
 use super::{NeedSegments, Partition, Position, Raw};
 use crate::core::dedupe::Verdict;
 use crate::core::epoch::Epoch;
 use crate::core::event_rating::{EventRating, Unrated};
 use crate::core::suspense_rows::SuspenseRow;
+use crate::planted::{Bug, planted};
 
 impl Partition {
     /// Why an event or a command cannot be of this partition or of this time.
@@ -64,11 +67,18 @@ impl Partition {
                 return Ok(());
             }
         };
-        let mut held = self.out_of_place(event, command.at_ms, position);
+        let mut held = phone_number(&command)
+            .map(|words| {
+                let mut row = SuspenseRow::of(SuspenseReason::PhoneNumber, event);
+                row.subreason = Some(words);
+                row
+            })
+            .or_else(|| self.out_of_place(event, command.at_ms, position));
         if held.is_none() {
             let (id, content) = (command.identity_hash(), command.content_hash());
             match self.dedupe.judge(id, content, command.at_ms, self.watermark_ms) {
                 Verdict::New => {}
+                Verdict::Duplicate if planted(Bug::CommandTwice) => {}
                 Verdict::Duplicate => {
                     self.epoch.totals.duplicate_commands += 1;
                     return Ok(());
@@ -121,14 +131,18 @@ impl Partition {
         let started_at_ms = event.started_at_ms().unwrap_or(completed_at_ms);
         let call = Call { usage: &event.usage, started_at_ms, completed_at_ms };
         let (wholesale, lane) = self.rater.wholesale(event, to, &call)?;
-        let amounts = Amounts { wholesale_pico: wholesale.amount_pico, ..Amounts::default() };
-        let fits = |amounts: &Amounts| {
-            self.amounts.plus(amounts).ok_or_else(|| Unrated {
+        // With the most that charging can come to, so that nothing is charged that does not fit.
+        let most = Amounts {
+            points_micro: tally_quota::EVENT_POINTS_MAX,
+            retail_pico: tally_quota::EVENT_AMOUNT_MAX,
+            wholesale_pico: wholesale.amount_pico,
+        };
+        if self.amounts.plus(&most).is_none() {
+            return Err(Unrated {
                 reason: SuspenseReason::AmountOverflow,
                 what: "the sums of the partition would leave what tables can hold".into(),
-            })
-        };
-        fits(&amounts)?;
+            });
+        }
         let price_ids = self.rater.price_ids(lane, &wholesale);
         self.see_time(completed_at_ms);
         let cause = position.cause();
@@ -157,9 +171,10 @@ impl Partition {
         let amounts = Amounts {
             points_micro: charged.points_micro,
             retail_pico: charged.retail_pico,
-            ..amounts
+            wholesale_pico: wholesale.amount_pico,
         };
-        self.amounts = self.amounts.plus(&amounts).unwrap_or(self.amounts);
+        // It fits: more than this did.
+        self.amounts = self.amounts.plus(&amounts).unwrap_or(most);
         Ok(Some(EventRating {
             amounts,
             wholesale_currency: wholesale.currency,
@@ -168,4 +183,14 @@ impl Partition {
             payers: payers.to_owned(),
         }))
     }
+}
+
+/// Says where a command has a phone number for an id. Personal data is not kept, whoever sends it.
+fn phone_number(command: &Command) -> Option<String> {
+    if is_phone_number(&command.account) {
+        return Some("account: a phone number is not accepted as an id".into());
+    }
+    let Action::SetFlags { members, .. } = &command.action else { return None };
+    let is_member = members.iter().any(|(subscriber, _)| is_phone_number(subscriber));
+    is_member.then(|| "flags.members: a phone number is not accepted as an id".into())
 }

@@ -78,6 +78,11 @@ fn poison_is_held_back_with_its_reason() {
         (usage("images", 3.into()), "no_price"),
         (r#"{"command":"purchase","id":"c1","account":"A1"}"#.to_owned(), "bad_command"),
         (command("purchase", "\"package\":\"nothing\""), "unknown_package"),
+        (
+            command("purchase", "\"package\":\"telecom-10m\"").replace("A1", "13800138000"),
+            "phone_number",
+        ),
+        (command("set_flags", "\"flags\":{\"members\":{\"13800138000\":null}}"), "phone_number"),
         (command("purchase", "\"package\":\"telecom-10m\",\"quantity\":0"), "bad_command"),
         (command("top_up", "\"bucket\":\"b\",\"points_micro\":1"), "unknown_bucket"),
         (command("set_flags", "\"flags\":{\"overflow\":\"nothing\"}"), "unknown_tariff"),
