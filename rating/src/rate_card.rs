@@ -192,11 +192,12 @@ impl RateCard {
         let is = |wanted: &Option<String>, given: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == given)
         };
-        let mut lane = Lane {
-            candidates: Vec::new(),
-            by_class: Default::default(),
-            discounts: contracts().map(|c| (c.valid, c.discount_ppm)).collect(),
-        };
+        let mut lane =
+            Lane { candidates: Vec::new(), by_class: Default::default(), discounts: Vec::new() };
+        // The contract that names the model more closely counts.
+        let mut own: Vec<&Contract> = contracts().collect();
+        own.sort_by_key(|contract| std::cmp::Reverse(contract.model.rank()));
+        lane.discounts = own.into_iter().map(|c| (c.valid, c.discount_ppm)).collect();
         for price in self.prices.iter().filter(|price| {
             price.side == side
                 && price.vendor == key.vendor
@@ -300,9 +301,17 @@ impl RateCard {
                 held = Some(held.map_or(other.clone(), |first| first.min(other)));
                 continue;
             }
+            let Some(micro_per_million) = lane.micro_per_million(price, call) else {
+                let other = Held {
+                    reason: HoldReason::NoPrice,
+                    what: format!("a discount leaves a fraction of a micro of {}", price.id),
+                };
+                held = Some(held.map_or(other.clone(), |first| first.min(other)));
+                continue;
+            };
             in_currency = Some(price.currency);
             // Fourteen products of 64 and 53 bits do not reach 127.
-            amount_pico += i128::from(lane.micro_per_million(price, call)) * i128::from(count);
+            amount_pico += i128::from(micro_per_million) * i128::from(count);
             prices.0[class.index()] = number;
         }
         if let Some(held) = held {
@@ -454,18 +463,16 @@ impl Candidate {
 }
 
 impl Lane {
-    /// The price less the discount of the contract in force.
-    fn micro_per_million(&self, price: &Candidate, call: &Call<'_>) -> u64 {
+    /// The price less the discount of the contract in force; `None` where that leaves a fraction.
+    fn micro_per_million(&self, price: &Candidate, call: &Call<'_>) -> Option<u64> {
         if !price.is_list {
-            return price.micro_per_million;
+            return Some(price.micro_per_million);
         }
         let at = price.instant(call);
         let discount = self.discounts.iter().find(|(valid, _)| valid.contains(at));
-        let ppm = discount.map_or(0, |(_, ppm)| *ppm);
-        // A discount that leaves a fraction is refused when a book is read.
-        if ppm == 0 {
-            return price.micro_per_million;
+        match discount {
+            Some((_, ppm)) if *ppm > 0 => discounted(price.micro_per_million, *ppm),
+            _ => Some(price.micro_per_million),
         }
-        discounted(price.micro_per_million, ppm).unwrap_or(price.micro_per_million)
     }
 }

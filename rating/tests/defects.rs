@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
-use tally_rating::{Book, BookFile, LintCode};
+use tally_rating::{
+    Book, BookFile, Call, HoldReason, LaneKey, LintCode, RateCard, Side, parse_instant,
+};
+use tally_schemas::{TokenClass, UsageCounts};
 
 const HEADER: &str = "price_id,side,contract_id,vendor,supplier,model_pattern,class,unit,currency,\
     price_micro_per_million,tier_basis,tier_from,tier_to,tier_mode,service_tier,region,calendar_id,windows,\
@@ -114,4 +117,46 @@ fn overlaps_gaps_and_promotions_without_successor_are_found() {
     assert_eq!(lints(&prices(&[base, unknown])), [LintCode::UnknownCalendar]);
     let twice = prices(&[open("a", "2026-01-01", ""), open("a", "2026-01-01", "")]);
     assert_eq!(lints(&twice), [LintCode::SameKnownTime]);
+}
+
+/// What a million input tokens of `acme-1` cost under contracts: pattern and discount of each.
+fn discounted(contracts: &[(&str, u32)]) -> Result<i128, HoldReason> {
+    let contract = |(pattern, ppm): &(&str, u32)| {
+        format!(
+            "[[contract]]\nid = \"{pattern}\"\nvendor = \"acme\"\nmodel_pattern = \"{pattern}\"\n\
+             form = \"price_list\"\ndiscount_ppm = {ppm}\ncurrency = \"CNY\"\nvalid_from = \"2026-01-01\"\n\
+             known_from = \"2026-01-01\"\napproved_by = \"a\"\napproved_at = \"2026-01-01\"\n"
+        )
+    };
+    let list = prices(&[["a", "3000001", "", "", "2026-01-01", "", ""]])
+        .replace("test,,", "test,a,2026-01-01");
+    let contracts: String = contracts.iter().map(contract).collect();
+    let files =
+        [BookFile { name: "p.csv", text: &list }, BookFile { name: "c.toml", text: &contracts }];
+    let card = RateCard::new(&Book::read(&files).unwrap(), None);
+    let lane = card.lane(
+        Side::Wholesale,
+        &LaneKey {
+            vendor: "acme",
+            supplier: "acme",
+            billed_model: "acme-1",
+            service_tier: "standard",
+            region: None,
+        },
+    );
+    let mut usage = UsageCounts::default();
+    usage.set(TokenClass::Input, 1_000_000);
+    let at = parse_instant("2026-06-01").unwrap();
+    let call = Call { usage: &usage, started_at_ms: at, completed_at_ms: at };
+    card.rate(&lane, &call).map(|rated| rated.amount_pico).map_err(|held| held.reason)
+}
+
+#[test]
+fn the_closest_contract_discounts_and_a_fraction_is_held_back() {
+    const MILLION: i128 = 1_000_000;
+    assert_eq!(discounted(&[]), Ok(3_000_001 * MILLION));
+    assert_eq!(discounted(&[("*", 0), ("acme-1", 0)]), Ok(3_000_001 * MILLION));
+    assert_eq!(discounted(&[("*", 500_000)]), Err(HoldReason::NoPrice));
+    assert_eq!(discounted(&[("*", 500_000), ("acme-*", 0)]), Ok(3_000_001 * MILLION));
+    assert_eq!(discounted(&[("acme-1", 0), ("acme-*", 500_000)]), Ok(3_000_001 * MILLION));
 }
