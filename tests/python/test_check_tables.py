@@ -92,7 +92,7 @@ class CheckTables(unittest.TestCase):
 
     def failures(self, windows_closed: bool = True) -> str:
         with contextlib.redirect_stdout(io.StringIO()):
-            return "\n".join(check_tables.run(str(self.store), self.truth, windows_closed))
+            return "\n".join(check_tables.run(str(self.store), self.truth, windows_closed, rated=False))
 
     def test_accepts_a_good_store(self) -> None:
         self.lay()
@@ -159,6 +159,54 @@ class CheckTables(unittest.TestCase):
         self.assertEqual(self.failures(), "")
         self.write("usage_events", self.events[1:], mode="overwrite", partition_by=["day"])
         self.assertIn("usage_events: rows in live files, beside the ledger's: found 19, should be 20", self.failures())
+
+
+class CheckAmounts(unittest.TestCase):
+    """The amounts of three tables that belong together, one of them broken at a time."""
+
+    def tables(self, **broken: str) -> dict:
+        """A million cached tokens of V4-Pro off-peak, and nothing at all of flash."""
+        values = {"points": "1000000", "amount": "0.15", "window": "0.15", "charged": "1000000", "paid": "0"} | broken
+        database = check_tables.duckdb.connect()
+        counts = ", ".join(f"CASE WHEN n = 0 THEN {10**6 if c == 'cached_input' else 0} ELSE 0 END AS {c}" for c in CLASSES)
+        database.execute(f"""CREATE TABLE usage_events AS SELECT 'gw' AS source, 'r' || n AS id, model, model AS billed_model,
+            'deepseek' AS vendor, 'deepseek' AS supplier, 'standard' AS service_tier, NULL AS product, {counts},
+            TIMESTAMPTZ '2026-11-21 10:00:00+08' AS completed_at,
+            CAST(CASE WHEN n = 0 THEN {values["points"]} ELSE 0 END AS DECIMAL(38, 6)) AS points,
+            CAST(0 AS DECIMAL(38, 12)) AS retail_amount, 'CNY' AS wholesale_currency,
+            CAST(CASE WHEN n = 0 THEN {values["amount"]} ELSE 0 END AS DECIMAL(38, 12)) AS wholesale_amount
+            FROM (VALUES (0, 'deepseek-v4-pro'), (1, 'deepseek-flash')) AS models(n, model)""")
+        for window in ["usage_by_model", "usage_by_subscriber"]:
+            database.execute(f"""CREATE TABLE {window} AS SELECT * REPLACE (CAST(CASE WHEN points > 0
+                THEN {values["window"]} ELSE 0 END AS DECIMAL(38, 12)) AS wholesale_amount) FROM usage_events""")
+        database.execute(f"""CREATE TABLE quota_ledger AS SELECT 'overrun' AS kind,
+            CAST(-{values["charged"]} AS DECIMAL(38, 6)) AS points, CAST(0.15 AS DECIMAL(38, 12)) AS amount
+            UNION ALL SELECT 'payg', 0, {values["paid"]}""")
+        tables = {}
+        for name in ["usage_events", "usage_by_model", "usage_by_subscriber", "quota_ledger"]:
+            tables[name] = check_tables.Table.__new__(check_tables.Table)
+            tables[name].name, tables[name].database, tables[name].rows_by_file = name, database, {"file": 2}
+        return tables
+
+    def failures(self, **broken: str) -> tuple[int, str]:
+        check = check_tables.Check()
+        rated = check_tables.check_amounts(check, self.tables(**broken), True)
+        return rated, "\n".join(check.failures)
+
+    def test_accepts_good_amounts(self) -> None:
+        self.assertEqual(self.failures(), (2, ""))
+
+    def test_notices_each_wrong_amount(self) -> None:
+        for broken, words in [
+            ({"amount": "0.30", "window": "0.30"}, "price of ['gw', 'r0']: found 0.300000000000 CNY, should be 0.150"),
+            ({"points": "999999", "charged": "999999"}, "points of ['gw', 'r0']: found 999999000000"),
+            ({"window": "0.150000000001"}, "usage_by_model: amounts"),
+            ({"window": "0.150000000001"}, "usage_by_subscriber: amounts"),
+            ({"charged": "999999.999999"}, "quota_ledger: points of usage"),
+            ({"paid": "0.000000000001"}, "quota_ledger: paid for usage"),
+        ]:
+            with self.subTest(words):
+                self.assertIn(words, self.failures(**broken)[1])
 
 
 if __name__ == "__main__":
