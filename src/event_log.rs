@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tally_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, KafkaLog, KafkaLogConfig};
+use tally_log::{
+    Cleanup, EmbeddedLog, EmbeddedLogConfig, EventLog, KafkaLog, KafkaLogConfig, Keep,
+};
 use tally_schemas::Config;
 
 use crate::exit::{Failure, FailureKind};
@@ -27,22 +29,55 @@ pub(crate) async fn open_when_there(config: &Config) -> Result<Arc<dyn EventLog>
     }
 }
 
-/// Opens the topic, and creates it where it is missing.
+/// Opens the topic of usage events, and creates it where it is missing.
 pub(crate) async fn open(config: &Config) -> Result<Arc<dyn EventLog>, Failure> {
-    let config = config.log.clone();
-    // Blocks: a broker's round trip, or reading back a journal.
+    let (kafka, embedded) = settings(config, &config.log.topic, "log");
+    open_blocking(config, kafka, embedded).await
+}
+
+/// Records of each partition that an embedded topic keeps, where they go by their age in Kafka.
+const EMBEDDED_KEEPS: u64 = 1_000_000;
+
+/// Opens another topic beside that of usage events, and creates it where it is missing, with so
+/// many partitions. On the embedded log it is a folder of its own, which keeps its newest records.
+pub(crate) async fn open_topic(
+    config: &Config,
+    topic: &str,
+    partitions: u32,
+    cleanup: Cleanup,
+) -> Result<Arc<dyn EventLog>, Failure> {
+    let (mut kafka, mut embedded) = settings(config, topic, &format!("topics/{topic}"));
+    kafka.partitions_if_created = partitions;
+    kafka.cleanup = cleanup;
+    embedded.partitions_if_created = partitions;
+    embedded.keep = Keep::Newest(EMBEDDED_KEEPS);
+    open_blocking(config, kafka, embedded).await
+}
+
+fn settings(config: &Config, topic: &str, folder: &str) -> (KafkaLogConfig, EmbeddedLogConfig) {
+    let log = &config.log;
+    let mut kafka = KafkaLogConfig::new(&log.kafka, topic, &log.group);
+    kafka.partitions_if_created = log.partitions;
+    kafka.replication = log.replication;
+    kafka.options = log.kafka_options.clone();
+    let mut embedded = EmbeddedLogConfig::new(Path::new(&log.data).join(folder), topic);
+    embedded.partitions_if_created = log.partitions;
+    (kafka, embedded)
+}
+
+/// Opens the one that is configured. It blocks: a broker's round trip, or reading back a journal.
+async fn open_blocking(
+    config: &Config,
+    kafka: KafkaLogConfig,
+    embedded: EmbeddedLogConfig,
+) -> Result<Arc<dyn EventLog>, Failure> {
+    let in_kafka = !config.log.kafka.is_empty();
     tokio::task::spawn_blocking(move || -> Result<Arc<dyn EventLog>, Failure> {
-        if config.kafka.is_empty() {
-            let dir = Path::new(&config.data).join("log");
-            let mut embedded = EmbeddedLogConfig::new(dir, &config.topic);
-            embedded.partitions_if_created = config.partitions;
-            return Ok(Arc::new(EmbeddedLog::open(embedded)?));
-        }
-        let mut kafka = KafkaLogConfig::new(&config.kafka, &config.topic, &config.group);
-        kafka.partitions_if_created = config.partitions;
-        kafka.replication = config.replication;
-        kafka.options = config.kafka_options;
-        Ok(Arc::new(KafkaLog::open(kafka)?))
+        Ok(if in_kafka {
+            Arc::new(KafkaLog::open(kafka)?)
+        } else {
+            Arc::new(EmbeddedLog::open(embedded)?)
+        })
     })
     .await
     .map_err(|error| Failure::internal(error.to_string()))?

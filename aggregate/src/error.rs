@@ -23,6 +23,9 @@ pub enum AggregateError {
     /// The store did not do what was asked; nothing is known about why it would not next time.
     #[error("store: {0}")]
     Store(Arc<object_store::Error>),
+    /// The store did what was asked, but to whom it answered is not known.
+    #[error("store: {0}")]
+    ReplyLost(String),
     /// The log did not do what was asked.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -85,6 +88,7 @@ impl AggregateError {
                 LogErrorKind::Invalid => ErrorKind::Invalid,
                 LogErrorKind::Data | LogErrorKind::Internal => ErrorKind::Data,
             },
+            Self::ReplyLost(_) => ErrorKind::Retry,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Damaged(_) | Self::Truncated { .. } | Self::Lost { .. } => ErrorKind::Data,

@@ -80,8 +80,6 @@ pub async fn probe(store: &dyn ObjectStore, probe_id: &str) -> Result<(), Aggreg
     };
     let mut outcomes = join_all((0..RACERS).map(create)).await;
     outcomes.push(create(RACERS).await);
-    let kept = store.get(&path).await?.bytes().await?;
-    store.delete(&path).await?;
     let mut winners = Vec::new();
     let mut trouble = None;
     for (racer, outcome) in outcomes.into_iter().enumerate() {
@@ -91,11 +89,20 @@ pub async fn probe(store: &dyn ObjectStore, probe_id: &str) -> Result<(), Aggreg
             Err(error) => trouble = Some(error),
         }
     }
-    match (winners.as_slice(), trouble) {
+    let kept = match (winners.as_slice(), trouble) {
         // An error says nothing about conditional writes: that one may have won.
         ([] | [_], Some(error)) => return Err(error.into()),
-        ([winner], None) if kept.as_ref() == winner.as_bytes() => return Ok(()),
-        _ => {}
+        // The winner's reply was lost, and its client, which tried again, met its own object.
+        ([], None) => {
+            return Err(AggregateError::ReplyLost(
+                "nobody was told to have created the probe object, so a reply was lost".to_owned(),
+            ));
+        }
+        _ => store.get(&path).await?.bytes().await?,
+    };
+    store.delete(&path).await?;
+    if matches!(winners.as_slice(), [winner] if kept.as_ref() == winner.as_bytes()) {
+        return Ok(());
     }
     Err(AggregateError::Invalid(
         "the store lets two writers create the same object (If-None-Match is not honoured), so no commit on it would be safe; use a store with conditional writes".to_owned(),
@@ -115,13 +122,16 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    /// How a store gets conditional writes wrong.
+    /// What is wrong with a store.
     #[derive(Debug, Clone, Copy)]
     enum Fault {
         /// It ignores the condition.
         Overwrites,
         /// It looks whether the object is there, and writes a moment later.
         LooksFirst,
+        /// It honours the condition, but the reply to who creates an object is lost: the client
+        /// asks again, and is told that the object is there.
+        LosesReply,
     }
 
     #[derive(Debug)]
@@ -136,14 +146,21 @@ mod tests {
     #[async_trait]
     impl ObjectStore for Unsafe {
         async fn put_opts(&self, at: &Path, what: PutPayload, _: PutOptions) -> Result<PutResult> {
-            if matches!(self.1, Fault::LooksFirst) {
-                if self.0.head(at).await.is_ok() {
-                    let path = at.to_string();
-                    return Err(object_store::Error::AlreadyExists { path, source: "".into() });
+            let there =
+                || object_store::Error::AlreadyExists { path: at.to_string(), source: "".into() };
+            match self.1 {
+                Fault::Overwrites => self.0.put(at, what).await,
+                Fault::LooksFirst => {
+                    if self.0.head(at).await.is_ok() {
+                        return Err(there());
+                    }
+                    tokio::task::yield_now().await;
+                    self.0.put(at, what).await
                 }
-                tokio::task::yield_now().await;
+                Fault::LosesReply => {
+                    self.0.put_opts(at, what, PutMode::Create.into()).await.and(Err(there()))
+                }
             }
-            self.0.put(at, what).await
         }
 
         async fn put_multipart_opts(
@@ -190,5 +207,12 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Invalid, "{fault:?}: {error}");
             assert!(error.to_string().contains("conditional writes"), "{fault:?}: {error}");
         }
+    }
+
+    /// R6: trouble on the way says nothing about the store.
+    #[tokio::test]
+    async fn a_lost_reply_is_no_reason_to_refuse_a_store() {
+        let error = probe(&Unsafe(InMemory::new(), Fault::LosesReply), "a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
     }
 }

@@ -41,6 +41,16 @@ const MEMTABLE_BYTES: u64 = 8 << 20;
 /// Bytes of journals before the store writes out what holds the oldest of them.
 const JOURNAL_BYTES: u64 = 256 << 20;
 
+/// Which records an embedded log keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// So many of each partition below what [`EventLog::note_committed`] told, and all above it.
+    BelowCommitted(u64),
+    /// The newest of each partition, whether anybody has read them or not: roughly so many, at
+    /// least, and an eighth more at most.
+    Newest(u64),
+}
+
 /// Settings of an [`EmbeddedLog`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedLogConfig {
@@ -50,8 +60,8 @@ pub struct EmbeddedLogConfig {
     pub topic: String,
     /// Partitions of a log that has to be created; an existing one keeps its own.
     pub partitions_if_created: u32,
-    /// Committed records that each partition keeps below its committed offset.
-    pub retain_records: u64,
+    /// Which records stay.
+    pub keep: Keep,
     /// Bytes of appended records that may wait to be written; beyond it appends are `Retry`.
     pub queue_max_bytes: u64,
 }
@@ -63,7 +73,7 @@ impl EmbeddedLogConfig {
             dir: dir.into(),
             topic: topic.to_owned(),
             partitions_if_created: 4,
-            retain_records: 1_000_000,
+            keep: Keep::BelowCommitted(1_000_000),
             queue_max_bytes: 64 << 20,
         }
     }
@@ -109,7 +119,7 @@ impl EmbeddedLog {
         let store = Arc::new(Store::open(&config)?);
         let (requests, inbox) = unbounded();
         let queue = Arc::new(Queue::new(config.queue_max_bytes));
-        let writer = Writer::new(Arc::clone(&store), inbox, Arc::clone(&queue));
+        let writer = Writer::new(Arc::clone(&store), inbox, Arc::clone(&queue), config.keep);
         let writer = thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run())
@@ -134,19 +144,6 @@ impl EmbeddedLog {
     pub fn truncate_before(&self, partition: u32, offset: u64) {
         // Fails only when the writer is gone, and with it the need.
         drop(self.requests.send(Request::Truncate { partition, before: offset }));
-    }
-
-    /// Reads a partition from an offset, outside of any group.
-    ///
-    /// # Errors
-    /// `Invalid` where there is no such partition.
-    pub fn reader(
-        &self,
-        partition: u32,
-        offset: u64,
-    ) -> Result<Box<dyn PartitionReader>, LogError> {
-        self.store.partition(partition)?;
-        Ok(LocalSource::reader(self, partition, offset, Arc::new(Gate::new(partition))))
     }
 }
 
@@ -188,6 +185,11 @@ impl EventLog for EmbeddedLog {
         Ok(self.store.partition(partition)?.tail.bounds())
     }
 
+    fn reader_at(&self, partition: u32, offset: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        self.store.partition(partition)?;
+        Ok(self.reader(partition, offset, Arc::new(Gate::new(partition))))
+    }
+
     fn producer(&self) -> Result<Arc<dyn LogProducer>, LogError> {
         let count = EventLog::partition_count(self);
         let queue = Arc::clone(&self.queue);
@@ -207,7 +209,9 @@ impl EventLog for EmbeddedLog {
     }
 
     fn note_committed(&self, partition: u32, offset: u64) {
-        self.truncate_before(partition, offset.saturating_sub(self.config.retain_records));
+        if let Keep::BelowCommitted(records) = self.config.keep {
+            self.truncate_before(partition, offset.saturating_sub(records));
+        }
     }
 }
 

@@ -4,11 +4,13 @@
 //! - [`admin`] creates the topic, and asks for partition counts and bounds.
 //! - [`group`] takes and gives up partitions; [`consumer`] is the loop around it and
 //!   [`reader`] the queue of one partition.
+//! - [`direct`] reads a partition outside of the group.
 //! - [`producer`] appends.
 
 mod admin;
 mod consumer;
 mod context;
+mod direct;
 mod group;
 mod header;
 mod producer;
@@ -25,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::admin::Probe;
 use self::consumer::{Consumption, Live};
+use self::direct::DirectReader;
 use self::producer::KafkaProducer;
 use self::settings::Settings;
-use crate::{Assignee, Bounds, EventLog, LogError, LogProducer};
+use crate::{Assignee, Bounds, Cleanup, EventLog, LogError, LogProducer, PartitionReader};
 
 /// Settings of a [`KafkaLog`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct KafkaLogConfig {
     pub partitions_if_created: u32,
     /// Replication factor of a topic that has to be created.
     pub replication: u32,
+    /// What becomes of old records of a topic that has to be created.
+    pub cleanup: Cleanup,
     /// librdkafka settings that win over those of this crate, such as `security.protocol` or
     /// `session.timeout.ms`. A few that correctness rests on are refused.
     pub options: BTreeMap<String, String>,
@@ -56,6 +61,7 @@ impl KafkaLogConfig {
             group: group.to_owned(),
             partitions_if_created: 16,
             replication: 1,
+            cleanup: Cleanup::Age,
             options: BTreeMap::new(),
         }
     }
@@ -113,6 +119,13 @@ impl EventLog for KafkaLog {
 
     fn bounds(&self, partition: u32) -> Result<Bounds, LogError> {
         self.probe.bounds(self.settings.topic(), partition)
+    }
+
+    fn reader_at(&self, partition: u32, offset: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        if partition >= self.partition_count {
+            return Err(LogError::Invalid(format!("there is no partition {partition}")));
+        }
+        Ok(Box::new(DirectReader::open(&self.settings, self.partition_count, partition, offset)?))
     }
 
     fn producer(&self) -> Result<Arc<dyn LogProducer>, LogError> {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-pub use embedded::{EmbeddedLog, EmbeddedLogConfig};
+pub use embedded::{EmbeddedLog, EmbeddedLogConfig, Keep};
 pub use error::{LogError, LogErrorKind};
 pub use kafka::{KafkaLog, KafkaLogConfig};
 pub use memory::MemoryLog;
@@ -129,6 +129,16 @@ pub trait LogProducer: Send + Sync {
     fn flush(&self, timeout: Duration) -> Result<(), LogError>;
 }
 
+/// What becomes of old records of a topic that has to be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cleanup {
+    /// They go when they are older than the broker's retention.
+    #[default]
+    Age,
+    /// The newest of each key stays for ever.
+    Compact,
+}
+
 /// A topic of a log.
 pub trait EventLog: Send + Sync {
     /// Name of the topic.
@@ -142,6 +152,13 @@ pub trait EventLog: Send + Sync {
     /// # Errors
     /// `Retry` while the log is away.
     fn bounds(&self, partition: u32) -> Result<Bounds, LogError>;
+
+    /// Reads a partition from an offset, outside of any group: nobody else is kept from reading it,
+    /// and nothing is noted of how far it was read. May block for a broker's round trip.
+    ///
+    /// # Errors
+    /// `Invalid` where there is no such partition; `Retry` while the log is away.
+    fn reader_at(&self, partition: u32, offset: u64) -> Result<Box<dyn PartitionReader>, LogError>;
 
     /// A producer for the topic.
     ///

@@ -150,11 +150,6 @@ impl MemoryLog {
         let index = usize::try_from(partition).ok()?;
         self.topic.committed.lock().get(index).copied().flatten()
     }
-
-    /// Reads a partition from an offset, outside of any group.
-    pub fn reader(&self, partition: u32, offset: u64) -> Box<dyn PartitionReader> {
-        LocalSource::reader(self, partition, offset, Arc::new(Gate::new(partition)))
-    }
 }
 
 impl Topic {
@@ -201,6 +196,11 @@ impl EventLog for MemoryLog {
         self.topic.check_there()?;
         let records = self.topic.partition(partition)?.records.lock();
         Ok(Bounds { start: records.start, end: records.end })
+    }
+
+    fn reader_at(&self, partition: u32, offset: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        self.topic.partition(partition)?;
+        Ok(self.reader(partition, offset, Arc::new(Gate::new(partition))))
     }
 
     fn producer(&self) -> Result<Arc<dyn LogProducer>, LogError> {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use suite::{Ledger, Member, PATIENCE, Running, Seen, append, record, resolve};
 use tally_log::{
-    Bounds, EmbeddedLog, EmbeddedLogConfig, EventLog, LogError, LogErrorKind, MemoryLog,
+    Bounds, EmbeddedLog, EmbeddedLogConfig, EventLog, Keep, LogError, LogErrorKind, MemoryLog,
     PartitionReader, RecordKind,
 };
 
@@ -57,6 +57,7 @@ conforms!(
     a_reassigned_partition_goes_on,
     one_consumption_at_a_time,
     unknown_partitions_are_refused,
+    anybody_reads_from_any_offset,
 );
 
 /// Reads to the end, at most `max` records.
@@ -79,12 +80,12 @@ fn memory_keeps_gaps_timestamps_and_tombstones() {
     assert_eq!(log.append_at(0, None, None, RecordKind::Single, 18).unwrap(), 6);
     log.skip_offsets(0, 1).unwrap();
     assert_eq!(EventLog::bounds(&log, 0).unwrap(), Bounds { start: 0, end: 8 });
-    let mut reader = log.reader(0, 0);
+    let mut reader = log.reader_at(0, 0).unwrap();
     let seen = drain(reader.as_mut(), 10).unwrap();
     assert_eq!(offsets(&seen), [0, 6]);
     assert_eq!(seen[0].timestamp_ms, 17);
     assert_eq!(seen[1].value, None);
-    assert_eq!(offsets(&drain(log.reader(0, 3).as_mut(), 10).unwrap()), [6]);
+    assert_eq!(offsets(&drain(log.reader_at(0, 3).unwrap().as_mut(), 10).unwrap()), [6]);
     assert_eq!(reader.known_end(), Some(8));
 }
 
@@ -92,7 +93,7 @@ fn memory_keeps_gaps_timestamps_and_tombstones() {
 fn memory_away_is_retry_and_loses_nothing() {
     let log = MemoryLog::new("usage.events", 1);
     append(&log, 0, 3);
-    let mut reader = log.reader(0, 0);
+    let mut reader = log.reader_at(0, 0).unwrap();
     log.set_away(true);
     assert_eq!(drain(reader.as_mut(), 10).unwrap_err().kind(), LogErrorKind::Retry);
     let refused = resolve(vec![log.producer().unwrap().append(record(0, 3))]).remove(0);
@@ -105,14 +106,17 @@ fn memory_away_is_retry_and_loses_nothing() {
 fn memory_names_the_exact_range_that_is_lost() {
     let log = MemoryLog::new("usage.events", 1);
     append(&log, 0, 10);
-    let mut reader = log.reader(0, 2);
+    let mut reader = log.reader_at(0, 2).unwrap();
     log.truncate_before(0, 5).unwrap();
     let lost = LogError::OffsetLost { partition: 0, wanted: 2, start: 5 };
     assert_eq!(drain(reader.as_mut(), 10), Err(lost));
-    assert_eq!(offsets(&drain(log.reader(0, 5).as_mut(), 10).unwrap()), [5, 6, 7, 8, 9]);
+    assert_eq!(
+        offsets(&drain(log.reader_at(0, 5).unwrap().as_mut(), 10).unwrap()),
+        [5, 6, 7, 8, 9]
+    );
     log.truncate_from(0, 7).unwrap();
     let cut = LogError::Truncated { partition: 0, wanted: 10, end: 7 };
-    assert_eq!(drain(log.reader(0, 10).as_mut(), 10), Err(cut));
+    assert_eq!(drain(log.reader_at(0, 10).unwrap().as_mut(), 10), Err(cut));
 }
 
 #[test]
@@ -158,13 +162,34 @@ fn embedded_folder_in_use_or_of_another_topic_is_refused() {
 }
 
 #[test]
+fn embedded_keeps_the_newest_of_what_nobody_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut newest = config(dir.path());
+    newest.keep = Keep::Newest(1_000);
+    let log = EmbeddedLog::open(newest.clone()).unwrap();
+    append(&log, 0, 1_125);
+    append(&log, 1_125, 20_000);
+    let deadline = Instant::now() + PATIENCE;
+    while log.bounds(3).unwrap().start < 19_000 {
+        assert!(Instant::now() < deadline, "{:?}", log.bounds(3));
+        std::thread::yield_now();
+    }
+    let Bounds { start, end } = log.bounds(3).unwrap();
+    assert!(end == 21_125 && end - start >= 1_000, "{start}..{end}");
+    let kept = drain(log.reader_at(3, start).unwrap().as_mut(), 100_000).unwrap();
+    assert_eq!(kept.len() as u64, end - start);
+    drop(log);
+    assert_eq!(EmbeddedLog::open(newest).unwrap().bounds(3).unwrap().end, 21_125);
+}
+
+#[test]
 fn embedded_removes_what_is_committed_and_names_what_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let mut few = config(dir.path());
-    few.retain_records = 1_000;
+    few.keep = Keep::BelowCommitted(1_000);
     let log = EmbeddedLog::open(few.clone()).unwrap();
     append(&log, 0, 20_000);
-    let mut behind = log.reader(1, 3).unwrap();
+    let mut behind = log.reader_at(1, 3).unwrap();
     log.note_committed(1, 15_000);
     let deadline = Instant::now() + PATIENCE;
     while log.bounds(1).unwrap().start < 14_000 {
@@ -173,7 +198,7 @@ fn embedded_removes_what_is_committed_and_names_what_is_lost() {
     }
     let lost = LogError::OffsetLost { partition: 1, wanted: 3, start: 14_000 };
     assert_eq!(drain(behind.as_mut(), 10), Err(lost));
-    let mut reader = log.reader(1, 14_000).unwrap();
+    let mut reader = log.reader_at(1, 14_000).unwrap();
     assert_eq!(drain(reader.as_mut(), 100_000).unwrap().len(), 6_000);
     assert_eq!(log.bounds(0).unwrap(), Bounds { start: 0, end: 20_000 });
     // Nothing is removed at or above the end, and the end outlives every record.
@@ -197,7 +222,7 @@ fn embedded_offset_beyond_the_end_is_an_error() {
     let log = embedded(dir.path());
     append(&log, 0, 5);
     let cut = LogError::Truncated { partition: 0, wanted: 6, end: 5 };
-    assert_eq!(drain(log.reader(0, 6).unwrap().as_mut(), 10), Err(cut));
+    assert_eq!(drain(log.reader_at(0, 6).unwrap().as_mut(), 10), Err(cut));
 }
 
 #[test]

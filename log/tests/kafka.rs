@@ -56,6 +56,7 @@ conforms!(
     a_reassigned_partition_goes_on,
     one_consumption_at_a_time,
     unknown_partitions_are_refused,
+    anybody_reads_from_any_offset,
 );
 
 #[test]

@@ -15,14 +15,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tally_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, Outgoing, RecordKind};
+use tally_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, Keep, Outgoing, RecordKind};
 
 /// Set in the child: the folder of its log.
 const CHILD_DIR: &str = "TALLY_LOG_KILL_DIR";
 
 fn open(dir: &Path) -> EmbeddedLog {
     let mut config = EmbeddedLogConfig::new(dir, "usage.events");
-    config.retain_records = 200;
+    config.keep = Keep::BelowCommitted(200);
     EmbeddedLog::open(config).unwrap()
 }
 
@@ -94,7 +94,7 @@ fn what_was_acknowledged_survives_kill_9() {
         for (partition, acknowledged) in (0..).zip(acknowledged) {
             let bounds = log.bounds(partition).unwrap();
             assert!(bounds.end >= acknowledged, "round {round}: {bounds:?}, {acknowledged}");
-            let mut reader = log.reader(partition, bounds.start).unwrap();
+            let mut reader = log.reader_at(partition, bounds.start).unwrap();
             let mut next = bounds.start;
             reader
                 .read(usize::MAX, Duration::ZERO, &mut |record| {

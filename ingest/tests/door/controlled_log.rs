@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use prost::Message;
 use tally_log::{
-    Appended, Assignee, Bounds, EventLog, LogError, LogProducer, Outgoing, RecordKind,
+    Appended, Assignee, Bounds, EventLog, LogError, LogProducer, Outgoing, PartitionReader,
+    RecordKind,
 };
 use tally_schemas::{UsageBatch, UsageEventMessage};
 use tokio::sync::watch;
@@ -116,6 +117,9 @@ impl EventLog for ControlledLog {
     }
     fn bounds(&self, _: u32) -> Result<Bounds, LogError> {
         Ok(Bounds { start: 0, end: 0 })
+    }
+    fn reader_at(&self, _: u32, _: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        Err(LogError::Invalid("the door does not read".to_owned()))
     }
     fn producer(&self) -> Result<Arc<dyn LogProducer>, LogError> {
         Ok(Arc::new(ControlledProducer {

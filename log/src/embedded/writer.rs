@@ -10,8 +10,8 @@ use fjall::PersistMode;
 use tokio::sync::oneshot;
 
 use super::format::encode;
-use super::{Store, internal, offset_key, start_key};
-use crate::{Appended, LogError, LogProducer, Outgoing};
+use super::{Keep, Store, internal, offset_key, start_key};
+use crate::{Appended, Bounds, LogError, LogProducer, Outgoing};
 
 /// Most records of one batch, and so of one sync.
 const BATCH_RECORDS: usize = 16_384;
@@ -137,14 +137,20 @@ pub(super) struct Writer {
     queue: Arc<Queue>,
     /// The next offset of each partition, as its tail says.
     next: Vec<u64>,
+    keep: Keep,
     /// Where each partition's start is to be raised to.
     removals: BTreeMap<u32, u64>,
 }
 
 impl Writer {
-    pub(super) fn new(store: Arc<Store>, inbox: Receiver<Request>, queue: Arc<Queue>) -> Self {
+    pub(super) fn new(
+        store: Arc<Store>,
+        inbox: Receiver<Request>,
+        queue: Arc<Queue>,
+        keep: Keep,
+    ) -> Self {
         let next = store.partitions.iter().map(|partition| partition.tail.bounds().end).collect();
-        Self { store, inbox, queue, next, removals: BTreeMap::new() }
+        Self { store, inbox, queue, next, keep, removals: BTreeMap::new() }
     }
 
     /// Serves requests in their order until it is told to stop; what was queued before is
@@ -210,6 +216,7 @@ impl Writer {
                 }
             }
             self.next = next;
+            self.remove_oldest();
         }
         match outcome {
             Ok(offsets) => {
@@ -245,6 +252,18 @@ impl Writer {
         }
         batch.commit().map_err(internal)?;
         Ok(offsets)
+    }
+
+    /// Asks for the removal of what is older than the newest that are kept.
+    fn remove_oldest(&mut self) {
+        let Keep::Newest(records) = self.keep else { return };
+        for (number, partition) in (0_u32..).zip(&self.store.partitions) {
+            let Bounds { start, end } = partition.tail.bounds();
+            if end - start > records.saturating_add(records / 8) {
+                let target = self.removals.entry(number).or_default();
+                *target = (end - records).max(*target);
+            }
+        }
     }
 
     /// Removes a chunk of the oldest records of one partition. The start moves in the same batch,

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::context::QuietContext;
 use super::settings::{REQUEST_TIMEOUT, Settings};
 use super::{log_error, log_error_of_code};
-use crate::{Bounds, LogError};
+use crate::{Bounds, Cleanup, LogError};
 
 /// How long a new topic may take to appear in the brokers' metadata.
 const CREATION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -131,7 +131,14 @@ fn create(settings: &Settings) -> Result<(), LogError> {
     let topic = NewTopic::new(settings.topic(), partitions, TopicReplication::Fixed(replication))
         // How old an event is and how long its alert took are measured from its arrival.
         .set("message.timestamp.type", "LogAppendTime")
-        .set("max.message.bytes", "8388608");
+        .set("max.message.bytes", "8388608")
+        .set(
+            "cleanup.policy",
+            match settings.cleanup() {
+                Cleanup::Age => "delete",
+                Cleanup::Compact => "compact",
+            },
+        );
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
     let creation = admin.create_topics([&topic], &options);
     // The caller may be on a thread of a runtime, where another one cannot be entered.

@@ -99,7 +99,7 @@ impl GroupContext {
         assignment: &mut TopicPartitionList,
         partition: u32,
         offset: u64,
-    ) -> Result<(KafkaReader, Arc<Gate>), LogError> {
+    ) -> Result<(KafkaReader<Self>, Arc<Gate>), LogError> {
         let consumer = self
             .consumer
             .get()

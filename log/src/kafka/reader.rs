@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 
-use super::group::GroupContext;
 use super::header::kind_of;
 use super::{admin, log_error};
 use crate::gate::Gate;
@@ -40,9 +39,9 @@ impl Ends {
 }
 
 /// Hands out records straight from librdkafka's buffers.
-pub(super) struct KafkaReader {
-    queue: PartitionQueue<GroupContext>,
-    consumer: Arc<BaseConsumer<GroupContext>>,
+pub(super) struct KafkaReader<C: ConsumerContext + 'static> {
+    queue: PartitionQueue<C>,
+    consumer: Arc<BaseConsumer<C>>,
     topic: String,
     partition: u32,
     next: u64,
@@ -67,10 +66,10 @@ pub(super) struct Place {
     pub(super) gate: Arc<Gate>,
 }
 
-impl KafkaReader {
+impl<C: ConsumerContext + 'static> KafkaReader<C> {
     pub(super) fn new(
-        queue: PartitionQueue<GroupContext>,
-        consumer: Arc<BaseConsumer<GroupContext>>,
+        queue: PartitionQueue<C>,
+        consumer: Arc<BaseConsumer<C>>,
         topic: &str,
         place: Place,
         ends: Arc<Ends>,
@@ -164,7 +163,7 @@ fn loses_nothing(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-impl PartitionReader for KafkaReader {
+impl<C: ConsumerContext + 'static> PartitionReader for KafkaReader<C> {
     fn read(
         &mut self,
         max: usize,

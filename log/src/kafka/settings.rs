@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use super::KafkaLogConfig;
-use crate::LogError;
+use crate::{Cleanup, LogError};
 
 /// Settings of a consumer that exactly-once rests on, and what they must be.
 const FIXED: [(&str, &str, &str); 6] = [
@@ -117,6 +117,18 @@ impl Settings {
             settings.set(key, value);
         }
         self.with_options(settings, &[])
+    }
+
+    /// For reading a partition outside of the group: librdkafka asks for a group's name all the
+    /// same, and never joins it.
+    pub(super) fn direct(&self, partition_count: u32) -> ClientConfig {
+        let mut settings = self.consumer(partition_count);
+        settings.remove("group.instance.id");
+        settings
+    }
+
+    pub(super) fn cleanup(&self) -> Cleanup {
+        self.config.cleanup
     }
 
     /// For appending.

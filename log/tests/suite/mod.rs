@@ -415,3 +415,27 @@ pub(crate) fn unknown_partitions_are_refused(log: &Arc<dyn EventLog>) {
     log.reassign(beyond);
     log.note_committed(beyond, 0);
 }
+
+/// A reader outside of the group begins where it is told and hinders nobody; what comes later is
+/// read on.
+pub(crate) fn anybody_reads_from_any_offset(log: &Arc<dyn EventLog>) {
+    append(log.as_ref(), 0, 20);
+    let read = |reader: &mut dyn PartitionReader, count: usize| {
+        let mut offsets = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        while offsets.len() < count && Instant::now() < deadline {
+            reader
+                .read(count, Duration::from_millis(50), &mut |record| offsets.push(record.offset))
+                .unwrap();
+        }
+        offsets
+    };
+    let mut first = log.reader_at(1, 7).unwrap();
+    let mut second = log.reader_at(1, 15).unwrap();
+    assert_eq!(read(first.as_mut(), 13), (7..20).collect::<Vec<_>>());
+    assert_eq!(read(second.as_mut(), 5), (15..20).collect::<Vec<_>>());
+    append(log.as_ref(), 20, 3);
+    assert_eq!(read(first.as_mut(), 3), [20, 21, 22]);
+    assert_eq!(read(second.as_mut(), 3), [20, 21, 22]);
+    assert!(matches!(log.reader_at(log.partition_count(), 0), Err(LogError::Invalid(_))));
+}
