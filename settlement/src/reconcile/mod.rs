@@ -1,0 +1,1 @@
+//! The vendor's bill beside our own figures.
