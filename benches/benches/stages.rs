@@ -7,11 +7,19 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use tally_aggregate::stages::{DedupeStage, WindowStage};
 use tally_aggregate::{Partition, PartitionConfig, encode_epoch, ledger};
 use tally_log::{Record, RecordKind};
-use tally_schemas::{AggregateConfig, TokenClass, UsageCounts};
+use tally_rating::{Call, LaneKey};
+use tally_schemas::{AggregateConfig, TokenClass, UsageCounts, UsageEvent};
 
 const EVENTS: usize = 20_000;
 
-fn partition() -> Partition {
+/// Whether events are priced and charged, or only counted.
+#[derive(Clone, Copy)]
+enum Mode {
+    Rates,
+    Counts,
+}
+
+fn partition(mode: Mode) -> Partition {
     let config = PartitionConfig {
         topic: "usage.events".to_owned(),
         partition: 0,
@@ -19,6 +27,7 @@ fn partition() -> Partition {
         aggregate: AggregateConfig {
             subscriber_window_ms: 60_000,
             lateness_ms: 30_000,
+            rate: matches!(mode, Mode::Rates),
             ..AggregateConfig::default()
         },
     };
@@ -36,6 +45,27 @@ fn push_all(state: &mut Partition, records: &[Vec<u8>], kind: RecordKind) {
         };
         assert!(state.push(record).is_ok(), "nothing is sealed in this input");
     }
+}
+
+/// Both sides of one event, but for the account that pays: who is paid, what, by which prices, and
+/// the points.
+fn rated(rater: &mut tally_rating::Rater, event: &UsageEvent<'_>) -> (i128, Arc<str>, i128) {
+    let completed_at_ms = event.completed_at_ms.expect("every event has a time");
+    let started_at_ms = event.started_at_ms().unwrap_or(completed_at_ms);
+    let card = Arc::clone(rater.card());
+    let to = tally_rating::attribute(&card, event, completed_at_ms).expect("every model is known");
+    let call = Call { usage: &event.usage, started_at_ms, completed_at_ms };
+    let lane = rater.lane(&LaneKey {
+        vendor: to.vendor,
+        supplier: to.supplier,
+        billed_model: to.billed_model,
+        service_tier: event.service_tier(),
+        region: event.region.as_deref(),
+    });
+    let rated = rater.wholesale(lane, &call).expect("every event has a price");
+    let ids = rater.price_ids(lane, rated.prices);
+    let points = rater.points_micro(lane, "default", None, &call).expect("every event has points");
+    (rated.amount_pico, ids, points)
 }
 
 fn stages(criterion: &mut Criterion) {
@@ -59,6 +89,16 @@ fn stages(criterion: &mut Criterion) {
             for parsed in &parsed {
                 black_box(parsed.event.identity_hash(&mut scratch));
                 black_box(parsed.event.content_hash(&mut scratch));
+            }
+        });
+    });
+    group.bench_function("wholesale amount, price ids and points", |bencher| {
+        let parsed: Vec<_> = json.iter().map(|event| tally_schemas::parse_event(event)).collect();
+        let card = tally_rating::RateCard::shipped().expect("the shipped book");
+        let mut rater = tally_rating::Rater::new(Arc::new(card));
+        bencher.iter(|| {
+            for parsed in &parsed {
+                black_box(rated(&mut rater, &parsed.event));
             }
         });
     });
@@ -90,37 +130,38 @@ fn stages(criterion: &mut Criterion) {
             BatchSize::LargeInput,
         );
     });
-    group.bench_function("decode, dedupe, windows and rows of json", |bencher| {
-        bencher.iter_batched_ref(
-            partition,
-            |state| push_all(state, &json, RecordKind::Single),
-            BatchSize::LargeInput,
-        );
-    });
-    group.bench_function("decode, dedupe, windows and rows of batches", |bencher| {
-        bencher.iter_batched_ref(
-            partition,
-            |state| push_all(state, &batches, RecordKind::Batch),
-            BatchSize::LargeInput,
-        );
-    });
+    for (mode, what) in [(Mode::Counts, "counted"), (Mode::Rates, "rated and charged")] {
+        for (records, kind, form) in
+            [(&json, RecordKind::Single, "json"), (&batches, RecordKind::Batch, "batches")]
+        {
+            group.bench_function(format!("from {form} to rows, {what}"), |bencher| {
+                bencher.iter_batched_ref(
+                    || partition(mode),
+                    |state| push_all(state, records, kind),
+                    BatchSize::LargeInput,
+                );
+            });
+        }
+    }
     group.bench_function("decode and dedupe of duplicates", |bencher| {
-        let mut state = partition();
+        let mut state = partition(Mode::Counts);
         push_all(&mut state, &json, RecordKind::Single);
         bencher.iter(|| push_all(&mut state, &json, RecordKind::Single));
     });
     let claim = ledger::claim_entry("usage.events", 0, 4, "bench", None, 0, 0);
     let last = ledger::StoredEntry { entry: claim, hash: String::new() };
-    group.bench_function("parquet and state of an epoch", |bencher| {
-        let mut state = partition();
-        push_all(&mut state, &json, RecordKind::Single);
-        let closed = state.close();
-        bencher.iter_batched(
-            || closed.clone(),
-            |closed| black_box(encode_epoch(closed, &last, "bench", 0)),
-            BatchSize::LargeInput,
-        );
-    });
+    for (mode, what) in [(Mode::Counts, "counted"), (Mode::Rates, "rated and charged")] {
+        group.bench_function(format!("parquet and state of an epoch, {what}"), |bencher| {
+            let mut state = partition(mode);
+            push_all(&mut state, &json, RecordKind::Single);
+            let closed = state.close();
+            bencher.iter_batched(
+                || closed.clone(),
+                |closed| black_box(encode_epoch(closed, &last, "bench", 0)),
+                BatchSize::LargeInput,
+            );
+        });
+    }
     group.finish();
 }
 

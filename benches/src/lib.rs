@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use prost::Message as _;
 use tally_schemas::{UsageBatch, UsageEventMessage, parse_event, partition_of};
 
-/// Models of the measured events, with their vendors.
+/// Models of the measured events, with their vendors; the shipped book has a price for each.
 const MODELS: [(&str, &str); 6] = [
     ("deepseek-v4-flash", "deepseek"),
-    ("qwen4-max", "qwen"),
+    ("qwen3-max", "qwen"),
     ("kimi-k3", "moonshot"),
     ("glm-5", "zhipu"),
-    ("doubao-2-pro", "bytedance"),
-    ("ernie-6", "baidu"),
+    ("doubao-seed-2.1-pro", "bytedance"),
+    ("deepseek-v4-pro", "deepseek"),
 ];
 
 /// First event time, 2026-11-01T00:00:00Z.

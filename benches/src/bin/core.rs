@@ -1,5 +1,6 @@
 //! The core alone on one thread, from bytes in memory to encoded epochs: for profiling.
-//! `core EVENTS [BATCH]`; a batch size of 0 means one JSON event a record.
+//! `core EVENTS [BATCH] [count]`; a batch size of 0 means one JSON event a record, `count` that
+//! events are only counted, neither rated nor charged.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +26,7 @@ fn main() {
     let settings = AggregateConfig {
         subscriber_window_ms: 60_000,
         lateness_ms: 30_000,
+        rate: !std::env::args().any(|argument| argument == "count"),
         ..AggregateConfig::default()
     };
     let limit = settings.epoch_max_events;
