@@ -56,7 +56,7 @@ part_door() {
   coproc DOOR { TALLY_LOG__TOPIC=door.load exec "$tally" ingest --kafka "$PEERS_BOOTSTRAP" --listen 127.0.0.1:0; }
   door=$DOOR_PID
   read -r address <&"${DOOR[0]}"
-  "$CARGO_TARGET_DIR/release/door_load" "${address##*http://}" | tee "$results/door.jsonl"
+  "$CARGO_TARGET_DIR/release/door_load" "${address##*http://}" "$PEERS_BOOTSTRAP" door.load | tee "$results/door.jsonl"
   kill "$door"
   wait "$door" || true
 }

@@ -103,6 +103,11 @@ impl StreamStatus {
         self.partitions.lock().clone()
     }
 
+    /// How many partitions this process holds.
+    pub(crate) fn held(&self) -> usize {
+        self.partitions.lock().len()
+    }
+
     /// Counters since the process began.
     pub fn counters(&self) -> &StreamCounters {
         &self.counters

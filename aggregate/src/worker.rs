@@ -244,6 +244,7 @@ impl Worker {
             return Ok(true);
         }
         let Some(mut ownership) = self.ownership.take() else { return Ok(false) };
+        self.state.share_memory(self.status.held());
         let closed = self.state.close();
         crash_point("closed");
         self.epoch_began_ms = None;

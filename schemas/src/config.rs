@@ -131,11 +131,13 @@ pub struct AggregateConfig {
     pub dedupe_bucket_ms: u64,
     /// How long a dedupe bucket stays open after the watermark has passed it, milliseconds.
     pub dedupe_open_ms: u64,
-    /// Bytes of open dedupe buckets a partition; beyond it the oldest are sealed early.
+    /// Bytes of open dedupe buckets, shared out among the partitions of a process; beyond its share
+    /// a partition seals the oldest early.
     pub dedupe_open_max_bytes: u64,
     /// Events older than this are held back, days.
     pub dedupe_horizon_days: u64,
-    /// Bytes of open subscriber windows a partition; beyond it the oldest are written early.
+    /// Bytes of open subscriber windows, shared out among the partitions of a process; beyond its
+    /// share a partition writes the oldest early.
     pub windows_open_max_bytes: u64,
     /// Whether events are priced and charged; without it, they are only counted.
     pub rate: bool,
@@ -162,9 +164,9 @@ impl Default for AggregateConfig {
             subscriber_window_ms: 3_600_000,
             dedupe_bucket_ms: 600_000,
             dedupe_open_ms: 600_000,
-            dedupe_open_max_bytes: 1 << 30,
+            dedupe_open_max_bytes: 4 << 30,
             dedupe_horizon_days: 400,
-            windows_open_max_bytes: 1 << 30,
+            windows_open_max_bytes: 2 << 30,
             rate: true,
             future_max_ms: 3_600_000,
             // Below the session time-out of the group, 10 s.

@@ -163,6 +163,11 @@ impl Dedupe {
         }
     }
 
+    /// Changes how many bytes open buckets may have; looked at when an epoch ends.
+    pub(crate) fn bound_memory(&mut self, open_max_bytes: usize) {
+        self.limits.open_max_bytes = open_max_bytes;
+    }
+
     /// Ends an epoch: takes the buckets to be sealed with it (those that the watermark has passed;
     /// the oldest ones beyond the memory limit too).
     pub(crate) fn end_epoch(&mut self, watermark_ms: Option<i64>) -> Vec<SealedBucket> {

@@ -528,6 +528,16 @@ impl Partition {
         }
     }
 
+    /// Takes an equal share of the limits of memory, which are of a process that holds so many
+    /// partitions; looked at when an epoch ends. What is kept open and what is sealed early differs
+    /// with it, what comes out does not.
+    pub fn share_memory(&mut self, partitions: usize) {
+        let settings = &self.config.aggregate;
+        let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / partitions.max(1);
+        self.dedupe.bound_memory(share(settings.dedupe_open_max_bytes));
+        self.subscriber_windows.bound_memory(share(settings.windows_open_max_bytes));
+    }
+
     /// Takes the columns of a stored epoch for the next one.
     pub fn reuse(&mut self, spare: SpareColumns) {
         self.spare = spare;

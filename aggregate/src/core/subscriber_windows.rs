@@ -224,6 +224,11 @@ impl SubscriberWindows {
         }
     }
 
+    /// Changes how many bytes open windows may have; looked at when an epoch ends.
+    pub(crate) fn bound_memory(&mut self, open_max_bytes: usize) {
+        self.open_max_bytes = open_max_bytes;
+    }
+
     /// Adds one event. `names` are the numbers of what the key says was used in this epoch.
     pub(crate) fn add(
         &mut self,

@@ -169,6 +169,8 @@ impl Member {
             return;
         }
         let Some(mut ownership) = self.ownership.take() else { return };
+        // As of a process that comes to hold more or fewer partitions.
+        self.state.share_memory(if self.site.world.once_in(3) { 4 } else { 1 });
         let closed = self.state.close();
         self.site.world.note(|| {
             let owner = ownership.owner();

@@ -1,12 +1,15 @@
 //! Loads a door that runs elsewhere: events a second in JSON batches, then the latency of single
-//! events at a fixed rate.
+//! events at a fixed rate; and of the same singles sent to Kafka without a door, which is what the
+//! broker and the machine leave to be had.
 //!
-//! `door_load HOST:PORT` prints a line of JSON for each.
+//! `door_load HOST:PORT [BOOTSTRAP TOPIC]` prints a line of JSON for each.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -20,8 +23,65 @@ const SINGLES: u64 = 20_000;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).ok_or("usage: door_load HOST:PORT")?;
+    if let (Some(bootstrap), Some(topic)) = (std::env::args().nth(2), std::env::args().nth(3)) {
+        singles_without_door(&bootstrap, &topic)?;
+    }
     batches(&address).await?;
     singles(&address).await
+}
+
+/// Counts a record's time from when it was due to its acknowledgement.
+#[derive(Default)]
+struct Acknowledged(Mutex<Vec<Duration>>);
+
+impl ClientContext for Acknowledged {}
+
+impl ProducerContext for Acknowledged {
+    type DeliveryOpaque = Box<Instant>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, due: Box<Instant>) {
+        match (result, self.0.lock()) {
+            (Ok(_), Ok(mut latencies)) => latencies.push(due.elapsed()),
+            (Err((error, _)), _) => eprintln!("{error}"),
+            (_, Err(error)) => eprintln!("{error}"),
+        }
+    }
+}
+
+fn singles_without_door(bootstrap: &str, topic: &str) -> Result<(), Box<dyn Error>> {
+    let producer: ThreadedProducer<Acknowledged> = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "0")
+        .set("compression.codec", "lz4")
+        .create_with_context(Acknowledged::default())?;
+    let began = Instant::now() + Duration::from_millis(500);
+    for number in 0..SINGLES {
+        let due = began + Duration::from_micros(number * 1_000_000 / SINGLES_PER_SECOND);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let value = event(number);
+        let record = BaseRecord::<(), _, _>::with_opaque_to(topic, Box::new(due)).payload(&value);
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    producer.flush(Duration::from_secs(30))?;
+    let mut latencies = producer.context().0.lock().map_err(|e| e.to_string())?;
+    if u64::try_from(latencies.len())? != SINGLES {
+        return Err(format!("{} of {SINGLES} acknowledged", latencies.len()).into());
+    }
+    print_latencies("singles without a door", &mut latencies);
+    Ok(())
+}
+
+fn print_latencies(what: &str, latencies: &mut [Duration]) {
+    latencies.sort_unstable();
+    let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    println!(
+        "{{\"what\": \"{what}\", \"requests_s\": {SINGLES_PER_SECOND}, \"p50_ms\": {:.2}, \"p99_ms\": {:.2}, \"max_ms\": {:.2}}}",
+        at(50),
+        at(99),
+        at(100)
+    );
 }
 
 fn event(number: u64) -> String {
@@ -127,13 +187,6 @@ async fn singles(address: &str) -> Result<(), Box<dyn Error>> {
     for client in clients {
         latencies.extend(client.await?.map_err(|error| error.to_string())?);
     }
-    latencies.sort();
-    let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100].as_secs_f64() * 1e3;
-    println!(
-        "{{\"what\": \"door singles\", \"requests_s\": {SINGLES_PER_SECOND}, \"p50_ms\": {:.2}, \"p99_ms\": {:.2}, \"max_ms\": {:.2}}}",
-        at(50),
-        at(99),
-        at(100)
-    );
+    print_latencies("door singles", &mut latencies);
     Ok(())
 }

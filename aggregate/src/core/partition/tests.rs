@@ -242,3 +242,37 @@ fn the_input_hash_covers_everything_of_a_record() {
     let hashes: std::collections::BTreeSet<String> = changes.into_iter().map(hash_of).collect();
     assert_eq!(hashes.len(), 7);
 }
+
+/// The limits of memory are a process's: who holds more partitions keeps less open of each, and
+/// what comes out is the same.
+#[test]
+fn memory_is_shared_among_the_partitions_of_a_process() {
+    let run = |partitions: usize| {
+        let aggregate = AggregateConfig {
+            dedupe_open_max_bytes: 600_000,
+            windows_open_max_bytes: 600_000,
+            dedupe_open_ms: 86_400_000,
+            ..AggregateConfig::default()
+        };
+        let config = PartitionConfig { aggregate, ..partition().config.clone() };
+        let mut state = Partition::new(config, ReferenceData::shipped().unwrap(), 0);
+        // Half an hour, in three buckets; the oldest first.
+        for index in 0..3_000_i64 {
+            let text = event(|event| {
+                event["id"] = index.to_string().into();
+                event["account"] = format!("A{index}").into();
+                event["completed_at"] = (AT - 1_800_000 + index * 600).into();
+            });
+            offer(&mut state, Some(text.as_bytes()), RecordKind::Single);
+        }
+        state.share_memory(partitions);
+        let closed = state.close();
+        (closed.segments.len(), closed.subscriber_rows.len(), state.state_sizes(), closed.totals)
+    };
+    let (sealed, written, open, totals) = run(1);
+    assert_eq!((sealed, written, open), (0, 0, (3_000, 3_000)));
+    let (sealed, written, (ids, windows), shared) = run(8);
+    assert!(sealed > 0 && ids < 3_000, "{sealed} sealed, {ids} open");
+    assert!(written > 0 && windows < 3_000, "{written} written, {windows} open");
+    assert_eq!(shared, totals);
+}
