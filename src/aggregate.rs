@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::topics::Topics;
+use crate::webhooks::{Webhooks, register_metrics};
 use crate::{config, event_log, server, stop, stream_metrics};
 
 /// Options of `tally aggregate`.
@@ -35,18 +37,31 @@ pub(crate) struct AggregateArgs {
 pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
     let log = event_log::open_when_there(&config).await?;
+    let topics = Topics::open(&config, log.as_ref()).await?;
     let store = open_checked_store(&config).await?;
     let extent = if args.until_end { Extent::UntilEnd } else { Extent::Endless };
     let stop = stop::on_signal()?;
-    let stream = Stream::start(&config, log, store, extent, stop.child_token())?;
+    // A bounded run is over when the log is; who runs on delivers what it alerts of.
+    let webhooks = match extent {
+        Extent::Endless => Some(Webhooks::start(&config, &topics, &store).await?),
+        Extent::UntilEnd => None,
+    };
+    let stream = Stream::start(&config, log, &topics, store, extent, stop.child_token())?;
     if let Some(listen) = args.listen {
         let registry = stream_metrics::registry_of(stream.aggregator());
+        if let (Some(webhooks), Ok(mut registry)) = (&webhooks, registry.lock()) {
+            register_metrics(&mut registry, webhooks.status());
+        }
         let listener = server::bind(&listen).await?;
         eprintln!("health and metrics on http://{}", listener.local_addr()?);
         let routes = server::watch_routes(registry, Some(Arc::clone(stream.aggregator())));
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
-    stream.finish().await?;
+    let finished = stream.finish().await;
+    if let Some(webhooks) = webhooks {
+        webhooks.finish().await;
+    }
+    finished?;
     if args.until_end {
         println!("DRAINED");
     }
@@ -98,6 +113,7 @@ impl Stream {
     pub(crate) fn start(
         config: &Config,
         log: Arc<dyn EventLog>,
+        topics: &Topics,
         store: Arc<dyn ObjectStore>,
         extent: Extent,
         stop: CancellationToken,
@@ -106,8 +122,9 @@ impl Stream {
         let publisher = Publisher::new(Arc::clone(&store), log.topic(), log.partition_count());
         let janitor_settings = JanitorSettings::of_config(&settings);
         let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count());
-        let surroundings = Surroundings { store, edge: Arc::new(SystemEdge) };
         let runtime = tokio::runtime::Handle::current();
+        let notices = topics.notices(&runtime)?;
+        let surroundings = Surroundings { store, edge: Arc::new(SystemEdge), notices };
         let reference = ReferenceData::shipped().map_err(Failure::internal)?;
         let aggregator = Aggregator::new(
             log,

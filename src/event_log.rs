@@ -17,9 +17,16 @@ pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// As [`open`], and waits for a Kafka that is away.
 pub(crate) async fn open_when_there(config: &Config) -> Result<Arc<dyn EventLog>, Failure> {
+    patiently(|| open(config)).await
+}
+
+/// Opens what may be away for a moment.
+async fn patiently<Opened: Future<Output = Result<Arc<dyn EventLog>, Failure>>>(
+    open: impl Fn() -> Opened,
+) -> Result<Arc<dyn EventLog>, Failure> {
     let began = tokio::time::Instant::now();
     loop {
-        match open(config).await {
+        match open().await {
             Err(error) if error.kind == FailureKind::Retry && began.elapsed() < START_PATIENCE => {
                 tracing::warn!(error = error.message, "the log is not available, waiting");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -39,7 +46,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<dyn EventLog>, Failure> 
 const EMBEDDED_KEEPS: u64 = 1_000_000;
 
 /// Opens another topic beside that of usage events, and creates it where it is missing, with so
-/// many partitions. On the embedded log it is a folder of its own, which keeps its newest records.
+/// many partitions. Waits for a Kafka that is away. On the embedded log it is a folder of its own, which keeps its newest records.
 pub(crate) async fn open_topic(
     config: &Config,
     topic: &str,
@@ -49,9 +56,22 @@ pub(crate) async fn open_topic(
     let (mut kafka, mut embedded) = settings(config, topic, &format!("topics/{topic}"));
     kafka.partitions_if_created = partitions;
     kafka.cleanup = cleanup;
+    // Nobody waits for what is sent here, and what failed would have to be looked for.
+    kafka.delivery_timeout_ms = 0;
     embedded.partitions_if_created = partitions;
     embedded.keep = Keep::Newest(EMBEDDED_KEEPS);
-    open_blocking(config, kafka, embedded).await
+    patiently(|| open_blocking(config, kafka.clone(), embedded.clone())).await
+}
+
+/// Opens a topic of Kafka that is there, to be consumed by a group of its own.
+pub(crate) async fn open_in_group(
+    config: &Config,
+    topic: &str,
+    group: &str,
+) -> Result<Arc<dyn EventLog>, Failure> {
+    let (mut kafka, embedded) = settings(config, topic, &format!("topics/{topic}"));
+    group.clone_into(&mut kafka.group);
+    patiently(|| open_blocking(config, kafka.clone(), embedded.clone())).await
 }
 
 fn settings(config: &Config, topic: &str, folder: &str) -> (KafkaLogConfig, EmbeddedLogConfig) {

@@ -10,6 +10,7 @@ use tally_log::{LogError, LogErrorKind};
 use tally_query::{ErrorKind as QueryErrorKind, QueryError};
 use tally_schemas::ConfigError;
 use tally_tables::{ErrorKind as TablesErrorKind, TablesError};
+use tally_webhooks::{ErrorKind as WebhookErrorKind, WebhookError};
 
 /// Why a command did not do what was asked, which is also its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,17 @@ impl From<QueryError> for Failure {
             QueryErrorKind::Retry => FailureKind::Retry,
             QueryErrorKind::Data => FailureKind::Data,
             QueryErrorKind::Internal => FailureKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<WebhookError> for Failure {
+    fn from(error: WebhookError) -> Self {
+        let kind = match error.kind() {
+            WebhookErrorKind::Retry => FailureKind::Retry,
+            WebhookErrorKind::Invalid => FailureKind::Usage,
+            WebhookErrorKind::Data => FailureKind::Data,
         };
         Self::new(kind, error.to_string())
     }

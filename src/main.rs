@@ -23,9 +23,11 @@ mod status;
 mod stdout;
 mod stop;
 mod stream_metrics;
+mod topics;
 mod traffic_run;
 mod up;
 mod verify;
+mod webhooks;
 
 use std::process::ExitCode;
 

@@ -8,16 +8,17 @@ use axum::body::Body;
 use axum::http::Request;
 use object_store::memory::InMemory;
 use prometheus_client::registry::Registry;
-use tally_aggregate::{Aggregator, Extent, ReferenceData, Surroundings, SystemEdge};
+use tally_aggregate::{Aggregator, Extent, NoticeTopics, ReferenceData, Surroundings, SystemEdge};
 use tally_ingest::Door;
 use tally_log::{EventLog, MemoryLog};
 use tally_query::{EngineOptions, QueryEngine};
 use tally_schemas::Config;
 use tally_tables::TableSet;
+use tally_webhooks::WebhookStatus;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::stream_metrics;
+use crate::{stream_metrics, webhooks};
 
 /// The metrics of a process with every role.
 async fn exposition() -> String {
@@ -26,7 +27,11 @@ async fn exposition() -> String {
     let store = Arc::new(InMemory::new());
     let aggregator = Aggregator::new(
         Arc::clone(&log),
-        Surroundings { store: store.clone(), edge: Arc::new(SystemEdge) },
+        Surroundings {
+            store: store.clone(),
+            edge: Arc::new(SystemEdge),
+            notices: NoticeTopics::default(),
+        },
         config.aggregate,
         ReferenceData::shipped().unwrap(),
         tokio::runtime::Handle::current(),
@@ -47,6 +52,7 @@ async fn exposition() -> String {
     {
         let mut registry = registry.lock().unwrap();
         stream_metrics::register(&mut registry, &aggregator);
+        webhooks::register_metrics(&mut registry, &WebhookStatus::default());
         engine.register_metrics(&mut registry);
     }
     let door = Door::new(config.ingest, 0, &log, Arc::clone(&registry)).unwrap();

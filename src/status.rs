@@ -22,6 +22,7 @@ use tally_log::EventLog;
 use tally_query::LedgerView;
 use tally_schemas::{Config, EntryKind, Table};
 use tally_tables::TableSet;
+use tally_webhooks::{Receiver, ReceiverStatus, WebhookStatus, dead_letters, receivers_of};
 
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
@@ -53,6 +54,9 @@ struct Status {
     /// Events held back since the first offset, by reason.
     suspended: BTreeMap<String, u64>,
     tables: Vec<TableRow>,
+    /// Receivers of alerts.
+    #[serde(default)]
+    webhooks: Vec<WebhookRow>,
     notes: Vec<String>,
     /// Partitions for which the store or the log does not answer, where the process that has them
     /// was asked.
@@ -84,6 +88,46 @@ struct TableRow {
     files: usize,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct WebhookRow {
+    receiver: String,
+    /// Alerts that were given up and still lie in the store.
+    dead_letters: u64,
+    /// What became of deliveries, where the process was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<ReceiverStatus>,
+}
+
+/// The receivers of alerts to be looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct WebhookLook {
+    topic: String,
+    receivers: Vec<Receiver>,
+    running: Option<WebhookStatus>,
+}
+
+impl WebhookLook {
+    /// Those of the configuration, and what this process knows of them.
+    pub(crate) fn of(config: &Config, running: Option<WebhookStatus>) -> Result<Self, Failure> {
+        let receivers = receivers_of(&config.alerts)?;
+        Ok(Self { topic: config.alerts.topic.clone(), receivers, running })
+    }
+
+    async fn rows(&self, store: &dyn ObjectStore) -> Result<Vec<WebhookRow>, Failure> {
+        if self.receivers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dead = dead_letters(store, &self.topic).await?;
+        let running = self.running.as_ref().map(WebhookStatus::receivers).unwrap_or_default();
+        let row = |receiver: &Receiver| WebhookRow {
+            receiver: receiver.name().to_owned(),
+            dead_letters: dead.get(receiver.id()).copied().unwrap_or(0),
+            running: running.get(receiver.name()).cloned(),
+        };
+        Ok(self.receivers.iter().map(row).collect())
+    }
+}
+
 pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
     let status = match ask_running(&config).await {
@@ -91,7 +135,8 @@ pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Fai
         None => {
             let store = tally_aggregate::open_store(&config.store_url())?;
             let ends = ends_of_log(&config).await;
-            observe(&config.log.topic, ends, store, Timestamp::now()).await?
+            let look = WebhookLook::of(&config, None)?;
+            observe(&config.log.topic, ends, store, Timestamp::now(), &look).await?
         }
     };
     if global.json {
@@ -150,6 +195,7 @@ pub(crate) fn routes(
     store: Arc<dyn ObjectStore>,
     topic: String,
     stream: StreamStatus,
+    webhooks: WebhookLook,
 ) -> axum::Router {
     axum::Router::new().route(
         "/v1/status",
@@ -157,7 +203,7 @@ pub(crate) fn routes(
             let ends = read_ends(log).await;
             let now = Timestamp::now();
             let waiting = waits(&stream, now);
-            match observe(&topic, ends, store, now).await {
+            match observe(&topic, ends, store, now, &webhooks).await {
                 Ok(mut status) => {
                     status.process = Some(std::process::id());
                     status.waiting = waiting;
@@ -182,6 +228,7 @@ async fn observe(
     ends: Result<BTreeMap<u32, u64>, String>,
     store: Arc<dyn ObjectStore>,
     now: Timestamp,
+    webhooks: &WebhookLook,
 ) -> Result<Status, Failure> {
     let mut notes = Vec::new();
     let ends = match ends {
@@ -240,6 +287,7 @@ async fn observe(
                 files: table.files.len(),
             })
             .collect(),
+        webhooks: webhooks.rows(store.as_ref()).await?,
         notes,
         waiting: BTreeMap::new(),
     })
@@ -394,6 +442,17 @@ fn in_words(status: &Status) -> String {
             table.add_row([reason.clone(), events.to_string()]);
         }
         lines.push(format!("\n{table}"));
+    }
+    for row in &status.webhooks {
+        let mut words = format!("\nwebhook {}: {} dead letters", row.receiver, row.dead_letters);
+        if let Some(running) = &row.running {
+            let ReceiverStatus { delivered, waiting, .. } = running;
+            words.push_str(&format!(", {delivered} delivered, {waiting} waiting"));
+            for why in running.stopped.iter().chain(&running.failing) {
+                words.push_str(&format!("; {why}"));
+            }
+        }
+        lines.push(words);
     }
     for (partition, why) in &status.waiting {
         lines.push(format!("\npartition {partition} waits {why}"));

@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tally_aggregate::{Aggregator, COMMIT_BOUNDS_MS, CommitTimes};
+use tally_aggregate::{Aggregator, Times};
 
 /// A registry with the metrics of one aggregator.
 pub(crate) fn registry_of(aggregator: &Arc<Aggregator>) -> Arc<Mutex<Registry>> {
@@ -45,7 +45,19 @@ impl Collector for StreamCollector {
             let value = ConstCounter::new(counter.load(Ordering::Relaxed));
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
         }
-        encode_commit_times(&mut encoder, &counters.commit_times)?;
+        encode_times(
+            &mut encoder,
+            ("tally_epoch_commit_seconds", "Time from the end of an epoch to its ledger entry"),
+            &counters.commit_times,
+        )?;
+        encode_times(
+            &mut encoder,
+            (
+                "tally_alert_latency_seconds",
+                "Time from when the log received an event to when it acknowledged the alert that the event caused",
+            ),
+            &counters.alert_times,
+        )?;
         let zero = ConstCounter::new(0_u64);
         let mut by_reason = encoder.encode_descriptor(
             "tally_stream_suspended",
@@ -56,6 +68,16 @@ impl Collector for StreamCollector {
         for (reason, events) in counters.suspended.lock().iter() {
             let labels = [("reason", reason.as_str())];
             ConstCounter::new(*events).encode(by_reason.encode_family(&labels)?)?;
+        }
+        let mut by_kind = encoder.encode_descriptor(
+            "tally_alerts",
+            "Alerts that the log acknowledged, by kind",
+            None,
+            zero.metric_type(),
+        )?;
+        for (kind, alerts) in counters.alerts.lock().iter() {
+            let labels = [("kind", kind.as_str())];
+            ConstCounter::new(*alerts).encode(by_kind.encode_family(&labels)?)?;
         }
         let partitions = status.partitions();
         let now_ms = SystemTime::now()
@@ -99,22 +121,18 @@ impl Collector for StreamCollector {
     }
 }
 
-fn encode_commit_times(
+fn encode_times(
     encoder: &mut DescriptorEncoder<'_>,
-    times: &CommitTimes,
+    (name, help): (&str, &str),
+    times: &Times,
 ) -> Result<(), std::fmt::Error> {
     let counts = times.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
-    let bounds = COMMIT_BOUNDS_MS.into_iter().map(seconds).chain([f64::INFINITY]);
+    let bounds = times.bounds_ms.into_iter().map(seconds).chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
     let count = buckets.iter().map(|(_, count)| count).sum();
     let sum = seconds(times.sum_ms.load(Ordering::Relaxed));
     encoder
-        .encode_descriptor(
-            "tally_epoch_commit_seconds",
-            "Time from the end of an epoch to its ledger entry",
-            None,
-            MetricType::Histogram,
-        )?
+        .encode_descriptor(name, help, None, MetricType::Histogram)?
         .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
 }
 

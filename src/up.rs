@@ -12,6 +12,9 @@ use tally_query::PgServer;
 use crate::aggregate::{Stream, open_checked_store};
 use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::status::WebhookLook;
+use crate::topics::Topics;
+use crate::webhooks::{Webhooks, register_metrics};
 use crate::{config, event_log, ingest, server, sql_session, status, stop, stream_metrics};
 
 /// Options of `tally up`.
@@ -29,6 +32,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let (config, settings) = config::load_settings(global, &flags)?;
     let store = open_checked_store(&config).await?;
     let log = event_log::open_when_there(&config).await?;
+    let topics = Topics::open(&config, log.as_ref()).await?;
     let stop = stop::on_signal()?;
 
     let engine = Arc::new(sql_session::open(&config, settings).await?);
@@ -37,18 +41,23 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let http = listener.local_addr()?;
     // The stream ends after the door, so that what the door has accepted is also committed.
     let stream_stop = tokio_util::sync::CancellationToken::new();
+    let webhooks = Webhooks::start(&config, &topics, &store).await?;
     let stream = Stream::start(
         &config,
         Arc::clone(&log),
+        &topics,
         Arc::clone(&store),
         Extent::Endless,
         stream_stop.clone(),
     )?;
     let stream_status = stream.aggregator().status().clone();
-    let status = status::routes(Arc::clone(&log), store, config.log.topic.clone(), stream_status);
+    let look = WebhookLook::of(&config, Some(webhooks.status().clone()))?;
+    let topic = config.log.topic.clone();
+    let status = status::routes(Arc::clone(&log), store, topic, stream_status, look);
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());
+        register_metrics(&mut registry, webhooks.status());
         engine.register_metrics(&mut registry);
     }
     let future_max_ms = config.aggregate.future_max_ms;
@@ -69,6 +78,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let served = ingest::serve_door(listener, routes, door, drain, stop).await;
     stream_stop.cancel();
     let finished = stream.finish().await;
+    webhooks.finish().await;
     drop((watching, announced));
     finished.and(served)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use tally_log::{Assignee, Bounds, EventLog, LogError, PartitionReader};
+use tally_log::{Assignee, Bounds, EventLog, LogError, LogProducer, PartitionReader};
 use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::error::{AggregateError, ErrorKind};
 use crate::owner::{Ownership, Surroundings, take};
 use crate::reporting_edge::reporting;
 use crate::stream_status::StreamStatus;
+use crate::ticker::Ticker;
 use crate::worker::{Ended, Signals, Worker, WorkerParts};
 
 /// A partition whose worker runs.
@@ -38,6 +39,8 @@ pub struct Aggregator {
     claimed: Mutex<BTreeMap<u32, (Ownership, Partition)>>,
     holdings: Mutex<BTreeMap<u32, Holding>>,
     fatal: Mutex<Option<AggregateError>>,
+    /// Appends ticks to the log, where there are to be any.
+    ticks: Option<Arc<dyn LogProducer>>,
     /// Ends of the partitions for a bounded run.
     until: BTreeMap<u32, u64>,
 }
@@ -61,7 +64,7 @@ impl Aggregator {
     /// An aggregator that has not begun. `stop` ends it, gracefully.
     ///
     /// # Errors
-    /// `Retry` where a bounded run cannot learn the ends of the log.
+    /// `Retry` where a bounded run cannot learn the ends of the log, or the log has no producer.
     pub fn new(
         log: Arc<dyn EventLog>,
         surroundings: Surroundings,
@@ -77,7 +80,14 @@ impl Aggregator {
                 until.insert(partition, log.bounds(partition)?.end);
             }
         }
+        // A bounded run ends where the log ended: it adds nothing to it.
+        let ticks = if settings.tick_ms > 0 && extent == Extent::Endless {
+            Some(log.producer()?)
+        } else {
+            None
+        };
         Ok(Arc::new(Self {
+            ticks,
             surroundings,
             settings,
             reference,
@@ -229,6 +239,10 @@ impl Assignee for Assigned {
             status: inner.status.clone(),
             runtime: inner.runtime.clone(),
             until: inner.until.get(&partition).copied(),
+            ticker: inner.ticks.clone().map(|producer| {
+                let AggregateConfig { tick_ms, lateness_ms, .. } = inner.settings;
+                Ticker::new(producer, tick_ms, lateness_ms)
+            }),
         };
         let committed = move |partition, offset| {
             log.note_committed(partition, offset);

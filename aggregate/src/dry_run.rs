@@ -76,7 +76,10 @@ impl DryRun {
             value: Some(line),
             kind: RecordKind::Single,
         };
-        if self.0.push(record).is_err() {
+        let pushed = self.0.push(record);
+        // Nobody is told of what might be.
+        drop(self.0.take_notices());
+        if pushed.is_err() {
             // A sealed bucket would have to be read: nothing is sealed before an epoch closes.
             rated.why = Some("dedupe asks for the store".into());
             return rated;

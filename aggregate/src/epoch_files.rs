@@ -143,6 +143,8 @@ pub fn encode_epoch(
         watermark_ms: closed.watermark_ms,
         reference_version: closed.reference_version,
         committed_at_ms: now_ms,
+        alerts_ends: last.entry.alerts_ends.clone(),
+        clock: closed.clock,
         previous: last.hash.clone(),
     };
     Ok(EncodedEpoch { objects, entry, spare })

@@ -259,6 +259,8 @@ pub fn claim_entry(
             .map(|entry| entry.reference_version.clone())
             .unwrap_or_default(),
         committed_at_ms: now_ms,
+        alerts_ends: previous.and_then(|entry| entry.alerts_ends.clone()),
+        clock: previous.and_then(|entry| entry.clock),
         previous: last.map(|last| last.hash.clone()).unwrap_or_default(),
     }
 }

@@ -15,6 +15,8 @@ mod epoch_files;
 mod error;
 mod index_encoding;
 pub mod ledger;
+mod notice_topic;
+mod outbox;
 pub mod owner;
 mod packed_column;
 mod parquet_file;
@@ -27,21 +29,22 @@ pub mod stages;
 mod store;
 mod stream_status;
 mod system_edge;
+mod ticker;
 mod worker;
 
 pub use aggregator::{Aggregator, Extent};
 pub use core::{
-    ClosedEpoch, NeedSegments, Partition, PartitionConfig, ReferenceData, SegmentRef, SpareColumns,
+    AlertNotice, ClosedEpoch, NeedSegments, Notice, Partition, PartitionConfig, ReferenceData,
+    SegmentRef, SpareColumns,
 };
 
 pub use crash_point::crash_point;
 pub use dry_run::{DryRun, RatedLine};
 pub use epoch_files::{EncodedEpoch, encode_epoch, object_path};
 pub use error::{AggregateError, ErrorKind};
+pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
 pub use owner::{Edge, Ownership, Surroundings};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use store::{open_store, probe};
-pub use stream_status::{
-    COMMIT_BOUNDS_MS, CommitTimes, PartitionStatus, StreamCounters, StreamStatus, Waiting,
-};
+pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus, Times, Waiting};
 pub use system_edge::SystemEdge;

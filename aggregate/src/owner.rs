@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::{BoxFuture, try_join, try_join_all};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tally_log::Bounds;
 use tally_schemas::{AggregateConfig, LedgerEntry, StateFile, UsageSums};
@@ -16,6 +16,7 @@ use crate::core::{NeedSegments, Partition, PartitionConfig, StateForm, blake3_he
 use crate::crash_point::crash_point;
 use crate::error::{AggregateError, ErrorKind};
 use crate::ledger::{self, Creation, StoredEntry};
+use crate::notice_topic::{NoticeTopic, NoticeTopics, ReadBack, partitions_reached};
 use crate::planted::{Bug, planted};
 
 /// What the stream needs of the world beside the log and the store. Passed in, so that the
@@ -36,6 +37,8 @@ pub struct Surroundings {
     pub store: Arc<dyn ObjectStore>,
     /// Clock, ids and waiting.
     pub edge: Arc<dyn Edge>,
+    /// Where notices go.
+    pub notices: NoticeTopics,
 }
 
 /// The right to commit to one partition, until somebody else claims it.
@@ -47,6 +50,8 @@ pub struct Ownership {
     /// Age at which files that no entry names yet are written again, before the janitor may take
     /// them for abandoned.
     refresh_ms: i64,
+    /// What was sent for epochs after the last one.
+    read_back: ReadBack,
 }
 
 /// Claims a partition and recovers its state: the first thing a new owner does. `bounds` are the
@@ -75,8 +80,12 @@ pub async fn take(
         let now_ms = surroundings.edge.now_ms();
         let count = config.partition_count;
         let start = bounds.start;
-        let entry =
+        let mut entry =
             ledger::claim_entry(topic, partition, count, &owner, known.as_ref(), start, now_ms);
+        if let (Some(alerts), None) = (&surroundings.notices.alerts, &entry.alerts_ends) {
+            // Nobody who sends has had the partition yet: what is there now is of others.
+            entry.alerts_ends = Some(alerts.ends(reached(alerts.as_ref(), config)).await?);
+        }
         let bytes = ledger::encode(&entry)?;
         let claimed = if planted(Bug::ClaimSkipped) && known.is_some() {
             known.clone()
@@ -89,12 +98,43 @@ pub async fn take(
             }
         };
         if let Some(last) = claimed {
-            let state = recover(store, config, reference, &last.entry).await?;
+            // After the claim: who had it before commits no more, so whatever it sent and did not
+            // commit is sent by now.
+            let (state, read_back) = try_join(
+                recover(store, config, reference, &last.entry),
+                read_back(surroundings, config, &last.entry),
+            )
+            .await?;
             let surroundings = surroundings.clone();
             let refresh_ms = config.aggregate.retention_ms.cast_signed() / 2;
-            return Ok((Ownership { surroundings, owner, last, refresh_ms }, state));
+            return Ok((Ownership { surroundings, owner, last, refresh_ms, read_back }, state));
         }
     }
+}
+
+/// The partitions of the topic of alerts that alerts of a partition may be in.
+fn reached(alerts: &dyn NoticeTopic, config: &PartitionConfig) -> Vec<u32> {
+    partitions_reached(config.partition, config.partition_count, alerts.partition_count())
+}
+
+/// The alerts that were sent for records behind `last`.
+async fn read_back(
+    surroundings: &Surroundings,
+    config: &PartitionConfig,
+    last: &LedgerEntry,
+) -> Result<ReadBack, AggregateError> {
+    let Some(alerts) = &surroundings.notices.alerts else { return Ok(ReadBack::default()) };
+    let known = |reached: u32| last.alerts_ends.as_ref().and_then(|ends| ends.get(&reached));
+    let from = reached(alerts.as_ref(), config)
+        .into_iter()
+        .map(|reached| (reached, known(reached).copied().unwrap_or(0)))
+        .collect();
+    let mut read = alerts.read_back(from).await?;
+    read.alerts.retain(|_, at| at.partition == config.partition && at.offset >= last.to);
+    if planted(Bug::AlertsNotReadBack) {
+        read.alerts.clear();
+    }
+    Ok(read)
 }
 
 fn check_continuation(
@@ -130,7 +170,7 @@ pub async fn recover(
     last: &LedgerEntry,
 ) -> Result<Partition, AggregateError> {
     let mut state = Partition::new(config.clone(), reference.clone(), last.to);
-    state.restore_totals(last.cumulative.clone());
+    state.restore_totals(last.cumulative.clone(), last.clock);
     let manifest = &last.state;
     let mut files: Vec<&StateFile> = manifest.base.iter().chain(&manifest.deltas).collect();
     if planted(Bug::StateOneEpochOld) {
@@ -212,6 +252,11 @@ impl Ownership {
     /// This owner's id.
     pub fn owner(&self) -> &str {
         &self.owner
+    }
+
+    /// What was sent for epochs after the one that this owner began with; once.
+    pub(crate) fn take_read_back(&mut self) -> ReadBack {
+        std::mem::take(&mut self.read_back)
     }
 
     /// The last entry of the ledger, as far as this owner knows.
@@ -368,6 +413,7 @@ mod tests {
         let surroundings = Surroundings {
             store: Arc::clone(&store) as Arc<dyn ObjectStore>,
             edge: Arc::clone(&edge) as Arc<dyn Edge>,
+            notices: NoticeTopics::default(),
         };
         let config = PartitionConfig {
             topic: "usage".to_owned(),

@@ -37,6 +37,18 @@ pub(crate) enum Bug {
     CommandTwice,
     /// Alerts of an epoch are not written.
     AlertRowLost,
+    /// An epoch is committed before its alerts are acknowledged.
+    CommittedBeforeAcknowledged,
+    /// A new owner does not read back what its predecessor sent.
+    AlertsNotReadBack,
+    /// The id of an alert has the time of its sending in it.
+    AlertIdWithClock,
+    /// An alert whose reply was lost is sent again without a look at the topic.
+    LostReplySentAgain,
+    /// An entry records an end one alert too far.
+    AlertsEndOffByOne,
+    /// An entry records an end behind alerts of a predecessor that the replay has yet to come by.
+    AlertsEndBehindReplay,
 }
 
 #[cfg(test)]

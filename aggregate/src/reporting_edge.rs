@@ -38,5 +38,5 @@ pub(crate) fn reporting(
 ) -> Surroundings {
     let (inner, status) = (Arc::clone(&surroundings.edge), status.clone());
     let edge = Arc::new(ReportingEdge { inner, status, partition });
-    Surroundings { store: Arc::clone(&surroundings.store), edge }
+    Surroundings { edge, ..surroundings.clone() }
 }

@@ -50,29 +50,37 @@ pub struct Waiting {
     pub why: String,
 }
 
-/// Upper bounds of the buckets of [`CommitTimes`], milliseconds.
-pub const COMMIT_BOUNDS_MS: [u64; 12] =
+/// Bounds of a histogram.
+const BOUNDS: usize = 12;
+const COMMIT_BOUNDS_MS: [u64; BOUNDS] =
     [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
+const ALERT_BOUNDS_MS: [u64; BOUNDS] = [1, 2, 5, 10, 20, 50, 100, 250, 500, 1_000, 5_000, 15_000];
 
-/// How long epochs took from their end to their ledger entry.
-#[derive(Debug, Default)]
-pub struct CommitTimes {
-    /// Commits by bucket, each counted once; the last bucket has no bound.
-    pub buckets: [AtomicU64; COMMIT_BOUNDS_MS.len() + 1],
+/// A histogram of how long something took.
+#[derive(Debug)]
+pub struct Times {
+    /// Upper bounds of the buckets, milliseconds; the last bucket has none.
+    pub bounds_ms: [u64; BOUNDS],
+    /// How often by bucket, each time counted once.
+    pub buckets: [AtomicU64; BOUNDS + 1],
     /// Sum of all times, milliseconds.
     pub sum_ms: AtomicU64,
 }
 
-impl CommitTimes {
+impl Times {
+    fn new(bounds_ms: [u64; BOUNDS]) -> Self {
+        Self { bounds_ms, buckets: Default::default(), sum_ms: AtomicU64::default() }
+    }
+
     fn observe(&self, ms: u64) {
-        let bucket = COMMIT_BOUNDS_MS.partition_point(|bound| *bound < ms);
+        let bucket = self.bounds_ms.partition_point(|bound| *bound < ms);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_ms.fetch_add(ms, Ordering::Relaxed);
     }
 }
 
 /// Counters since the process began.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StreamCounters {
     /// Records read.
     pub records: AtomicU64,
@@ -84,10 +92,31 @@ pub struct StreamCounters {
     pub commits: AtomicU64,
     /// Times that another owner had taken a partition.
     pub fenced: AtomicU64,
-    /// How long commits took.
-    pub commit_times: CommitTimes,
+    /// How long epochs took from their end to their ledger entry.
+    pub commit_times: Times,
     /// Events held back, by reason.
     pub suspended: Mutex<BTreeMap<String, u64>>,
+    /// Alerts that the log has acknowledged, by kind.
+    pub alerts: Mutex<BTreeMap<String, u64>>,
+    /// How long alerts took from when the log received the record that caused them to when it
+    /// acknowledged them.
+    pub alert_times: Times,
+}
+
+impl Default for StreamCounters {
+    fn default() -> Self {
+        Self {
+            records: AtomicU64::default(),
+            accepted: AtomicU64::default(),
+            duplicates: AtomicU64::default(),
+            commits: AtomicU64::default(),
+            fenced: AtomicU64::default(),
+            commit_times: Times::new(COMMIT_BOUNDS_MS),
+            suspended: Mutex::default(),
+            alerts: Mutex::default(),
+            alert_times: Times::new(ALERT_BOUNDS_MS),
+        }
+    }
 }
 
 /// Shared by the workers, read by whoever asks.
@@ -131,6 +160,16 @@ impl StreamStatus {
         self.partitions.lock().remove(&partition);
     }
 
+    /// Counts an alert that the log acknowledged `ms` milliseconds after it received its cause.
+    pub(crate) fn count_alert(&self, kind: &str, ms: u64) {
+        self.counters.alert_times.observe(ms);
+        let mut alerts = self.counters.alerts.lock();
+        match alerts.get_mut(kind) {
+            Some(count) => *count += 1,
+            None => drop(alerts.insert(kind.to_owned(), 1)),
+        }
+    }
+
     /// Counts a commit that took `ms` milliseconds from the end of its epoch.
     pub(crate) fn count_commit(&self, totals: &ControlTotals, ms: u64) {
         let counters = &self.counters;
@@ -152,7 +191,7 @@ mod tests {
 
     #[test]
     fn times_fall_into_the_bucket_that_bounds_them() {
-        let times = CommitTimes::default();
+        let times = Times::new(COMMIT_BOUNDS_MS);
         for ms in [0, 5, 6, 30_000, 30_001] {
             times.observe(ms);
         }

@@ -8,19 +8,24 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use tally_log::{LogErrorKind, PartitionReader, Record};
 use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::{Partition, SpareColumns};
 use crate::crash_point::crash_point;
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
+use crate::outbox::{Outbox, open_outbox};
 use crate::owner::{Ownership, Surroundings, load_segments};
-use crate::stream_status::StreamStatus;
+use crate::stream_status::{StreamStatus, Waiting};
+use crate::ticker::Ticker;
 
 /// Events that are read, roughly, before limits are looked at again.
 const READ_EVENTS: u64 = 2_048;
 /// Longest wait for a record, so that a stop is noticed.
 const READ_WAIT: Duration = Duration::from_millis(50);
+/// How long the log may take to acknowledge notices before the status says that they wait.
+const NOTICES_WAIT_MS: i64 = 1_000;
 
 /// Why a worker ended.
 #[derive(Debug)]
@@ -64,12 +69,25 @@ pub(crate) struct Worker {
     committed: Arc<dyn Fn(u32, u64) + Send + Sync>,
     /// Where a bounded run ends: epochs are closed there without waiting.
     until: Option<u64>,
+    ticker: Option<Ticker>,
     in_flight: Option<Receiver<Commit>>,
     epoch_began_ms: Option<i64>,
+    outbox: Outbox,
+    /// Takes what is in the outbox to the log.
+    courier: JoinHandle<()>,
+    /// Acknowledged notices, and since when there are no more, while some wait.
+    notices_seen: Option<(u64, i64)>,
     /// Since when the log has had nothing new.
     idle_since_ms: Option<i64>,
     /// Records to read at once, from how many events the last ones had.
     read_max: usize,
+}
+
+impl Drop for Worker {
+    /// What was not sent is sent by the next owner, who must not find it sent twice.
+    fn drop(&mut self) {
+        self.courier.abort();
+    }
 }
 
 impl std::fmt::Debug for Worker {
@@ -90,21 +108,31 @@ pub(crate) struct WorkerParts {
     pub(crate) status: StreamStatus,
     pub(crate) runtime: Handle,
     pub(crate) until: Option<u64>,
+    /// Appends ticks, where there are to be any.
+    pub(crate) ticker: Option<Ticker>,
 }
 
 impl Worker {
     pub(crate) fn new(parts: WorkerParts, committed: Arc<dyn Fn(u32, u64) + Send + Sync>) -> Self {
+        let Surroundings { edge, notices, .. } = parts.surroundings.clone();
+        let mut ownership = parts.ownership;
+        let read_back = ownership.take_read_back();
+        let (outbox, courier) = open_outbox(notices, edge, parts.status.clone(), read_back);
         Self {
+            outbox,
+            courier: parts.runtime.spawn(courier.run()),
+            notices_seen: None,
             surroundings: parts.surroundings,
             settings: parts.settings,
             partition: parts.partition,
             state: parts.state,
-            ownership: Some(parts.ownership),
+            ownership: Some(ownership),
             signals: parts.signals,
             status: parts.status,
             runtime: parts.runtime,
             committed,
             until: parts.until,
+            ticker: parts.ticker,
             in_flight: None,
             epoch_began_ms: None,
             idle_since_ms: None,
@@ -141,6 +169,14 @@ impl Worker {
         } else if self.in_flight.is_none() && self.may_close() {
             self.close()?;
         }
+        self.outbox.check()?;
+        if self.outbox.is_full() {
+            let moved = self.outbox.moved();
+            // Whether it moved or time ran out: the next turn looks again.
+            drop(self.runtime.block_on(async { tokio::time::timeout(READ_WAIT, moved).await }));
+            self.watch_notices();
+            return Ok(None);
+        }
         let before = self.state.next_offset();
         let events_before = self.state.epoch_events();
         let mut ended = None;
@@ -153,6 +189,8 @@ impl Worker {
         if let Some(ended) = ended {
             return Ok(Some(ended));
         }
+        self.hand_over();
+        let notices_wait = self.watch_notices();
         if let Ok(records @ 1..) = read {
             crash_point("pushed");
             // A record may be one event or a batch of hundreds.
@@ -169,10 +207,11 @@ impl Worker {
         if self.epoch_began_ms.is_none() && !idle {
             self.epoch_began_ms = Some(self.surroundings.edge.now_ms());
         }
+        self.tick(reader.known_end());
         self.report(reader.known_end());
         match read {
             Ok(_) => {
-                if self.in_flight.is_none() {
+                if self.in_flight.is_none() && !notices_wait {
                     self.status.update(self.partition, |status| status.waiting = None);
                 }
                 Ok(None)
@@ -190,6 +229,50 @@ impl Worker {
                 }
             },
         }
+    }
+
+    /// Appends a tick to the log, where it has been idle for long and something is due. Not while
+    /// there is something to be read: that tells the time.
+    fn tick(&mut self, known_end: Option<u64>) {
+        let (Some(ticker), Some(idle_since_ms)) = (&mut self.ticker, self.idle_since_ms) else {
+            return;
+        };
+        if known_end.is_some_and(|end| end > self.state.next_offset()) {
+            return;
+        }
+        let now_ms = self.surroundings.edge.now_ms();
+        if let Some(tick) = ticker.due(&self.state, self.partition, idle_since_ms, now_ms) {
+            ticker.append(tick, &self.runtime);
+        }
+    }
+
+    /// Lets what is to be said at once go.
+    fn hand_over(&mut self) {
+        let notices = self.state.take_notices();
+        if !notices.is_empty() {
+            crash_point("noticed");
+        }
+        self.outbox.hand_over(notices, self.state.next_offset());
+    }
+
+    /// Says in the status, and to the caller, that the log does not take notices.
+    fn watch_notices(&mut self) -> bool {
+        if self.outbox.waiting() == 0 {
+            self.notices_seen = None;
+            return false;
+        }
+        let (acknowledged, now_ms) = (self.outbox.acknowledged(), self.surroundings.edge.now_ms());
+        let seen = self.notices_seen.filter(|seen| seen.0 == acknowledged);
+        let (_, since_ms) = *self.notices_seen.insert(seen.unwrap_or((acknowledged, now_ms)));
+        if now_ms.saturating_sub(since_ms) < NOTICES_WAIT_MS {
+            return false;
+        }
+        let why = format!("{} notices are not acknowledged by the log", self.outbox.waiting());
+        self.status.update(self.partition, |status| {
+            let attempts = status.waiting.as_ref().map_or(0, |waiting| waiting.attempts);
+            status.waiting = Some(Waiting { since_ms, attempts, why });
+        });
+        true
     }
 
     fn push(&mut self, record: Record<'_>) -> Result<(), Ended> {
@@ -245,6 +328,9 @@ impl Worker {
         }
         let Some(mut ownership) = self.ownership.take() else { return Ok(false) };
         self.state.share_memory(self.status.held());
+        // A bounded run that writes windows, or a drain, closes without having read before.
+        self.hand_over();
+        let notices = self.outbox.close_epoch();
         let closed = self.state.close();
         crash_point("closed");
         self.epoch_began_ms = None;
@@ -267,12 +353,17 @@ impl Worker {
             let mut spare = SpareColumns::default();
             let result = match encoded {
                 Err(error) => Err(error),
-                Ok(encoded) => {
+                Ok(mut encoded) => {
                     spare = encoded.spare;
+                    let commit = async {
+                        // Nobody replays what is committed: an alert that was not sent by then
+                        // would be lost.
+                        encoded.entry.alerts_ends =
+                            notices.acknowledged().await?.or(encoded.entry.alerts_ends);
+                        ownership.commit(encoded.objects, encoded.entry).await.map(|_| ())
+                    };
                     tokio::select! {
-                        result = ownership.commit(encoded.objects, encoded.entry) => {
-                            result.map(|_| ())
-                        }
+                        result = commit => result,
                         () = abandon.cancelled() => return,
                     }
                 }
@@ -308,6 +399,7 @@ impl Worker {
                     if self.signals.abandon.is_cancelled() {
                         return Ok(false);
                     }
+                    self.watch_notices();
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return if self.signals.abandon.is_cancelled() {

@@ -86,6 +86,9 @@ fn checked(
     if !command.get("command").and_then(Value::as_str).is_some_and(name_is_fine) {
         fail("invalid_command", "command", "expected a name such as purchase or top_up".to_owned());
     }
+    if command.get("command").and_then(Value::as_str) == Some("tick") {
+        fail("invalid_command", "command", "the stream itself lets time pass".to_owned());
+    }
     let id = match command.get("id") {
         Some(Value::String(id)) if !id.is_empty() && id.len() <= TEXT_MAX_BYTES => id.clone(),
         None | Some(Value::Null) => {

@@ -47,6 +47,9 @@ pub struct KafkaLogConfig {
     pub replication: u32,
     /// What becomes of old records of a topic that has to be created.
     pub cleanup: Cleanup,
+    /// How long an append may take before it fails and nobody knows whether the record is there,
+    /// milliseconds; 0 for ever.
+    pub delivery_timeout_ms: u64,
     /// librdkafka settings that win over those of this crate, such as `security.protocol` or
     /// `session.timeout.ms`. A few that correctness rests on are refused.
     pub options: BTreeMap<String, String>,
@@ -62,6 +65,8 @@ impl KafkaLogConfig {
             partitions_if_created: 16,
             replication: 1,
             cleanup: Cleanup::Age,
+            // Whoever waits at the door gets an answer by then.
+            delivery_timeout_ms: 10_000,
             options: BTreeMap::new(),
         }
     }

@@ -138,6 +138,12 @@ impl Quota {
         }
     }
 
+    /// A watermark below which [`Quota::advance`] has nothing to do; none where no account has
+    /// anything that comes by time alone. What is further away is told by its hour.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.timers.next_ms()
+    }
+
     /// What an account has, as of an instant; none where nothing is known of it.
     ///
     /// # Errors

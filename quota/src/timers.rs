@@ -37,13 +37,16 @@ impl Timers {
         hour.push(account);
     }
 
+    /// No later than when the next account is due: of what is further away, the hour.
+    pub(crate) fn next_ms(&self) -> Option<i64> {
+        let soon = self.soon.first().map(|first| first.0);
+        let later = self.hours.first_key_value().map(|(hour, _)| hour.saturating_mul(HOUR_MS));
+        soon.into_iter().chain(later).min()
+    }
+
     /// Whether any account may be due.
     pub(crate) fn any_due(&self, watermark_ms: i64) -> bool {
-        self.soon.first().is_some_and(|first| first.0 <= watermark_ms)
-            || self
-                .hours
-                .first_key_value()
-                .is_some_and(|(hour, _)| hour.saturating_mul(HOUR_MS) <= watermark_ms)
+        self.next_ms().is_some_and(|next| next <= watermark_ms)
     }
 
     /// The accounts of the next hour that the watermark has reached; the caller schedules them

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::webhook_config::WebhookConfig;
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -19,6 +21,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// The stream.
     pub aggregate: AggregateConfig,
+    /// Alerts.
+    pub alerts: AlertsConfig,
     /// SQL.
     pub query: QueryConfig,
 }
@@ -139,6 +143,9 @@ pub struct AggregateConfig {
     /// Bytes of open subscriber windows, shared out among the partitions of a process; beyond its
     /// share a partition writes the oldest early.
     pub windows_open_max_bytes: u64,
+    /// How long a partition's log is idle before its owner lets the clock in by a tick, where
+    /// something is due by time alone, milliseconds; 0 for never.
+    pub tick_ms: u64,
     /// Whether events are priced and charged; without it, they are only counted.
     pub rate: bool,
     /// How far in the future an event may be, milliseconds after Kafka received it.
@@ -167,6 +174,7 @@ impl Default for AggregateConfig {
             dedupe_open_max_bytes: 4 << 30,
             dedupe_horizon_days: 400,
             windows_open_max_bytes: 2 << 30,
+            tick_ms: 10_000,
             rate: true,
             future_max_ms: 3_600_000,
             // Below the session time-out of the group, 10 s.
@@ -174,6 +182,42 @@ impl Default for AggregateConfig {
             publish_interval_ms: 1_000,
             janitor_interval_ms: 60_000,
             retention_ms: 24 * 3_600_000,
+        }
+    }
+}
+
+/// Alerts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlertsConfig {
+    /// Topic of alerts; where it has to be created, it gets as many partitions as the topic of
+    /// usage events.
+    pub topic: String,
+    /// Receivers of alerts: tables with `url` and `secret`, and with `kinds` and `accounts` where
+    /// one is not to get all.
+    pub webhooks: Vec<WebhookConfig>,
+    /// Whether webhooks may have addresses of this machine and of private networks.
+    pub allow_private: bool,
+    /// How long a webhook may take to answer, milliseconds.
+    pub attempt_timeout_ms: u64,
+    /// Pause after a delivery that failed, milliseconds; it doubles with each.
+    pub retry_min_ms: u64,
+    /// The pause that doubles no more, milliseconds.
+    pub retry_max_ms: u64,
+    /// Age at which an alert that a webhook does not take is given up, milliseconds.
+    pub give_up_ms: u64,
+}
+
+impl Default for AlertsConfig {
+    fn default() -> Self {
+        Self {
+            topic: "usage.alerts".to_owned(),
+            webhooks: Vec::new(),
+            allow_private: false,
+            attempt_timeout_ms: 10_000,
+            retry_min_ms: 1_000,
+            retry_max_ms: 5 * 60_000,
+            give_up_ms: 3 * 24 * 3_600_000,
         }
     }
 }

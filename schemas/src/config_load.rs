@@ -7,6 +7,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::config::{Config, ConfigError, Origin, Setting};
+use crate::webhook_config::HIDDEN;
 
 /// Settings of this section have any name, dots included: it belongs to librdkafka.
 const FREE_SECTION: &str = "log.kafka_options.";
@@ -144,7 +145,8 @@ fn put_together(given: Vec<Given>) -> Result<(Config, Vec<Setting>), ConfigError
             return;
         }
         let value = match value {
-            _ if is_secret(key) => "(hidden)".to_owned(),
+            _ if is_secret(key) => HIDDEN.to_owned(),
+            Value::Array(_) => hiding_secrets(value.clone()).to_string(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
@@ -203,6 +205,7 @@ fn checked(
         (Value::Boolean(_), Value::String(text)) if is_text_only => {
             text.trim().parse().ok().map(Value::Boolean)
         }
+        (Value::Array(_), Value::String(text)) if is_text_only => list_of(text),
         // librdkafka takes every setting as a text.
         (Value::String(_), Value::Integer(_) | Value::Boolean(_))
             if key.starts_with(FREE_SECTION) =>
@@ -214,6 +217,8 @@ fn checked(
     let words = match wanted {
         Value::Integer(_) => "a whole number",
         Value::Boolean(_) => "true or false",
+        // Elements may have secrets in them: what was found is not shown.
+        Value::Array(_) if parsed.is_none() => return Err(invalid(key, origin, "expected a list")),
         _ => "a text",
     };
     parsed.ok_or_else(|| invalid(key, origin, &format!("expected {words}, found {value}")))
@@ -244,6 +249,28 @@ fn is_section(defaults: &Value, key: &str) -> bool {
         }
     }
     place.is_table()
+}
+
+/// A list as the environment has it: in brackets, as in the file.
+fn list_of(text: &str) -> Option<Value> {
+    let mut table: Table = format!("list = {text}").parse().ok()?;
+    table.remove("list").filter(Value::is_array)
+}
+
+/// A value as it is shown.
+fn hiding_secrets(value: Value) -> Value {
+    match value {
+        Value::Array(values) => Value::Array(values.into_iter().map(hiding_secrets).collect()),
+        Value::Table(table) => {
+            let shown = table.into_iter().map(|(key, value)| {
+                let hidden = key == "secret";
+                let shown = if hidden { HIDDEN.into() } else { hiding_secrets(value) };
+                (key, shown)
+            });
+            Value::Table(shown.collect())
+        }
+        other => other,
+    }
 }
 
 /// Settings whose values are not shown.

@@ -52,8 +52,28 @@ pub struct LedgerEntry {
     pub reference_version: String,
     /// When the writer closed the epoch, milliseconds UTC. Information only.
     pub committed_at_ms: i64,
+    /// An end of each partition of the topic of alerts that was known when the epoch closed: what
+    /// later epochs send lies at or behind it. Absent where no owner so far sent any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts_ends: Option<Offsets>,
+    /// How far the time of what is in the log is, and when it got there: from this an owner tells
+    /// what time it is in a log that is idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<LogClock>,
     /// BLAKE3 of the bytes of entry `n - 1`, in hex; empty for entry 0.
     pub previous: String,
+}
+
+/// Offsets by partition.
+pub type Offsets = BTreeMap<u32, u64>;
+
+/// The newest time that a record of the log told, and when that record came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogClock {
+    /// Time of an event, a command or a tick, milliseconds UTC.
+    pub at_ms: i64,
+    /// When the log received the record, milliseconds UTC.
+    pub logged_at_ms: i64,
 }
 
 /// What a ledger entry does.
@@ -125,6 +145,9 @@ pub struct ControlTotals {
     /// Account commands that came again, dropped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub duplicate_commands: u64,
+    /// Ticks of the clock.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ticks: u64,
     /// Micro-points of accepted events, and what they came to on both sides.
     #[serde(default, skip_serializing_if = "RatedTotals::is_nothing")]
     pub rated: RatedTotals,
@@ -267,6 +290,7 @@ impl ControlTotals {
         self.records += other.records;
         self.commands += other.commands;
         self.duplicate_commands += other.duplicate_commands;
+        self.ticks += other.ticks;
         self.received.merge(&other.received);
         self.accepted.merge(&other.accepted);
         self.suspended.merge(&other.suspended);

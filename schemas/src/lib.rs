@@ -5,9 +5,11 @@
 //! - [`TokenClass`], [`UsageCounts`]: what is counted; [`Currency`]: what it is paid in.
 //! - [`Table`]: the tables and their columns.
 //! - [`LedgerEntry`]: one committed epoch.
+//! - [`AlertMessage`]: one alert as receivers get it.
 //! - [`partition_of`]: which partition an account belongs to.
 //! - [`Config`]: every setting, with its origin.
 
+mod alert_message;
 mod config;
 mod config_load;
 mod event_error;
@@ -20,10 +22,12 @@ mod tables;
 mod token_class;
 mod usage_event;
 mod usage_proto;
+mod webhook_config;
 
+pub use alert_message::{ALERT_JSON_SCHEMA, AlertEvent, AlertMessage, LogPosition, Whole};
 pub use config::{
-    AggregateConfig, Config, ConfigError, HttpConfig, IngestConfig, LogConfig, Origin, QueryConfig,
-    Setting, StoreConfig,
+    AggregateConfig, AlertsConfig, Config, ConfigError, HttpConfig, IngestConfig, LogConfig,
+    Origin, QueryConfig, Setting, StoreConfig,
 };
 pub use event_error::{EventError, EventErrorCode, SuspenseReason};
 pub use event_json::{
@@ -32,7 +36,8 @@ pub use event_json::{
 };
 pub use ledger_entry::{
     ControlTotals, CurrencySums, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry,
-    LedgerFloor, RatedTotals, StateFile, StateManifest, UsageSums, entry_path, floor_path,
+    LedgerFloor, LogClock, Offsets, RatedTotals, StateFile, StateManifest, UsageSums, entry_path,
+    floor_path,
 };
 pub use money::{Amounts, Currency, PICO, decimal_text};
 pub use partition::{murmur2, partition_of};
@@ -43,6 +48,7 @@ pub use usage_proto::{
     Usage, UsageBatch, UsageEventMessage, UsageSourceCode, check_message, usage_class_of,
     usage_source_of,
 };
+pub use webhook_config::{Secret, WebhookConfig};
 
 /// The JSON Schema (2020-12) of the usage event, as it is published at
 /// `GET /v1/schema/usage-event.json`. It says what JSON Schema can say; [`parse_event`] is the rule.

@@ -151,6 +151,38 @@ fn kafka_options_are_free_and_their_secrets_are_not_shown() {
     assert!(matches!(origin, Origin::Environment(_)));
 }
 
+#[test]
+fn webhooks_are_a_list_and_their_secrets_are_not_shown() {
+    let list = r#"[{url = "https://a.example/hook", secret = "whsec_hunter2"}]"#;
+    let path = file(
+        "webhooks.toml",
+        "[[alerts.webhooks]]\nurl = \"https://b.example/\"\nsecret = \"whsec_hunter3\"\nkinds = [\"cap\"]\n",
+    );
+    let (config, settings) = Config::load_with(Some(&path), NO_ENVIRONMENT, &[]).unwrap();
+    assert_eq!(config.alerts.webhooks[0].kinds, ["cap"]);
+    assert_eq!(config.alerts.webhooks[0].secret.expose(), "whsec_hunter3");
+    let shown = &setting(&settings, "alerts.webhooks").value;
+    assert!(shown.contains("https://b.example/") && shown.contains("(hidden)"), "{shown}");
+    let everything = format!("{config:?} {} {settings:?}", toml::to_string(&config).unwrap());
+    assert!(!everything.contains("hunter"), "{everything}");
+    let environment = [("TALLY_ALERTS__WEBHOOKS", list)];
+    let (config, settings) = Config::load_with(Some(&path), environment, &[]).unwrap();
+    assert_eq!(config.alerts.webhooks[0].url, "https://a.example/hook");
+    let origin = &setting(&settings, "alerts.webhooks").origin;
+    assert!(matches!(origin, Origin::Environment(_)));
+    for wrong in [
+        "whsec_hunter2",
+        "[1]",
+        r#"[{url = "https://a.example/"}]"#,
+        r#"[{url = "https://a.example/", secret = "whsec_hunter2", kind = ["cap"]}]"#,
+    ] {
+        let environment = [("TALLY_ALERTS__WEBHOOKS", wrong)];
+        let error = Config::load_with(None, environment, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("alerts.webhooks in TALLY_ALERTS__WEBHOOKS: "), "{error}");
+        assert!(!error.contains("hunter"), "{error}");
+    }
+}
+
 /// One row a setting: key, default, comment, as the source of `config.rs` has them.
 fn reference() -> String {
     let (_, settings) = Config::load_with(None, NO_ENVIRONMENT, &[]).unwrap();

@@ -10,8 +10,8 @@
 
 use serde_json::{Value, json};
 use tally_schemas::{
-    COUNT_MAX, EVENT_FIELDS, LABELS_MAX, TEXT_MAX_BYTES, TokenClass, USAGE_EVENT_JSON_SCHEMA,
-    parse_event,
+    ALERT_JSON_SCHEMA, AlertEvent, AlertMessage, COUNT_MAX, EVENT_FIELDS, LABELS_MAX, LogPosition,
+    TEXT_MAX_BYTES, TokenClass, USAGE_EVENT_JSON_SCHEMA, Whole, parse_event,
 };
 
 /// Judges a value by the keywords of JSON Schema that the published schema uses; an unknown
@@ -79,12 +79,16 @@ fn length(value: &Value) -> Option<u64> {
     value.as_str().map(|text| u64::try_from(text.chars().count()).unwrap())
 }
 
-/// The two patterns of the schema, in words.
+/// The patterns of the schemas, in words.
 fn matches(pattern: &str, text: &str) -> bool {
     if pattern == "^1[0-9]{10}$" {
         return text.len() == 11
             && text.starts_with('1')
             && text.bytes().all(|byte| byte.is_ascii_digit());
+    }
+    if pattern == "^-?[0-9]+$" {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        return !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     }
     assert!(pattern.starts_with("^[0-9]{4}-[0-9]{2}-[0-9]{2}"), "unknown pattern {pattern}");
     let shape: String = text
@@ -201,4 +205,72 @@ fn schema_names_every_field_and_class() {
     classes.push("total".to_owned());
     classes.sort();
     assert_eq!(names(&schema["$defs"]["usage"]["properties"]), classes);
+}
+
+/// An alert with everything, and one with nothing that may be absent.
+fn alerts() -> [AlertMessage; 2] {
+    let text = |text: &str| Some(text.to_owned());
+    let full = AlertMessage {
+        id: "5f2b".to_owned(),
+        kind: "percent_used".to_owned(),
+        account: text("A1"),
+        subscriber: text("S1"),
+        model: text("glm-5"),
+        package: text("telecom-10m"),
+        bucket: text("b1"),
+        period_start: 1_795_326_000_000,
+        counter: "percent_used:0".to_owned(),
+        threshold: Whole(80),
+        used: Whole(1 << 60),
+        allowance: Some(Whole(1 << 70)),
+        at: 1_795_329_755_827,
+        event: Some(AlertEvent { source: "gw".to_owned(), id: "1".to_owned() }),
+        command: text("c1"),
+        corrects: text("5f2a"),
+        position: Some(LogPosition { partition: 3, offset: 7 }),
+    };
+    let bare = AlertMessage {
+        id: "1".to_owned(),
+        kind: "budget".to_owned(),
+        used: Whole(-1),
+        ..AlertMessage::default()
+    };
+    [full, bare]
+}
+
+#[test]
+fn alerts_are_as_their_schema_says() {
+    let schema: Value = serde_json::from_str(ALERT_JSON_SCHEMA).unwrap();
+    let names = |value: &Value| -> Vec<String> {
+        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    };
+    for alert in alerts() {
+        let value: Value = serde_json::from_slice(&alert.to_json().unwrap()).unwrap();
+        assert!(is_valid(&schema, &schema, &value), "{value}");
+        assert_eq!(names(&value), names(&schema["properties"]), "every field, and no other");
+        let mut required: Vec<&str> =
+            schema["required"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+        required.sort_unstable();
+        assert_eq!(names(&value), required);
+        for (field, wrong) in [
+            ("id", json!("")),
+            ("id", Value::Null),
+            ("kind", json!("birthday")),
+            ("account", json!(5)),
+            ("period_start", json!("2026-11-22")),
+            ("threshold", json!(1.5)),
+            ("used", json!("12 points")),
+            ("used", json!("")),
+            ("allowance", json!(true)),
+            ("event", json!({"source": "gw"})),
+            ("position", json!({"partition": -1, "offset": 0})),
+            ("corrects", json!([])),
+        ] {
+            let mut changed = value.clone();
+            changed[field] = wrong;
+            assert!(!is_valid(&schema, &schema, &changed), "{changed}");
+        }
+    }
 }

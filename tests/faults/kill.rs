@@ -140,11 +140,22 @@ fn is_epoch(entry: &tally_schemas::LedgerEntry) -> bool {
 
 /// What every fault test says about its stream.
 pub(crate) fn note_stream(figures: &mut Figures, stream: &Stream, ledger: &Ledger) {
-    let (claims, epochs) = ledger.count();
     figures.note("records", stream.topic.records());
     figures.note("accepted", stream.truth.accepted);
     figures.note("duplicates", stream.truth.duplicates);
     figures.note("suspended", stream.truth.suspended.values().sum::<u64>());
+    note_entries(figures, ledger);
+}
+
+/// Entries of a ledger.
+fn note_entries(figures: &mut Figures, ledger: &Ledger) {
+    let (claims, epochs) = ledger.count();
     figures.note("claims", claims);
     figures.note("epochs", epochs);
+}
+
+/// What a test says about a stream that has no truth.
+pub(crate) fn note_ledger(figures: &mut Figures, stream: &Stream) {
+    figures.note("records", stream.topic.records());
+    note_entries(figures, &stream.ledger());
 }

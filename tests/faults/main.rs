@@ -15,6 +15,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod commit_unknown;
 mod door;
 mod duplicates;
@@ -28,4 +29,5 @@ mod proxy;
 mod retention;
 mod store_errors;
 mod two_writers;
+mod webhooks;
 mod zombie;

@@ -21,5 +21,5 @@ pub(crate) use ledger::{Ledger, block_on, open_s3};
 pub(crate) use process::Process;
 pub(crate) use servers::Servers;
 pub(crate) use stream::{Stream, patience};
-pub(crate) use topic::Payload;
+pub(crate) use topic::{Payload, Topic};
 pub(crate) use traffic::Traffic;

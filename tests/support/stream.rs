@@ -54,10 +54,12 @@ impl Stream {
         let topic = Topic::create(&servers.kafka, &name, partitions);
         let store = format!("s3://tally/{name}");
         let folder = tempfile::Builder::new().prefix(&format!("tally-{test}-")).tempdir().unwrap();
+        let alerts = format!("{name}.alerts");
         let settings = [
             ("log.kafka", servers.kafka.as_str()),
             ("log.topic", name.as_str()),
             ("log.group", name.as_str()),
+            ("alerts.topic", alerts.as_str()),
             // A member that was killed is missed for two seconds, and not for ten.
             ("log.kafka_options.session.timeout.ms", "2000"),
             ("log.kafka_options.heartbeat.interval.ms", "200"),
@@ -228,6 +230,11 @@ impl Stream {
             Value::Array(rows) => rows,
             other => panic!("{query}: expected an array of rows, found {other}"),
         }
+    }
+
+    /// The stream's topic of alerts, which its processes create.
+    pub(crate) fn alerts_topic(&self) -> Topic {
+        Topic::existing(&self.servers.kafka, &self.settings["alerts.topic"])
     }
 
     /// Whether everything that is in the topic is committed.

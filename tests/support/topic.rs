@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -42,6 +42,45 @@ impl Topic {
         let topic = Self { bootstrap: bootstrap.to_owned(), name: name.to_owned(), partitions };
         topic.make();
         topic
+    }
+
+    /// A topic that is there.
+    pub(crate) fn existing(bootstrap: &str, name: &str) -> Self {
+        let asker: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+        let metadata = asker.fetch_metadata(Some(name), PATIENCE).unwrap();
+        let partitions = u32::try_from(metadata.topics()[0].partitions().len()).unwrap();
+        assert!(partitions > 0, "there is no topic {name}");
+        Self { bootstrap: bootstrap.to_owned(), name: name.to_owned(), partitions }
+    }
+
+    /// Every record: its partition and its value.
+    pub(crate) fn values(&self) -> Vec<(u32, Vec<u8>)> {
+        let reader: BaseConsumer = self
+            .client()
+            .set("group.id", "tally-test-reader")
+            .set("enable.auto.commit", "false")
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        let mut left = 0;
+        for partition in 0..self.partitions {
+            let (start, end) = self.bounds(partition);
+            left += end - start;
+            let offset = Offset::Offset(i64::try_from(start).unwrap());
+            list.add_partition_offset(&self.name, partition.cast_signed(), offset).unwrap();
+        }
+        reader.assign(&list).unwrap();
+        let mut values = Vec::new();
+        while left > 0 {
+            let message = eventually("a record", PATIENCE, || {
+                reader.poll(Duration::from_millis(500)).map(Result::unwrap)
+            });
+            let partition = u32::try_from(message.partition()).unwrap();
+            values.push((partition, message.payload().unwrap_or_default().to_vec()));
+            left -= 1;
+        }
+        values
     }
 
     fn make(&self) {

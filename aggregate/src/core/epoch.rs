@@ -1,6 +1,6 @@
 //! What an epoch gathers while it is open, and what becomes of it when it closes.
 
-use tally_schemas::ControlTotals;
+use tally_schemas::{ControlTotals, LogClock};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::core::event_columns::EventColumns;
@@ -92,6 +92,8 @@ pub struct ClosedEpoch {
     pub cumulative: ControlTotals,
     /// Watermark after the epoch.
     pub watermark_ms: Option<i64>,
+    /// How far the time of the log is.
+    pub clock: Option<LogClock>,
     /// Version of the reference data.
     pub reference_version: String,
     pub(crate) partition: u32,

@@ -12,6 +12,7 @@ mod interner;
 mod last_outcome;
 mod message_text;
 pub(crate) mod model_windows;
+mod notice;
 mod partition;
 mod quota_rows;
 mod quota_stage;
@@ -19,6 +20,7 @@ mod state_codec;
 pub(crate) mod subscriber_windows;
 mod suspense_rows;
 mod text_column;
+mod tick;
 mod window_rows;
 mod window_sums;
 
@@ -27,7 +29,9 @@ pub(crate) use epoch::EpochState;
 pub use epoch::{ClosedEpoch, SpareColumns};
 pub use event_rating::ReferenceData;
 pub(crate) use last_outcome::LastOutcome;
+pub use notice::{AlertNotice, Notice};
 pub use partition::{NeedSegments, Partition, PartitionConfig};
 pub(crate) use partition::{StateForm, blake3_hex};
 #[cfg(test)]
 pub(crate) use subscriber_windows::OpenWindow;
+pub(crate) use tick::write_tick;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tally_log::{Record, RecordKind};
 use tally_rating::attribute;
 use tally_schemas::{
-    AggregateConfig, Amounts, ControlTotals, Currency, ParsedEvent, SuspenseReason, UsageCounts,
-    UsageSums, parse_event,
+    AggregateConfig, Amounts, ControlTotals, Currency, LogClock, ParsedEvent, SuspenseReason,
+    UsageCounts, UsageSums, parse_event,
 };
 
 use self::stored_state::BasePolicy;
@@ -23,13 +23,15 @@ use crate::core::event_rating::{EventRater, ReferenceData};
 use crate::core::last_outcome::LastOutcome;
 use crate::core::message_text::message_text;
 use crate::core::model_windows::{Addition, ModelWindows};
+use crate::core::notice::Notice;
 use crate::core::quota_rows::Cause;
-use crate::core::quota_stage::QuotaStage;
+use crate::core::quota_stage::{Mover, QuotaStage};
 use crate::core::state_codec::{BadState, decode_segment, encode_segment};
 #[cfg(test)]
 use crate::core::subscriber_windows::OpenWindow;
 use crate::core::subscriber_windows::{SubscriberKey, SubscriberWindows, WindowedModel};
 use crate::core::suspense_rows::{SuspenseRow, raw_text};
+use crate::core::tick::TICK;
 use crate::planted::{Bug, planted};
 
 /// Largest record that is read; a larger one is held back whole.
@@ -84,6 +86,7 @@ pub struct Partition {
     model_windows: ModelWindows,
     newest_ms: Option<i64>,
     watermark_ms: Option<i64>,
+    clock: Option<LogClock>,
     cumulative: ControlTotals,
     /// Absolute sums of what every event since the first offset came to, whatever the currency: as
     /// long as tables hold these, they hold every other sum.
@@ -115,12 +118,6 @@ struct Position {
     offset: u64,
     timestamp_ms: i64,
     batch_index: u32,
-}
-
-impl Position {
-    const fn cause(self) -> Cause {
-        Cause { offset: self.offset, batch_index: self.batch_index }
-    }
 }
 
 /// The payload of one event, for `suspense.raw`.
@@ -156,6 +153,7 @@ impl Partition {
             dedupe,
             newest_ms: None,
             watermark_ms: None,
+            clock: None,
             cumulative: ControlTotals::default(),
             amounts: Amounts::default(),
             next,
@@ -185,9 +183,9 @@ impl Partition {
         }
     }
 
-    /// Account commands carried out since the epoch began.
+    /// Account commands carried out since the epoch began, and ticks.
     pub(crate) fn commands_carried_out(&self) -> u64 {
-        self.epoch.totals.commands
+        self.epoch.totals.commands + self.epoch.totals.ticks
     }
 
     /// Whether there is anything to commit. Records without rows count too: their offsets must
@@ -263,6 +261,21 @@ impl Partition {
     #[cfg(test)]
     pub(crate) fn open_windows(&self) -> impl Iterator<Item = OpenWindow<'_>> {
         self.subscriber_windows.open_windows()
+    }
+
+    /// What time it is in the log when the clock says `now_ms`: the newest time that a record told,
+    /// and what has passed since that record came. So the time of a log that is replayed from the
+    /// past goes on from where it is, and does not jump to the clock. None before the first event
+    /// or command.
+    pub(crate) fn log_time_ms(&self, now_ms: i64) -> Option<i64> {
+        let LogClock { at_ms, logged_at_ms } = self.clock?;
+        let passed_ms = now_ms.saturating_sub(logged_at_ms).max(0);
+        Some(at_ms.saturating_add(passed_ms).min(now_ms))
+    }
+
+    /// A watermark before which nothing is due by time alone; none where nothing ever is.
+    pub(crate) fn next_due_ms(&self) -> Option<i64> {
+        self.accounts.quota.next_due_ms()
     }
 
     /// The watermark.
@@ -361,7 +374,13 @@ impl Partition {
     ) -> Result<(), NeedSegments> {
         let ParsedEvent { event, errors, command, .. } = parsed;
         if let Some(command) = command {
-            return self.command(&command, &event, raw, position);
+            return match raw {
+                Raw::Bytes(bytes) if command == TICK => {
+                    self.tick(bytes, &event, position);
+                    Ok(())
+                }
+                _ => self.command(&command, &event, raw, position),
+            };
         }
         let counts = event.usage;
         let row = errors.first().map(|first| {
@@ -433,6 +452,7 @@ impl Partition {
                 return Ok(());
             }
         };
+        self.see_clock(completed_at_ms, position.timestamp_ms);
         self.accept(&AcceptedEvent {
             event: &event,
             vendor: attribution.vendor,
@@ -505,6 +525,21 @@ impl Partition {
         self.subscriber_windows.advance(watermark, &mut self.epoch.subscriber_rows);
     }
 
+    fn mover(&self, position: Position) -> Mover {
+        let Position { offset, timestamp_ms, batch_index } = position;
+        let cause = Cause { offset, batch_index };
+        Mover { cause, partition: self.config.partition, logged_at_ms: timestamp_ms }
+    }
+
+    /// Notes the time that an accepted event, or a command that was carried out, tells. One from
+    /// the future tells no more than when it came.
+    fn see_clock(&mut self, at_ms: i64, logged_at_ms: i64) {
+        let at_ms = at_ms.min(logged_at_ms);
+        if self.clock.is_none_or(|clock| at_ms > clock.at_ms) {
+            self.clock = Some(LogClock { at_ms, logged_at_ms });
+        }
+    }
+
     fn hold_back(
         &mut self,
         mut row: SuspenseRow,
@@ -536,6 +571,12 @@ impl Partition {
         let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / partitions.max(1);
         self.dedupe.bound_memory(share(settings.dedupe_open_max_bytes));
         self.subscriber_windows.bound_memory(share(settings.windows_open_max_bytes));
+    }
+
+    /// Takes what is to be said at once, in its order: what came of the records since the last
+    /// time. Before [`Partition::close`], so that all of it belongs to the epoch that closes.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.accounts.notices)
     }
 
     /// Takes the columns of a stored epoch for the next one.
@@ -586,6 +627,7 @@ impl Partition {
             totals: epoch.totals,
             cumulative: self.cumulative.clone(),
             watermark_ms: self.watermark_ms,
+            clock: self.clock,
             reference_version: self.rater.card().version().to_owned(),
             partition: self.config.partition,
             events: epoch.events,

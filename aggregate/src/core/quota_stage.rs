@@ -9,7 +9,9 @@ use tally_quota::{
     QuotaReference, QuotaSink, Weigh, WeighError,
 };
 use tally_rating::{Call, LaneNumber, Rater};
+use tally_schemas::LogPosition;
 
+use crate::core::notice::{AlertNotice, Notice};
 use crate::core::quota_rows::{AlertRows, Cause, QuotaLedgerRows};
 
 /// The points of one event, by any table of weights.
@@ -29,18 +31,28 @@ impl Weigh for EventWeigher<'_> {
     }
 }
 
-/// Takes what charging tells into the columns of the epoch.
+/// The record that makes the accounts move.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mover {
+    pub(crate) cause: Cause,
+    pub(crate) partition: u32,
+    /// When the log received it, milliseconds UTC.
+    pub(crate) logged_at_ms: i64,
+}
+
+/// Takes what charging tells into the columns of the epoch, and what is to be said at once.
 struct Told<'e> {
     ledger: &'e mut QuotaLedgerRows,
     alerts: &'e mut AlertRows,
-    cause: Cause,
+    notices: &'e mut Vec<Notice>,
+    mover: Mover,
     /// Packages and tariffs that charged the event, in their order, each once.
     payers: &'e mut String,
 }
 
 impl QuotaSink for Told<'_> {
     fn entry(&mut self, row: LedgerRow<'_>) {
-        self.ledger.push(&row, self.cause);
+        self.ledger.push(&row, self.mover.cause);
         if let (EntryKind::Debit | EntryKind::Payg, Some(package)) = (row.kind, row.package)
             && !self.payers.split(',').any(|payer| payer == package)
         {
@@ -52,7 +64,13 @@ impl QuotaSink for Told<'_> {
     }
 
     fn alert(&mut self, alert: Alert<'_>) {
-        self.alerts.push(&alert, self.cause);
+        self.alerts.push(&alert, self.mover.cause);
+        // A higher one of the same event is sent in its stead.
+        if alert.superseded_by.is_none() {
+            let Mover { cause, partition, logged_at_ms } = self.mover;
+            let position = LogPosition { partition, offset: cause.offset };
+            self.notices.push(Notice::Alert(AlertNotice::of(&alert, position, logged_at_ms)));
+        }
     }
 }
 
@@ -60,12 +78,14 @@ impl QuotaSink for Told<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct QuotaStage {
     pub(crate) quota: Quota,
+    /// What was not taken yet.
+    pub(crate) notices: Vec<Notice>,
     payers: String,
 }
 
 impl QuotaStage {
     pub(crate) fn new(reference: Arc<QuotaReference>) -> Self {
-        Self { quota: Quota::new(reference), payers: String::new() }
+        Self { quota: Quota::new(reference), notices: Vec::new(), payers: String::new() }
     }
 
     /// Whether it knows no package at all, as one that only reads other state.
@@ -79,10 +99,10 @@ impl QuotaStage {
         &mut self,
         watermark_ms: i64,
         (ledger, alerts): (&mut QuotaLedgerRows, &mut AlertRows),
-        cause: Cause,
+        mover: Mover,
     ) {
-        let Self { quota, payers } = self;
-        quota.advance(watermark_ms, &mut Told { ledger, alerts, cause, payers });
+        let Self { quota, notices, payers } = self;
+        quota.advance(watermark_ms, &mut Told { ledger, alerts, notices, mover, payers });
     }
 
     /// Charges an event; tells who paid, with commas.
@@ -95,11 +115,11 @@ impl QuotaStage {
         weigher: &EventWeigher<'_>,
         watermark_ms: Option<i64>,
         (ledger, alerts): (&mut QuotaLedgerRows, &mut AlertRows),
-        cause: Cause,
+        mover: Mover,
     ) -> Result<(Charged, &str), ChargeError> {
-        let Self { quota, payers } = self;
+        let Self { quota, notices, payers } = self;
         payers.clear();
-        let mut told = Told { ledger, alerts, cause, payers };
+        let mut told = Told { ledger, alerts, notices, mover, payers };
         let charged = quota.charge(event, weigher, watermark_ms, &mut told)?;
         Ok((charged, payers))
     }
@@ -113,9 +133,9 @@ impl QuotaStage {
         command: &Command,
         watermark_ms: Option<i64>,
         (ledger, alerts): (&mut QuotaLedgerRows, &mut AlertRows),
-        cause: Cause,
+        mover: Mover,
     ) -> Result<(), CommandError> {
-        let Self { quota, payers } = self;
-        quota.command(command, watermark_ms, &mut Told { ledger, alerts, cause, payers })
+        let Self { quota, notices, payers } = self;
+        quota.command(command, watermark_ms, &mut Told { ledger, alerts, notices, mover, payers })
     }
 }

@@ -4,9 +4,12 @@
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tally_schemas::{ControlTotals, EntryKind, Flow, LedgerEntry, StateFile, entry_path};
+use tally_schemas::{
+    AlertMessage, ControlTotals, EntryKind, Flow, LedgerEntry, StateFile, entry_path, partition_of,
+};
 
 use super::oracle::{Sum, Truth};
+use super::simulated_alerts::{ALERT_PARTITIONS, AlertRecord};
 use super::stored_rows::StoredRows;
 use super::straight_run::StraightRun;
 use crate::core::{OpenWindow, PartitionConfig};
@@ -181,10 +184,10 @@ pub(super) fn check_truth<'a>(
     compare("I4: retail", &truth.retail_pico, &retail)?;
     compare_lists("I9: quota_ledger", &straight.quota_ledger, &stored.quota_ledger)?;
     compare_lists("I7: alerts", &straight.alerts, &stored.alerts)?;
-    let commands = (totals.commands, totals.duplicate_commands);
-    if commands != (truth.commands, truth.duplicate_commands) {
-        let must = (truth.commands, truth.duplicate_commands);
-        return Err(format!("I1: {commands:?} commands and duplicates, must be {must:?}"));
+    let commands = (totals.commands, totals.duplicate_commands, totals.ticks);
+    let must = (truth.commands, truth.duplicate_commands, truth.ticks);
+    if commands != must {
+        return Err(format!("I1: {commands:?} commands, duplicates and ticks, must be {must:?}"));
     }
     if rated.points_micro != truth.accepted.points_micro {
         let (is, must) = (rated.points_micro, truth.accepted.points_micro);
@@ -195,6 +198,45 @@ pub(super) fn check_truth<'a>(
         *reasons.entry(reason.clone()).or_default() += 1;
     }
     compare("I1: held back by reason", &reasons, &totals.suspended_by_reason)
+}
+
+/// Compares the topic of alerts with what had to be sent for a partition (I7), and tells how many
+/// that is. Only one whose partition was taken by another may repeat an alert.
+pub(super) fn check_alerts(
+    must: &BTreeMap<String, Vec<u8>>,
+    records: &[AlertRecord],
+    partition: u32,
+) -> Result<u64, String> {
+    let mut owners_copies: BTreeMap<String, u64> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for record in records {
+        let message: AlertMessage = serde_json::from_slice(&record.value)
+            .map_err(|error| format!("I7: a record is no alert: {error}"))?;
+        if message.position.is_none_or(|position| position.partition != partition) {
+            continue;
+        }
+        let home = partition_of(message.account.as_deref().unwrap_or_default(), ALERT_PARTITIONS);
+        if record.partition != home {
+            return Err(format!("I7: alert {} is in partition {}", message.id, record.partition));
+        }
+        match must.get(&message.id) {
+            None => return Err(format!("I7: alert {} should not have been sent", message.id)),
+            Some(body) if *body != *record.value => {
+                return Err(format!("I7: alert {} was sent as {:?}", message.id, record.value));
+            }
+            Some(_) => {}
+        }
+        let copies = owners_copies.entry(message.id.clone()).or_default();
+        *copies += u64::from(!record.by_zombie);
+        if *copies > 1 {
+            return Err(format!("I7: alert {} was sent twice by owners", message.id));
+        }
+        seen.insert(message.id);
+    }
+    match must.keys().find(|id| !seen.contains(*id)) {
+        Some(id) => Err(format!("I7: alert {id} was never sent")),
+        None => Ok(must.len() as u64),
+    }
 }
 
 /// Says where two lists first differ.

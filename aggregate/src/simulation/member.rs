@@ -6,14 +6,19 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use futures::future::{Either, select};
+use std::pin::pin;
 
+use super::simulated_alerts::SimulatedAlerts;
 use super::simulated_log::SimulatedLog;
 use super::world::World;
 use crate::core::ReferenceData;
 use crate::core::{Partition, PartitionConfig, SpareColumns};
 use crate::epoch_files::encode_epoch;
 use crate::error::{AggregateError, ErrorKind};
+use crate::notice_topic::NoticeTopics;
+use crate::outbox::{Courier, Outbox, open_outbox};
 use crate::owner::{Ownership, Surroundings, load_segments, take};
+use crate::stream_status::StreamStatus;
 
 /// Where a member runs.
 #[derive(Clone)]
@@ -48,12 +53,24 @@ struct Member {
     state: Partition,
     ownership: Option<Ownership>,
     commit: Option<Commit>,
+    outbox: Outbox,
 }
 
 /// Takes the partition and processes it to the end of the log.
-pub(super) async fn run_member(site: Site) -> Ended {
+pub(super) async fn run_member(mut site: Site) -> Ended {
+    let PartitionConfig { topic, partition, .. } = &site.config;
+    let alerts = SimulatedAlerts::new(&site.world, topic, *partition);
+    site.surroundings.notices = NoticeTopics { alerts: Some(alerts.clone()) };
     let ended = match claimed(&site).await {
-        Ok(mut member) => member.run().await,
+        Ok((mut member, courier)) => {
+            alerts.owned_by(member.ownership.as_ref().map_or("", Ownership::owner));
+            let (run, courier) = (pin!(member.run()), pin!(courier.run()));
+            match select(run, courier).await {
+                Either::Left((ended, _)) => ended,
+                // It has failed, which the member sees.
+                Either::Right(((), run)) => run.await,
+            }
+        }
         Err(error) => Err(error),
     };
     match ended {
@@ -66,11 +83,11 @@ pub(super) async fn run_member(site: Site) -> Ended {
     }
 }
 
-async fn claimed(site: &Site) -> Result<Member, AggregateError> {
+async fn claimed(site: &Site) -> Result<(Member, Courier), AggregateError> {
     let mut bounds = site.log.bounds(site.world.tick());
     // A rebalance takes its time.
     site.world.sleep(site.world.draw(0..60)).await;
-    let (ownership, state) = loop {
+    let (mut ownership, state) = loop {
         let taken = take(&site.surroundings, &site.config, &site.reference, bounds).await;
         let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken? };
         // As in the aggregator: bounds may be older than what a predecessor committed meanwhile.
@@ -89,7 +106,12 @@ async fn claimed(site: &Site) -> Result<Member, AggregateError> {
             state.next_offset()
         )
     });
-    Ok(Member { site: site.clone(), state, ownership: Some(ownership), commit: None })
+    let Surroundings { edge, notices, .. } = site.surroundings.clone();
+    let read_back = ownership.take_read_back();
+    let (outbox, courier) = open_outbox(notices, edge, StreamStatus::default(), read_back);
+    let member =
+        Member { site: site.clone(), state, ownership: Some(ownership), commit: None, outbox };
+    Ok((member, courier))
 }
 
 impl Member {
@@ -108,6 +130,8 @@ impl Member {
                     load_segments(&self.site.surroundings, &mut self.state, &need).await?;
                 }
             }
+            self.outbox.check()?;
+            self.hand_over();
             let at_end = self.state.next_offset() >= log.end();
             // As the worker does for a log that is idle or has been read to its end.
             if world.once_in(if at_end { 2 } else { 40 }) {
@@ -164,6 +188,11 @@ impl Member {
         Ok(())
     }
 
+    fn hand_over(&mut self) {
+        let notices = self.state.take_notices();
+        self.outbox.hand_over(notices, self.state.next_offset());
+    }
+
     fn close(&mut self) {
         if !self.state.has_uncommitted() {
             return;
@@ -171,6 +200,8 @@ impl Member {
         let Some(mut ownership) = self.ownership.take() else { return };
         // As of a process that comes to hold more or fewer partitions.
         self.state.share_memory(if self.site.world.once_in(3) { 4 } else { 1 });
+        self.hand_over();
+        let notices = self.outbox.close_epoch();
         let closed = self.state.close();
         self.site.world.note(|| {
             let owner = ownership.owner();
@@ -181,10 +212,14 @@ impl Member {
             let owner = ownership.owner().to_owned();
             let result = match encode_epoch(closed, ownership.last_stored(), &owner, now_ms) {
                 Err(error) => Err(error),
-                Ok(encoded) => {
-                    let committed = ownership.commit(encoded.objects, encoded.entry).await;
-                    committed.map(|_| encoded.spare)
-                }
+                Ok(mut encoded) => match notices.acknowledged().await {
+                    Err(error) => Err(error),
+                    Ok(ends) => {
+                        encoded.entry.alerts_ends = ends;
+                        let committed = ownership.commit(encoded.objects, encoded.entry).await;
+                        committed.map(|_| encoded.spare)
+                    }
+                },
             };
             (ownership, result)
         }));

@@ -18,6 +18,7 @@ mod price_book;
 mod races;
 mod reach;
 mod scenario;
+mod simulated_alerts;
 mod simulated_log;
 mod stored_rows;
 mod straight_run;
@@ -86,6 +87,7 @@ fn seeds_hold() {
         ("late windows", reach.late_rows),
         ("duplicates", reach.duplicates),
         ("held-back events", reach.suspended),
+        ("alerts", reach.alerts),
     ] {
         assert!(reached >= seeds / 8, "only {reached} {what} in {seeds} seeds");
     }

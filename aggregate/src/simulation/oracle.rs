@@ -67,6 +67,7 @@ pub(super) struct Truth {
     pub(super) records: u64,
     pub(super) commands: u64,
     pub(super) duplicate_commands: u64,
+    pub(super) ticks: u64,
     pub(super) received: Sum,
     pub(super) accepted: Sum,
     pub(super) suspended: Sum,
@@ -132,6 +133,11 @@ impl Oracle<'_> {
             Content::Tombstone => self.hold_back(place, "tombstone", &nothing),
             Content::Unreadable => self.hold_back(place, "malformed", &nothing),
             Content::Command(command) => self.command(place, record.timestamp_ms, command),
+            Content::Tick(at_ms) => {
+                self.truth.ticks += 1;
+                // It is never later than when the log received it.
+                self.newest_ms = self.newest_ms.max(Some((*at_ms).min(record.timestamp_ms)));
+            }
             Content::Events(events) => {
                 for (index, event) in (0..).zip(events) {
                     self.event((record.offset, index), record.timestamp_ms, event);

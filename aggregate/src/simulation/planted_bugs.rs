@@ -9,7 +9,7 @@ use crate::planted::{Bug, plant};
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 3_000;
 
-const BUGS: [Bug; 16] = [
+const BUGS: [Bug; 22] = [
     Bug::OffsetBeforeData,
     Bug::FenceSkipped,
     Bug::DedupeLostAtRestart,
@@ -26,6 +26,12 @@ const BUGS: [Bug; 16] = [
     Bug::AccountsLostAtRestart,
     Bug::CommandTwice,
     Bug::AlertRowLost,
+    Bug::CommittedBeforeAcknowledged,
+    Bug::AlertsNotReadBack,
+    Bug::AlertIdWithClock,
+    Bug::LostReplySentAgain,
+    Bug::AlertsEndOffByOne,
+    Bug::AlertsEndBehindReplay,
 ];
 
 #[test]

@@ -1,5 +1,5 @@
 //! Power goes off after any of the writes: every prefix of the write log recovers, and ends with
-//! exactly the same tables (R21).
+//! exactly the same tables and the same alerts (R21).
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,12 @@ fn every_prefix_of_the_write_log_recovers() {
     for seed in 0..6 {
         let finished = run(seed, false).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         let writes = finished.world.inside().writes.clone();
+        let alerts = finished.world.inside().alerts.clone();
         let mut objects = BTreeMap::new();
         for (count, (path, bytes)) in (1..).zip(writes) {
             objects.insert(path, bytes);
-            if let Err(broken) = resume(seed, objects.clone()) {
+            let sent = alerts.iter().filter(|alert| alert.writes_before <= count);
+            if let Err(broken) = resume(seed, objects.clone(), sent.cloned().collect()) {
                 panic!("seed {seed}, after {count} writes: {broken}");
             }
         }

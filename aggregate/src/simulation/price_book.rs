@@ -55,7 +55,7 @@ models = ["*"]
 products = []
 rollover = "next_period"
 caps = [{ window = "rolling_5h", limit_micro = 50000000000 }]
-thresholds = [{ kind = "percent_used", at = 50 }, { kind = "percent_used", at = 80 }, { kind = "percent_used", at = 100 }, { kind = "expires_soon", at = 1 }]
+thresholds = [{ kind = "percent_used", at = 5 }, { kind = "percent_used", at = 10 }, { kind = "percent_used", at = 20 }, { kind = "percent_used", at = 35 }, { kind = "percent_used", at = 50 }, { kind = "percent_used", at = 65 }, { kind = "percent_used", at = 80 }, { kind = "percent_used", at = 90 }, { kind = "percent_used", at = 100 }, { kind = "expires_soon", at = 1 }]
 overflow = "payg"
 stacking = "queue"
 funded_by = "operator"

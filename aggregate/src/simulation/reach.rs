@@ -19,6 +19,8 @@ pub(super) struct Reach {
     pub(super) accepted: u64,
     pub(super) suspended: u64,
     pub(super) duplicates: u64,
+    /// Alerts that had to be sent.
+    pub(super) alerts: u64,
 }
 
 impl Reach {
@@ -54,5 +56,6 @@ impl Reach {
         self.accepted += other.accepted;
         self.suspended += other.suspended;
         self.duplicates += other.duplicates;
+        self.alerts += other.alerts;
     }
 }

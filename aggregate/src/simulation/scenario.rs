@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use super::executor::{Actors, run_alone};
 use super::faulty_store::store_of;
-use super::invariants::{Objects, check_ledger, check_truth, read_files};
+use super::invariants::{Objects, check_alerts, check_ledger, check_truth, read_files};
 use super::member::{Ended, Site, run_member};
 use super::oracle::truth_of;
 use super::plan::{Faults, Plan};
 use super::price_book;
 use super::reach::Reach;
+use super::simulated_alerts::AlertRecord;
 use super::straight_run::straight_run;
 use super::workload::make_log;
 use super::world::{SimulatedEdge, World};
 use crate::core::PartitionConfig;
+use crate::notice_topic::NoticeTopics;
 use crate::owner::{Surroundings, recover};
 
 /// Polls after which a run counts as stuck (I14).
@@ -53,11 +55,15 @@ pub(super) fn run(seed: u64, trace: bool) -> Result<Finished, String> {
     run.finished()
 }
 
-/// Begins with what a store held at some instant, ends calmly, and checks.
-pub(super) fn resume(seed: u64, objects: Objects) -> Result<Finished, String> {
+/// Begins with what a store and the topic of alerts held at some instant, ends calmly, and checks.
+pub(super) fn resume(
+    seed: u64,
+    objects: Objects,
+    alerts: Vec<AlertRecord>,
+) -> Result<Finished, String> {
     let plan = Plan::of(seed);
     let mut run = Run::staged(&plan, Faults::default(), false);
-    run.world.begin_with(objects);
+    run.world.begin_with(objects, alerts);
     run.calm()?;
     run.finished()
 }
@@ -65,8 +71,11 @@ pub(super) fn resume(seed: u64, objects: Objects) -> Result<Finished, String> {
 impl Run {
     fn staged(plan: &Plan, faults: Faults, trace: bool) -> Self {
         let world = World::new(plan.seed, faults, trace);
-        let surroundings =
-            Surroundings { store: store_of(&world), edge: Arc::new(SimulatedEdge(world.clone())) };
+        let surroundings = Surroundings {
+            store: store_of(&world),
+            edge: Arc::new(SimulatedEdge(world.clone())),
+            notices: NoticeTopics::default(),
+        };
         let reference = price_book::reference();
         let site = |partition| Site {
             world: world.clone(),
@@ -215,9 +224,10 @@ impl Run {
 /// A site like another, over a store of its own that holds `objects`.
 pub(super) fn site_over(like: &Site, faults: Faults, objects: Objects) -> Site {
     let world = World::new(0, faults, false);
-    world.begin_with(objects);
+    world.begin_with(objects, Vec::new());
     let edge = Arc::new(SimulatedEdge(world.clone()));
-    let surroundings = Surroundings { store: store_of(&world), edge };
+    let notices = NoticeTopics::default();
+    let surroundings = Surroundings { store: store_of(&world), edge, notices };
     Site { world, surroundings, ..like.clone() }
 }
 
@@ -237,6 +247,8 @@ fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
     });
     let recovered = recovered.map_err(|error| format!("I12: recovery: {error}"))?;
     check_truth(&truth, &straight, &entries, &mut stored, recovered.open_windows())?;
+    let sent = site.world.inside().alerts.clone();
+    reach.alerts += check_alerts(&straight.sent, &sent, site.config.partition)?;
     reach.count(&objects, &entries, &truth, &site.world);
     Ok(())
 }

@@ -53,6 +53,8 @@ pub(super) enum Content {
     Tombstone,
     Unreadable,
     Command(SentCommand),
+    /// The clock, milliseconds UTC.
+    Tick(i64),
     Events(Vec<Sent>),
 }
 

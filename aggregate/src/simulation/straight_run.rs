@@ -11,7 +11,7 @@ use tally_schemas::AggregateConfig;
 
 use super::oracle::Place;
 use super::simulated_log::SimulatedLog;
-use crate::core::{Partition, PartitionConfig, ReferenceData};
+use crate::core::{Notice, Partition, PartitionConfig, ReferenceData};
 
 /// Currency and pico-currency of the retail side of an event.
 pub(super) type Retail = (Option<String>, i128);
@@ -21,6 +21,8 @@ pub(super) type Retail = (Option<String>, i128);
 pub(super) struct StraightRun {
     pub(super) quota_ledger: Vec<String>,
     pub(super) alerts: Vec<String>,
+    /// Messages of the topic of alerts, by id.
+    pub(super) sent: BTreeMap<String, Vec<u8>>,
     pub(super) retail: BTreeMap<Place, Retail>,
 }
 
@@ -57,10 +59,16 @@ pub(super) fn straight_run(
         // Nothing is sealed before an epoch closes, so nothing is asked for.
         partition.push(record.record()).unwrap();
     }
+    let notices = partition.take_notices();
+    let message = |notice: Notice| {
+        let Notice::Alert(alert) = notice;
+        (alert.message.id.clone(), alert.message.to_json().unwrap())
+    };
     let closed = partition.close();
     let mut run = StraightRun {
         quota_ledger: rows_as_texts(&closed.quota_ledger.batch(config.partition, 0).unwrap()),
         alerts: rows_as_texts(&closed.alerts.batch(config.partition, 0).unwrap()),
+        sent: notices.into_iter().map(message).collect(),
         retail: BTreeMap::new(),
     };
     let texts = closed.events.dictionaries(config.partition, 0, "");

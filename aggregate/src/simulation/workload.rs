@@ -103,6 +103,9 @@ impl Gateways<'_> {
         if self.random.random_ratio(1, 14) {
             return self.command();
         }
+        if self.random.random_ratio(1, 25) {
+            return self.tick();
+        }
         if percent >= 100 - self.traffic.batches {
             let events: Vec<Sent> =
                 (0..self.random.random_range(1..6)).map(|_| self.event(true)).collect();
@@ -134,6 +137,13 @@ impl Gateways<'_> {
                 (RecordKind::Single, Some(bytes.to_vec()), Content::Command(command))
             }
         }
+    }
+
+    /// The clock of an owner, which may be wrong.
+    fn tick(&mut self) -> (RecordKind, Option<Vec<u8>>, Content) {
+        let at_ms = self.now_ms + self.random.random_range(-30_000..30_000);
+        let bytes = json!({"command": "tick", "at": at_ms}).to_string().into_bytes();
+        (RecordKind::Single, Some(bytes), Content::Tick(at_ms))
     }
 
     /// An account command: mostly a purchase, sometimes one that came before.

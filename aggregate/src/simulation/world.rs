@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::faulty_store::Call;
 use super::plan::Faults;
+use super::simulated_alerts::AlertRecord;
 use crate::error::AggregateError;
 use crate::owner::Edge;
 
@@ -31,6 +32,8 @@ pub(super) struct Inside {
     pub(super) objects: BTreeMap<String, Bytes>,
     /// Every write that took effect, in order (R21).
     pub(super) writes: Vec<(String, Bytes)>,
+    /// The topic of alerts, in the order of arrival.
+    pub(super) alerts: Vec<AlertRecord>,
     pub(super) faults: Faults,
     owners: u64,
     trace: bool,
@@ -88,6 +91,7 @@ impl World {
             calls: Vec::new(),
             objects: BTreeMap::new(),
             writes: Vec::new(),
+            alerts: Vec::new(),
             faults,
             owners: 0,
             trace,
@@ -143,10 +147,12 @@ impl World {
         Sleep { world: self.clone(), until: self.tick() + ticks }
     }
 
-    /// Begins with `objects`, after those who wrote them: with other ids, when the log has ended.
-    pub(super) fn begin_with(&self, objects: BTreeMap<String, Bytes>) {
+    /// Begins with `objects` and `alerts`, after those who wrote them: with other ids, when the log
+    /// has ended.
+    pub(super) fn begin_with(&self, objects: BTreeMap<String, Bytes>, alerts: Vec<AlertRecord>) {
         let mut inside = self.0.lock();
         inside.objects = objects;
+        inside.alerts = alerts;
         inside.owners = 5_000;
         inside.tick = 1_000_000;
     }

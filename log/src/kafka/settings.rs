@@ -142,8 +142,7 @@ impl Settings {
             .set("message.max.bytes", (8 << 20).to_string())
             .set("queue.buffering.max.messages", "500000")
             .set("queue.buffering.max.kbytes", (128 << 10).to_string())
-            // Whoever waits at the door gets an answer by then.
-            .set("delivery.timeout.ms", "10000")
+            .set("delivery.timeout.ms", self.config.delivery_timeout_ms.to_string())
             .set("retry.backoff.ms", "50");
         for (key, value, _) in FIXED_PRODUCER {
             settings.set(key, value);

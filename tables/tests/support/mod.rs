@@ -279,6 +279,8 @@ impl Ledger {
             watermark_ms: Some(1_795_328_557_827),
             reference_version: String::new(),
             committed_at_ms: wall_ms(),
+            alerts_ends: None,
+            clock: None,
             previous: String::new(),
         };
         let bytes = tally_aggregate::ledger::encode(&entry).unwrap();

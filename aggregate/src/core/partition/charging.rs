@@ -11,6 +11,7 @@ use crate::core::dedupe::Verdict;
 use crate::core::epoch::Epoch;
 use crate::core::event_rating::{EventRating, Unrated};
 use crate::core::suspense_rows::SuspenseRow;
+use crate::core::tick::read_tick;
 use crate::planted::{Bug, planted};
 
 impl Partition {
@@ -37,6 +38,35 @@ impl Partition {
         let mut row = SuspenseRow::of(reason, event);
         row.subreason = Some(words);
         Some(row)
+    }
+
+    /// Lets time pass. No tick tells more than the log's own time, whatever the clock was that it
+    /// came from; and none makes the watermark fall.
+    pub(super) fn tick(&mut self, bytes: &[u8], event: &UsageEvent<'_>, position: Position) {
+        let at_ms = match read_tick(bytes) {
+            Ok(at_ms) => at_ms.min(position.timestamp_ms),
+            Err(why) => {
+                let mut row = SuspenseRow::of(SuspenseReason::BadCommand, event);
+                row.subreason = Some(format!("bad_command: tick: {why}"));
+                self.hold_back(row, position, Some(Raw::Bytes(bytes)), &UsageCounts::default());
+                return;
+            }
+        };
+        self.epoch.totals.ticks += 1;
+        self.see_clock(at_ms, position.timestamp_ms);
+        if self.newest_ms.is_none_or(|newest| newest < at_ms) {
+            self.see_time(at_ms);
+            self.fire_timers(position);
+        }
+    }
+
+    /// Fires what is due by the watermark.
+    fn fire_timers(&mut self, position: Position) {
+        let mover = self.mover(position);
+        let Epoch { quota_ledger, alerts, .. } = &mut self.epoch;
+        if let Some(watermark) = self.watermark_ms {
+            self.accounts.advance(watermark, (quota_ledger, alerts), mover);
+        }
     }
 
     /// Carries an account command out, once.
@@ -95,9 +125,10 @@ impl Partition {
             }
         }
         if held.is_none() {
+            let mover = self.mover(position);
             let Epoch { quota_ledger, alerts, .. } = &mut self.epoch;
             let rows = (quota_ledger, alerts);
-            let done = self.accounts.carry_out(&command, self.watermark_ms, rows, position.cause());
+            let done = self.accounts.carry_out(&command, self.watermark_ms, rows, mover);
             if let Err(error) = done {
                 let Unrated { reason, what } = error.into();
                 let mut row = SuspenseRow::of(reason, event);
@@ -110,7 +141,10 @@ impl Partition {
                 row.completed_at_ms = Some(command.at_ms);
                 self.hold_back(row, position, Some(raw), &counts);
             }
-            None => self.epoch.totals.commands += 1,
+            None => {
+                self.epoch.totals.commands += 1;
+                self.see_clock(command.at_ms, position.timestamp_ms);
+            }
         }
         Ok(())
     }
@@ -145,11 +179,9 @@ impl Partition {
         }
         let price_ids = self.rater.price_ids(lane, &wholesale);
         self.see_time(completed_at_ms);
-        let cause = position.cause();
+        self.fire_timers(position);
+        let mover = self.mover(position);
         let Epoch { quota_ledger, alerts, .. } = &mut self.epoch;
-        if let Some(watermark) = self.watermark_ms {
-            self.accounts.advance(watermark, (&mut *quota_ledger, &mut *alerts), cause);
-        }
         let charge = ChargeEvent {
             source: &event.source,
             id: &event.id,
@@ -167,7 +199,7 @@ impl Partition {
         let weigher = self.rater.weigher(lane, event.product.as_deref(), call);
         let rows = (quota_ledger, alerts);
         let (charged, payers) =
-            self.accounts.charge(&charge, &weigher, self.watermark_ms, rows, cause)?;
+            self.accounts.charge(&charge, &weigher, self.watermark_ms, rows, mover)?;
         let amounts = Amounts {
             points_micro: charged.points_micro,
             retail_pico: charged.retail_pico,

@@ -1,7 +1,7 @@
 //! A partition's state as it is stored: what a base and a delta say, when a base is due, and how
 //! both are taken in again.
 
-use tally_schemas::{Amounts, ControlTotals, CurrencySums};
+use tally_schemas::{Amounts, ControlTotals, CurrencySums, LogClock};
 
 use super::{Partition, StateForm};
 use crate::core::dedupe::SegmentRef;
@@ -39,8 +39,9 @@ impl BasePolicy {
 }
 
 impl Partition {
-    /// Takes over the control totals that the last ledger entry recorded.
-    pub fn restore_totals(&mut self, cumulative: ControlTotals) {
+    /// Takes over the control totals and the clock that the last ledger entry recorded.
+    pub fn restore_totals(&mut self, cumulative: ControlTotals, clock: Option<LogClock>) {
+        self.clock = clock;
         let rated = &cumulative.rated;
         let sum =
             |sums: &CurrencySums| sums.values().fold(0_i128, |sum, pico| sum.saturating_add(*pico));

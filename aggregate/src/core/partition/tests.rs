@@ -87,6 +87,8 @@ fn poison_is_held_back_with_its_reason() {
         (command("top_up", "\"bucket\":\"b\",\"points_micro\":1"), "unknown_bucket"),
         (command("set_flags", "\"flags\":{\"overflow\":\"nothing\"}"), "unknown_tariff"),
         (command("set_flags", "\"flags\":{\"colour\":1}"), "unknown_flag"),
+        (r#"{"command":"tick","at":"soon"}"#.to_owned(), "bad_command"),
+        (r#"{"command":"tick","at":5,"account":"A1"}"#.to_owned(), "bad_command"),
     ] {
         assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), [reason], "{text}");
     }
@@ -98,6 +100,26 @@ fn poison_is_held_back_with_its_reason() {
 
 fn command(name: &str, fields: &str) -> String {
     format!(r#"{{"command":"{name}","id":"c-{name}","account":"A1","at":{AT},{fields}}}"#)
+}
+
+#[test]
+fn a_tick_lets_time_pass_and_not_more_than_the_log_says() {
+    let mut partition = partition();
+    let lateness_ms = AggregateConfig::default().lateness_ms.cast_signed();
+    let tick = |at_ms: i64| format!(r#"{{"command":"tick","at":{at_ms}}}"#);
+    let mut watermark_after = |at_ms: i64| {
+        offer(&mut partition, Some(tick(at_ms).as_bytes()), RecordKind::Single);
+        partition.watermark_ms().unwrap()
+    };
+    assert_eq!(watermark_after(AT - 5_000), AT - 5_000 - lateness_ms);
+    // From an old owner; the same again; from a clock that is a day ahead.
+    assert_eq!(watermark_after(AT - 90_000), AT - 5_000 - lateness_ms);
+    assert_eq!(watermark_after(AT - 5_000), AT - 5_000 - lateness_ms);
+    assert_eq!(watermark_after(AT + 86_400_000), AT - lateness_ms);
+    assert_eq!(partition.log_time_ms(AT + 7_000), Some(AT + 7_000));
+    let totals = partition.close().totals;
+    assert!(totals.conserved());
+    assert_eq!((totals.records, totals.ticks, totals.received.events), (4, 4, 0));
 }
 
 /// Scenario S1 of the domain: a bucket of 10 M points, events of 1,234 tokens.

@@ -1,0 +1,50 @@
+//! What a partition says at once, before the epoch that it belongs to is durable.
+
+use tally_quota::Alert;
+use tally_schemas::{AlertEvent, AlertMessage, LogPosition, Whole};
+
+/// Something that leaves the process at once. A replay gives the same notices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// An alert that fired, for the topic `usage.alerts`.
+    Alert(AlertNotice),
+}
+
+/// An alert that fired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertNotice {
+    /// The message.
+    pub message: AlertMessage,
+    /// When the log received the record that caused it, milliseconds UTC.
+    pub logged_at_ms: i64,
+}
+
+impl AlertNotice {
+    /// An alert as a message of its own.
+    pub(crate) fn of(alert: &Alert<'_>, position: LogPosition, logged_at_ms: i64) -> Self {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let message = AlertMessage {
+            id: alert.id.to_owned(),
+            kind: alert.kind.to_owned(),
+            account: Some(alert.account.to_owned()),
+            subscriber: own(alert.subscriber),
+            // Budgets of models are another stage's.
+            model: None,
+            package: own(alert.package),
+            bucket: own(alert.bucket),
+            period_start: alert.period_start_ms,
+            counter: alert.counter.to_owned(),
+            threshold: Whole(alert.threshold.into()),
+            used: Whole(alert.used),
+            allowance: alert.allowance.map(Whole),
+            at: alert.at_ms,
+            event: alert
+                .event
+                .map(|(source, id)| AlertEvent { source: source.to_owned(), id: id.to_owned() }),
+            command: own(alert.command),
+            corrects: own(alert.corrects),
+            position: Some(position),
+        };
+        Self { message, logged_at_ms }
+    }
+}

@@ -1,0 +1,34 @@
+//! The topics beside that of usage events.
+
+use std::sync::Arc;
+
+use tally_aggregate::{LogTopic, NoticeTopics};
+use tally_log::{Cleanup, EventLog};
+use tally_schemas::Config;
+use tokio::runtime::Handle;
+
+use crate::event_log::open_topic;
+use crate::exit::Failure;
+
+/// The open topics.
+#[derive(Clone)]
+pub(crate) struct Topics {
+    /// Alerts.
+    pub(crate) alerts: Arc<dyn EventLog>,
+}
+
+impl Topics {
+    /// Opens the topics, and creates those that are missing with as many partitions as `usage` has:
+    /// then all alerts of a partition are in one.
+    pub(crate) async fn open(config: &Config, usage: &dyn EventLog) -> Result<Self, Failure> {
+        let partitions = usage.partition_count();
+        let alerts = open_topic(config, &config.alerts.topic, partitions, Cleanup::Age).await?;
+        Ok(Self { alerts })
+    }
+
+    /// The topics as the stream sends to them.
+    pub(crate) fn notices(&self, runtime: &Handle) -> Result<NoticeTopics, Failure> {
+        let alerts = LogTopic::open(Arc::clone(&self.alerts), runtime.clone())?;
+        Ok(NoticeTopics { alerts: Some(alerts) })
+    }
+}
