@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 use crate::{
-    aggregate, audit, config, generate, ingest, query, rate, replay, sql, status, up, verify,
+    aggregate, audit, config, generate, ingest, query, rate, replay, settle, sql, status, up,
+    verify,
 };
 
 /// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
@@ -155,6 +156,9 @@ enum Command {
     Rate(rate::RateArgs),
     /// Run a query: one statement that only reads
     Sql(sql::SqlArgs),
+    /// Settle with the vendors: statements, and closed periods
+    #[command(subcommand)]
+    Settle(settle::SettleCommand),
     /// Check every invariant over ledger, state and tables
     Verify(verify::VerifyArgs),
     /// Show lag, watermark, owners and what is held back
@@ -201,6 +205,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Replay(args) => replay::run(&global, args).await,
         Command::Rate(args) => rate::run(&global, &args),
         Command::Sql(args) => sql::run(&global, args).await,
+        Command::Settle(command) => settle::run(&global, command).await,
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),

@@ -16,6 +16,7 @@ mod query;
 mod rate;
 mod replay;
 mod server;
+mod settle;
 mod sink;
 mod sql;
 mod sql_session;

@@ -45,6 +45,15 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl From<tally_settlement::SettlementError> for QueryError {
+    fn from(error: tally_settlement::SettlementError) -> Self {
+        match error.kind() {
+            tally_settlement::ErrorKind::Invalid => Self::Invalid(error.to_string()),
+            tally_settlement::ErrorKind::Data => Self::Data(error.to_string()),
+        }
+    }
+}
+
 impl QueryError {
     /// The kind of the error.
     pub const fn kind(&self) -> ErrorKind {

@@ -40,6 +40,11 @@ impl LedgerView {
         Self { store, topic: topic.to_owned() }
     }
 
+    /// The store that the ledgers are in.
+    pub(crate) fn store(&self) -> &dyn ObjectStore {
+        self.store.as_ref()
+    }
+
     /// The Kafka topic.
     pub fn topic(&self) -> &str {
         &self.topic

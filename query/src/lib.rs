@@ -1,6 +1,7 @@
 //! SQL over the tables: one pinned version of all of them for each query, read-only, within
 //! limits, over HTTP and the PostgreSQL wire.
 
+mod answer_rows;
 mod catalog;
 mod checked_arithmetic;
 mod checked_sum;
@@ -18,6 +19,7 @@ mod pg_wire;
 mod pin;
 mod provider;
 mod session;
+mod settle;
 mod system_schema;
 mod verify;
 
@@ -33,5 +35,6 @@ pub use limits::Limits;
 pub use pg_wire::PgServer;
 pub use pin::parse_as_of;
 pub use provider::PinnedTableProvider;
+pub use settle::{Closed, IssuedStatement, Settlement};
 pub use system_schema::SystemTable;
 pub use verify::{Check, Report, Truth, TruthModel, VerifyOptions, verify};

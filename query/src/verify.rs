@@ -6,6 +6,7 @@
 
 mod ledger_checks;
 mod quota_checks;
+mod seal_checks;
 mod table_checks;
 mod table_sums;
 mod truth;
@@ -142,6 +143,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     checks.extend(table_checks::all(&evidence, options));
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
+    checks.extend(seal_checks::all(engine, &evidence.pin).await);
     if let Some(truth) = &options.truth {
         checks.extend(truth::all(&evidence, truth));
     }

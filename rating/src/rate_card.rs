@@ -9,7 +9,7 @@ use crate::book::Book;
 use crate::book_files::BadBook;
 use crate::calendar::{Calendar, UnknownYear};
 use crate::contract::{Contract, discounted};
-use crate::instant::Validity;
+use crate::instant::{DAY_MS, Validity};
 use crate::price::{Price, Rank, Side, Tier, TierBasis, TimeBasis};
 use crate::version::known_records;
 use crate::weights::{TOKEN_MICRO_POINTS, Weight};
@@ -181,6 +181,54 @@ impl RateCard {
     /// A calendar.
     pub fn calendar(&self, id: &str) -> Option<&Calendar> {
         self.calendars.iter().find(|calendar| calendar.id() == id)
+    }
+
+    /// A price by its id, in the version that counts.
+    pub fn price(&self, id: &str) -> Option<&Price> {
+        // `known_records` gives them in the order of their ids.
+        let place = self.prices.binary_search_by(|price| price.version.id.as_str().cmp(id));
+        place.ok().map(|place| &self.prices[place])
+    }
+
+    /// The vendors that have a price.
+    pub fn vendors(&self) -> impl Iterator<Item = &str> {
+        self.prices.iter().map(|price| price.vendor.as_str())
+    }
+
+    /// What one of its prices came to for calls of a model that ended within `completed`:
+    /// micro-currency for 1,000,000 units, less the discount. `None` where the discount changes
+    /// within, or leaves a fraction.
+    pub fn charged_micro(
+        &self,
+        price: &Price,
+        billed_model: &str,
+        completed: Validity,
+    ) -> Option<u64> {
+        if price.contract_id.is_some() {
+            return Some(price.micro_per_million);
+        }
+        let mut own: Vec<&Contract> = self
+            .contracts
+            .iter()
+            .filter(|c| c.vendor == price.vendor && c.model.matches(billed_model))
+            .collect();
+        own.sort_by_key(|contract| std::cmp::Reverse(contract.model.rank()));
+        let discount_at = |at_ms: i64| {
+            own.iter().find(|c| c.valid.contains(at_ms)).map_or(0, |contract| contract.discount_ppm)
+        };
+        // A call that is priced by its start may have begun on the day before.
+        let from_ms = match price.time_basis {
+            TimeBasis::Completion => completed.from_ms,
+            TimeBasis::Start => completed.from_ms - DAY_MS,
+        };
+        let within =
+            |at_ms: &i64| from_ms < *at_ms && completed.to_ms.is_none_or(|to_ms| *at_ms < to_ms);
+        let discount = discount_at(from_ms);
+        let mut changes = own.iter().flat_map(|c| [Some(c.valid.from_ms), c.valid.to_ms]).flatten();
+        if changes.any(|at_ms| within(&at_ms) && discount_at(at_ms) != discount) {
+            return None;
+        }
+        discounted(price.micro_per_million, discount)
     }
 
     /// The prices of a side that may hold for a key. Looks at all prices: keep the lane.

@@ -1,6 +1,68 @@
 //! What the operator owes its vendors: settlement terms, statements that foot, sealed periods, and
 //! the comparison with the vendor's bill. No clock, no randomness, no I/O, no floats.
 //!
+//! - [`Contracts`]: the terms of every vendor, read from TOML, with [`Contracts::lint`].
+//! - [`PriceLists`]: the prices by which stored amounts are proved, by version of the price book.
+//! - [`Statement::build`]: from a period's rated groups to lines that foot.
+//! - [`decide_close`] and [`Seal`]: how a period ends, and what makes it stay as it is.
+//!
 //! The rules are in `docs/settlement.md`.
 
+mod adjustment;
+mod contract_fields;
+mod contract_file;
+mod contract_lint;
+mod contracts;
+mod control;
+mod decimal;
+mod error;
+mod footing;
+mod fraction;
+mod labels;
+mod line;
+mod minimum;
+mod period;
+mod period_state;
+mod planted;
+mod prepayment;
+mod price_lists;
+mod rated_group;
 pub mod reconcile;
+mod seal;
+mod sealed_object;
+mod section;
+mod statement;
+mod statement_csv;
+mod terms;
+mod tiers;
+mod words;
+
+pub use adjustment::{Adjustment, AdjustmentReason, PostedAdjustment};
+pub use contract_file::BadContracts;
+pub use contract_lint::{ContractLint, ContractLintCode};
+pub use contracts::{Contracts, EXAMPLE_CONTRACTS, FxRate};
+pub use control::ControlTotals;
+pub use decimal::{Cents, Pico, Units, parse_decimal};
+pub use error::{ErrorKind, SettlementError};
+pub use fraction::{Fraction, Rounding};
+pub use labels::Language;
+pub use line::{Amounts, Line};
+pub use minimum::{Carry, MinimumBalance};
+pub use period::Period;
+pub use period_state::{CloseDecision, PeriodFacts, PeriodState, Refusal, decide_close};
+pub use planted::Bug;
+#[cfg(any(test, feature = "planted"))]
+pub use planted::plant;
+pub(crate) use planted::planted;
+pub use prepayment::PrepaymentBalance;
+pub use price_lists::PriceLists;
+pub use rated_group::RatedGroup;
+pub use seal::{CutOff, Plan, Seal, SealedFile, SealedStatement};
+pub use sealed_object::{decode_sealed, encode_sealed, hash_of};
+pub use section::{FxLine, Section, TierVolume};
+pub use statement::{Statement, StatementInput};
+pub use statement_csv::statement_csv;
+pub use terms::{
+    Burden, Counts, Form, Minimum, Prepayment, ShareBase, Step, TaxBasis, Terms, Tolerance, Trial,
+};
+pub use words::amount_in_words;

@@ -68,6 +68,18 @@ impl PinnedTable {
         self.txns.get(&app_id(topic, partition)).and_then(|n| u64::try_from(*n).ok())
     }
 
+    /// The last ledger entry that the table has taken note of, of every partition of a topic that
+    /// it has heard of, in the order of the partitions.
+    pub fn published_epochs(&self, topic: &str) -> BTreeMap<u32, u64> {
+        let prefix = app_id(topic, 0);
+        let prefix = prefix.strip_suffix('0').unwrap_or(&prefix);
+        let of = |(id, n): (&String, &i64)| {
+            let partition = id.strip_prefix(prefix)?.parse().ok()?;
+            Some((partition, u64::try_from(*n).ok()?))
+        };
+        self.txns.iter().filter_map(of).collect()
+    }
+
     /// Where a file is in the store.
     pub fn object_path(&self, file: &PinnedFile) -> Path {
         Path::from(format!("{}/{}", table_root(self.table), file.path))

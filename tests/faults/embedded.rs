@@ -12,7 +12,7 @@ use crate::support::{Process, block_on, eventually};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `tally …` with everything below `folder`.
-fn tally(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn tally(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
     command
         .args(arguments)
@@ -26,7 +26,7 @@ fn tally(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Starts `tally up` and returns the address of its HTTP listener.
-fn up(folder: &Path, name: &str) -> (Process, String) {
+pub(crate) fn up(folder: &Path, name: &str) -> (Process, String) {
     let mut process = Process::start(name, tally(folder, &["up"]), folder);
     let address = address(&process.says("HTTP ", PATIENCE)).to_owned();
     (process, address)

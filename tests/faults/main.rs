@@ -27,6 +27,7 @@ mod poison;
 mod poison_kinds;
 mod proxy;
 mod retention;
+mod settle;
 mod store_errors;
 mod two_writers;
 mod webhooks;

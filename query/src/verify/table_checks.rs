@@ -10,8 +10,9 @@ use tally_schemas::{
 use tally_tables::PinnedTables;
 
 use super::ledger_checks::rows_in_files;
-use super::table_sums::{EpochKey, ModelKey, rows_of};
+use super::table_sums::{EpochKey, ModelKey};
 use super::{Check, Evidence, Finding, VerifyOptions};
+use crate::answer_rows::rows_of;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::ledger_view::PartitionLedger;

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
+use arrow::array::ArrayRef;
 use tally_schemas::{CLASS_COUNT, Currency, Flow, RatedTotals, Table, TokenClass, UsageSums};
 use tally_tables::PinnedTables;
 
+use crate::answer_rows::{count, decimal, integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
-use crate::limits::Limits;
 
 /// An epoch of a partition.
 pub(super) type EpochKey = (u32, u64);
@@ -72,28 +70,6 @@ impl TableSums {
     }
 }
 
-fn unexpected(what: &str) -> QueryError {
-    QueryError::Internal(format!("the answer has no {what}"))
-}
-
-fn integer(columns: &[ArrayRef], column: usize, row: usize) -> Result<i64, QueryError> {
-    let array = columns.get(column).ok_or_else(|| unexpected("such column"))?;
-    let array = array.as_primitive_opt::<Int64Type>().ok_or_else(|| unexpected("integer"))?;
-    // A sum over no rows is null.
-    Ok(if array.is_null(row) { 0 } else { array.value(row) })
-}
-
-fn text(columns: &[ArrayRef], column: usize, row: usize) -> Result<String, QueryError> {
-    let array = columns.get(column).ok_or_else(|| unexpected("such column"))?;
-    let array = array.as_string_opt::<i32>().ok_or_else(|| unexpected("text"))?;
-    Ok(array.value(row).to_owned())
-}
-
-fn count(columns: &[ArrayRef], column: usize, row: usize) -> Result<u64, QueryError> {
-    let value = integer(columns, column, row)?;
-    u64::try_from(value).map_err(|_| QueryError::Data(format!("a count of {value}")))
-}
-
 fn epoch_key(columns: &[ArrayRef], row: usize) -> Result<EpochKey, QueryError> {
     let partition = integer(columns, 0, row)?;
     let partition = u32::try_from(partition)
@@ -103,32 +79,6 @@ fn epoch_key(columns: &[ArrayRef], row: usize) -> Result<EpochKey, QueryError> {
 
 fn model_key(columns: &[ArrayRef], row: usize) -> Result<ModelKey, QueryError> {
     Ok((text(columns, 0, row)?, text(columns, 1, row)?))
-}
-
-/// Runs a query on the pin; integers come as `Int64` and strings as `Utf8`.
-pub(super) async fn rows_of(
-    engine: &QueryEngine,
-    pin: &Arc<PinnedTables>,
-    sql: &str,
-) -> Result<Vec<Vec<ArrayRef>>, QueryError> {
-    let answer = engine.run_on(Arc::clone(pin), sql, Limits::unlimited()).await?;
-    let (_, batches) = answer.collect().await?;
-    batches.iter().map(plain).collect()
-}
-
-fn plain(batch: &RecordBatch) -> Result<Vec<ArrayRef>, QueryError> {
-    batch
-        .columns()
-        .iter()
-        .map(|column| {
-            let plain = match column.data_type() {
-                data_type if data_type.is_integer() => DataType::Int64,
-                DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
-                other => other.clone(),
-            };
-            cast(column, &plain).map_err(|error| QueryError::Internal(error.to_string()))
-        })
-        .collect()
 }
 
 /// Counts in the last column, under a key of the ones before.
@@ -146,13 +96,6 @@ async fn counts<K: Ord>(
         }
     }
     Ok(found)
-}
-
-/// A sum of decimals in units of its last place; 0 over no rows.
-fn decimal(columns: &[ArrayRef], column: usize, row: usize) -> Result<i128, QueryError> {
-    let array = columns.get(column).ok_or_else(|| unexpected("such column"))?;
-    let array = array.as_primitive_opt::<Decimal128Type>().ok_or_else(|| unexpected("decimal"))?;
-    Ok(if array.is_null(row) { 0 } else { array.value(row) })
 }
 
 /// What the rows of one group were rated at; its last columns are points, amounts and currencies.

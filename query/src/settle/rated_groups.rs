@@ -1,0 +1,174 @@
+//! The rated groups of a statement, read from `usage_events` by sums alone.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use tally_schemas::{CLASS_COUNT, Currency, TokenClass};
+use tally_settlement::{CutOff, Period, RatedGroup};
+use tally_tables::PinnedTables;
+
+use crate::answer_rows::{count, decimal, rows_of, text};
+use crate::engine::QueryEngine;
+use crate::error::QueryError;
+
+/// Which rows belong to a statement.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope<'a> {
+    /// The period.
+    pub(super) period: Period,
+    /// Up to which epochs rows count.
+    pub(super) cut_offs: &'a [CutOff],
+    /// Up to which epochs the periods before are sealed; `None` leaves late usage out.
+    pub(super) sealed: Option<&'a [CutOff]>,
+    /// One vendor, or all of them.
+    pub(super) vendor: Option<&'a str>,
+}
+
+/// The rows of epochs up to cut-offs; none of a partition that has no cut-off.
+pub(crate) fn within(cut_offs: &[CutOff]) -> String {
+    if cut_offs.is_empty() {
+        return "false".to_owned();
+    }
+    let mut sql = "epoch <= CASE kafka_partition".to_owned();
+    for CutOff { partition, epoch } in cut_offs {
+        sql.push_str(&format!(" WHEN {partition} THEN {epoch}"));
+    }
+    sql.push_str(" ELSE -1 END");
+    sql
+}
+
+impl Scope<'_> {
+    fn condition(&self) -> String {
+        let counted = within(self.cut_offs);
+        let (first, end) = (self.period.first_day(), self.period.end_day());
+        let own = format!("(day >= DATE '{first}' AND day < DATE '{end}')");
+        let rows = match self.sealed {
+            Some(sealed) => {
+                format!("({own} OR (day < DATE '{first}' AND NOT ({})))", within(sealed))
+            }
+            None => own,
+        };
+        let vendor = self.vendor.map_or(String::new(), |vendor| {
+            format!(" AND vendor = '{}'", vendor.replace('\'', "''"))
+        });
+        format!("{counted} AND {rows}{vendor}")
+    }
+}
+
+const KEYS: [&str; 10] = [
+    "CAST(day AS VARCHAR)",
+    "vendor",
+    "billed_model",
+    "supplier",
+    "service_tier",
+    "coalesce(wholesale_price_ids, '')",
+    "coalesce(price_book_version, '')",
+    "coalesce(wholesale_currency, '')",
+    "coalesce(retail_price_ids, '')",
+    "coalesce(retail_currency, '')",
+];
+
+/// Reads the groups of a scope on a pin.
+///
+/// # Errors
+/// `Data` for rows without a price or currency, `Retry` while the store is away.
+pub(super) async fn read(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    scope: &Scope<'_>,
+) -> Result<Vec<RatedGroup>, QueryError> {
+    let keys = KEYS.join(", ");
+    let classes: Vec<String> =
+        TokenClass::ALL.iter().map(|class| format!("sum({})", class.name())).collect();
+    let sql = format!(
+        "SELECT {keys}, count(*), {}, sum(wholesale_amount), sum(retail_amount) \
+         FROM usage_events WHERE {} GROUP BY {keys}",
+        classes.join(", "),
+        scope.condition()
+    );
+    let mut groups = Vec::new();
+    for columns in rows_of(engine, pin, &sql).await? {
+        let rows = columns.first().map_or(0, |column| column.len());
+        for row in 0..rows {
+            groups.push(group(&columns, row)?);
+        }
+    }
+    Ok(groups)
+}
+
+fn group(columns: &[ArrayRef], row: usize) -> Result<RatedGroup, QueryError> {
+    let [
+        day,
+        vendor,
+        billed_model,
+        supplier,
+        service_tier,
+        price_ids,
+        version,
+        currency,
+        packages,
+        revenue,
+    ] = keys(columns, row)?;
+    let first = KEYS.len();
+    let mut units = [0; CLASS_COUNT];
+    for (class, sum) in units.iter_mut().enumerate() {
+        *sum = u128::from(count(columns, first + 1 + class, row)?);
+    }
+    let wholesale_pico = decimal(columns, first + 1 + CLASS_COUNT, row)?;
+    let retail_pico = decimal(columns, first + 2 + CLASS_COUNT, row)?;
+    let data = |what: String| QueryError::Data(format!("rows of {billed_model} on {day} {what}"));
+    let retail_currency = Currency::parse(&revenue);
+    if retail_currency.is_none() && retail_pico != 0 {
+        return Err(data(format!("have a retail amount in the currency {revenue:?}")));
+    }
+    Ok(RatedGroup {
+        day: day.parse().map_err(|_| data("have no such day".to_owned()))?,
+        currency: Currency::parse(&currency)
+            .ok_or_else(|| data(format!("have a wholesale amount in the currency {currency:?}")))?,
+        vendor,
+        billed_model: billed_model.clone(),
+        supplier,
+        service_tier,
+        price_ids,
+        price_book_version: version,
+        retail_price_ids: packages,
+        retail_currency,
+        events: count(columns, first, row)?,
+        units,
+        wholesale_pico,
+        retail_pico,
+    })
+}
+
+fn keys(columns: &[ArrayRef], row: usize) -> Result<[String; KEYS.len()], QueryError> {
+    let mut keys: [String; KEYS.len()] = Default::default();
+    for (column, key) in keys.iter_mut().enumerate() {
+        *key = text(columns, column, row)?;
+    }
+    Ok(keys)
+}
+
+/// The first day of events up to cut-offs that lies before a period.
+///
+/// # Errors
+/// `Retry` while the store is away.
+pub(super) async fn first_day_before(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    period: Period,
+    cut_offs: &[CutOff],
+) -> Result<Option<Period>, QueryError> {
+    let sql = format!(
+        "SELECT coalesce(CAST(min(day) AS VARCHAR), '') FROM usage_events \
+         WHERE day < DATE '{}' AND {}",
+        period.first_day(),
+        within(cut_offs)
+    );
+    for columns in rows_of(engine, pin, &sql).await? {
+        if columns.first().is_some_and(|column| !column.is_empty()) {
+            let day = text(&columns, 0, 0)?;
+            return Ok(day.parse().ok().map(Period::of_day));
+        }
+    }
+    Ok(None)
+}

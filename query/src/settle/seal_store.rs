@@ -1,0 +1,133 @@
+//! Plans, sealed statements and seals as they lie in the store. Each object is created once;
+//! nothing here lists (R8).
+
+use bytes::Bytes;
+use futures::StreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use sha2::{Digest, Sha256};
+use tally_settlement::{Period, Plan, Seal, Statement, hash_of};
+
+use crate::error::QueryError;
+
+/// Reads and creates the objects of settlement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SealStore<'a>(&'a dyn ObjectStore);
+
+fn away(path: &Path, error: &object_store::Error) -> QueryError {
+    QueryError::Retry(format!("{path}: {error}"))
+}
+
+/// The hash in hex.
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of an object, in hex; `None` where it is not there.
+///
+/// # Errors
+/// `Retry` while the store is away.
+pub(crate) async fn sha256_of(
+    store: &dyn ObjectStore,
+    path: &Path,
+) -> Result<Option<String>, QueryError> {
+    let answer = match store.get(path).await {
+        Ok(answer) => answer,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(away(path, &error)),
+    };
+    let mut hash = Sha256::new();
+    let mut parts = answer.into_stream();
+    while let Some(part) = parts.next().await {
+        hash.update(&part.map_err(|error| away(path, &error))?);
+    }
+    Ok(Some(hex(&hash.finalize())))
+}
+
+impl<'a> SealStore<'a> {
+    pub(crate) const fn new(store: &'a dyn ObjectStore) -> Self {
+        Self(store)
+    }
+
+    /// Where the plan of a period is.
+    pub(crate) fn plan_path(period: Period) -> Path {
+        Path::from_iter(["statements", &period.to_string(), "plan.json"])
+    }
+
+    /// Where a statement of a period is. Vendors are names that people choose, so a path is made
+    /// of parts and not of one text.
+    pub(crate) fn statement_path(period: Period, vendor: &str) -> Path {
+        let file = format!("vendor-{vendor}.json");
+        Path::from_iter(["statements", period.to_string().as_str(), file.as_str()])
+    }
+
+    /// Where seal `n` is.
+    pub(crate) fn seal_path(n: u64) -> Path {
+        Path::from_iter(["statements", "seals", &format!("{n:020}.json")])
+    }
+
+    async fn get(&self, path: &Path) -> Result<Option<Bytes>, QueryError> {
+        let answer = match self.0.get(path).await {
+            Ok(answer) => answer,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(away(path, &error)),
+        };
+        answer.bytes().await.map(Some).map_err(|error| away(path, &error))
+    }
+
+    /// Creates an object, or finds that it is there: what stands is returned, whoever wrote it.
+    pub(crate) async fn create(&self, path: &Path, bytes: &[u8]) -> Result<Bytes, QueryError> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let options = PutOptions::from(PutMode::Create);
+        match self.0.put_opts(path, bytes.clone().into(), options).await {
+            Ok(_) => Ok(bytes),
+            // Ours, too, may be there: its reply was lost (R5). What stands decides.
+            Err(error) => match self.get(path).await? {
+                Some(standing) => Ok(standing),
+                None => Err(away(path, &error)),
+            },
+        }
+    }
+
+    /// The plan of a period.
+    pub(crate) async fn plan(&self, period: Period) -> Result<Option<Plan>, QueryError> {
+        let path = Self::plan_path(period);
+        let bytes = self.get(&path).await?;
+        Ok(bytes.map(|bytes| Plan::from_bytes(path.as_ref(), &bytes)).transpose()?)
+    }
+
+    /// Every seal, in order.
+    pub(crate) async fn seals(&self) -> Result<Vec<Seal>, QueryError> {
+        let mut seals = Vec::new();
+        for n in 0.. {
+            let path = Self::seal_path(n);
+            let Some(bytes) = self.get(&path).await? else { break };
+            seals.push(Seal::from_bytes(path.as_ref(), &bytes)?);
+        }
+        Ok(seals)
+    }
+
+    /// The statement of a vendor that a seal has, checked against the seal.
+    pub(crate) async fn statement(
+        &self,
+        seal: &Seal,
+        vendor: &str,
+    ) -> Result<Option<Statement>, QueryError> {
+        let Some(sealed) = seal.statements.iter().find(|sealed| sealed.vendor == vendor) else {
+            return Ok(None);
+        };
+        let path = Self::statement_path(seal.period, vendor);
+        let bytes = self.get(&path).await?.ok_or_else(|| {
+            QueryError::Data(format!("{path} is gone, which seal {} has the hash of", seal.n))
+        })?;
+        if hash_of(&bytes) != sealed.hash {
+            return Err(QueryError::Data(format!(
+                "{path} is not what was sealed: its hash is {}, seal {} has {}",
+                hash_of(&bytes),
+                seal.n,
+                sealed.hash
+            )));
+        }
+        Ok(Some(Statement::from_bytes(path.as_ref(), &bytes)?))
+    }
+}

@@ -1,0 +1,164 @@
+//! What closed periods were sealed with, compared with what is there now: I6.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use object_store::path::Path;
+use tally_schemas::{CLASS_COUNT, TokenClass};
+use tally_settlement::{ControlTotals, CutOff, Pico, Seal, Units};
+use tally_tables::PinnedTables;
+
+use super::{Check, Finding};
+use crate::answer_rows::{count, decimal, rows_of, text};
+use crate::engine::QueryEngine;
+use crate::error::QueryError;
+use crate::settle::{SealStore, sha256_of, within};
+
+/// Every check of sealed periods.
+pub(super) async fn all(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Check> {
+    let store = SealStore::new(engine.ledger().store());
+    let chain = Finding::new("I6", "seals are whole, in order, and each has the hash of the last");
+    let seals = match store.seals().await {
+        Ok(seals) => seals,
+        Err(error) => return vec![failed(chain, &error)],
+    };
+    vec![
+        links(chain, &seals),
+        statements(&store, &seals).await,
+        events(engine, pin, &seals).await,
+        files(engine, &seals).await,
+    ]
+}
+
+fn failed(mut finding: Finding, error: &QueryError) -> Check {
+    finding.add(error.to_string());
+    finding.done("nothing more")
+}
+
+fn links(mut finding: Finding, seals: &[Seal]) -> Check {
+    match Seal::chain_defects(seals) {
+        Ok(defects) => defects.into_iter().for_each(|defect| finding.add(defect)),
+        Err(error) => finding.add(error.to_string()),
+    }
+    finding.done(format!("{} seals", seals.len()))
+}
+
+async fn statements(store: &SealStore<'_>, seals: &[Seal]) -> Check {
+    let mut finding = Finding::new("I6", "statements are those that were sealed, byte for byte");
+    let mut looked_at = 0;
+    for seal in seals {
+        for sealed in &seal.statements {
+            looked_at += 1;
+            match store.statement(seal, &sealed.vendor).await {
+                Ok(Some(statement)) => finding.expect(statement.total == sealed.total, || {
+                    let vendor = &sealed.vendor;
+                    format!("{} {vendor}: the total is not that of its seal", seal.period)
+                }),
+                Ok(None) => finding.add(format!("{} {}: is gone", seal.period, sealed.vendor)),
+                Err(error) => finding.add(error.to_string()),
+            }
+        }
+    }
+    finding.done(format!("{looked_at} statements"))
+}
+
+/// The events that a seal counts, summed again.
+async fn events(engine: &QueryEngine, pin: &Arc<PinnedTables>, seals: &[Seal]) -> Check {
+    let mut finding = Finding::new("I6", "closed periods have the events that were sealed");
+    let mut before: Option<&[CutOff]> = None;
+    for seal in seals {
+        match counted(engine, pin, seal, before).await {
+            Ok(now) if now == seal.totals => {}
+            Ok(now) => finding.add(format!(
+                "{}: {} + {} late events and {:?} of wholesale were sealed, there are {} + {} and {:?}",
+                seal.period,
+                seal.totals.events,
+                seal.totals.late_events,
+                seal.totals.wholesale,
+                now.events,
+                now.late_events,
+                now.wholesale
+            )),
+            Err(error) => finding.add(format!("{}: {error}", seal.period)),
+        }
+        before = Some(&seal.cut_offs);
+    }
+    finding.done(format!("{} periods", seals.len()))
+}
+
+async fn counted(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    seal: &Seal,
+    before: Option<&[CutOff]>,
+) -> Result<ControlTotals, QueryError> {
+    let (first, end) = (seal.period.first_day(), seal.period.end_day());
+    let late = before.map_or("false".to_owned(), |sealed| {
+        format!("day < DATE '{first}' AND NOT ({})", within(sealed))
+    });
+    let classes: Vec<String> =
+        TokenClass::ALL.iter().map(|class| format!("sum({})", class.name())).collect();
+    let sql = format!(
+        "SELECT coalesce(wholesale_currency, ''), coalesce(retail_currency, ''), \
+         sum(CASE WHEN day >= DATE '{first}' THEN 1 ELSE 0 END), count(*), {}, \
+         sum(wholesale_amount), sum(retail_amount) FROM usage_events \
+         WHERE {} AND ((day >= DATE '{first}' AND day < DATE '{end}') OR ({late})) \
+         GROUP BY coalesce(wholesale_currency, ''), coalesce(retail_currency, '')",
+        classes.join(", "),
+        within(&seal.cut_offs)
+    );
+    let mut totals = ControlTotals::default();
+    for columns in rows_of(engine, pin, &sql).await? {
+        let rows = columns.first().map_or(0, |column| column.len());
+        for row in 0..rows {
+            let own = count(&columns, 2, row)?;
+            let mut units = BTreeMap::new();
+            for class in TokenClass::ALL {
+                let sum = count(&columns, 4 + class.index(), row)?;
+                if sum > 0 {
+                    units.insert(class.name().to_owned(), Units(sum.into()));
+                }
+            }
+            let amounts = |currency: usize, amount: usize| {
+                let code = text(&columns, currency, row)?;
+                let pico = decimal(&columns, 4 + CLASS_COUNT + amount, row)?;
+                let known = !code.is_empty();
+                Ok::<_, QueryError>(known.then_some((code, Pico(pico))).into_iter().collect())
+            };
+            totals.merge(&ControlTotals {
+                events: own,
+                late_events: count(&columns, 3, row)?.saturating_sub(own),
+                units,
+                wholesale: amounts(0, 0)?,
+                retail: amounts(1, 1)?,
+            })?;
+        }
+    }
+    Ok(totals)
+}
+
+/// Sealed files that are still there; compaction replaces files, and their rows stay.
+async fn files(engine: &QueryEngine, seals: &[Seal]) -> Check {
+    let mut finding =
+        Finding::new("I6", "data files that were sealed, and are there, are unchanged");
+    let (mut there, mut sealed) = (0, 0);
+    for file in seals.iter().flat_map(|seal| &seal.files) {
+        sealed += 1;
+        let path = match Path::parse(&file.path) {
+            Ok(path) => path,
+            Err(error) => {
+                finding.add(error.to_string());
+                continue;
+            }
+        };
+        match sha256_of(engine.ledger().store(), &path).await {
+            Ok(None) => {}
+            Ok(Some(now)) => {
+                there += 1;
+                finding.expect(now == file.sha256, || format!("{} was changed", file.path));
+            }
+            Err(error) => finding.add(error.to_string()),
+        }
+    }
+    finding.done(format!("{there} of {sealed} files"))
+}

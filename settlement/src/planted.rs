@@ -1,0 +1,84 @@
+//! Known bugs, planted one at a time by tests: a harness that does not notice them proves nothing.
+
+#[cfg(any(test, feature = "planted"))]
+use std::cell::Cell;
+
+/// A bug that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// 0.005 always goes up.
+    HalfEvenForgotten,
+    /// Lines are rounded and the rounding line is left out.
+    NoRoundingLine,
+    /// The unit after a tier's last one is still in it.
+    TierEndPassed,
+    /// Reaching an all-units tier does not re-price what came before.
+    NoTrueUp,
+    /// Late usage begins at the first tier again.
+    LateUsageFromFirstTier,
+    /// A shortfall may be used one month longer.
+    CarryOneMonthLonger,
+    /// The newest shortfall is used first.
+    NewestCarryFirst,
+    /// A shortfall is paid and not carried.
+    NoCarry,
+    /// The cap does not hold.
+    CapForgotten,
+    /// A prepayment is counted again in every period.
+    PrepaidAgain,
+    /// The vendor's part of a trial is paid nevertheless.
+    TrialPaid,
+    /// Tax is added to amounts that include it.
+    TaxTwice,
+    /// A channel fee is taken of gross and not of net revenue.
+    FeeOfGross,
+    /// Late usage is counted in its own period's lines.
+    LateUsageAsLine,
+    /// Terms hold on the day on which the next begin.
+    TermsEndIncluded,
+    /// The terms for every model go before those for one.
+    WidestTermsFirst,
+}
+
+impl Bug {
+    /// Every one.
+    pub const ALL: [Self; 16] = [
+        Self::HalfEvenForgotten,
+        Self::NoRoundingLine,
+        Self::TierEndPassed,
+        Self::NoTrueUp,
+        Self::LateUsageFromFirstTier,
+        Self::CarryOneMonthLonger,
+        Self::NewestCarryFirst,
+        Self::NoCarry,
+        Self::CapForgotten,
+        Self::PrepaidAgain,
+        Self::TrialPaid,
+        Self::TaxTwice,
+        Self::FeeOfGross,
+        Self::LateUsageAsLine,
+        Self::TermsEndIncluded,
+        Self::WidestTermsFirst,
+    ];
+}
+
+#[cfg(any(test, feature = "planted"))]
+thread_local! {
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Plants a bug in this thread, or takes it away again.
+#[cfg(any(test, feature = "planted"))]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.with(|planted| planted.set(bug));
+}
+
+#[cfg(any(test, feature = "planted"))]
+pub(crate) fn planted(bug: Bug) -> bool {
+    PLANTED.with(|planted| planted.get() == Some(bug))
+}
+
+#[cfg(not(any(test, feature = "planted")))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}

@@ -1,0 +1,304 @@
+//! The seal of a period, and the plan that comes before it.
+//!
+//! A plan fixes everything that could come out otherwise in a second run: who closes and when, up
+//! to which epoch of each partition events count, by which contracts. Whoever finds a plan goes on
+//! with it. A seal names what the plan came to and the hash of the seal before it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::ControlTotals;
+use crate::error::SettlementError;
+use crate::line::Amounts;
+use crate::period::Period;
+use crate::sealed_object::{decode_sealed, encode_sealed, hash_of};
+use crate::statement::Statement;
+
+/// Format of plans and seals that this build writes.
+const FORMAT: u32 = 1;
+
+/// Up to which entry of a partition's ledger events count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutOff {
+    /// Kafka partition.
+    pub partition: u32,
+    /// The last epoch.
+    pub epoch: u64,
+}
+
+/// A data file that a period was read from, as it was when it was closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedFile {
+    /// Path below the store's root.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256, in hex.
+    pub sha256: String,
+}
+
+/// What closing a period was begun with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Format of the object.
+    pub format: u32,
+    /// Number that the seal will have.
+    pub n: u64,
+    /// Period.
+    pub period: Period,
+    /// Who closes it.
+    pub by: String,
+    /// When it was begun, milliseconds UTC.
+    pub at_ms: i64,
+    /// Version of the program.
+    pub code_version: String,
+    /// The contracts, whole.
+    pub contracts_text: String,
+    /// What counts, by partition.
+    pub cut_offs: Vec<CutOff>,
+    /// What it is read from.
+    pub files: Vec<SealedFile>,
+    /// Hash of the seal before it; empty for the first.
+    pub previous: String,
+}
+
+impl Plan {
+    /// The format of this build.
+    pub const FORMAT: u32 = FORMAT;
+
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// Never in a build whose tests pass.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, SettlementError> {
+        encode_sealed(self)
+    }
+
+    /// Reads a stored plan; `what` is for messages.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
+        let plan: Self = decode_sealed(what, bytes)?;
+        known_format(what, plan.format)?;
+        Ok(plan)
+    }
+}
+
+/// A statement that was sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedStatement {
+    /// Vendor.
+    pub vendor: String,
+    /// Number among the vendor's statements.
+    pub sequence: u64,
+    /// BLAKE3 of its bytes, in hex.
+    pub hash: String,
+    /// Currency.
+    pub currency: String,
+    /// Its total.
+    pub total: Amounts,
+}
+
+/// What makes a closed period stay as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seal {
+    /// Format of the object.
+    pub format: u32,
+    /// Position in the chain, from 0.
+    pub n: u64,
+    /// Period.
+    pub period: Period,
+    /// Who closed it.
+    pub by: String,
+    /// When that was begun, milliseconds UTC.
+    pub at_ms: i64,
+    /// Version of the program that began.
+    pub code_version: String,
+    /// Version of the contracts.
+    pub contracts_version: String,
+    /// Versions of the price book.
+    pub price_book_versions: Vec<String>,
+    /// What counts, by partition.
+    pub cut_offs: Vec<CutOff>,
+    /// What it was read from.
+    pub files: Vec<SealedFile>,
+    /// Its statements, by vendor.
+    pub statements: Vec<SealedStatement>,
+    /// The sum of their control totals.
+    pub totals: ControlTotals,
+    /// BLAKE3 of the plan's bytes, in hex.
+    pub plan: String,
+    /// Hash of the seal before it; empty for the first.
+    pub previous: String,
+}
+
+impl Seal {
+    /// What a plan came to.
+    ///
+    /// # Errors
+    /// `Overflow`.
+    pub fn of(
+        plan: &Plan,
+        contracts_version: &str,
+        statements: &[Statement],
+    ) -> Result<Self, SettlementError> {
+        let mut totals = ControlTotals::default();
+        let mut versions: Vec<String> = Vec::new();
+        let mut sealed = Vec::new();
+        for statement in statements {
+            totals.merge(&statement.control)?;
+            versions.extend(statement.price_book_versions.iter().cloned());
+            sealed.push(SealedStatement {
+                vendor: statement.vendor.clone(),
+                sequence: statement.sequence,
+                hash: statement.hash()?,
+                currency: statement.currency.clone(),
+                total: statement.total,
+            });
+        }
+        versions.sort_unstable();
+        versions.dedup();
+        sealed.sort_by(|a, b| a.vendor.cmp(&b.vendor));
+        Ok(Self {
+            format: FORMAT,
+            n: plan.n,
+            period: plan.period,
+            by: plan.by.clone(),
+            at_ms: plan.at_ms,
+            code_version: plan.code_version.clone(),
+            contracts_version: contracts_version.to_owned(),
+            price_book_versions: versions,
+            cut_offs: plan.cut_offs.clone(),
+            files: plan.files.clone(),
+            statements: sealed,
+            totals,
+            plan: hash_of(&plan.to_bytes()?),
+            previous: plan.previous.clone(),
+        })
+    }
+
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// Never in a build whose tests pass.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, SettlementError> {
+        encode_sealed(self)
+    }
+
+    /// Its hash: BLAKE3 of its bytes, in hex.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn hash(&self) -> Result<String, SettlementError> {
+        Ok(hash_of(&self.to_bytes()?))
+    }
+
+    /// Reads a stored seal; `what` is for messages.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
+        let seal: Self = decode_sealed(what, bytes)?;
+        known_format(what, seal.format)?;
+        Ok(seal)
+    }
+
+    /// What is wrong with seals as a chain, in words; nothing where all is well.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn chain_defects(seals: &[Self]) -> Result<Vec<String>, SettlementError> {
+        let mut defects = Vec::new();
+        let mut before: Option<&Self> = None;
+        for (place, seal) in seals.iter().enumerate() {
+            if u64::try_from(place).ok() != Some(seal.n) {
+                defects.push(format!("seal {} stands at place {place}", seal.n));
+            }
+            let expected = before.map_or(Ok(String::new()), Self::hash)?;
+            if seal.previous != expected {
+                let period = seal.period;
+                defects.push(format!("the seal of {period} does not follow the one before it"));
+            }
+            if before.is_some_and(|before| before.period.next() != seal.period) {
+                defects.push(format!("the seal of {} is out of order", seal.period));
+            }
+            before = Some(seal);
+        }
+        Ok(defects)
+    }
+}
+
+fn known_format(what: &str, format: u32) -> Result<(), SettlementError> {
+    if format == FORMAT {
+        return Ok(());
+    }
+    Err(SettlementError::Damaged(format!(
+        "{what}: format {format} is not known to this version, which knows {FORMAT}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain() -> Vec<Seal> {
+        let mut period = Period::parse("2026-10").unwrap();
+        let mut previous = String::new();
+        let mut seals = Vec::new();
+        for n in 0..3 {
+            let plan = Plan {
+                format: FORMAT,
+                n,
+                period,
+                by: "finance".into(),
+                at_ms: 1,
+                code_version: "0".into(),
+                contracts_text: "[[terms]]".into(),
+                cut_offs: vec![CutOff { partition: 0, epoch: n }],
+                files: Vec::new(),
+                previous,
+            };
+            let seal = Seal::of(&plan, "c", &[]).unwrap();
+            previous = seal.hash().unwrap();
+            seals.push(seal);
+            period = period.next();
+        }
+        seals
+    }
+
+    #[test]
+    fn a_chain_is_whole_or_tells_where_not() {
+        let seals = chain();
+        assert_eq!(Seal::chain_defects(&seals).unwrap(), Vec::<String>::new());
+        let mut edited = seals.clone();
+        edited[1].by = "somebody else".into();
+        assert_eq!(Seal::chain_defects(&edited).unwrap().len(), 1);
+        let mut removed = seals.clone();
+        removed.remove(1);
+        assert!(Seal::chain_defects(&removed).unwrap().len() >= 2);
+        let mut swapped = seals;
+        swapped.swap(0, 1);
+        assert!(!Seal::chain_defects(&swapped).unwrap().is_empty());
+    }
+
+    /// R20, of a seal: each of its bytes.
+    #[test]
+    fn a_flipped_bit_is_found() {
+        let seal = chain().remove(2);
+        let bytes = seal.to_bytes().unwrap();
+        assert_eq!(Seal::from_bytes("seal", &bytes).unwrap(), seal);
+        for place in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[place] ^= 1 << bit;
+                let read = Seal::from_bytes("seal", &damaged);
+                assert!(read.is_err(), "bit {bit} of byte {place}");
+            }
+        }
+    }
+}
