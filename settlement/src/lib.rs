@@ -31,6 +31,7 @@ pub mod reconcile;
 mod seal;
 mod sealed_object;
 mod section;
+mod section_draft;
 mod statement;
 mod statement_csv;
 mod terms;

@@ -140,4 +140,29 @@ mod tests {
             carry.iter().map(|carry| (carry.period.to_string(), carry.amount.0)).collect();
         assert_eq!(left, [("2026-07".to_owned(), 20_000), ("2026-08".to_owned(), 10_000)]);
     }
+
+    proptest::proptest! {
+        /// Double entry: what was short is used, expired or left; no month is below its minimum.
+        #[test]
+        fn nothing_is_lost(
+            least in 1_i128..1_000, carry_months in 0_u32..5,
+            months in proptest::collection::vec(0_i128..2_000, 1..12),
+        ) {
+            let minimum = Minimum { amount: Cents(least), carry_months };
+            let mut period = Period::parse("2026-01").unwrap();
+            let mut carry: Vec<Carry> = Vec::new();
+            for usage in months {
+                let opening: i128 = carry.iter().map(|carry| carry.amount.0).sum();
+                let balance = apply(minimum, period, Cents(usage), carry);
+                let closing: i128 = balance.closing.iter().map(|carry| carry.amount.0).sum();
+                let carried = if carry_months > 0 { balance.shortfall.0 } else { 0 };
+                let gone = balance.used.0 + balance.expired.0;
+                proptest::prop_assert_eq!(opening + carried, gone + closing);
+                proptest::prop_assert!(usage + balance.true_up().0 >= least);
+                proptest::prop_assert!(balance.shortfall.0 == 0 || balance.used.0 == 0);
+                carry = balance.closing;
+                period = period.next();
+            }
+        }
+    }
 }

@@ -16,7 +16,8 @@ use crate::period::Period;
 use crate::price_lists::PriceLists;
 use crate::rated_group::RatedGroup;
 use crate::sealed_object::hash_of;
-use crate::section::{Context, Section, SectionDraft};
+use crate::section::Section;
+use crate::section_draft::{Context, SectionDraft};
 use crate::terms::Terms;
 use crate::words::amount_in_words;
 

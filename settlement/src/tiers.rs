@@ -83,4 +83,31 @@ mod tests {
         assert_eq!(slices(&STEPS, billion, billion + 1)[0].tier, 2);
         assert_eq!(slices(&STEPS, 5, 5), []);
     }
+
+    proptest::proptest! {
+        /// Units that come in two parts are sliced as if they had come at once.
+        #[test]
+        fn slices_go_on_where_others_ended(
+            edges in proptest::collection::btree_set(1_u64..1_000, 0..5),
+            first in 0_u128..1_500, second in 0_u128..1_500,
+        ) {
+            let steps: Vec<Step> = [0]
+                .into_iter()
+                .chain(edges)
+                .map(|above_units| Step { above_units, micro_per_million: 1 })
+                .collect();
+            let by_tier = |parts: &[Slice]| {
+                let mut sums = vec![0; steps.len()];
+                for part in parts {
+                    sums[part.tier - 1] += part.units;
+                }
+                sums
+            };
+            let mut parts = slices(&steps, 0, first);
+            parts.extend(slices(&steps, first, first + second));
+            let whole = by_tier(&slices(&steps, 0, first + second));
+            proptest::prop_assert_eq!(by_tier(&parts), whole.clone());
+            proptest::prop_assert_eq!(whole.iter().sum::<u128>(), first + second);
+        }
+    }
 }

@@ -251,7 +251,7 @@ fn every_section_foots() {
     }
 }
 
-/// The groups in another order, split or not, give the same bytes.
+/// The groups in another order give the same bytes.
 #[test]
 fn the_order_of_the_groups_does_not_matter() {
     let seed = 99;

@@ -41,7 +41,7 @@ def in_words(cents: int, currency: str) -> str:
     """Chinese words: every digit with its unit first, then the zeros are joined as the rules say."""
     names = {"CNY": "人民币", "USD": "美元"}
     yuan, jiao, fen = abs(cents) // 100, abs(cents) // 10 % 10, abs(cents) % 10
-    digits, units = "零壹贰叁肆伍陆柒捌玖", ["", "拾", "佰", "仟", "万", "拾", "佰", "仟", "亿", "拾", "佰", "仟"]
+    digits, units = "零壹贰叁肆伍陆柒捌玖", ["", *"拾佰仟万拾佰仟亿拾佰仟"]
     text = "".join(digits[int(d)] + units[i] for i, d in zip(reversed(range(len(str(yuan)))), str(yuan), strict=True))
     text = re.sub("零[拾佰仟]", "零", text)
     text = re.sub("零+", "零", text)
@@ -188,22 +188,20 @@ class Case:
 
     def prices_csv(self) -> str:
         """The price list as the book has it."""
-        columns = ("price_id,side,contract_id,vendor,supplier,model_pattern,class,unit,currency,"
-                   "price_micro_per_million,tier_basis,tier_from,tier_to,tier_mode,service_tier,region,calendar_id,"
-                   "windows,time_basis,valid_from,valid_to,known_from,free,promotion,source,approved_by,approved_at")  # fmt: skip
-        rows = [columns]
+        rows = ["price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,service_tier,"
+                "time_basis,valid_from,valid_to,known_from,source,approved_by,approved_at"]  # fmt: skip
         for price in self.prices:
             unit = "request" if price.cls == "requests" else "token"
             until = price.until.isoformat() if price.until else ""
-            rows.append(f"{price.id},wholesale,,{VENDOR},,{price.model},{price.cls},{unit},{self.list_currency},"
-                        f"{price.micro},,,,,*,,,,completion,{price.since},{until},2026-01-01,,,oracle,oracle,2026-01-01")  # fmt: skip
+            rows.append(f"{price.id},wholesale,{VENDOR},{price.model},{price.cls},{unit},{self.list_currency},"
+                        f"{price.micro},*,completion,{price.since},{until},2026-01-01,oracle,a,2026-01-01")  # fmt: skip
         return "\n".join(rows) + "\n"
 
     def rating_toml(self) -> str:
         """The contract that takes a discount off list prices."""
         return (f'[[contract]]\nid = "discount"\nvendor = "{VENDOR}"\nmodel_pattern = "*"\nform = "price_list"\n'
                 f'discount_ppm = {self.discount_ppm}\ncurrency = "{self.list_currency}"\nvalid_from = "2026-01-01"\n'
-                'known_from = "2026-01-01"\nsource = "oracle"\napproved_by = "oracle"\napproved_at = "2026-01-01"\n')  # fmt: skip
+                'known_from = "2026-01-01"\napproved_by = "oracle"\napproved_at = "2026-01-01"\n')  # fmt: skip
 
     def contracts_toml(self) -> str:
         """The settlement terms."""
@@ -222,7 +220,8 @@ class Case:
                     out.append(f"{key} = {terms[key]}")
             if "steps" in terms:
                 out.append(f"tier_classes = {json.dumps(terms['classes'])}")
-                steps = [f"{{ above_units = {edge}, price_micro_per_million = {price} }}" for edge, price in terms["steps"]]
+                step = "{{ above_units = {}, price_micro_per_million = {} }}"
+                steps = [step.format(edge, price) for edge, price in terms["steps"]]
                 out.append(f"tiers = [{', '.join(steps)}]")
             if terms["minimum"] is not None:
                 out += [f'minimum = "{money(terms["minimum"])}"', f"carry_months = {terms['carry']}"]
@@ -232,7 +231,8 @@ class Case:
                 paid = [f'{{ paid_on = "{day}", amount = "{money(cents)}" }}' for day, cents in terms["prepaid"]]
                 out.append(f"prepaid = [{', '.join(paid)}]")
             if terms["burden"] is not None:
-                burden = {0: '"operator"', PPM: '"vendor"'}.get(terms["burden"], f'"shared", vendor_ppm = {terms["burden"]}')
+                shared = f'"shared", vendor_ppm = {terms["burden"]}'
+                burden = {0: '"operator"', PPM: '"vendor"'}.get(terms["burden"], shared)
                 out.append(f"trial = {{ burden = {burden}, packages = {json.dumps(TRIALS)} }}")
         for month, rate in self.rates.items():
             out += ["[[fx]]", f'from = "{self.list_currency}"', f'to = "{self.currency}"', f'period = "{month}"',
@@ -248,7 +248,8 @@ class Case:
     def price_of(self, model: str, cls: str, day: date) -> Price | None:
         """The price of a class on a day."""
         for price in self.prices:
-            if (price.model, price.cls) == (model, cls) and price.since <= day and (not price.until or day < price.until):
+            holds = price.since <= day and (not price.until or day < price.until)
+            if (price.model, price.cls) == (model, cls) and holds:
                 return price
         return None
 
@@ -361,7 +362,7 @@ def printable(section: dict[str, Any]) -> dict[str, Any]:
         return [money(cents) for cents in triple]
 
     return section | {
-        "lines": [[*key, str(units), plain(listed, 12), *texts(triple)] for key, units, listed, triple in section["lines"]],
+        "lines": [[*key, str(units), plain(listed, 12), *texts(row)] for key, units, listed, row in section["lines"]],
         "adjustments": [[*key, str(units), *texts(triple)] for key, units, triple in section["adjustments"]],
         "rounding": texts(section["rounding"]), "total": texts(section["total"]),
     }  # fmt: skip
@@ -456,7 +457,8 @@ class Section:
             payable = self.whole("cap", payable, terms["cap"] - payable)
         minimum = prepaid = None
         month_end = last_day(self.month)
-        if terms["minimum"] is not None and terms["since"] <= month_end and (not terms["until"] or month_end < terms["until"]):
+        in_force = terms["since"] <= month_end and (not terms["until"] or month_end < terms["until"])
+        if terms["minimum"] is not None and in_force:
             difference, minimum = self.guarantee(payable)
             payable = self.whole("minimum_guarantee_true_up", payable, difference)
         opening, known = self.vendor.prepaid.get(terms["id"], (0, 0))
@@ -473,7 +475,8 @@ class Section:
         total = amounts(payable, terms)
         parts = [sum(row[-1][n] for row in self.lines + self.adjustments) for n in range(3)]
         return {"terms": terms["id"], "lines": sorted(self.lines), "adjustments": self.adjustments, "total": total,
-                "rounding": [total[n] - parts[n] for n in range(3)], "minimum": minimum, "prepaid": prepaid}  # fmt: skip
+                "rounding": [whole - part for whole, part in zip(total, parts, strict=True)],
+                "minimum": minimum, "prepaid": prepaid}  # fmt: skip
 
     def whole(self, reason: str, payable: int, cents: int) -> int:
         """An adjustment of the whole section; what is payable after it."""
@@ -508,7 +511,8 @@ class Section:
             difference = (whole(after) - graduated(after)) - (whole(before) - graduated(before))
             if difference:
                 key = (self.terms["pattern"], "units", "", "", "", False)
-                self.adjust("tier_true_up", month, key, units, self.owed(Fraction(difference, PICO), self.case.currency))
+                owed = self.owed(Fraction(difference, PICO), self.case.currency)
+                self.adjust("tier_true_up", month, key, units, owed)
 
     def guarantee(self, payable: int) -> tuple[int, dict[str, Any]]:
         """What a guaranteed minimum adds or takes."""

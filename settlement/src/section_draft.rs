@@ -1,0 +1,465 @@
+//! A section in the making: what its groups come to by its terms, in the order of
+//! `docs/settlement.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tally_schemas::Currency;
+
+use crate::adjustment::{Adjustment, AdjustmentReason, PostedAdjustment};
+use crate::contracts::Contracts;
+use crate::decimal::{Cents, Units};
+use crate::error::SettlementError;
+use crate::footing::ClassCharge;
+use crate::fraction::Fraction;
+use crate::line::{Amounts, Line, LineKey};
+use crate::minimum;
+use crate::period::Period;
+use crate::prepayment;
+use crate::rated_group::RatedGroup;
+use crate::sealed_object::hash_of;
+use crate::section::{FxLine, Section, TierVolume};
+use crate::statement::Statement;
+use crate::terms::{Form, PPM, ShareBase, Step, Terms};
+use crate::tiers::{Slice, slices, true_up_pico};
+use crate::{Bug, planted};
+
+/// Units and listed amount of a line in the making.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    units: u128,
+    pico: i128,
+}
+
+/// Collects what belongs to one section.
+#[derive(Debug)]
+pub(crate) struct SectionDraft<'a> {
+    terms: &'a Terms,
+    period: Period,
+    /// By period of the usage and line.
+    sums: BTreeMap<(Period, LineKey), Sum>,
+    /// Units counted towards tiers, by period of the usage.
+    volumes: BTreeMap<Period, u128>,
+    posted: Vec<&'a PostedAdjustment>,
+}
+
+/// What a section is finished with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) vendor: &'a str,
+    pub(crate) contracts: &'a Contracts,
+    pub(crate) earlier: &'a [Statement],
+}
+
+/// What a section adds up while its lines are written.
+#[derive(Debug)]
+struct Ledger<'c> {
+    context: Context<'c>,
+    exact: Fraction,
+    converted: BTreeMap<String, (Fraction, Fraction)>,
+    lines: Vec<Line>,
+    adjustments: Vec<Adjustment>,
+    earlier_lines: BTreeSet<(Period, String)>,
+}
+
+impl<'a> SectionDraft<'a> {
+    pub(crate) const fn new(terms: &'a Terms, period: Period) -> Self {
+        Self { terms, period, sums: BTreeMap::new(), volumes: BTreeMap::new(), posted: Vec::new() }
+    }
+
+    pub(crate) fn post(&mut self, adjustment: &'a PostedAdjustment) {
+        self.posted.push(adjustment);
+    }
+
+    /// Adds a group, whose charges have been proved.
+    ///
+    /// # Errors
+    /// `Overflow`.
+    pub(crate) fn add(
+        &mut self,
+        group: &RatedGroup,
+        charges: &[ClassCharge<'_>],
+    ) -> Result<(), SettlementError> {
+        let overflow = || SettlementError::Overflow(group.billed_model.clone());
+        let usage_period = if planted(Bug::LateUsageAsLine) {
+            self.period
+        } else {
+            Period::of_day(group.day).min(self.period)
+        };
+        let key = |class: &str| LineKey {
+            model: group.billed_model.clone(),
+            class: class.to_owned(),
+            supplier: group.supplier.clone(),
+            service_tier: group.service_tier.clone(),
+            price_book_version: String::new(),
+            price: String::new(),
+            unit_price_micro: None,
+            trial: self.terms.is_trial(&group.retail_price_ids),
+            currency: group.currency.to_string(),
+        };
+        if let Form::Share { .. } = self.terms.form {
+            if let Some(currency) = group.retail_currency {
+                let key = LineKey { currency: currency.to_string(), ..key("revenue") };
+                let sum = self.sums.entry((usage_period, key)).or_default();
+                sum.units = sum.units.checked_add(group.events.into()).ok_or_else(overflow)?;
+                sum.pico = sum.pico.checked_add(group.retail_pico).ok_or_else(overflow)?;
+            }
+            return Ok(());
+        }
+        for charge in charges {
+            if let Form::Tiers { classes, .. } = &self.terms.form
+                && classes.contains(&charge.class)
+            {
+                let volume = self.volumes.entry(usage_period).or_default();
+                *volume = volume.checked_add(charge.units).ok_or_else(overflow)?;
+                continue;
+            }
+            let key = LineKey {
+                price_book_version: group.price_book_version.clone(),
+                price: charge.price_id.to_owned(),
+                unit_price_micro: Some(charge.micro_per_million),
+                ..key(charge.class.name())
+            };
+            let sum = self.sums.entry((usage_period, key)).or_default();
+            sum.units = sum.units.checked_add(charge.units).ok_or_else(overflow)?;
+            sum.pico = sum.pico.checked_add(charge.pico).ok_or_else(overflow)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the section; `None` where there is nothing to say.
+    ///
+    /// # Errors
+    /// `NoRate`, `Overflow`.
+    pub(crate) fn finish(self, context: Context<'_>) -> Result<Option<Section>, SettlementError> {
+        let terms = self.terms;
+        let overflow = || SettlementError::Overflow(terms.id.clone());
+        let mut ledger = Ledger {
+            context,
+            exact: Fraction::ZERO,
+            converted: BTreeMap::new(),
+            lines: Vec::new(),
+            adjustments: Vec::new(),
+            earlier_lines: earlier_lines(context.earlier, &terms.id),
+        };
+        for ((usage_period, key), sum) in &self.sums {
+            self.charge(&mut ledger, *usage_period, key.clone(), *sum)?;
+        }
+        let tier_volumes = self.charge_tiers(&mut ledger)?;
+        let usage = ledger.exact.rounded(terms.rounding).ok_or_else(overflow)?;
+        let mut payable = usage;
+        let amounts = |ledger: &mut Ledger<'_>, payable: &mut Cents, reason, cents: i128| {
+            payable.0 = payable.0.checked_add(cents)?;
+            if cents != 0 {
+                let id = self.adjustment_id(context.vendor, reason, "");
+                let amounts = Amounts::of(Cents(cents), terms)?;
+                ledger.adjustments.push(Adjustment::of_section(id, reason, amounts));
+            }
+            Some(())
+        };
+        for posted in &self.posted {
+            payable.0 = payable.0.checked_add(posted.amount.0).ok_or_else(overflow)?;
+            ledger.adjustments.push(self.posted(context.vendor, posted).ok_or_else(overflow)?);
+        }
+        if let Some(cap) = terms.cap.filter(|cap| payable > *cap && !planted(Bug::CapForgotten)) {
+            let beyond = cap.0 - payable.0;
+            amounts(&mut ledger, &mut payable, AdjustmentReason::Cap, beyond)
+                .ok_or_else(overflow)?;
+        }
+        let guaranteed = terms.minimum.filter(|_| terms.in_force(self.period.last_day()));
+        let minimum = guaranteed.map(|minimum| {
+            let last = last_section(context.earlier, &terms.id, |section| section.minimum.clone());
+            let opening = last.map_or(Vec::new(), |balance| balance.closing);
+            minimum::apply(minimum, self.period, payable, opening)
+        });
+        if let Some(balance) = &minimum {
+            let reason = AdjustmentReason::MinimumGuaranteeTrueUp;
+            amounts(&mut ledger, &mut payable, reason, balance.true_up().0).ok_or_else(overflow)?;
+        }
+        let before = last_section(context.earlier, &terms.id, |section| section.prepaid);
+        let prepaid = prepayment::apply(&terms.prepayments, self.period, payable, before);
+        if let Some(balance) = &prepaid {
+            let reason = AdjustmentReason::PrepaidDrawn;
+            amounts(&mut ledger, &mut payable, reason, -balance.drawn.0).ok_or_else(overflow)?;
+        }
+        if ledger.lines.is_empty()
+            && ledger.adjustments.is_empty()
+            && minimum.is_none()
+            && prepaid.is_none()
+        {
+            return Ok(None);
+        }
+        let total = Amounts::of(payable, terms).ok_or_else(overflow)?;
+        let fx = self.fx_lines(&ledger).ok_or_else(overflow)?;
+        let mut section = Section {
+            terms: terms.id.clone(),
+            models: terms.pattern_text(),
+            form: terms.form.name().to_owned(),
+            tax_ppm: terms.tax_ppm,
+            rounding_mode: terms.rounding.name().to_owned(),
+            lines: ledger.lines,
+            adjustments: ledger.adjustments,
+            rounding: Amounts::default(),
+            total,
+            minimum,
+            prepaid,
+            tier_volumes,
+            fx,
+        };
+        section.rounding =
+            section.parts().and_then(|parts| parts.up_to(total)).ok_or_else(overflow)?;
+        if planted(Bug::NoRoundingLine) {
+            section.rounding = Amounts::default();
+        }
+        Ok(Some(section))
+    }
+
+    /// What is owed for a listed amount, exactly and in the terms' currency.
+    fn owed(
+        &self,
+        ledger: &mut Ledger<'_>,
+        listed: Fraction,
+        currency: &str,
+    ) -> Result<Fraction, SettlementError> {
+        let overflow = || SettlementError::Overflow(self.terms.id.clone());
+        let owed = share_of(&self.terms.form, listed).ok_or_else(overflow)?;
+        if currency == self.terms.currency.code() {
+            return Ok(owed);
+        }
+        let rate = self.rate(ledger.context.contracts, currency)?;
+        let converted = owed.times(rate, PPM).ok_or_else(overflow)?;
+        let sums =
+            ledger.converted.entry(currency.to_owned()).or_insert((Fraction::ZERO, Fraction::ZERO));
+        sums.0 = sums.0.plus(owed).ok_or_else(overflow)?;
+        sums.1 = sums.1.plus(converted).ok_or_else(overflow)?;
+        Ok(converted)
+    }
+
+    fn rate(&self, contracts: &Contracts, from: &str) -> Result<i128, SettlementError> {
+        let rate = Currency::parse(from)
+            .and_then(|from| contracts.rate(from, self.terms.currency, self.period));
+        rate.map(|rate| rate.rate_micro).ok_or_else(|| SettlementError::NoRate {
+            terms: self.terms.id.clone(),
+            from: from.to_owned(),
+            to: self.terms.currency.to_string(),
+            period: self.period,
+        })
+    }
+
+    /// Writes the line of a sum, or the adjustment where its period is closed, and the vendor's
+    /// part of a trial.
+    fn charge(
+        &self,
+        ledger: &mut Ledger<'_>,
+        usage_period: Period,
+        key: LineKey,
+        sum: Sum,
+    ) -> Result<(), SettlementError> {
+        let overflow = || SettlementError::Overflow(self.terms.id.clone());
+        let owed = self.owed(ledger, Fraction::whole(sum.pico), &key.currency)?;
+        self.write(ledger, usage_period, &key, sum, owed)?;
+        let vendor_ppm = self.terms.trial.as_ref().map_or(0, |trial| trial.burden.vendor_ppm());
+        if key.trial && vendor_ppm > 0 && !planted(Bug::TrialPaid) {
+            let back = owed.times(-i128::from(vendor_ppm), PPM).ok_or_else(overflow)?;
+            self.adjust(ledger, AdjustmentReason::FreeTrial, usage_period, &key, sum.units, back)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        ledger: &mut Ledger<'_>,
+        usage_period: Period,
+        key: &LineKey,
+        sum: Sum,
+        owed: Fraction,
+    ) -> Result<(), SettlementError> {
+        if usage_period < self.period {
+            let reason = AdjustmentReason::LateUsage;
+            return self.adjust(ledger, reason, usage_period, key, sum.units, owed);
+        }
+        let amounts = self.amounts(ledger, owed)?;
+        let id = key.id(ledger.context.vendor, &self.terms.id, usage_period);
+        ledger.lines.push(Line::new(id, key.clone(), sum.units, sum.pico, amounts)?);
+        Ok(())
+    }
+
+    /// Adds an exact amount, and rounds it for its line.
+    fn amounts(&self, ledger: &mut Ledger<'_>, owed: Fraction) -> Result<Amounts, SettlementError> {
+        let overflow = || SettlementError::Overflow(self.terms.id.clone());
+        ledger.exact = ledger.exact.plus(owed).ok_or_else(overflow)?;
+        let rounded = owed.rounded(self.terms.rounding).ok_or_else(overflow)?;
+        Amounts::of(rounded, self.terms).ok_or_else(overflow)
+    }
+
+    fn adjust(
+        &self,
+        ledger: &mut Ledger<'_>,
+        reason: AdjustmentReason,
+        usage_period: Period,
+        key: &LineKey,
+        units: u128,
+        owed: Fraction,
+    ) -> Result<(), SettlementError> {
+        let overflow = || SettlementError::Overflow(self.terms.id.clone());
+        let amounts = self.amounts(ledger, owed)?;
+        let line = key.id(ledger.context.vendor, &self.terms.id, usage_period);
+        let id = self.adjustment_id(ledger.context.vendor, reason, &line);
+        let closed = usage_period < self.period;
+        let known = !closed || ledger.earlier_lines.contains(&(usage_period, line.clone()));
+        ledger.adjustments.push(Adjustment {
+            orig_period: closed.then_some(usage_period),
+            orig_line_id: known.then_some(line),
+            model: key.model.clone(),
+            class: key.class.clone(),
+            price: key.price.clone(),
+            units: Units(i128::try_from(units).map_err(|_| overflow())?),
+            ..Adjustment::of_section(id, reason, amounts)
+        });
+        Ok(())
+    }
+
+    /// Writes the slices of the tiers and their true-up, for each period of usage.
+    fn charge_tiers(&self, ledger: &mut Ledger<'_>) -> Result<Vec<TierVolume>, SettlementError> {
+        let Form::Tiers { mode, steps, .. } = &self.terms.form else { return Ok(Vec::new()) };
+        let overflow = || SettlementError::Overflow(self.terms.id.clone());
+        let mut volumes = Vec::new();
+        for (usage_period, units) in &self.volumes {
+            let before = if *usage_period < self.period && !planted(Bug::LateUsageFromFirstTier) {
+                volume_before(ledger.context.earlier, &self.terms.id, *usage_period)
+            } else {
+                0
+            };
+            let after = before.checked_add(*units).ok_or_else(overflow)?;
+            for slice in slices(steps, before, after) {
+                let (key, sum) = self.slice(&slice).ok_or_else(overflow)?;
+                let owed = self.owed(ledger, Fraction::whole(sum.pico), &key.currency)?;
+                self.write(ledger, *usage_period, &key, sum, owed)?;
+            }
+            let true_up = |units| true_up_pico(*mode, steps, units).ok_or_else(overflow);
+            let difference = true_up(after)?.checked_sub(true_up(before)?).ok_or_else(overflow)?;
+            if difference != 0 {
+                let key = self.tier_key(String::new(), None);
+                let owed = self.owed(ledger, Fraction::whole(difference), &key.currency)?;
+                let reason = AdjustmentReason::TierTrueUp;
+                self.adjust(ledger, reason, *usage_period, &key, *units, owed)?;
+                // It re-prices a period and not one line of it.
+                if let Some(last) = ledger.adjustments.last_mut() {
+                    last.orig_line_id = None;
+                }
+            }
+            let units = Units(i128::try_from(after).map_err(|_| overflow())?);
+            volumes.push(TierVolume { period: *usage_period, units });
+        }
+        Ok(volumes)
+    }
+
+    fn slice(&self, slice: &Slice) -> Option<(LineKey, Sum)> {
+        let Slice { tier, step: Step { micro_per_million, .. }, units } = *slice;
+        let pico = i128::try_from(units).ok()?.checked_mul(i128::from(micro_per_million))?;
+        Some((self.tier_key(tier.to_string(), Some(micro_per_million)), Sum { units, pico }))
+    }
+
+    fn tier_key(&self, price: String, unit_price_micro: Option<u64>) -> LineKey {
+        LineKey {
+            model: self.terms.pattern_text(),
+            class: "units".to_owned(),
+            supplier: String::new(),
+            service_tier: String::new(),
+            price_book_version: String::new(),
+            price,
+            unit_price_micro,
+            trial: false,
+            currency: self.terms.currency.to_string(),
+        }
+    }
+
+    fn posted(&self, vendor: &str, posted: &PostedAdjustment) -> Option<Adjustment> {
+        let id = self.adjustment_id(vendor, posted.reason, &posted.id);
+        Some(Adjustment {
+            orig_period: posted.orig_period,
+            orig_line_id: posted.orig_line_id.clone(),
+            note: posted.note.clone(),
+            posted_by: Some(posted.by.clone()),
+            approved_by: Some(posted.approved_by.clone()),
+            ..Adjustment::of_section(id, posted.reason, Amounts::of(posted.amount, self.terms)?)
+        })
+    }
+
+    fn adjustment_id(&self, vendor: &str, reason: AdjustmentReason, of: &str) -> String {
+        let period = self.period.to_string();
+        let parts = [vendor, &self.terms.id, &period, reason.name(), of];
+        format!("A{}", &hash_of(parts.join("\0").as_bytes())[..16])
+    }
+
+    fn fx_lines(&self, ledger: &Ledger<'_>) -> Option<Vec<FxLine>> {
+        let (to, rounding) = (self.terms.currency, self.terms.rounding);
+        let line = |(from, (before, after)): (&String, &(Fraction, Fraction))| {
+            let code = Currency::parse(from)?;
+            let rate = ledger.context.contracts.rate(code, to, self.period)?;
+            Some(FxLine {
+                from: from.clone(),
+                to: to.to_string(),
+                rate_micro: rate.rate_micro.to_string(),
+                date: rate.date.to_string(),
+                source: rate.source.clone(),
+                amount_from: before.rounded(rounding)?,
+                amount_to: after.rounded(rounding)?,
+            })
+        };
+        ledger.converted.iter().map(line).collect()
+    }
+}
+
+/// What terms pay for a listed amount.
+fn share_of(form: &Form, listed: Fraction) -> Option<Fraction> {
+    match form {
+        Form::PriceList | Form::Tiers { .. } => Some(listed),
+        Form::CostPlus { markup_ppm } => listed.times(PPM + i128::from(*markup_ppm), PPM),
+        Form::Share { of: ShareBase::Gross, share_ppm } => {
+            listed.times(i128::from(*share_ppm), PPM)
+        }
+        Form::Share {
+            of: ShareBase::Net { revenue_tax_ppm, channel_fee_ppm, bad_debt_ppm },
+            share_ppm,
+        } => {
+            let rest = PPM - i128::from(*channel_fee_ppm) - i128::from(*bad_debt_ppm);
+            let net = listed.times(PPM, PPM + i128::from(*revenue_tax_ppm))?;
+            let net = if planted(Bug::FeeOfGross) {
+                net.plus(listed.times(rest - PPM, PPM)?)?
+            } else {
+                net.times(rest, PPM)?
+            };
+            net.times(i128::from(*share_ppm), PPM)
+        }
+    }
+}
+
+/// What the last statement that knows of it says in a section of the terms.
+fn last_section<T>(
+    earlier: &[Statement],
+    terms: &str,
+    of: impl Fn(&Section) -> Option<T>,
+) -> Option<T> {
+    let sections = earlier.iter().rev().flat_map(|statement| statement.sections.iter());
+    sections.filter(|section| section.terms == terms).find_map(of)
+}
+
+/// Units of a period that earlier statements have counted towards tiers.
+fn volume_before(earlier: &[Statement], terms: &str, period: Period) -> u128 {
+    let units = last_section(earlier, terms, |section| {
+        let of_period = section.tier_volumes.iter().find(|volume| volume.period == period);
+        of_period.map(|volume| volume.units)
+    });
+    units.map_or(0, |units| units.0.unsigned_abs())
+}
+
+/// The lines of the terms that earlier statements have.
+fn earlier_lines(earlier: &[Statement], terms: &str) -> BTreeSet<(Period, String)> {
+    let mut lines = BTreeSet::new();
+    for statement in earlier {
+        for section in statement.sections.iter().filter(|section| section.terms == terms) {
+            lines.extend(section.lines.iter().map(|line| (statement.period, line.id.clone())));
+        }
+    }
+    lines
+}
