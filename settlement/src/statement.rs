@@ -168,9 +168,10 @@ impl Statement {
             .map_err(|error| SettlementError::Damaged(format!("{what}: {error}")))
     }
 
-    /// Whether there is nothing to say: no usage, no balance, no adjustment.
+    /// Whether there is nothing to say: no usage, not even one that owes nothing, no balance, no
+    /// adjustment.
     pub fn is_empty(&self) -> bool {
-        self.sections.is_empty()
+        self.sections.is_empty() && self.control == ControlTotals::default()
     }
 }
 

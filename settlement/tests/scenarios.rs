@@ -176,6 +176,19 @@ fn late_usage_names_its_line_and_period_and_changes_no_earlier_statement() {
     assert_eq!(acme.earlier[0].hash().unwrap(), sealed.hash().unwrap());
 }
 
+/// Usage that nobody paid for owes nothing by a share, and is counted nevertheless.
+#[test]
+fn usage_without_revenue_is_on_a_statement_of_nothing() {
+    let mut acme = Acme::new("form = \"share_of_gross\"\nshare_ppm = 500000");
+    let groups = [acme.usage("2026-10-05", 3_000_000)];
+    let statement = acme.settle("2026-10", &groups, &[]).unwrap();
+    assert!(!statement.is_empty());
+    assert_eq!((statement.sections.len(), statement.total.gross.0), (0, 0));
+    assert_eq!(statement.control.events, 1);
+    assert_eq!(statement.control.wholesale["CNY"].to_string(), "3.000000000000");
+    assert!(acme.settle("2026-11", &[], &[]).unwrap().is_empty());
+}
+
 #[test]
 fn lines_that_round_up_leave_a_rounding_line() {
     let mut acme = Acme::new("form = \"price_list\"");

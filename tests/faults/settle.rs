@@ -240,8 +240,8 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
     let books = Books { folder: scratch.path().join("books"), contracts };
     std::fs::create_dir(&books.folder).unwrap();
     sell(&books.folder);
-    books.traffic(dice.next_seed(), 4_000, "2026-02-01T00:00:00+08:00", 28 * 24);
-    books.traffic(dice.next_seed(), 3_000, "2026-03-01T00:00:00+08:00", 31 * 24);
+    books.traffic(dice.next_seed(), 4_000, "2026-02-01T01:00:00+08:00", 27 * 24);
+    books.traffic(dice.next_seed(), 3_000, "2026-03-02T00:00:00+08:00", 29 * 24);
 
     // Drafts foot, and what cannot be said is refused in words.
     let drafts = books.check("2026-02", None);

@@ -21,6 +21,8 @@ import duckdb
 from check_tables import CLASSES, Store, Table
 
 HUNDREDTH = Decimal("0.01")
+# The day of a call in Asia/Shanghai, from its end and not from the column that says so.
+DAY = "(DATE '1970-01-01' + CAST((epoch_ms(completed_at) + 28800000) // 86400000 AS INTEGER))"
 
 
 def month_bounds(period: str) -> tuple[date, date]:
@@ -48,8 +50,9 @@ class Statement:
         self.path, self.body, self.events = path, printed["statement"], events
         first, end = month_bounds(self.body["period"])
         counted = f"vendor = '{self.body['vendor']}' AND {within(printed['cut_offs'])}"
-        self.own = f"{counted} AND day >= DATE '{first}' AND day < DATE '{end}'"
-        self.late = f"{counted} AND day < DATE '{first}' AND NOT ({within(sealed)})" if sealed is not None else "false"
+        self.own = f"{counted} AND {DAY} >= DATE '{first}' AND {DAY} < DATE '{end}'"
+        late = f"{counted} AND {DAY} < DATE '{first}' AND NOT ({within(sealed or [])})"
+        self.late = late if sealed is not None else "false"
         self.failures: list[str] = []
 
     def same(self, what: str, ours: Any, rows: Any) -> None:
