@@ -102,7 +102,10 @@ impl ContractArgs {
     fn read(&self, prices: &PriceLists) -> Result<Contracts, Failure> {
         let (name, text) = match &self.contracts {
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|e| file_failure(path, &e))?;
+                let bytes = std::fs::read(path).map_err(|error| file_failure(path, &error))?;
+                let text = String::from_utf8(bytes).map_err(|error| {
+                    Failure::data(format!("{} is not UTF-8: {error}", path.display()))
+                })?;
                 (path.display().to_string(), text)
             }
             None => ("the shipped example".to_owned(), EXAMPLE_CONTRACTS.to_owned()),

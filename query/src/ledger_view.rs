@@ -143,7 +143,8 @@ impl LedgerView {
     }
 }
 
-fn error_of(error: tally_aggregate::AggregateError) -> QueryError {
+/// The same error as one of a query.
+pub(crate) fn error_of(error: tally_aggregate::AggregateError) -> QueryError {
     match error.kind() {
         ErrorKind::Retry => QueryError::Retry(error.to_string()),
         ErrorKind::Data => QueryError::Data(error.to_string()),

@@ -230,7 +230,6 @@ fn read_tiers(fields: &mut Fields<'_, '_, '_>, mode: TierMode) -> Option<Form> {
         .then_some(Form::Tiers { mode, classes, steps })
 }
 
-#[expect(clippy::option_option, reason = "absent is not the same as defective")]
 fn read_minimum(fields: &mut Fields<'_, '_, '_>) -> Option<Option<Minimum>> {
     let amount = fields.optional_amount("minimum");
     let months = fields.optional_integer("carry_months");
@@ -290,7 +289,6 @@ fn read_tolerance(fields: &mut Fields<'_, '_, '_>) -> Option<Tolerance> {
     })
 }
 
-#[expect(clippy::option_option, reason = "absent is not the same as defective")]
 fn read_approval(fields: &mut Fields<'_, '_, '_>) -> Option<Option<Approved>> {
     let by = fields.optional_text("approved_by");
     let at = fields.optional_instant("approved_at");

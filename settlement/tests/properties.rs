@@ -1,6 +1,6 @@
 //! What must hold for whatever numbers and texts.
 
-#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use proptest::prelude::*;
 use tally_schemas::decimal_text;

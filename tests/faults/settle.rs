@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::door::post;
 use crate::embedded::{tally, up};
-use crate::support::{Dice, block_on};
+use crate::support::{Dice, block_on, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ACCOUNTS: u32 = 300;
@@ -261,8 +261,10 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
     }
     assert!(!books.folder.join("store/statements").exists(), "a refusal left something behind");
 
+    rebuilds_the_same(&books, &drafts, scratch.path());
     dies_anywhere(&books, scratch.path());
     closes_at_once(&books, scratch.path());
+    closes_while_late_events_come(&books, dice.next_seed(), scratch.path());
 
     let closed = books.close("2026-02", "ann");
     for (vendor, draft) in &drafts {
@@ -354,6 +356,63 @@ fn dies_anywhere(books: &Books, scratch: &Path) {
         all.insert(hashes(&closed));
     }
     assert_eq!(all.len(), 1, "statements differ by where the close died");
+}
+
+/// R29: tables made again from the log give the same bytes, whatever the number of threads.
+fn rebuilds_the_same(books: &Books, drafts: &BTreeMap<String, Value>, scratch: &Path) {
+    let copy = books.copied(&scratch.join("copy-rebuilt"));
+    std::fs::remove_dir_all(copy.folder.join("store")).unwrap();
+    assert!(copy.done(&["aggregate", "--until-end"]).contains("DRAINED"));
+    for (number, (vendor, draft)) in drafts.iter().enumerate() {
+        let arguments =
+            ["statement", "--vendor", vendor, "--period", "2026-02", "--format", "json"];
+        let mut command = tally(&copy.folder, &copy.settle(&arguments));
+        let output = command.env("TALLY_QUERY__THREADS", (1 + number % 4).to_string()).output();
+        let again: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        assert_eq!(again["hash"], draft["hash"], "{vendor}");
+    }
+}
+
+/// R28: a close while events of its month are being published. Each event is on one statement.
+fn closes_while_late_events_come(books: &Books, seed: u64, scratch: &Path) {
+    let copy = books.copied(&scratch.join("copy-late"));
+    let (seed, accounts) = (seed.to_string(), ACCOUNTS.to_string());
+    copy.done(&[
+        "generate",
+        "--events",
+        "20000",
+        "--seed",
+        &seed,
+        "--accounts",
+        &accounts,
+        "--start",
+        "2026-02-10T00:00:00+08:00",
+        "--span",
+        "24h",
+        "--out",
+        "kafka",
+    ]);
+    let mut stream =
+        tally(&copy.folder, &["aggregate", "--until-end"]).stdout(Stdio::null()).spawn().unwrap();
+    // It is refused with "try again" while committed events of the month wait for the tables.
+    let february = eventually("a close of February", PATIENCE, || {
+        let output = copy.run(&copy.close_command("2026-02", "ann"));
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(matches!(output.status.code(), Some(0 | 5)), "{words}");
+        output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    });
+    assert!(stream.wait().unwrap().success());
+    let march = copy.close("2026-03", "ann");
+    let counted = |closed: &Value, which: &str| closed["seal"]["totals"][which].as_u64().unwrap();
+    let rows = copy.done(&[
+        "sql",
+        "--format",
+        "csv",
+        "SELECT count(*) FROM usage_events WHERE day < DATE '2026-03-01'",
+    ]);
+    let rows: u64 = rows.lines().last().unwrap().parse().unwrap();
+    assert_eq!(counted(&february, "events") + counted(&march, "late_events"), rows);
+    copy.done(&["verify"]);
 }
 
 /// Two that close at once come to one seal.

@@ -18,6 +18,7 @@ use super::rated_groups::{self, Scope};
 use super::seal_store::SealStore;
 use super::{Known, Settlement, invalid, planned_contracts, sha256_of};
 use crate::error::QueryError;
+use crate::ledger_view::error_of;
 
 /// Files that are hashed at once.
 const HASHED_AT_ONCE: usize = 4;
@@ -95,12 +96,12 @@ impl Settlement<'_> {
             let partition = last.entry.partition;
             let floor = ledger::floor(ledgers.store(), ledgers.topic(), partition)
                 .await
-                .map_err(|error| QueryError::Retry(error.to_string()))?;
+                .map_err(error_of)?;
             let from = published.get(&partition).map_or(0, |epoch| epoch + 1).max(floor);
             for n in from..=last.entry.n {
                 let entry = ledger::read_entry(ledgers.store(), ledgers.topic(), partition, n)
                     .await
-                    .map_err(|error| QueryError::Retry(error.to_string()))?;
+                    .map_err(error_of)?;
                 let Some(stored) = entry else { continue };
                 let waits = stored.entry.kind == EntryKind::Epoch
                     && stored.entry.files.iter().any(|file| {
