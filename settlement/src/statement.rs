@@ -164,8 +164,13 @@ impl Statement {
     /// # Errors
     /// `Damaged`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
-        serde_json::from_slice(bytes)
-            .map_err(|error| SettlementError::Damaged(format!("{what}: {error}")))
+        let damaged = |why: String| SettlementError::Damaged(format!("{what}: {why}"));
+        let read: Self = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+        if read.schema != SCHEMA {
+            let schema = read.schema;
+            return Err(damaged(format!("schema {schema} is not known to this version")));
+        }
+        Ok(read)
     }
 
     /// Whether there is nothing to say: no usage, not even one that owes nothing, no balance, no

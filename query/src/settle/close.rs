@@ -66,7 +66,7 @@ impl Settlement<'_> {
             unsealed_before,
             is_behind: self.is_behind(period, &cut_offs).await?,
         };
-        let plan = match decide_close(&facts) {
+        let (plan, made) = match decide_close(&facts) {
             CloseDecision::Sealed(seal) => {
                 return Ok(Closed { seal: seal.clone(), hash: seal.hash()?, was_closed: true });
             }
@@ -74,15 +74,24 @@ impl Settlement<'_> {
                 return Err(QueryError::Retry(refusal.to_string()));
             }
             CloseDecision::Refuse(refusal) => return Err(invalid(refusal.to_string())),
-            CloseDecision::Resume(plan) => plan.clone(),
+            CloseDecision::Resume(plan) => (plan.clone(), None),
             CloseDecision::Plan => {
                 let plan = self.plan(&facts, &pin, cut_offs, by, code_version).await?;
                 // Nothing is fixed that could not be sealed: contracts can still be corrected.
-                self.statements(&plan, &known, &pin).await?;
-                self.fix(&plan).await?
+                let statements = self.statements(&plan, &known, &pin).await?;
+                let standing = self.fix(&plan).await?;
+                let made = (standing == plan).then_some(statements);
+                (standing, made)
             }
         };
-        let seal = self.seal(&plan, &known, &pin).await?;
+        let statements = match made {
+            Some(statements) => statements,
+            None => {
+                self.has_everything(&plan, &pin)?;
+                self.statements(&plan, &known, &pin).await?
+            }
+        };
+        let seal = self.seal(&plan, &statements).await?;
         Ok(Closed { hash: seal.hash()?, seal, was_closed: false })
     }
 
@@ -218,20 +227,13 @@ impl Settlement<'_> {
     }
 
     /// Writes the statements and the seal of a plan, or finds them there.
-    async fn seal(
-        &self,
-        plan: &Plan,
-        known: &Known,
-        pin: &Arc<PinnedTables>,
-    ) -> Result<Seal, QueryError> {
-        self.has_everything(plan, pin)?;
-        let statements = self.statements(plan, known, pin).await?;
-        for statement in &statements {
+    async fn seal(&self, plan: &Plan, statements: &[Statement]) -> Result<Seal, QueryError> {
+        for statement in statements {
             let path = SealStore::statement_path(plan.period, &statement.vendor);
             self.stands(&path, &statement.to_bytes()?).await?;
             crash_point("after-settle-statement");
         }
-        let seal = Seal::of(plan, planned_contracts(plan)?.version(), &statements)?;
+        let seal = Seal::of(plan, planned_contracts(plan)?.version(), statements)?;
         let path = SealStore::seal_path(seal.n);
         crash_point("before-settle-seal");
         self.stands(&path, &seal.to_bytes()?).await?;
