@@ -95,6 +95,11 @@ impl Book {
         &self.prices
     }
 
+    /// Its contracts, every version.
+    pub fn contracts(&self) -> &[Contract] {
+        &self.contracts
+    }
+
     /// The calendars as they are known at a time.
     pub(crate) fn calendars_known(&self, known_at_ms: Option<i64>) -> Vec<Calendar> {
         known_records(&self.calendars, known_at_ms)
