@@ -98,10 +98,18 @@ def stages(runs: list[dict]) -> list[str]:
             *table(["stage", "ns"], rows)]
 
 
+def reconcile(runs: list[dict]) -> list[str]:
+    rows = [[run["what"], f"{run['ours']:,} × {run['theirs']:,}", run["seconds"], run["cpu_s"], f"{run['peak_mib']:,}",
+             f"{run['differences']:,}", "yes" if run["correct"] else "NO"] for run in runs]
+    return ["## A vendor's bill beside our events", "", "`tally settle reconcile` from the bill as CSV and the tables in "
+            "a local folder to report, differences and evidence; one line in a thousand differs, planted by rule.", "",
+            *table(["", "records", "seconds", "CPU s", "peak MiB", "differences", "as planted"], rows)]
+
+
 def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
     out = ["# Results", "", f"{date.today()}, {machine()}. The parts of [run.sh](run.sh) that have been run; `make bench` runs them all.", ""]
-    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("steady", steady), ("sql", sql),
+    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("reconcile", reconcile), ("steady", steady), ("sql", sql),
                        ("stages", stages)]:
         if runs := lines(folder / f"{name}.jsonl"):
             out += part(runs)

@@ -3,9 +3,10 @@
 # topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
 # $PEERS_KIT), an otherwise idle machine, and about an hour.
 #
-#   benches/run.sh [PART…]     stream door recovery rating steady sql stages; nothing named = all, then the report
+#   benches/run.sh [PART…]     stream door recovery rating reconcile steady sql stages; nothing named = all, then the report
 #
 # ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
+# RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
 set -euo pipefail
 cd "$(dirname "$0")"
 kit="${PEERS_KIT:-../../shared/peers}"
@@ -71,6 +72,11 @@ part_rating() {
   py base rating.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/rating.jsonl"
 }
 
+part_reconcile() {
+  rm -rf "$work/reconcile" "$results/reconcile.jsonl"
+  py sql reconcile.py "$tally" "$work/reconcile" "$results/reconcile.jsonl" "${RECONCILE_RECORDS:-10000000}"
+}
+
 part_steady() {
   rm -rf "$work/steady" "$results/steady.jsonl"
   py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
@@ -99,6 +105,6 @@ PYTHON
 if [[ $# -gt 0 ]]; then
   for part in "$@"; do "part_$part"; done
 else
-  for part in stream door recovery rating sql steady stages; do "part_$part"; done
+  for part in stream door recovery rating reconcile sql steady stages; do "part_$part"; done
 fi
 py base report.py "$results" RESULTS.md

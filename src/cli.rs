@@ -156,7 +156,7 @@ enum Command {
     Rate(rate::RateArgs),
     /// Run a query: one statement that only reads
     Sql(sql::SqlArgs),
-    /// Settle with the vendors: statements, and closed periods
+    /// Settle with the vendors: statements, closed periods, and their bills
     #[command(subcommand)]
     Settle(settle::SettleCommand),
     /// Check every invariant over ledger, state and tables

@@ -17,6 +17,7 @@ mod rate;
 mod replay;
 mod server;
 mod settle;
+mod settle_reconcile;
 mod sink;
 mod sql;
 mod sql_session;

@@ -1,4 +1,4 @@
-//! `tally settle`: statements of vendors, and the closing of periods.
+//! `tally settle`: statements of vendors, the closing of periods, and the vendors' bills.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use tally_settlement::{
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, file_failure};
-use crate::{config, sql_session, stdout};
+use crate::{config, settle_reconcile, sql_session, stdout};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettleCommand {
@@ -28,14 +28,20 @@ pub(crate) enum SettleCommand {
     /// Can be started again after a crash and comes to the same seal; of a closed period the seal
     /// is printed. Usage that comes later is on the next statement as an adjustment.
     Close(CloseArgs),
+    /// Compare a vendor's bill with our rated events
+    ///
+    /// By total, by day, model, class and price, and by the vendor's request id where the bill has
+    /// it. Writes a folder with a report, every difference and, where something is outside of the
+    /// tolerance, the evidence of a dispute; then the exit code is 1.
+    Reconcile(settle_reconcile::ReconcileArgs),
 }
 
 /// By which contracts.
 #[derive(Debug, Args)]
-struct ContractArgs {
+pub(crate) struct ContractArgs {
     /// Settlement terms as TOML [default: the example that ships with Tally]
     #[arg(long, value_name = "FILE")]
-    contracts: Option<PathBuf>,
+    pub(crate) contracts: Option<PathBuf>,
 }
 
 /// Which statement, and how it is written.
@@ -94,12 +100,13 @@ pub(crate) async fn run(global: &GlobalArgs, command: SettleCommand) -> Result<(
     match command {
         SettleCommand::Statement(args) => statement(global, args).await,
         SettleCommand::Close(args) => close(global, args).await,
+        SettleCommand::Reconcile(args) => settle_reconcile::run(global, args).await,
     }
 }
 
 impl ContractArgs {
     /// Reads and lints the contracts.
-    fn read(&self, prices: &PriceLists) -> Result<Contracts, Failure> {
+    pub(crate) fn read(&self, prices: &PriceLists) -> Result<Contracts, Failure> {
         let (name, text) = match &self.contracts {
             Some(path) => {
                 let bytes = std::fs::read(path).map_err(|error| file_failure(path, &error))?;
@@ -128,7 +135,7 @@ impl ContractArgs {
 }
 
 /// The prices that events may have been rated by.
-fn price_lists() -> Result<PriceLists, Failure> {
+pub(crate) fn price_lists() -> Result<PriceLists, Failure> {
     let book = Book::shipped().map_err(|error| Failure::internal(error.to_string()))?;
     let mut prices = PriceLists::default();
     prices.add(&book);

@@ -114,10 +114,16 @@ pub fn day_of(at_ms: i64, offset_ms: i64) -> Option<i32> {
 
 /// A day as `2026-10-01`.
 pub fn day_text(day: i32) -> String {
-    match jiff::Timestamp::from_millisecond(i64::from(day) * DAY_MS) {
-        Ok(instant) => instant.to_zoned(TimeZone::UTC).date().to_string(),
-        Err(_) => format!("day {day}"),
+    match date_of(day) {
+        Some(date) => date.to_string(),
+        None => format!("day {day}"),
     }
+}
+
+/// A day of the calendar; `None` beyond it.
+pub(crate) fn date_of(day: i32) -> Option<Date> {
+    let instant = jiff::Timestamp::from_millisecond(i64::from(day) * DAY_MS).ok()?;
+    Some(instant.to_zoned(TimeZone::UTC).date())
 }
 
 /// An instant as RFC 3339 in UTC.

@@ -11,6 +11,7 @@ mod bill_cells;
 mod class;
 mod class_prices;
 mod comparison;
+mod contract_tolerance;
 mod csv_rows;
 mod day_chart;
 mod decimal;

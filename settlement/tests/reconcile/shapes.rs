@@ -2,7 +2,10 @@
 //! each difference of a group has a class.
 
 use tally_schemas::{TokenClass, UsageCounts};
-use tally_settlement::reconcile::{BillMapping, Outcome, report_html, shipped_mapping};
+use tally_settlement::Contracts;
+use tally_settlement::reconcile::{
+    BillMapping, Binding, Inside, Outcome, Period, Tolerance, report_html, shipped_mapping,
+};
 
 use crate::support::{Case, Ours};
 
@@ -293,4 +296,46 @@ fn inside_of_the_tolerance_nothing_is_in_dispute() {
     let page = report_html(&outcome);
     assert!(page.contains("Within tolerance") && page.contains("<svg"), "{page}");
     assert!(!page.contains("<script") && !page.contains("src="), "{page}");
+}
+
+#[test]
+fn the_strictest_terms_of_the_vendor_decide() {
+    let terms = |id: &str, model: &str, qty: &str, abs: &str, counts: &str| {
+        format!(
+            r#"[[terms]]
+            id = "{id}"
+            vendor = "deepseek"
+            model_pattern = "{model}"
+            form = "price_list"
+            currency = "CNY"
+            tax_ppm = 60000
+            amounts_include_tax = false
+            rounding = "half_up"
+            valid_from = "2025-01-01"
+            known_from = "2025-01-01"
+            source = "test"
+            approved_by = "somebody"
+            approved_at = "2025-01-01"
+            tolerance = {{ qty_pct = "{qty}", amt_pct = "0.5", amt_abs = "{abs}", counts = "{counts}" }}
+            "#
+        )
+    };
+    let text = terms("a", "*", "0.1", "1.00", "theirs")
+        + &terms("b", "deepseek-flash", "0.2", "0.05", "ours");
+    let contracts = Contracts::parse("test", &text).unwrap();
+    let period = Period::parse("2026-10", 0).unwrap();
+    let mapping = shipped("deepseek-cost").with_contracts(&contracts, "deepseek", period).unwrap();
+    assert_eq!(
+        mapping.tolerance,
+        Tolerance {
+            qty_ppm: 1_000,
+            amt_ppm: 5_000,
+            amt_abs_pico: 50_000_000_000,
+            binding: Binding::Group,
+            inside: Inside::Ours,
+        }
+    );
+    assert_eq!(mapping.amount.tax_ppm, 60_000);
+    let none = shipped("deepseek-cost").with_contracts(&contracts, "zhipu", period).unwrap_err();
+    assert_eq!(none, "the contracts have no terms for vendor \"zhipu\" on 2026-10-01");
 }

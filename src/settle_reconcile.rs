@@ -1,0 +1,233 @@
+//! `tally settle reconcile`: a vendor's bill beside our rated events.
+
+mod our_rows;
+mod pack;
+mod scratch;
+mod tables;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use futures::StreamExt;
+use tally_query::{Limits as QueryLimits, QueryEngine};
+use tally_rating::{Book, RateCard};
+use tally_settlement::reconcile::{
+    BillContext, BillMapping, Comparison, Limits, Outcome, Period, PriceTable, ReconcileError,
+    ReconcileErrorKind, shipped_mapping, shipped_names,
+};
+
+use crate::cli::{GlobalArgs, StoreArgs};
+use crate::exit::{Failure, FailureKind, file_failure};
+use crate::progress::Progress;
+use crate::settle::{ContractArgs, price_lists};
+use crate::{config, sql_session, stdout};
+use our_rows::{OurEvents, OurRows};
+use pack::{Evidence, Pack};
+
+/// A bill, how it is read, and where the result goes.
+#[derive(Debug, Args)]
+pub(crate) struct ReconcileArgs {
+    /// The vendor's bill: CSV, XLSX, JSON or NDJSON
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Vendor
+    #[arg(long, value_name = "V")]
+    vendor: String,
+    /// Only what this supplier delivered of the vendor's models
+    #[arg(long, value_name = "S")]
+    supplier: Option<String>,
+    /// Month of the bill, in the bill's own zone
+    #[arg(long, value_name = "YYYY-MM")]
+    period: String,
+    /// How the bill is read: a mapping file, or the name of one that ships with Tally
+    /// (anthropic-cost, anthropic-usage, deepseek-amount, deepseek-cost, openai-cost,
+    /// openai-usage, records-csv)
+    #[arg(long, value_name = "MAPPING")]
+    mapping: String,
+    /// Settlement terms as TOML, whose tolerance and tax rate decide [default: the mapping's]
+    #[arg(long, value_name = "FILE")]
+    contracts: Option<PathBuf>,
+    /// Folder that is made for the result [default: reconciliation/V-YYYY-MM]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Memory for the records that are compared at a time, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory_max: u64,
+    /// Temporary files for the records of each side
+    #[arg(long, value_name = "N", default_value_t = 64, hide = true)]
+    partitions: u32,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+impl From<ReconcileError> for Failure {
+    fn from(error: ReconcileError) -> Self {
+        let kind = match error.kind() {
+            ReconcileErrorKind::Invalid => FailureKind::Usage,
+            ReconcileErrorKind::Data => FailureKind::Data,
+            ReconcileErrorKind::Internal => FailureKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), Failure> {
+    let (config, settings) = config::load_settings(global, &args.store.settings())?;
+    let (mapping, mapping_text) = mapping(&args.mapping)?;
+    let period = Period::parse(&args.period, mapping.time.offset_ms)
+        .map_err(|error| Failure::usage(format!("--period {error}")))?;
+    let mapping = match &args.contracts {
+        None => mapping,
+        Some(path) => {
+            let contracts = ContractArgs { contracts: Some(path.clone()) }.read(&price_lists()?)?;
+            mapping
+                .with_contracts(&contracts, &args.vendor, period)
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
+        }
+    };
+    let book = Book::shipped().map_err(|error| Failure::internal(error.to_string()))?;
+    check_vendor(&book, &args.vendor)?;
+    let card = RateCard::new(&book, None);
+    File::open(&args.file).map_err(|error| file_failure(&args.file, &error))?;
+    let file = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let out = args.out.clone().unwrap_or_else(|| {
+        Path::new("reconciliation").join(format!("{}-{}", args.vendor, args.period))
+    });
+
+    let context =
+        BillContext { file: &file, mapping: &mapping, card: &card, vendor: &args.vendor, period };
+    let mut pack = Pack::begin(&out)?;
+    let limits = Limits {
+        memory_max_bytes: args.memory_max.saturating_mul(1 << 20),
+        partitions: args.partitions,
+    };
+    let of_vendor = book.contracts().iter().filter(|contract| contract.vendor == args.vendor);
+    let discounts_ppm: Vec<u64> = of_vendor.map(|contract| contract.discount_ppm).collect();
+    let prices = PriceTable::new(&book, &discounts_ppm);
+    let mut comparison = Comparison::new(context, prices, pack.shelf(), limits)?;
+    let open = || File::open(&args.file).map(|file| Box::new(file) as Box<dyn Read>);
+    comparison.read_bill(&open)?;
+
+    let ours = OurEvents {
+        vendor: &args.vendor,
+        supplier: args.supplier.as_deref(),
+        basis: mapping.time.basis,
+        window: comparison.our_window_ms(),
+    };
+    let engine = sql_session::open(&config, settings).await?;
+    let pin = engine.pin(None).await?;
+    add_our_rows(&engine, &pin, &ours, &context, &mut comparison).await?;
+
+    let mut evidence = Evidence::default();
+    let outcome = pack.compare(comparison, &mut evidence)?;
+    pack.write_outcome(&outcome)?;
+    if !outcome.is_inside() {
+        pack.write_bill_lines(&context, &open, &evidence)?;
+        write_our_events(&engine, &pin, &ours, &mut pack, &evidence).await?;
+        pack.write_prices(&book, &evidence)?;
+        pack.write_manifest(&args.file, &mapping_text, &book, &pin)?;
+    }
+    pack.commit()?;
+    tell(global, &outcome, &out)
+}
+
+/// Prints the outcome; where something is outside of the tolerance, that is a failed check.
+fn tell(global: &GlobalArgs, outcome: &Outcome, out: &Path) -> Result<(), Failure> {
+    if global.json {
+        stdout::print(serde_json::to_string_pretty(outcome)?)?;
+    } else {
+        stdout::print(tables::in_words(outcome, out))?;
+    }
+    if outcome.is_inside() {
+        return Ok(());
+    }
+    let message = format!(
+        "outside of the tolerance: {}{} groups, {} records; the evidence is in {}",
+        if outcome.outside.total { "the total, " } else { "" },
+        outcome.outside.groups,
+        outcome.outside.records,
+        out.join("dispute").display()
+    );
+    Err(Failure::new(FailureKind::Check, message))
+}
+
+/// The mapping of a name or a file, and its text.
+fn mapping(given: &str) -> Result<(BillMapping, String), Failure> {
+    if let Some(shipped) = shipped_mapping(given) {
+        let (mapping, text) = shipped?;
+        return Ok((mapping, text.to_owned()));
+    }
+    let path = Path::new(given);
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let known = shipped_names().join(", ");
+        let failure = file_failure(path, &error);
+        let message =
+            format!("{}; it is no mapping that ships with Tally either: {known}", failure.message);
+        Failure::new(failure.kind, message)
+    })?;
+    Ok((BillMapping::parse(given, &text)?, text))
+}
+
+fn check_vendor(book: &Book, vendor: &str) -> Result<(), Failure> {
+    let known: std::collections::BTreeSet<&str> =
+        book.prices().iter().map(|price| price.vendor.as_str()).collect();
+    if known.contains(vendor) {
+        return Ok(());
+    }
+    let known: Vec<&str> = known.into_iter().collect();
+    Err(Failure::usage(format!(
+        "--vendor {vendor:?} is not in the price book; there are {}",
+        known.join(", ")
+    )))
+}
+
+/// Streams our rows of a vendor into the comparison.
+async fn add_our_rows(
+    engine: &QueryEngine,
+    pin: &Arc<tally_tables::PinnedTables>,
+    ours: &OurEvents<'_>,
+    context: &BillContext<'_>,
+    comparison: &mut Comparison<'_>,
+) -> Result<(), Failure> {
+    let sql = ours.sql(our_rows::COLUMNS);
+    let answer = engine.run_on(Arc::clone(pin), &sql, QueryLimits::unlimited()).await?;
+    let mut rows = answer.rows;
+    let mut progress = Progress::new("our events", None);
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        let read = OurRows::new(&batch, context)?;
+        for row in 0..batch.num_rows() {
+            comparison.add_our_row(&read.row(row))?;
+            progress.step();
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Streams our events that are in dispute into the pack, as they are in the table.
+async fn write_our_events(
+    engine: &QueryEngine,
+    pin: &Arc<tally_tables::PinnedTables>,
+    ours: &OurEvents<'_>,
+    pack: &mut Pack,
+    evidence: &Evidence,
+) -> Result<(), Failure> {
+    if evidence.ours.is_empty() {
+        return Ok(());
+    }
+    let sql = ours.sql("*");
+    let answer = engine.run_on(Arc::clone(pin), &sql, QueryLimits::unlimited()).await?;
+    let mut file = pack.our_events(&answer.schema)?;
+    let mut rows = answer.rows;
+    while let Some(batch) = rows.next().await {
+        let disputed = our_rows::only(&batch?, &evidence.ours)?;
+        if disputed.num_rows() > 0 {
+            file.write(&disputed)?;
+        }
+    }
+    file.finish()
+}
