@@ -273,3 +273,48 @@ async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<Bytes>, Aggre
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use object_store::memory::InMemory;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    const TOPIC: &str = "usage.events";
+
+    /// What is read where an entry should be.
+    fn read(bytes: &[u8]) -> Result<Option<StoredEntry>, AggregateError> {
+        let store = InMemory::new();
+        let path = Path::from(entry_path(TOPIC, 0, 0));
+        store.put(&path, bytes.to_vec().into()).now_or_never().unwrap().unwrap();
+        read_entry(&store, TOPIC, 0, 0).now_or_never().unwrap()
+    }
+
+    proptest! {
+        /// An entry is read as it was written, or not at all.
+        #[test]
+        fn a_spoilt_entry_is_refused(
+            spots in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_usize), 1..4),
+            noise in prop::collection::vec(any::<u8>(), 0..120),
+        ) {
+            let entry = claim_entry(TOPIC, 0, 4, "owner", None, 17, 1_000);
+            let sound = encode(&entry).unwrap();
+            prop_assert_eq!(read(&sound).unwrap().unwrap().entry, entry);
+            let mut bytes = sound.to_vec();
+            for (at, byte, removed) in &spots {
+                let start = at.index(bytes.len() + 1);
+                let end = (start + removed).min(bytes.len());
+                bytes.splice(start..end, [*byte]);
+            }
+            for bytes in [bytes, noise] {
+                match read(&bytes) {
+                    Ok(found) => prop_assert_eq!(&found.unwrap().hash, &hash_of(&sound)),
+                    Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Data),
+                }
+            }
+        }
+    }
+}

@@ -27,6 +27,7 @@ mod simulation;
 #[cfg(feature = "stages")]
 pub mod stages;
 mod store;
+mod stored_windows;
 mod stream_status;
 mod system_edge;
 mod ticker;
@@ -46,5 +47,6 @@ pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
 pub use owner::{Edge, Ownership, Surroundings};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use store::{open_store, probe};
+pub use stored_windows::stored_windows;
 pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus, Times, Waiting};
 pub use system_edge::SystemEdge;

@@ -2,14 +2,13 @@
 //! owner has taken it. All of it I/O over the ledger protocol; the decisions are in `ledger` and
 //! in the core.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, try_join, try_join_all};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tally_log::Bounds;
-use tally_schemas::{AggregateConfig, LedgerEntry, StateFile, UsageSums};
+use tally_schemas::{LedgerEntry, StateFile};
 
 use crate::core::ReferenceData;
 use crate::core::{NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
@@ -183,32 +182,15 @@ pub async fn recover(
     Ok(state)
 }
 
-/// Events and tokens by model and vendor in the subscriber windows that are open after a ledger
-/// entry, from the stored state.
-///
-/// # Errors
-/// As [`recover`].
-pub async fn stored_windows(
-    store: &dyn ObjectStore,
-    last: &LedgerEntry,
-) -> Result<BTreeMap<(String, String), UsageSums>, AggregateError> {
-    let config = PartitionConfig {
-        topic: last.topic.clone(),
-        partition: last.partition,
-        partition_count: last.partition_count,
-        // Settings say how windows are cut when events come, not what is in them.
-        aggregate: AggregateConfig::default(),
-    };
-    let state = recover(store, &config, &ReferenceData::none(), last).await?;
-    Ok(state.open_windows_by_model())
-}
-
 fn form_of(file: &StateFile, manifest: &tally_schemas::StateManifest) -> StateForm {
     if manifest.base.as_ref() == Some(file) { StateForm::Base } else { StateForm::Delta }
 }
 
 /// Reads an object and checks its hash (R20).
-async fn read_checked(store: &dyn ObjectStore, file: &StateFile) -> Result<Bytes, AggregateError> {
+pub(crate) async fn read_checked(
+    store: &dyn ObjectStore,
+    file: &StateFile,
+) -> Result<Bytes, AggregateError> {
     let bytes = store.get(&Path::from(file.path.as_str())).await?.bytes().await?;
     if blake3_hex(&bytes) != file.hash {
         return Err(damaged(file, "its hash is not the one in the ledger"));
@@ -216,7 +198,7 @@ async fn read_checked(store: &dyn ObjectStore, file: &StateFile) -> Result<Bytes
     Ok(bytes)
 }
 
-fn damaged(file: &StateFile, why: &str) -> AggregateError {
+pub(crate) fn damaged(file: &StateFile, why: &str) -> AggregateError {
     AggregateError::Damaged(format!("{}: {why}", file.path))
 }
 
@@ -373,6 +355,7 @@ mod tests {
     use futures::FutureExt;
     use object_store::memory::InMemory;
     use parking_lot::Mutex;
+    use tally_schemas::AggregateConfig;
 
     use super::*;
     use crate::ledger::claim_entry;

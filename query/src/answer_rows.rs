@@ -22,7 +22,7 @@ pub(crate) async fn rows_of(
     batches.iter().map(plain).collect()
 }
 
-fn plain(batch: &RecordBatch) -> Result<Vec<ArrayRef>, QueryError> {
+pub(crate) fn plain(batch: &RecordBatch) -> Result<Vec<ArrayRef>, QueryError> {
     batch
         .columns()
         .iter()

@@ -1,5 +1,5 @@
 //! Comments for SQL clients: `obj_description` and `col_description`, which psql's `\d+` and BI
-//! tools ask, answered from the table schemas.
+//! tools ask, answered from the table schemas; and `pg_get_viewdef`, from the views.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+/// The place of a view's query among the comments: a column number that no column has.
+const DEFINITION: i64 = -1;
+
 /// Comments by object id and column number; column 0 is the table itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Comments {
@@ -24,23 +27,33 @@ impl Comments {
         self.by_oid.insert((oid, column), comment);
     }
 
+    /// The query of a view.
+    pub(crate) fn insert_definition(&mut self, oid: i64, sql: &str) {
+        self.insert(oid, DEFINITION, sql.to_owned());
+    }
+
     fn get(&self, oid: i64, column: i64) -> Option<&str> {
         self.by_oid.get(&(oid, column)).map(String::as_str)
     }
 
     pub(crate) fn functions(self) -> Vec<ScalarUDF> {
         let comments = Arc::new(self);
-        [("col_description", Some(1)), ("obj_description", None), ("shobj_description", None)]
-            .into_iter()
-            .map(|(name, column_argument)| {
-                ScalarUDF::from(Description {
-                    name,
-                    column_argument,
-                    comments: Arc::clone(&comments),
-                    signature: Signature::variadic_any(Volatility::Stable),
-                })
+        [
+            ("col_description", DescribedColumn::Argument(1)),
+            ("obj_description", DescribedColumn::Fixed(0)),
+            ("shobj_description", DescribedColumn::Fixed(0)),
+            ("pg_get_viewdef", DescribedColumn::Fixed(DEFINITION)),
+        ]
+        .into_iter()
+        .map(|(name, column)| {
+            ScalarUDF::from(Description {
+                name,
+                column,
+                comments: Arc::clone(&comments),
+                signature: Signature::variadic_any(Volatility::Stable),
             })
-            .collect()
+        })
+        .collect()
     }
 }
 
@@ -82,12 +95,20 @@ impl ScalarUDFImpl for Unknown {
     }
 }
 
+/// Which column a function describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DescribedColumn {
+    /// The one whose number is this argument.
+    Argument(usize),
+    /// The one of this number.
+    Fixed(i64),
+}
+
 /// A function from an object id, and perhaps a column number, to a comment.
 #[derive(Debug)]
 struct Description {
     name: &'static str,
-    /// Which argument is the column number.
-    column_argument: Option<usize>,
+    column: DescribedColumn,
     comments: Arc<Comments>,
     signature: Signature,
 }
@@ -126,17 +147,17 @@ impl ScalarUDFImpl for Description {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let missing = || DataFusionError::Plan(format!("{} needs an object id", self.name));
         let oids = integers(args.args.first().ok_or_else(missing)?, args.number_rows)?;
-        let columns = match self.column_argument {
-            None => None,
-            Some(position) => {
+        let (fixed, columns) = match self.column {
+            DescribedColumn::Fixed(column) => (Some(column), None),
+            DescribedColumn::Argument(position) => {
                 let column = args.args.get(position).ok_or_else(missing)?;
-                Some(integers(column, args.number_rows)?)
+                (None, Some(integers(column, args.number_rows)?))
             }
         };
         let mut answer = StringBuilder::new();
         for row in 0..oids.len() {
             let oid = oids.is_valid(row).then(|| oids.as_primitive::<Int64Type>().value(row));
-            let column = columns.as_ref().map_or(Some(0), |columns| {
+            let column = columns.as_ref().map_or(fixed, |columns| {
                 columns.is_valid(row).then(|| columns.as_primitive::<Int64Type>().value(row))
             });
             answer.append_option(oid.zip(column).and_then(|(oid, n)| self.comments.get(oid, n)));

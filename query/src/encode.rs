@@ -1,4 +1,4 @@
-//! Rows as text or bytes: JSON, CSV, Arrow IPC, Parquet, and a table for people.
+//! Rows as text or bytes: JSON, CSV, Arrow IPC, Parquet.
 
 use std::fmt;
 use std::io::Write;
@@ -10,7 +10,6 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use arrow::util::pretty::pretty_format_batches_with_schema;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -254,16 +253,6 @@ fn json_rows(batch: &RecordBatch, rows: &mut u64) -> Result<Vec<u8>, QueryError>
         out.push('}');
     }
     Ok(out.into_bytes())
-}
-
-/// An answer as a table for a terminal.
-///
-/// # Errors
-/// `Internal` where a value cannot be shown.
-pub fn render_table(schema: SchemaRef, batches: &[RecordBatch]) -> Result<String, QueryError> {
-    pretty_format_batches_with_schema(schema, batches)
-        .map(|table| table.to_string())
-        .map_err(|e| arrow_error(&e))
 }
 
 /// A whole answer in one of the byte formats.

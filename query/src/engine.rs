@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::common::ParamValues;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
@@ -164,8 +165,15 @@ fn stopped() -> QueryError {
 pub(crate) enum Versions {
     /// The newest, or those of a point in the past.
     AsOf(Option<AsOf>),
-    /// These.
-    Pinned(Arc<PinnedTables>),
+    /// These, and perhaps a table of this crate's own.
+    Pinned(Arc<PinnedTables>, Option<Beside>),
+}
+
+/// A table that is only there for one query: schema `system` holds it alone.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    pub(crate) name: &'static str,
+    pub(crate) table: Arc<dyn TableProvider>,
 }
 
 struct Head {
@@ -268,8 +276,22 @@ impl QueryEngine {
         sql: &str,
         limits: Limits,
     ) -> Result<Answer, QueryError> {
+        self.run_beside(pin, sql, None, limits).await
+    }
+
+    /// Runs one statement on a pin, beside a table of this crate's own.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) async fn run_beside(
+        &self,
+        pin: Arc<PinnedTables>,
+        sql: &str,
+        beside: Option<Beside>,
+        limits: Limits,
+    ) -> Result<Answer, QueryError> {
         let statement = guard::parse(sql)?;
-        self.run_statement(statement, None, Versions::Pinned(pin), limits).await
+        self.run_statement(statement, None, Versions::Pinned(pin, beside), limits).await
     }
 
     /// Runs a statement that the guard has passed, with the values of its parameters.
@@ -399,11 +421,14 @@ impl Shared {
         head: oneshot::Sender<Head>,
         batches: &mpsc::Sender<Message>,
     ) -> Result<(), QueryError> {
-        let pin = match versions {
-            Versions::AsOf(as_of) => self.pin(as_of).await?,
-            Versions::Pinned(pin) => pin,
+        let (pin, beside) = match versions {
+            Versions::AsOf(as_of) => (self.pin(as_of).await?, None),
+            Versions::Pinned(pin, beside) => (pin, beside),
         };
-        let state = self.sessions.session(&pin).map_err(|e| self.error(&e))?;
+        let mut state = self.sessions.session(&pin).map_err(|e| self.error(&e))?;
+        if let Some(Beside { name, table }) = beside {
+            state = self.sessions.beside(&state, name, table);
+        }
         let plan = state.statement_to_plan(statement).await.map_err(|e| self.error(&e))?;
         read_only(&plan)?;
         let plan = match parameters {

@@ -1,15 +1,15 @@
 //! The epoch ledger as a reader sees it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use futures::stream::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tally_aggregate::ErrorKind;
 use tally_aggregate::ledger::{self, StoredEntry};
-use tally_aggregate::owner::stored_windows;
-use tally_schemas::{LedgerEntry, UsageSums};
+use tally_aggregate::{ErrorKind, stored_windows};
+use tally_schemas::LedgerEntry;
 
 use crate::error::QueryError;
 
@@ -118,15 +118,12 @@ impl LedgerView {
         Ok(PartitionLedger { partition, floor, entries })
     }
 
-    /// Events and tokens by model and vendor in the subscriber windows that are open after an
-    /// entry, from the stored state.
+    /// The subscriber windows that are open after an entry, from the stored state, as rows of
+    /// `usage_by_subscriber`.
     ///
     /// # Errors
     /// `Retry` while the store is away, `Data` where stored state is missing or damaged.
-    pub async fn open_windows(
-        &self,
-        last: &LedgerEntry,
-    ) -> Result<BTreeMap<(String, String), UsageSums>, QueryError> {
+    pub async fn open_windows(&self, last: &LedgerEntry) -> Result<Vec<RecordBatch>, QueryError> {
         stored_windows(self.store.as_ref(), last).await.map_err(error_of)
     }
 

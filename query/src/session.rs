@@ -26,12 +26,15 @@ use crate::catalog::{FixedCatalog, FixedSchema};
 use crate::checked_arithmetic::CheckedArithmetic;
 use crate::checked_sum::checked_sum;
 use crate::comments::{Comments, size_functions};
+use crate::exhaustion::exhaustion_function;
 use crate::guard::CATALOG;
 use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
+use crate::shanghai_calendar::calendar_functions;
 use crate::system_schema::{
     COMMENT, SystemSource, SystemTable, SystemTableProvider, shapes, without_comments,
 };
+use crate::views::{View, ViewSchema};
 
 /// Bytes of Parquet footers that are kept, so that a second query opens no file for them.
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
@@ -116,14 +119,16 @@ fn shape_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<Sess
         .build();
     let context = SessionContext::new_with_state(state);
     let catalog = MemoryCatalogProvider::new();
-    for schema in ["public", "system"] {
-        let tables = MemorySchemaProvider::new();
-        for (of, name, shape) in shapes() {
-            if of == schema {
-                let shape = without_comments(&shape);
-                tables.register_table(name.to_owned(), Arc::new(EmptyTable::new(shape)))?;
-            }
-        }
+    let mut schemas: BTreeMap<&str, MemorySchemaProvider> = BTreeMap::new();
+    for (schema, name, shape) in shapes() {
+        let view = View::all().find(|view| (view.schema, view.name) == (schema, name));
+        let table: Arc<dyn TableProvider> = match view {
+            Some(view) => Arc::new(view.empty()?),
+            None => Arc::new(EmptyTable::new(without_comments(&shape))),
+        };
+        schemas.entry(schema).or_default().register_table(name.to_owned(), table)?;
+    }
+    for (schema, tables) in schemas {
         catalog.register_schema(schema, Arc::new(tables))?;
     }
     context.register_catalog(CATALOG, Arc::new(catalog));
@@ -141,7 +146,8 @@ impl Sessions {
             .and_then(|catalog| catalog.schema("pg_catalog"))
             .ok_or_else(|| DataFusionError::Internal("pg_catalog is missing".to_owned()))?;
         let comments = comments_of(&context).await?;
-        for function in comments.functions().into_iter().chain(size_functions()) {
+        let own = calendar_functions().into_iter().chain([exhaustion_function()]);
+        for function in comments.functions().into_iter().chain(size_functions()).chain(own) {
             context.register_udf(function);
         }
         context.register_udaf(checked_sum());
@@ -211,10 +217,34 @@ impl Sessions {
             ("pg_catalog".to_owned(), Arc::clone(&self.pg_catalog)),
         ]
         .into();
+        let tables = self.with_schemas(schemas.clone());
+        Ok(self.with_schemas(ViewSchema::over(tables, schemas)))
+    }
+
+    /// A session like another, whose schema `system` is one table.
+    pub(crate) fn beside(
+        &self,
+        state: &SessionState,
+        name: &str,
+        table: Arc<dyn TableProvider>,
+    ) -> SessionState {
+        let catalog = state.catalog_list().catalog(CATALOG);
+        let schemas = catalog.iter().flat_map(|catalog| {
+            let names = catalog.schema_names().into_iter();
+            names.filter_map(|name| Some((name.clone(), catalog.schema(&name)?)))
+        });
+        let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = schemas.collect();
+        let system = FixedSchema { tables: [(name.to_owned(), table)].into() };
+        schemas.insert("system".to_owned(), Arc::new(system));
+        self.with_schemas(schemas)
+    }
+
+    /// The engine's state over these schemas.
+    fn with_schemas(&self, schemas: BTreeMap<String, Arc<dyn SchemaProvider>>) -> SessionState {
         let catalog = FixedCatalog { schemas: Arc::new(schemas) };
-        Ok(SessionStateBuilder::new_from_existing(self.base.clone())
+        SessionStateBuilder::new_from_existing(self.base.clone())
             .with_catalog_list(Arc::new(catalog))
-            .build())
+            .build()
     }
 }
 
@@ -254,6 +284,10 @@ async fn comments_of(context: &SessionContext) -> Result<Comments> {
                 if let Some(comment) = field.metadata().get(COMMENT) {
                     comments.insert(oids.value(row), number, comment.clone());
                 }
+            }
+            let view = View::all().find(|view| view.schema == key.0 && view.name == key.1);
+            if let Some(view) = view {
+                comments.insert_definition(oids.value(row), view.sql);
             }
         }
     }

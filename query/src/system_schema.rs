@@ -20,6 +20,7 @@ use tally_tables::{PinnedTable, PinnedTables};
 
 use crate::error::QueryError;
 use crate::ledger_view::LedgerView;
+use crate::views::View;
 
 /// Metadata key of a comment, on a schema for the table and on a field for the column.
 pub(crate) const COMMENT: &str = "comment";
@@ -33,7 +34,7 @@ pub enum SystemTable {
     Epochs,
     /// One row a table.
     Tables,
-    /// One row a column, with its comment.
+    /// One row a column of every table and view, with its comment.
     Columns,
     /// One row a setting, with its origin.
     Config,
@@ -71,7 +72,7 @@ impl SystemTable {
                 "One row an entry of the epoch ledger: what was committed, by whom, when"
             }
             Self::Tables => "One row a table: version, files, rows and bytes of this query's pin",
-            Self::Columns => "One row a column of every table, with its comment",
+            Self::Columns => "One row a column of every table and view, with its comment",
             Self::Config => "One row a setting: effective value and where it comes from",
         }
     }
@@ -164,11 +165,12 @@ impl SystemTable {
     }
 }
 
-/// Every table with a fixed shape: schema, name, columns.
+/// Every table and view with a fixed shape: schema, name, columns.
 pub(crate) fn shapes() -> Vec<(&'static str, &'static str, SchemaRef)> {
     let public = Table::ALL.into_iter().map(|table| ("public", table.name(), table.arrow_schema()));
     let system = SystemTable::ALL.into_iter().map(|table| ("system", table.name(), table.schema()));
-    public.chain(system).collect()
+    let views = View::all().map(|view| (view.schema, view.name, view.arrow_schema()));
+    public.chain(system).chain(views).collect()
 }
 
 /// A schema as plans have it: they compare metadata, and lose it here and there.

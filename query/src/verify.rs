@@ -10,19 +10,19 @@ mod seal_checks;
 mod table_checks;
 mod table_sums;
 mod truth;
+mod window_checks;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tally_schemas::UsageSums;
 use tally_tables::PinnedTables;
 pub use truth::{Truth, TruthModel};
 
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::ledger_view::PartitionLedger;
-use table_sums::{ModelKey, TableSums};
+use table_checks::Published;
+use table_sums::TableSums;
 
 /// Most findings that one check reports; the rest is counted.
 const FINDINGS_MAX: usize = 20;
@@ -111,22 +111,6 @@ struct Evidence {
     pin: Arc<PinnedTables>,
     ledgers: Vec<PartitionLedger>,
     sums: TableSums,
-    /// What the stored state has in open subscriber windows, by model.
-    open_windows: Result<BTreeMap<ModelKey, UsageSums>, QueryError>,
-}
-
-/// Reads the state after the last entry of every partition, which also shows that it can be read.
-async fn open_windows(
-    engine: &QueryEngine,
-    ledgers: &[PartitionLedger],
-) -> Result<BTreeMap<ModelKey, UsageSums>, QueryError> {
-    let mut sum: BTreeMap<ModelKey, UsageSums> = BTreeMap::new();
-    for last in ledgers.iter().filter_map(|ledger| ledger.entries.last()) {
-        for (model, sums) in engine.ledger().open_windows(&last.entry).await? {
-            sum.entry(model).or_default().merge(&sums);
-        }
-    }
-    Ok(sum)
 }
 
 /// Checks every invariant that ledger and tables can show.
@@ -137,10 +121,12 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     let pin = engine.pin(None).await?;
     let ledgers = engine.ledger().all_entries().await?;
     let sums = TableSums::read(engine, &pin).await;
-    let open_windows = open_windows(engine, &ledgers).await;
-    let evidence = Evidence { pin, ledgers, sums, open_windows };
+    let evidence = Evidence { pin, ledgers, sums };
+    let published = Published::of(&evidence);
     let mut checks = ledger_checks::all(&evidence.ledgers);
-    checks.extend(table_checks::all(&evidence, options));
+    checks.extend(table_checks::all(&evidence, &published, options));
+    let windows = window_checks::windows_by_subscriber(engine, &evidence, &published, options);
+    checks.push(windows.await);
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
     checks.extend(seal_checks::all(engine, &evidence.pin).await);

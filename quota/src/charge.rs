@@ -108,7 +108,9 @@ pub(crate) fn charge<S: QuotaSink + ?Sized>(
         });
     }
     if let Some(overrun) = split.overrun {
+        let first = split.ranks.first().map(|rank| account.buckets[rank.bucket].package);
         sink.entry(LedgerRow {
+            package: first.map(|package| reference.package(package).id.as_str()),
             cause: Some(overrun.cause),
             points_micro: -overrun.points,
             amount_pico: overrun.cost_pico,

@@ -80,7 +80,8 @@ pub struct LedgerRow<'a> {
     pub subscriber: Option<&'a str>,
     /// Bucket.
     pub bucket: Option<&'a str>,
-    /// Package, or the tariff of pay as you go.
+    /// Package, or the tariff of pay as you go; of an overrun, the package of the first bucket that
+    /// may take the event, room or not.
     pub package: Option<&'a str>,
     /// Kind.
     pub kind: EntryKind,

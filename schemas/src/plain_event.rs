@@ -217,7 +217,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event_json::parse_event_by_serde;
+    use crate::event_json::{parse_event, parse_event_by_serde};
 
     const EVENT: &str = r#"{"source":"gw-sh-01","id":"req-7f3a","account":"A000012345",
         "subscriber":"S000012345","model":"deepseek-v4-flash","billed_model":"deepseek-flash",
@@ -303,6 +303,13 @@ mod tests {
             if read_plain(&bytes, &mut parsed) {
                 prop_assert_eq!(parsed, parse_event_by_serde(&bytes));
             }
+        }
+
+        /// Any bytes are an event, or have a defect that is told.
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            let parsed = parse_event(&bytes);
+            prop_assert!(!parsed.errors.is_empty());
         }
     }
 

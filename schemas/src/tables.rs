@@ -221,7 +221,12 @@ const QUOTA_LEDGER: [Column; 14] = [
     column("account", Text, false, "Holder of the buckets"),
     column("subscriber", Text, true, "Who consumed"),
     column("bucket", Text, true, "Bucket; absent for pay as you go and overrun"),
-    column("package", Text, true, "Package of the bucket, or the tariff of pay as you go"),
+    column(
+        "package",
+        Text,
+        true,
+        "Package of the bucket, the tariff of pay as you go, or for overrun the first package that may take the event",
+    ),
     column(
         "kind",
         Text,

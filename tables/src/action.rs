@@ -245,7 +245,88 @@ pub(crate) fn decode_path(encoded: &str) -> Result<String, TablesError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::checkpoint::CheckpointHint;
+    use crate::stats::FileStats;
+    use crate::table_state::{StatsPolicy, TableState};
+
+    /// A commit with every kind of action.
+    const COMMIT: &str = concat!(
+        r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#,
+        "\n",
+        r#"{"metaData":{"id":"i","format":{"provider":"parquet","options":{}},"schemaString":"{\"type\":\"struct\",\"fields\":[{\"name\":\"account\",\"type\":\"string\",\"nullable\":false,\"metadata\":{}},{\"name\":\"points\",\"type\":\"decimal(38,6)\",\"nullable\":true,\"metadata\":{}}]}","partitionColumns":["day"],"configuration":{},"createdTime":0}}"#,
+        "\n",
+        r#"{"txn":{"appId":"tally/usage.events/0","version":7,"lastUpdated":1}}"#,
+        "\n",
+        r#"{"remove":{"path":"day=2026-11-22/a%20b.parquet","deletionTimestamp":5,"dataChange":false,"size":3}}"#,
+        "\n",
+        r#"{"add":{"path":"day=2026-11-22/a%20c.parquet","partitionValues":{"day":"2026-11-22"},"size":9,"modificationTime":1,"dataChange":true,"stats":"{\"numRecords\":3,\"minValues\":{\"completed_at\":\"2026-11-22T06:22:37.827Z\",\"input\":3,\"account\":\"A\"},\"maxValues\":{\"completed_at\":\"2026-11-22T06:22:37.827Z\"},\"nullCount\":{\"region\":2}}"}}"#,
+        "\n",
+    );
+
+    const SPOILERS: [&str; 20] = [
+        "",
+        " ",
+        "\"",
+        "\\",
+        ",",
+        ":",
+        "{",
+        "}",
+        "[",
+        "]",
+        "null",
+        "-",
+        "0",
+        "9999999999999999999999",
+        "-1",
+        "%",
+        "%zz",
+        "\u{0}",
+        "上",
+        "decimal(99,",
+    ];
+
+    /// Reads a commit as a table does, and all that is made of it.
+    fn replay(bytes: &[u8]) {
+        let Ok(actions) = decode_commit(bytes, "any") else { return };
+        let mut state = TableState::empty(Table::UsageEvents, StatsPolicy::Parse);
+        if state.apply(0, &actions).is_err() {
+            return;
+        }
+        if let Some(metadata) = state.metadata() {
+            drop(metadata.schema_for(Table::UsageEvents));
+            drop(metadata.with_columns_of(Table::UsageEvents));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn spoilt_commits_are_read_or_refused(
+            spots in prop::collection::vec((any::<prop::sample::Index>(), 0..SPOILERS.len(), 0..4_usize), 0..5),
+        ) {
+            let mut bytes = COMMIT.as_bytes().to_vec();
+            for (at, spoiler, removed) in &spots {
+                let start = at.index(bytes.len() + 1);
+                let end = (start + removed).min(bytes.len());
+                bytes.splice(start..end, SPOILERS[*spoiler].bytes());
+            }
+            replay(&bytes);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,120}", bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            replay(&bytes);
+            drop(serde_json::from_slice::<CheckpointHint>(&bytes));
+            FileStats::parse(Table::UsageEvents, &text);
+            // What is decoded comes back, however it was written.
+            if let Ok(path) = decode_path(&text) {
+                prop_assert_eq!(decode_path(&encode_path(&path)).unwrap(), path);
+            }
+        }
+    }
 
     #[test]
     fn paths_survive_encoding() {

@@ -112,18 +112,48 @@ impl Metadata {
             .map_err(|e| TablesError::Damaged(format!("schema: {e}")))
     }
 
-    /// The metadata that a commit of this build has to write first: `None` where the stored one
-    /// has every column of the build. Columns that are new in this build are appended, nullable;
-    /// columns that a later build has added stay (R25, R26).
+    /// The columns as this build reads them, in its own order: those that the stored schema lacks
+    /// are null in every row, and those that only the stored schema has come last. So a store that
+    /// an older build has written can be queried at once, and in any of its versions (R26).
     ///
     /// # Errors
-    /// `Invalid` where a column has another type than in this build.
+    /// As [`Self::arrow_schema`].
+    pub(crate) fn schema_for(&self, table: Table) -> Result<SchemaRef, TablesError> {
+        let stored = self.arrow_schema()?;
+        let built = table.arrow_schema();
+        let own = built.fields().iter().map(|field| match stored.field_with_name(field.name()) {
+            Ok(known) => known.clone(),
+            Err(_) => field.as_ref().clone().with_nullable(true),
+        });
+        let others =
+            stored.fields().iter().filter(|field| built.field_with_name(field.name()).is_err());
+        let fields: Vec<Field> = own.chain(others.map(|field| field.as_ref().clone())).collect();
+        Ok(Arc::new(Schema::new_with_metadata(fields, stored.metadata().clone())))
+    }
+
+    /// The metadata that a commit of this build has to write first: `None` where the stored one
+    /// has every column of the build. Columns that are new in this build are appended, nullable;
+    /// columns that a later build has added, or this build has given up, stay, and are nullable
+    /// from now on, as is what may be null in this build's rows (R25, R26).
+    ///
+    /// # Errors
+    /// `Invalid` where a column has another type than in this build: readers of Delta tables at
+    /// this protocol version know no change of a column's type.
     pub(crate) fn with_columns_of(&self, table: Table) -> Result<Option<Self>, TablesError> {
         let mut fields = self.fields()?;
-        let stored = fields.len();
-        for column in table.columns() {
+        let columns = table.columns();
+        let mut changed = false;
+        for field in fields.iter_mut().filter(|field| !field.nullable) {
+            let own = columns.iter().find(|column| column.name == field.name);
+            field.nullable = own.is_none_or(|column| column.nullable);
+            changed |= field.nullable;
+        }
+        for column in columns {
             match fields.iter().find(|field| field.name == column.name) {
-                None => fields.push(FieldJson { nullable: true, ..FieldJson::of(&column) }),
+                None => {
+                    fields.push(FieldJson { nullable: true, ..FieldJson::of(&column) });
+                    changed = true;
+                }
                 Some(field) if field.data_type == column.column_type.delta() => {}
                 Some(field) => {
                     return Err(TablesError::Invalid(format!(
@@ -136,7 +166,7 @@ impl Metadata {
                 }
             }
         }
-        if fields.len() == stored {
+        if !changed {
             return Ok(None);
         }
         Ok(Some(Self { schema_string: schema_string(fields)?, ..self.clone() }))
@@ -182,6 +212,47 @@ mod tests {
         let last = schema.fields().last().unwrap();
         assert_eq!((last.name().as_str(), last.is_nullable()), (removed.name.as_str(), true));
         assert_eq!(new.with_columns_of(Table::Suspense).unwrap(), None);
+    }
+
+    #[test]
+    fn a_column_that_this_build_does_not_fill_may_be_null() {
+        let whole = Metadata::new(Table::Suspense, "id".to_owned(), 0).unwrap();
+        let given_up = r#"{"name":"given_up","type":"long","nullable":false,"metadata":{}}"#;
+        let before = whole.schema_string.replace("[{", &format!("[{given_up},{{"));
+        // A column that an older build never left empty, and this one does.
+        let strict = r#""name":"subreason","type":"string","nullable":false"#;
+        let before = before.replace(&strict.replace("false", "true"), strict);
+        let old = Metadata { schema_string: before, ..whole };
+        let schema = old.arrow_schema().unwrap();
+        for name in ["given_up", "subreason"] {
+            assert!(!schema.field_with_name(name).unwrap().is_nullable());
+        }
+        let new = old.with_columns_of(Table::Suspense).unwrap().unwrap();
+        let schema = new.arrow_schema().unwrap();
+        for name in ["given_up", "subreason"] {
+            assert!(schema.field_with_name(name).unwrap().is_nullable(), "{name}");
+        }
+        assert!(!schema.field_with_name("reason").unwrap().is_nullable());
+        assert_eq!(new.with_columns_of(Table::Suspense).unwrap(), None);
+    }
+
+    #[test]
+    fn an_old_table_is_read_in_the_columns_of_this_build() {
+        let table = Table::UsageByModel;
+        let whole = Metadata::new(table, "id".to_owned(), 0).unwrap();
+        let mut fields = whole.fields().unwrap();
+        fields.retain(|field| field.name != "points");
+        fields.insert(
+            0,
+            FieldJson { name: "given_up".to_owned(), ..FieldJson::of(&table.columns()[0]) },
+        );
+        let old = Metadata { schema_string: schema_string(fields).unwrap(), ..whole };
+        let schema = old.schema_for(table).unwrap();
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let expected = table.columns().into_iter().map(|column| column.name);
+        assert_eq!(names, expected.chain(["given_up"]).collect::<Vec<_>>());
+        assert!(schema.field_with_name("points").unwrap().is_nullable());
+        assert!(!schema.field_with_name("model").unwrap().is_nullable());
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub struct PinnedTable {
     pub table: Table,
     /// Delta version, `None` for a table that does not exist yet (and is empty).
     pub version: Option<u64>,
-    /// Columns, with comments in the metadata under `comment`. Partition columns are not in the
-    /// files, but in [`PinnedFile::partition_values`].
+    /// Columns of this build, then those that only the table has, with comments in the metadata
+    /// under `comment`. A file may lack some: there they are null. Partition columns are not in
+    /// the files, but in [`PinnedFile::partition_values`].
     pub schema: SchemaRef,
     /// Columns that partition the files.
     pub partition_columns: Vec<String>,
@@ -44,7 +45,7 @@ pub struct PinnedTable {
 impl PinnedTable {
     fn of(table: Table, state: &TableState) -> Result<Self, TablesError> {
         let (schema, partition_columns) = match state.metadata() {
-            Some(metadata) => (metadata.arrow_schema()?, metadata.partition_columns.clone()),
+            Some(metadata) => (metadata.schema_for(table)?, metadata.partition_columns.clone()),
             None => (
                 table.arrow_schema(),
                 table.partition_columns().iter().map(|&column| column.to_owned()).collect(),

@@ -403,7 +403,9 @@ class Oracle:
             if member_capped:
                 self.seen["member cap"] += 1
             account.overrun.add(t, overrun, watermark)
-            self.entry("overrun", account, -overrun, cost, event["wholesale_currency"], t, cause=cause, event=event)
+            package = candidates[0].package.id if candidates else None
+            self.entry("overrun", account, -overrun, cost, event["wholesale_currency"], t, cause=cause,
+                       package=package, event=event)  # fmt: skip
         self.event_alerts(account, event, shares, amount, overrun)
         return {"points_micro": number(points), "retail_pico": str(retail), "retail_currency": currency}
 

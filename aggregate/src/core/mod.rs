@@ -17,6 +17,7 @@ mod partition;
 mod quota_rows;
 mod quota_stage;
 mod state_codec;
+mod stored_windows;
 pub(crate) mod subscriber_windows;
 mod suspense_rows;
 mod text_column;
@@ -32,6 +33,7 @@ pub(crate) use last_outcome::LastOutcome;
 pub use notice::{AlertNotice, Notice};
 pub use partition::{NeedSegments, Partition, PartitionConfig};
 pub(crate) use partition::{StateForm, blake3_hex};
+pub(crate) use stored_windows::StoredWindows;
 #[cfg(test)]
 pub(crate) use subscriber_windows::OpenWindow;
 pub(crate) use tick::write_tick;

@@ -4,14 +4,13 @@
 mod charging;
 mod stored_state;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tally_log::{Record, RecordKind};
 use tally_rating::attribute;
 use tally_schemas::{
     AggregateConfig, Amounts, ControlTotals, Currency, LogClock, ParsedEvent, SuspenseReason,
-    UsageCounts, UsageSums, parse_event,
+    UsageCounts, parse_event,
 };
 
 use self::stored_state::BasePolicy;
@@ -230,31 +229,6 @@ impl Partition {
     /// Ids in open dedupe buckets and open subscriber windows.
     pub fn state_sizes(&self) -> (usize, usize) {
         (self.dedupe.open_ids(), self.subscriber_windows.len())
-    }
-
-    /// What is in the open subscriber windows by model and vendor: with the rows of
-    /// `usage_by_subscriber` it equals those of `usage_events` (I13).
-    pub fn open_windows_by_model(&self) -> BTreeMap<(String, String), UsageSums> {
-        let mut models: BTreeMap<(String, String), UsageSums> = BTreeMap::new();
-        for window in self.subscriber_windows.open_windows() {
-            let key = (window.what.model.to_owned(), window.what.vendor.to_owned());
-            let UsageSums { flow, rated } = models.entry(key).or_default();
-            flow.events += window.events;
-            for (sum, more) in flow.tokens.iter_mut().zip(window.sums) {
-                *sum += u128::from(more);
-            }
-            let WindowedModel { retail_currency, wholesale_currency, .. } = window.what;
-            rated.points_micro += window.amounts.points_micro;
-            for (sums, currency, pico) in [
-                (&mut rated.retail_pico, retail_currency, window.amounts.retail_pico),
-                (&mut rated.wholesale_pico, wholesale_currency, window.amounts.wholesale_pico),
-            ] {
-                if let Some(currency) = currency.and_then(Currency::parse) {
-                    *sums.entry(currency).or_default() += pico;
-                }
-            }
-        }
-        models
     }
 
     /// The open subscriber windows one by one.

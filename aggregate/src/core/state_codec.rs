@@ -15,6 +15,9 @@ use crate::core::interner::Interner;
 use crate::core::subscriber_windows::{OpenWindow, WindowedModel};
 
 const MAGIC: &[u8; 8] = b"TALLYST3";
+/// Objects of builds that counted and did not rate: the same, but that windows have no currencies
+/// and amounts, and that there are no accounts.
+const COUNTING_MAGIC: &[u8; 8] = b"TALLYST2";
 /// Kinds of records.
 const END: u8 = 0;
 const SEALED: u8 = 1;
@@ -261,6 +264,7 @@ impl<'a> Reader<'a> {
         &mut self,
         before_ms: i64,
         names: &mut Vec<&'a str>,
+        is_rated: bool,
     ) -> Result<OpenWindow<'a>, BadState> {
         let ahead = self.varint()?;
         let ahead = (ahead >> 1).cast_signed() ^ -(ahead & 1).cast_signed();
@@ -272,8 +276,11 @@ impl<'a> Reader<'a> {
         };
         let (model, vendor) = (self.name(names)?, self.name(names)?);
         let given = |code: &'a str| Some(code).filter(|code| !code.is_empty());
-        let retail_currency = given(self.name(names)?);
-        let wholesale_currency = given(self.name(names)?);
+        let (retail_currency, wholesale_currency) = if is_rated {
+            (given(self.name(names)?), given(self.name(names)?))
+        } else {
+            (None, None)
+        };
         let events = self.varint()?;
         let used = self.varint()?;
         if used >= 1 << CLASS_COUNT {
@@ -285,11 +292,12 @@ impl<'a> Reader<'a> {
                 *sum = self.varint()?;
             }
         }
-        let amounts = Amounts {
-            points_micro: self.amount()?,
-            retail_pico: self.amount()?,
-            wholesale_pico: self.amount()?,
-        };
+        let mut amounts = Amounts::default();
+        if is_rated {
+            amounts.points_micro = self.amount()?;
+            amounts.retail_pico = self.amount()?;
+            amounts.wholesale_pico = self.amount()?;
+        }
         let what = WindowedModel { model, vendor, retail_currency, wholesale_currency };
         Ok(OpenWindow { start_ms, account, subscriber, what, sums, events, amounts })
     }
@@ -302,30 +310,33 @@ pub(crate) struct StateReader<'a> {
     names: Vec<&'a str>,
     /// Start of the window before.
     start_ms: i64,
+    /// Whether windows have currencies and amounts.
+    is_rated: bool,
 }
 
 impl<'a> StateReader<'a> {
     /// The head of an object, and a reader of what follows.
     pub(crate) fn open(bytes: &'a [u8]) -> Result<(StateHead, Self), BadState> {
         let mut input = Reader(bytes);
-        match input.take(8)? {
-            magic if magic == MAGIC => {}
+        let is_rated = match input.take(8)? {
+            magic if magic == MAGIC => true,
+            magic if magic == COUNTING_MAGIC => false,
             [b'T', b'A', b'L', b'L', b'Y', b'S', b'T', _] => {
                 return Err(BadState("was written by another version of Tally"));
             }
             _ => return Err(BadState("is not a state object")),
-        }
+        };
         let head = StateHead {
             watermark_ms: input.optional()?,
             newest_ms: input.optional()?,
             closed_until_ms: input.i64()?,
         };
-        Ok((head, Self { input, names: Vec::new(), start_ms: 0 }))
+        Ok((head, Self { input, names: Vec::new(), start_ms: 0, is_rated }))
     }
 
     /// The next record; `None` at the object's end.
     pub(crate) fn next(&mut self) -> Result<Option<StateRecord<'a>>, BadState> {
-        let Self { input, names, start_ms } = self;
+        let Self { input, names, start_ms, is_rated } = self;
         Ok(Some(match input.take(1)?[0] {
             END if input.0.is_empty() => return Ok(None),
             END => return Err(BadState("goes on after its end")),
@@ -344,7 +355,7 @@ impl<'a> StateReader<'a> {
             }
             CLOSED_WINDOW => StateRecord::ClosedWindow(input.i64()?),
             WINDOW => {
-                let window = input.window(*start_ms, names)?;
+                let window = input.window(*start_ms, names, *is_rated)?;
                 *start_ms = window.start_ms;
                 StateRecord::Window(window)
             }
@@ -425,6 +436,49 @@ mod tests {
 
     fn sum() -> impl Strategy<Value = u64> {
         prop_oneof![Just(0), 0_u64..1_000, any::<u64>()]
+    }
+
+    #[test]
+    fn state_of_a_build_that_only_counted_is_read() {
+        let mut bytes = StateWriter::new(head(), 0).out;
+        bytes[..8].copy_from_slice(COUNTING_MAGIC);
+        // Two windows that start at 60,000 ms: the second names its model and vendor by number.
+        for (account, known) in [("A1", false), ("A2", true)] {
+            bytes.push(WINDOW);
+            encode_varint(if known { 0 } else { 60_000 << 1 }, &mut bytes);
+            put_text(&mut bytes, account);
+            encode_varint(0, &mut bytes);
+            for (number, name) in [(1, "glm-5"), (2, "zhipu")] {
+                encode_varint(if known { number } else { 0 }, &mut bytes);
+                if !known {
+                    put_text(&mut bytes, name);
+                }
+            }
+            // Three events with seven tokens of the second class.
+            [3, 1 << 1, 7].iter().for_each(|value| encode_varint(*value, &mut bytes));
+        }
+        bytes.push(END);
+        let mut sums = [0; CLASS_COUNT];
+        sums[1] = 7;
+        let window = |account| {
+            StateRecord::Window(OpenWindow {
+                start_ms: 60_000,
+                account,
+                subscriber: account,
+                what: WindowedModel {
+                    model: "glm-5",
+                    vendor: "zhipu",
+                    retail_currency: None,
+                    wholesale_currency: None,
+                },
+                sums,
+                events: 3,
+                amounts: Amounts::default(),
+            })
+        };
+        assert_eq!(decode(&bytes), Ok((head(), vec![window("A1"), window("A2")])));
+        bytes[7] = b'1';
+        assert!(decode(&bytes).is_err());
     }
 
     proptest! {

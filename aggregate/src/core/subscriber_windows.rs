@@ -405,7 +405,8 @@ impl SubscriberWindows {
     }
 }
 
-fn columns_of<'a>(
+/// The key columns of a row.
+pub(crate) fn columns_of<'a>(
     account: &'a str,
     subscriber: &'a str,
     what: WindowedModel<'a>,

@@ -244,3 +244,81 @@ async fn a_bad_element_of_a_usage_batch_is_refused_alone() {
         Bench::new().post(PROTOBUF, cut).await.assert_problem(400, "unparseable");
     }
 }
+
+/// A body of each content type that is sound.
+fn sound_bodies() -> [(&'static str, Vec<u8>); 5] {
+    let (first, second) = (event("ev-1", "A1"), event("ev-2", "A2"));
+    [
+        (JSON, json!({"events": [first, second]}).to_string().into_bytes()),
+        (NDJSON, format!("{first}\n{second}\n").into_bytes()),
+        (CLOUD_EVENT, cloud_event(&first).to_string().into_bytes()),
+        (
+            CLOUD_EVENT_BATCH,
+            json!([cloud_event(&first), cloud_event(&second)]).to_string().into_bytes(),
+        ),
+        (PROTOBUF, UsageBatch { events: messages(&[first, second]) }.encode_to_vec()),
+    ]
+}
+
+/// What a body is spoilt with.
+const SPOILERS: [&[u8]; 16] = [
+    b"",
+    b" ",
+    b"\"",
+    b"\\",
+    b",",
+    b":",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"null",
+    b"\xff",
+    b"\x00",
+    b"\x0a\x80\x80",
+    b"-1",
+    b"\n",
+];
+
+/// Posts a body; the answer must be one that the interface has, whatever the body is.
+async fn assert_answered(content_type: &str, body: Vec<u8>) {
+    let sent = String::from_utf8_lossy(&body).into_owned();
+    let bench = Bench::new();
+    let reply = bench.post(content_type, body).await;
+    let answer = reply.json();
+    match reply.status.as_u16() {
+        200 => {
+            let accepted = usize::try_from(answer["accepted"].as_u64().unwrap()).unwrap();
+            assert!(answer["rejected"].is_array() && answer["warnings"].is_array(), "{answer}");
+            assert_eq!(bench.log.batched_events().len(), accepted, "{sent}");
+        }
+        400 | 413 => {
+            assert_eq!(reply.headers["content-type"], "application/problem+json", "{sent}");
+            assert_eq!(answer["status"], reply.status.as_u16());
+        }
+        other => panic!("{other} for {sent}: {answer}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_body_is_answered_as_the_interface_says(
+        format in 0..5_usize,
+        spots in proptest::collection::vec((any::<proptest::sample::Index>(), 0..SPOILERS.len(), 0..4_usize), 0..4),
+        noise in proptest::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let (content_type, mut body) = sound_bodies()[format].clone();
+        for (at, spoiler, removed) in &spots {
+            let start = at.index(body.len() + 1);
+            let end = (start + removed).min(body.len());
+            body.splice(start..end, SPOILERS[*spoiler].iter().copied());
+        }
+        let posts = async {
+            assert_answered(content_type, body).await;
+            assert_answered(content_type, noise).await;
+        };
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(posts);
+    }
+}

@@ -18,6 +18,19 @@ fn balanced(events: &str, charges: &str, kinds: &str) -> String {
     )
 }
 
+/// Rows of a bucket in the order of the log, with the sum of its points so far. One record may
+/// close a bucket that it has begun: then its grant comes first, and its expiry and breakage last;
+/// any other kind comes at most once a record and bucket.
+const RUNNING_BALANCE: &str = "\
+    SELECT account, bucket, count(*) FROM (\
+      SELECT account, bucket, balance_after, sum(points) OVER (\
+        PARTITION BY account, bucket ORDER BY kafka_partition, kafka_offset, batch_index, \
+          CASE kind WHEN 'grant' THEN 0 WHEN 'expire' THEN 2 WHEN 'breakage' THEN 3 ELSE 1 END \
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS balance \
+      FROM quota_ledger WHERE bucket IS NOT NULL) \
+    WHERE balance_after IS NULL OR balance_after <> balance \
+    GROUP BY account, bucket LIMIT 20";
+
 /// Every check of `quota_ledger` and `alerts`.
 pub(super) async fn all(
     engine: &QueryEngine,
@@ -48,6 +61,12 @@ pub(super) async fn all(
     .await;
     look(
         "I9",
+        "each row's balance_after is the sum of the bucket's points up to it: grants less uses and expiries",
+        RUNNING_BALANCE,
+    )
+    .await;
+    look(
+        "I9",
         "the points of events are what buckets, tariffs and overrun took",
         &balanced(
             "points AS value, 'points' AS currency",
@@ -71,7 +90,7 @@ pub(super) async fn all(
         "of a bucket that is closed, what was paid is what was allocated and breakage",
         "SELECT account, bucket, count(*) FROM quota_ledger WHERE bucket IS NOT NULL \
          GROUP BY account, bucket \
-         HAVING sum(CASE WHEN kind = 'breakage' THEN 1 ELSE 0 END) > 0 AND \
+         HAVING sum(CASE WHEN kind IN ('expire', 'breakage') THEN 1 ELSE 0 END) > 0 AND \
          sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out') THEN amount \
          ELSE -amount END) <> 0 LIMIT 20",
     )

@@ -18,23 +18,25 @@ use crate::error::QueryError;
 use crate::ledger_view::PartitionLedger;
 
 /// Every check of tables against the ledger and against each other.
-pub(super) fn all(evidence: &Evidence, options: &VerifyOptions) -> Vec<Check> {
-    let published = Published::of(evidence);
+pub(super) fn all(
+    evidence: &Evidence,
+    published: &Published,
+    options: &VerifyOptions,
+) -> Vec<Check> {
     vec![
         published.check(options),
         live_files(evidence),
-        rows(evidence, &published),
-        events(evidence, &published),
-        suspense(evidence, &published),
-        windows(evidence, &published),
-        windows_by_model(evidence, &published),
-        windows_by_subscriber(evidence, &published, options),
+        rows(evidence, published),
+        events(evidence, published),
+        suspense(evidence, published),
+        windows(evidence, published),
+        windows_by_model(evidence, published),
     ]
 }
 
 /// How far each table is published, by partition: the last epoch that it has rows of. An epoch
 /// without rows of a table leaves no trace there, and needs none.
-struct Published {
+pub(super) struct Published {
     last: BTreeMap<(Table, u32), u64>,
     /// Epochs with files of a table that come after the last published one.
     waiting: Vec<(Table, u32, u64)>,
@@ -42,7 +44,7 @@ struct Published {
 }
 
 impl Published {
-    fn of(evidence: &Evidence) -> Self {
+    pub(super) fn of(evidence: &Evidence) -> Self {
         let mut last = BTreeMap::new();
         for (table, rows) in &evidence.sums.rows {
             for (partition, epoch) in rows.iter().flat_map(BTreeMap::keys) {
@@ -62,6 +64,11 @@ impl Published {
             }
         }
         Self { last, waiting, committed }
+    }
+
+    /// Whether every table has every epoch of the ledger.
+    pub(super) fn is_level(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Whether an entry must be in a table.
@@ -334,20 +341,20 @@ fn amounts_difference(found: &RatedTotals, expected: &RatedTotals) -> String {
     if found == expected { String::new() } else { format!("{found:?} for {expected:?}") }
 }
 
-fn by_model(
-    mut finding: Finding,
-    published: &Published,
-    found: &Result<BTreeMap<ModelKey, UsageSums>, QueryError>,
-    events: &Result<BTreeMap<ModelKey, UsageSums>, QueryError>,
-) -> Check {
-    let (found, events) = match (found, events) {
+fn windows_by_model(evidence: &Evidence, published: &Published) -> Check {
+    let mut finding = Finding::new(
+        "I13",
+        "usage_by_model sums to usage_events, for each model, class and currency",
+    );
+    let sums = &evidence.sums;
+    let (found, events) = match (&sums.windows_by_model, &sums.events_by_model) {
         (Ok(found), Ok(events)) => (found, events),
         (Err(error), _) | (_, Err(error)) => {
             finding.add(error.to_string());
             return finding.done("nothing");
         }
     };
-    if !published.waiting.is_empty() {
+    if !published.is_level() {
         return finding.done("nothing: the tables are not at the same epoch");
     }
     let none = UsageSums::default();
@@ -362,45 +369,6 @@ fn by_model(
         });
     }
     finding.done(format!("{} models", models.len()))
-}
-
-fn windows_by_model(evidence: &Evidence, published: &Published) -> Check {
-    let finding = Finding::new(
-        "I13",
-        "usage_by_model sums to usage_events, for each model, class and currency",
-    );
-    let sums = &evidence.sums;
-    by_model(finding, published, &sums.windows_by_model, &sums.events_by_model)
-}
-
-fn windows_by_subscriber(
-    evidence: &Evidence,
-    published: &Published,
-    options: &VerifyOptions,
-) -> Check {
-    let sums = &evidence.sums;
-    if options.windows_closed {
-        let finding = Finding::new(
-            "I13",
-            "usage_by_subscriber sums to usage_events, for each model, class and currency",
-        );
-        return by_model(finding, published, &sums.subscribers_by_model, &sums.events_by_model);
-    }
-    let finding = Finding::new(
-        "I13",
-        "usage_by_subscriber and the open windows of the stored state sum to usage_events, for each model, class and currency",
-    );
-    let all = match (&sums.subscribers_by_model, &evidence.open_windows) {
-        (Ok(closed), Ok(open)) => {
-            let mut all = closed.clone();
-            for (model, sums) in open {
-                all.entry(model.clone()).or_default().merge(sums);
-            }
-            Ok(all)
-        }
-        (Err(error), _) | (_, Err(error)) => Err(error.clone()),
-    };
-    by_model(finding, published, &all, &sums.events_by_model)
 }
 
 /// I2: nothing is in the tables twice.

@@ -34,8 +34,6 @@ pub(super) struct TableSums {
     pub(super) events_by_model: Sums<ModelKey>,
     /// Events, tokens and amounts of `usage_by_model` by model.
     pub(super) windows_by_model: Sums<ModelKey>,
-    /// Events, tokens and amounts of `usage_by_subscriber` by model.
-    pub(super) subscribers_by_model: Sums<ModelKey>,
 }
 
 impl TableSums {
@@ -64,8 +62,6 @@ impl TableSums {
             .await,
             events_by_model: sums(engine, pin, Table::UsageEvents, model, model_key).await,
             windows_by_model: sums(engine, pin, Table::UsageByModel, model, model_key).await,
-            subscribers_by_model: sums(engine, pin, Table::UsageBySubscriber, model, model_key)
-                .await,
         }
     }
 }

@@ -9,8 +9,16 @@
 )]
 
 mod answers;
+mod balances;
+mod evolution;
+mod feed;
 mod http;
 mod invariants;
 mod limits;
+mod margins;
 mod psql;
+mod rated_invariants;
+mod sql_page;
+mod view_oracle;
+mod view_shapes;
 mod world;

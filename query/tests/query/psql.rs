@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::world::World;
 
-async fn psql(server: &PgServer, commands: &[&str]) -> (bool, String) {
+pub(crate) async fn psql(server: &PgServer, commands: &[&str]) -> (bool, String) {
     let address = server.address();
     let mut command = Command::new("psql");
     command

@@ -1,0 +1,190 @@
+//! Schema `quota` over cases that were worked out by hand.
+
+use serde_json::{Value, json};
+
+use crate::feed::{engine_over, rows, worked_out};
+
+/// The rows of a query, each as the list of its values in the order asked for.
+async fn lists(sql: &str, columns: &[&str]) -> Vec<Vec<Value>> {
+    let feed = worked_out().await;
+    let engine = engine_over(&feed.store).await;
+    let rows = rows(&engine, sql).await;
+    rows.iter().map(|row| columns.iter().map(|column| row[*column].clone()).collect()).collect()
+}
+
+#[tokio::test]
+async fn a_balance_is_what_the_ledger_says() {
+    let columns = ["account", "bucket", "granted", "used", "expired", "remaining"];
+    let found = lists("SELECT * FROM quota.balance ORDER BY account", &columns).await;
+    let expected = json!([
+        ["A", "buy-a", "10000000.000000", "1600000.000000", "0.000000", "8400000.000000"],
+        ["B", "gift-b", "500000.000000", "500000.000000", "0.000000", "0.000000"],
+        ["F", "buy-f", "10000000.000000", "6000000.000000", "4000000.000000", "0.000000"],
+        ["G", "buy-g", "10000000.000000", "4500000.000000", "0.000000", "5500000.000000"],
+    ]);
+    assert_eq!(json!(found), expected);
+    let columns = ["account", "paid", "earned", "breakage", "unearned", "closed_at"];
+    let found = lists("SELECT * FROM quota.balance ORDER BY account", &columns).await;
+    // 9.90 yuan for ten million points: 0.99 a million. F's bucket ended on the first of November
+    // at eight in the morning in Beijing, and closed 48 hours later.
+    let expected = json!([
+        ["A", "9.900000000000", "1.584000000000", "0.000000000000", "8.316000000000", null],
+        ["B", "0.000000000000", "0.000000000000", "0.000000000000", "0.000000000000", null],
+        [
+            "F",
+            "9.900000000000",
+            "5.940000000000",
+            "3.960000000000",
+            "0.000000000000",
+            "2026-11-03T00:00:00Z"
+        ],
+        ["G", "9.900000000000", "4.455000000000", "0.000000000000", "5.445000000000", null],
+    ]);
+    assert_eq!(json!(found), expected);
+}
+
+#[tokio::test]
+async fn an_account_has_what_its_buckets_have() {
+    let columns = ["account", "buckets", "remaining", "used", "payg", "overrun"];
+    let found = lists("SELECT * FROM quota.account_balance ORDER BY account", &columns).await;
+    let expected = json!([
+        ["A", 1, "8400000.000000", "1600000.000000", "0.000000", "0.000000"],
+        ["B", 0, "0.000000", "500000.000000", "0.000000", "27000.000000"],
+        ["C", 0, "0.000000", "0.000000", "250000.000000", "0.000000"],
+        ["D", 0, "0.000000", "0.000000", "0.000000", "1000.000000"],
+        ["F", 0, "0.000000", "6000000.000000", "0.000000", "2000.000000"],
+        ["G", 1, "5500000.000000", "4500000.000000", "0.000000", "0.000000"],
+    ]);
+    assert_eq!(json!(found), expected);
+}
+
+#[tokio::test]
+async fn points_burn_by_day_and_by_hour() {
+    let columns = [
+        "day",
+        "package",
+        "events",
+        "points",
+        "retail_amount",
+        "wholesale_amount",
+        "wholesale_currency",
+    ];
+    let sql = "SELECT * FROM quota.burn_rate WHERE account = 'A' ORDER BY day";
+    let found = lists(sql, &columns).await;
+    let expected = json!([
+        [
+            "2026-11-20",
+            "telecom-10m",
+            1,
+            "1000000.000000",
+            "0.990000000000",
+            "6.000000000000",
+            "CNY"
+        ],
+        [
+            "2026-11-21",
+            "telecom-10m",
+            1,
+            "500000.000000",
+            "0.495000000000",
+            "11.000000000000",
+            "CNY"
+        ],
+        [
+            "2026-11-22",
+            "telecom-10m",
+            1,
+            "100000.000000",
+            "0.099000000000",
+            "0.500000000000",
+            "USD"
+        ],
+    ]);
+    assert_eq!(json!(found), expected);
+    let columns = ["hour", "account", "package", "events", "points"];
+    let sql = "SELECT * FROM quota.burn_rate_by_hour WHERE day = DATE '2026-11-20' ORDER BY hour, account, package";
+    let found = lists(sql, &columns).await;
+    let expected = json!([
+        ["2026-11-20T02:00:00Z", "A", "telecom-10m", 1, "1000000.000000"],
+        ["2026-11-20T03:00:00Z", "B", "mobile-gift-500k", 17, "527000.000000"],
+        ["2026-11-20T04:00:00Z", "C", "sh-telecom-payg", 1, "250000.000000"],
+        ["2026-11-20T04:00:00Z", "D", null, 1, "1000.000000"],
+        ["2026-11-20T05:00:00Z", "G", "telecom-10m", 1, "5500000.000000"],
+    ]);
+    assert_eq!(json!(found), expected);
+}
+
+#[tokio::test]
+async fn a_bucket_runs_out_when_its_rate_says_and_null_says_that_nobody_knows() {
+    let columns = ["account", "remaining", "since", "as_of", "recent_points", "exhausted_at"];
+    let found = lists("SELECT * FROM quota.exhaustion_forecast ORDER BY account", &columns).await;
+    // A used 1.6 million in two days: 8.4 million last 10.5 days more. B is used up. G was used at
+    // one instant only. F's bucket is closed.
+    let expected = json!([
+        [
+            "A",
+            "8400000.000000",
+            "2026-11-20T02:00:00Z",
+            "2026-11-22T02:00:00Z",
+            "1600000.000000",
+            "2026-12-02T14:00:00Z"
+        ],
+        [
+            "B",
+            "0.000000",
+            "2026-11-20T03:00:00Z",
+            "2026-11-20T03:00:16Z",
+            "500000.000000",
+            "2026-11-20T03:00:16Z"
+        ],
+        [
+            "G",
+            "5500000.000000",
+            "2026-11-20T05:00:01Z",
+            "2026-11-20T05:00:01Z",
+            "5500000.000000",
+            null
+        ],
+    ]);
+    assert_eq!(json!(found), expected);
+}
+
+#[tokio::test]
+async fn overrun_has_a_cause_a_package_and_a_cost() {
+    let columns =
+        ["day", "cause", "package", "events", "accounts", "points", "currency", "wholesale_amount"];
+    let sql = "SELECT * FROM quota.overrun_by_cause ORDER BY day, cause, package";
+    // Of the seventeenth cut-out for 0.02 yuan the gift paid 4,000 of 31,000 points.
+    let expected = json!([
+        ["2026-11-20", "configuration", null, 1, 1, "1000.000000", "CNY", "0.006000000000"],
+        [
+            "2026-11-20",
+            "in_flight",
+            "mobile-gift-500k",
+            1,
+            1,
+            "27000.000000",
+            "CNY",
+            "0.017419354839"
+        ],
+        ["2026-11-22", "configuration", null, 1, 1, "2000.000000", "CNY", "0.012000000000"],
+    ]);
+    assert_eq!(json!(lists(sql, &columns).await), expected);
+}
+
+#[tokio::test]
+async fn alerts_that_hold_are_those_sent_and_neither_taken_back_nor_closed() {
+    let columns = ["account", "kind", "threshold"];
+    let sql = "SELECT * FROM quota.alerts_outstanding ORDER BY account, threshold";
+    // B's bucket passed its thresholds one after the other. G's alert was taken back, F's bucket
+    // is closed.
+    let expected =
+        json!([["B", "percent_used", 50], ["B", "percent_used", 80], ["B", "percent_used", 100]]);
+    assert_eq!(json!(lists(sql, &columns).await), expected);
+    let sql = "SELECT account, kind FROM alerts WHERE account IN ('F', 'G') ORDER BY account, kind";
+    let all = lists(sql, &["account", "kind"]).await;
+    assert_eq!(
+        json!(all),
+        json!([["F", "percent_used"], ["G", "corrected"], ["G", "percent_used"]])
+    );
+}
