@@ -22,7 +22,7 @@ RATED = ["points", "retail_amount", "wholesale_amount", "retail_currency", "whol
 def by_delta(table: DeltaTable, query: str) -> list:
     """The only row of a query, as delta-rs answers it."""
     batches = QueryBuilder().register("t", table).execute(query)
-    [row] = [list(row) for batch in batches for row in zip(*(column.to_pylist() for column in batch), strict=True)]
+    [row] = [list(row) for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
     return row
 
 

@@ -165,6 +165,10 @@ async fn overflow_is_an_error_and_never_a_number() {
         i64::MAX
     );
     assert_eq!(integer(&engine, "SELECT 2 * 3 + 4 - 5").await, 5);
+    // What is never null stays so, under a union and an aggregate too.
+    let both =
+        "SELECT input AS x FROM usage_events UNION ALL SELECT -(input + 0) FROM usage_events";
+    assert_eq!(integer(&engine, &format!("SELECT sum(x) FROM ({both})")).await, 0);
     assert_eq!(
         integer(&engine, "SELECT sum(DISTINCT x) FROM (VALUES (1), (1), (2)) AS t(x)").await,
         3

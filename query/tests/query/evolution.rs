@@ -317,7 +317,7 @@ async fn fields_and_values_of_a_later_gateway_are_ignored_or_held_back() {
         ("added", json!({"carbon_grams": 3, "nested": {"deep": [1, 2]}})),
         ("unknown-class", json!({"usage": {"input": 5, "video_seconds": 1}})),
         ("unknown-source", json!({"usage_source": "guessed"})),
-        ("unknown-tier", json!({"service_tier": "quantum"})),
+        ("unknown-tier", json!({"model": "claude-opus", "service_tier": "quantum"})),
         ("wider", json!({"usage": {"input": "5"}})),
         ("too-wide", json!({"usage": {"input": 9_007_199_254_740_993_u64}})),
         ("other-type", json!({"region": 7})),
