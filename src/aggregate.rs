@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use object_store::ObjectStore;
 use tally_aggregate::{
-    Aggregator, ErrorKind as StreamErrorKind, Extent, ReferenceData, Surroundings, SystemEdge,
-    open_store, probe,
+    Aggregator, ErrorKind as StreamErrorKind, Extent, ReferenceFeed, References, Surroundings,
+    SystemEdge, open_store, probe,
 };
 use tally_log::EventLog;
 use tally_schemas::Config;
@@ -46,7 +46,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         Extent::Endless => Some(Webhooks::start(&config, &topics, &store).await?),
         Extent::UntilEnd => None,
     };
-    let stream = Stream::start(&config, log, &topics, store, extent, stop.child_token())?;
+    let stream = Stream::start(&config, log, &topics, store, extent, stop.child_token()).await?;
     if let Some(listen) = args.listen {
         let registry = stream_metrics::registry_of(stream.aggregator());
         if let (Some(webhooks), Ok(mut registry)) = (&webhooks, registry.lock()) {
@@ -92,12 +92,52 @@ pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn Object
     }
 }
 
+/// Reads the reference data of the store, and waits for a store that is away.
+async fn open_references(surroundings: &Surroundings) -> Result<ReferenceFeed, Failure> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match ReferenceFeed::open(surroundings.clone()).await {
+            Err(error)
+                if error.kind() == StreamErrorKind::Retry
+                    && began.elapsed() < event_log::START_PATIENCE =>
+            {
+                tracing::warn!(%error, "reference data is not available, waiting");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// Looks for newly approved reference data until told to end. Where that fails, what is known
+/// stays in use.
+async fn look_for_approvals(
+    references: Arc<ReferenceFeed>,
+    interval: Duration,
+    end: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = end.cancelled() => return,
+        }
+        match references.refresh().await {
+            Ok(_) => {}
+            Err(error) if error.kind() == StreamErrorKind::Retry => {
+                tracing::debug!(%error, "looking for reference data");
+            }
+            Err(error) => tracing::error!(%error, "newer reference data cannot be used"),
+        }
+    }
+}
+
 /// The running stream of this process.
 pub(crate) struct Stream {
     aggregator: Arc<Aggregator>,
     consuming: JoinHandle<Result<(), Failure>>,
     publishing: JoinHandle<Result<(), Failure>>,
     cleaning: JoinHandle<()>,
+    looking: JoinHandle<()>,
     /// Ends the publisher and the janitor, after the aggregator has ended.
     side: CancellationToken,
 }
@@ -110,7 +150,7 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     /// Starts consuming, publishing and cleaning; `stop` ends it.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         config: &Config,
         log: Arc<dyn EventLog>,
         topics: &Topics,
@@ -125,12 +165,12 @@ impl Stream {
         let runtime = tokio::runtime::Handle::current();
         let notices = topics.notices(&runtime)?;
         let surroundings = Surroundings { store, edge: Arc::new(SystemEdge), notices };
-        let reference = ReferenceData::shipped().map_err(Failure::internal)?;
+        let references = Arc::new(open_references(&surroundings).await?);
         let aggregator = Aggregator::new(
             log,
             surroundings,
             settings.clone(),
-            reference,
+            Arc::clone(&references) as Arc<dyn References>,
             runtime,
             stop.clone(),
             extent,
@@ -144,7 +184,9 @@ impl Stream {
         let publishing = tokio::spawn(publish(publisher, interval, side.clone(), stop));
         let interval = Duration::from_millis(settings.janitor_interval_ms);
         let cleaning = tokio::spawn(clean(janitor, janitor_settings, interval, side.clone()));
-        Ok(Self { aggregator, consuming, publishing, cleaning, side })
+        let interval = Duration::from_millis(settings.reference_poll_ms.max(10));
+        let looking = tokio::spawn(look_for_approvals(references, interval, side.clone()));
+        Ok(Self { aggregator, consuming, publishing, cleaning, looking, side })
     }
 
     pub(crate) fn aggregator(&self) -> &Arc<Aggregator> {
@@ -161,6 +203,7 @@ impl Stream {
         if self.cleaning.await.is_err() {
             tracing::warn!("the janitor ended badly; the next run does its work");
         }
+        self.looking.abort();
         consumed.and(published)
     }
 }

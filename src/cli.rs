@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tally_reference::ReferenceKind;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 use crate::{
-    aggregate, audit, config, generate, ingest, query, rate, replay, settle, sql, status, up,
-    verify,
+    aggregate, audit, config, generate, ingest, query, rate, reference, replay, settle, sql,
+    status, up, verify,
 };
 
 /// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
@@ -154,6 +155,15 @@ enum Command {
     /// line an event: id, points_micro, retail_amount, wholesale_amount, wholesale_currency,
     /// wholesale_price_ids, suspense.
     Rate(rate::RateArgs),
+    /// Import, check and approve prices, model aliases, calendars and weights
+    #[command(subcommand)]
+    Price(reference::PriceCommand),
+    /// Import, check and approve packages and pay-as-you-go tariffs
+    #[command(subcommand)]
+    Package(reference::PlainCommand),
+    /// Import, check and approve contracts with vendors
+    #[command(subcommand)]
+    Contract(reference::PlainCommand),
     /// Run a query: one statement that only reads
     Sql(sql::SqlArgs),
     /// Settle with the vendors: statements, closed periods, and their bills
@@ -203,7 +213,14 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Query(args) => query::run(&global, args).await,
         Command::Generate(args) => generate::run(&global, args).await,
         Command::Replay(args) => replay::run(&global, args).await,
-        Command::Rate(args) => rate::run(&global, &args),
+        Command::Rate(args) => rate::run(&global, &args).await,
+        Command::Price(command) => reference::run_price(&global, command).await,
+        Command::Package(command) => {
+            reference::run_plain(&global, ReferenceKind::Package, command).await
+        }
+        Command::Contract(command) => {
+            reference::run_plain(&global, ReferenceKind::Contract, command).await
+        }
         Command::Sql(args) => sql::run(&global, args).await,
         Command::Settle(command) => settle::run(&global, command).await,
         Command::Verify(args) => verify::run(&global, args).await,

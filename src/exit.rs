@@ -8,6 +8,7 @@ use tally_generate::{ReplayError, TruthError};
 use tally_ingest::{DoorError, DoorErrorKind};
 use tally_log::{LogError, LogErrorKind};
 use tally_query::{ErrorKind as QueryErrorKind, QueryError};
+use tally_reference::{ErrorKind as ReferenceErrorKind, ReferenceError};
 use tally_schemas::ConfigError;
 use tally_tables::{ErrorKind as TablesErrorKind, TablesError};
 use tally_webhooks::{ErrorKind as WebhookErrorKind, WebhookError};
@@ -117,6 +118,17 @@ impl From<AggregateError> for Failure {
             AggregateErrorKind::Fenced => FailureKind::Fenced,
             AggregateErrorKind::Invalid => FailureKind::Usage,
             AggregateErrorKind::Data => FailureKind::Data,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<ReferenceError> for Failure {
+    fn from(error: ReferenceError) -> Self {
+        let kind = match error.kind() {
+            ReferenceErrorKind::Retry => FailureKind::Retry,
+            ReferenceErrorKind::Usage => FailureKind::Usage,
+            ReferenceErrorKind::Data => FailureKind::Data,
         };
         Self::new(kind, error.to_string())
     }

@@ -14,6 +14,8 @@ mod pace;
 mod progress;
 mod query;
 mod rate;
+mod reference;
+mod reference_words;
 mod replay;
 mod server;
 mod settle;

@@ -33,7 +33,7 @@ async fn exposition() -> String {
             notices: NoticeTopics::default(),
         },
         config.aggregate,
-        ReferenceData::shipped().unwrap(),
+        Arc::new(ReferenceData::shipped().unwrap()),
         tokio::runtime::Handle::current(),
         CancellationToken::new(),
         Extent::Endless,

@@ -8,12 +8,12 @@ use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::json;
 use tally_aggregate::{DryRun, RatedLine, ReferenceData};
-use tally_rating::{Book, RateCard, parse_instant};
+use tally_rating::{RateCard, parse_instant};
 use tally_schemas::{TokenClass, decimal_text};
 
-use crate::cli::GlobalArgs;
+use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, file_failure};
-use crate::stdout;
+use crate::{config, reference, stdout};
 
 /// What to rate, and by which state of the book.
 #[derive(Debug, Args)]
@@ -24,13 +24,19 @@ pub(crate) struct RateArgs {
     /// Read the price book as it was known then: a time with an offset, or a date in Shanghai
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     known_at: Option<i64>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
-pub(crate) fn run(global: &GlobalArgs, args: &RateArgs) -> Result<(), Failure> {
-    let book = Book::shipped().map_err(|error| Failure::internal(error.to_string()))?;
-    let shipped = ReferenceData::shipped().map_err(Failure::internal)?;
-    let card = Arc::new(RateCard::new(&book, args.known_at));
-    let mut dry_run = DryRun::new(ReferenceData { card, ..shipped });
+pub(crate) async fn run(global: &GlobalArgs, args: &RateArgs) -> Result<(), Failure> {
+    let config = config::load(global, &args.store.settings())?;
+    let whole = reference::open_to_read(&config)?.newest_whole().await?;
+    let known_at_ms = args.known_at.unwrap_or_else(|| whole.known_at_ms(reference::now_ms()));
+    let mut dry_run = DryRun::new(ReferenceData {
+        version: whole.edition.read_at(known_at_ms),
+        card: Arc::new(RateCard::new(&whole.book, Some(known_at_ms))),
+        packages: Arc::new(whole.packages),
+    });
     let input: Box<dyn Read> = if args.file.as_os_str() == "-" {
         Box::new(std::io::stdin())
     } else {

@@ -6,14 +6,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tally_query::{Closed, IssuedStatement, QueryEngine, Settlement};
-use tally_rating::Book;
 use tally_settlement::{
     Contracts, EXAMPLE_CONTRACTS, Language, Period, PriceLists, Statement, statement_csv,
 };
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, file_failure};
-use crate::{config, settle_reconcile, sql_session, stdout};
+use crate::{config, reference, settle_reconcile, sql_session, stdout};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettleCommand {
@@ -134,11 +133,18 @@ impl ContractArgs {
     }
 }
 
-/// The prices that events may have been rated by.
-pub(crate) fn price_lists() -> Result<PriceLists, Failure> {
-    let book = Book::shipped().map_err(|error| Failure::internal(error.to_string()))?;
+/// The prices that events may have been rated by: every edition, as it was read at every time.
+pub(crate) async fn price_lists(
+    global: &GlobalArgs,
+    store: &StoreArgs,
+) -> Result<PriceLists, Failure> {
+    let config = config::load(global, &store.settings())?;
     let mut prices = PriceLists::default();
-    prices.add(&book);
+    for whole in reference::open_to_read(&config)?.every_whole().await? {
+        for known_at_ms in whole.readings_ms() {
+            prices.add_as_known(&whole.book, known_at_ms);
+        }
+    }
     Ok(prices)
 }
 
@@ -149,7 +155,7 @@ async fn engine(global: &GlobalArgs, store: &StoreArgs) -> Result<QueryEngine, F
 }
 
 async fn statement(global: &GlobalArgs, args: StatementArgs) -> Result<(), Failure> {
-    let prices = price_lists()?;
+    let prices = price_lists(global, &args.store).await?;
     let contracts = args.contracts.read(&prices)?;
     let engine = engine(global, &args.store).await?;
     let settlement = Settlement::new(&engine, contracts, prices);
@@ -201,7 +207,7 @@ async fn close(global: &GlobalArgs, args: CloseArgs) -> Result<(), Failure> {
     if args.by.trim().is_empty() {
         return Err(Failure::usage("--by needs the name of who closes the period"));
     }
-    let prices = price_lists()?;
+    let prices = price_lists(global, &args.store).await?;
     let contracts = args.contracts.read(&prices)?;
     let engine = engine(global, &args.store).await?;
     let settlement = Settlement::new(&engine, contracts, prices);

@@ -23,7 +23,7 @@ use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, FailureKind, file_failure};
 use crate::progress::Progress;
 use crate::settle::{ContractArgs, price_lists};
-use crate::{config, sql_session, stdout};
+use crate::{config, reference, sql_session, stdout};
 use our_rows::{OurEvents, OurRows};
 use pack::{Evidence, Pack};
 
@@ -82,13 +82,14 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), 
     let mapping = match &args.contracts {
         None => mapping,
         Some(path) => {
-            let contracts = ContractArgs { contracts: Some(path.clone()) }.read(&price_lists()?)?;
+            let prices = price_lists(global, &args.store).await?;
+            let contracts = ContractArgs { contracts: Some(path.clone()) }.read(&prices)?;
             mapping
                 .with_contracts(&contracts, &args.vendor, period)
                 .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
         }
     };
-    let book = Book::shipped().map_err(|error| Failure::internal(error.to_string()))?;
+    let book = reference::open_to_read(&config)?.newest_whole().await?.book;
     check_vendor(&book, &args.vendor)?;
     let card = RateCard::new(&book, None);
     File::open(&args.file).map_err(|error| file_failure(&args.file, &error))?;

@@ -49,7 +49,8 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
         Arc::clone(&store),
         Extent::Endless,
         stream_stop.clone(),
-    )?;
+    )
+    .await?;
     let stream_status = stream.aggregator().status().clone();
     let look = WebhookLook::of(&config, Some(webhooks.status().clone()))?;
     let topic = config.log.topic.clone();

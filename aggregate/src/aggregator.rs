@@ -11,10 +11,10 @@ use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::ReferenceData;
 use crate::core::{Partition, PartitionConfig};
 use crate::error::{AggregateError, ErrorKind};
 use crate::owner::{Ownership, Surroundings, take};
+use crate::references::References;
 use crate::reporting_edge::reporting;
 use crate::stream_status::StreamStatus;
 use crate::ticker::Ticker;
@@ -31,7 +31,7 @@ struct Holding {
 pub struct Aggregator {
     surroundings: Surroundings,
     settings: AggregateConfig,
-    reference: ReferenceData,
+    references: Arc<dyn References>,
     log: Arc<dyn EventLog>,
     runtime: Handle,
     status: StreamStatus,
@@ -69,7 +69,7 @@ impl Aggregator {
         log: Arc<dyn EventLog>,
         surroundings: Surroundings,
         settings: AggregateConfig,
-        reference: ReferenceData,
+        references: Arc<dyn References>,
         runtime: Handle,
         stop: CancellationToken,
         extent: Extent,
@@ -90,7 +90,7 @@ impl Aggregator {
             ticks,
             surroundings,
             settings,
-            reference,
+            references,
             log,
             runtime,
             status: StreamStatus::default(),
@@ -184,8 +184,12 @@ impl Assignee for Assigned {
         let mut bounds = bounds;
         let surroundings = reporting(&inner.surroundings, &inner.status, partition);
         let taken = loop {
-            let taken =
-                inner.runtime.block_on(take(&surroundings, &config, &inner.reference, bounds));
+            let taken = inner.runtime.block_on(take(
+                &surroundings,
+                &config,
+                inner.references.as_ref(),
+                bounds,
+            ));
             let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken };
             // The bounds may be older than what a predecessor read and committed meanwhile; those
             // that are asked for now are not older than the commit that was just seen.
@@ -231,6 +235,7 @@ impl Assignee for Assigned {
         });
         let parts = WorkerParts {
             surroundings: reporting(&inner.surroundings, &inner.status, partition),
+            references: Arc::clone(&inner.references),
             settings: inner.settings.clone(),
             partition,
             state,

@@ -56,7 +56,7 @@ pub fn encode_epoch(
     };
     if closed.events.len() > 0 {
         let constant = closed.events.constant_columns();
-        let texts = closed.events.dictionaries(partition, n, &closed.reference_version);
+        let texts = closed.events.dictionaries(partition, n, &closed.price_book_version);
         for (day, order) in closed.events.days() {
             let date = iso_date(i64::from(day));
             let new = NewFile {
@@ -141,7 +141,8 @@ pub fn encode_epoch(
         totals: closed.totals,
         cumulative: closed.cumulative,
         watermark_ms: closed.watermark_ms,
-        reference_version: closed.reference_version,
+        reference_version: closed.reference.to_string(),
+        next_reference: Some(closed.next_reference),
         committed_at_ms: now_ms,
         alerts_ends: last.entry.alerts_ends.clone(),
         clock: closed.clock,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tally_log::{LogError, LogErrorKind};
+use tally_reference::ReferenceError;
 
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,18 @@ impl AggregateError {
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Damaged(_) | Self::Truncated { .. } | Self::Lost { .. } => ErrorKind::Data,
+        }
+    }
+}
+
+impl From<ReferenceError> for AggregateError {
+    fn from(error: ReferenceError) -> Self {
+        match error {
+            ReferenceError::Store(error) => Self::Store(error),
+            other if other.kind() == tally_reference::ErrorKind::Usage => {
+                Self::Invalid(other.to_string())
+            }
+            other => Self::Damaged(other.to_string()),
         }
     }
 }

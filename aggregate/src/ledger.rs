@@ -258,6 +258,7 @@ pub fn claim_entry(
         reference_version: previous
             .map(|entry| entry.reference_version.clone())
             .unwrap_or_default(),
+        next_reference: previous.and_then(|entry| entry.next_reference.clone()),
         committed_at_ms: now_ms,
         alerts_ends: previous.and_then(|entry| entry.alerts_ends.clone()),
         clock: previous.and_then(|entry| entry.clock),

@@ -21,6 +21,8 @@ pub mod owner;
 mod packed_column;
 mod parquet_file;
 mod planted;
+mod reference_feed;
+mod references;
 mod reporting_edge;
 #[cfg(test)]
 mod simulation;
@@ -36,7 +38,7 @@ mod worker;
 pub use aggregator::{Aggregator, Extent};
 pub use core::{
     AlertNotice, ClosedEpoch, NeedSegments, Notice, Partition, PartitionConfig, ReferenceData,
-    SegmentRef, SpareColumns,
+    ReferenceLost, SegmentRef, SpareColumns,
 };
 
 pub use crash_point::crash_point;
@@ -46,6 +48,8 @@ pub use error::{AggregateError, ErrorKind};
 pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
 pub use owner::{Edge, Ownership, Surroundings};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
+pub use reference_feed::ReferenceFeed;
+pub use references::References;
 pub use store::{open_store, probe};
 pub use stored_windows::stored_windows;
 pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus, Times, Waiting};

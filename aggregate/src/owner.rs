@@ -17,6 +17,7 @@ use crate::error::{AggregateError, ErrorKind};
 use crate::ledger::{self, Creation, StoredEntry};
 use crate::notice_topic::{NoticeTopic, NoticeTopics, ReadBack, partitions_reached};
 use crate::planted::{Bug, planted};
+use crate::references::References;
 
 /// What the stream needs of the world beside the log and the store. Passed in, so that the
 /// simulation can replace it.
@@ -53,10 +54,11 @@ pub struct Ownership {
     read_back: ReadBack,
 }
 
-/// Claims a partition and recovers its state: the first thing a new owner does. `bounds` are the
-/// log's. They may be older than the ledger's end, where a predecessor went on: a caller who gets
-/// [`AggregateError::Truncated`] asks for them anew, and tries again unless the log still ends
-/// before what was committed.
+/// Claims a partition and recovers its state: the first thing a new owner does. What it reads is
+/// rated by the version of the reference data that the last entry names, whatever is newer.
+/// `bounds` are the log's. They may be older than the ledger's end, where a predecessor went on: a
+/// caller who gets [`AggregateError::Truncated`] asks for them anew, and tries again unless the log
+/// still ends before what was committed.
 ///
 /// # Errors
 /// `Data` where the log no longer has what was not processed yet, or stored state is damaged;
@@ -65,7 +67,7 @@ pub struct Ownership {
 pub async fn take(
     surroundings: &Surroundings,
     config: &PartitionConfig,
-    reference: &ReferenceData,
+    references: &dyn References,
     bounds: Bounds,
 ) -> Result<(Ownership, Partition), AggregateError> {
     let store = surroundings.store.as_ref();
@@ -85,6 +87,8 @@ pub async fn take(
             // Nobody who sends has had the partition yet: what is there now is of others.
             entry.alerts_ends = Some(alerts.ends(reached(alerts.as_ref(), config)).await?);
         }
+        // A ledger that begins, or one from before reference data was named.
+        entry.next_reference.get_or_insert_with(|| references.newest().version);
         let bytes = ledger::encode(&entry)?;
         let claimed = if planted(Bug::ClaimSkipped) && known.is_some() {
             known.clone()
@@ -97,10 +101,16 @@ pub async fn take(
             }
         };
         if let Some(last) = claimed {
+            let reference = match &last.entry.next_reference {
+                Some(version) if !planted(Bug::NewestReferenceAtRecovery) => {
+                    references.load(version).await?
+                }
+                _ => references.newest(),
+            };
             // After the claim: who had it before commits no more, so whatever it sent and did not
             // commit is sent by now.
             let (state, read_back) = try_join(
-                recover(store, config, reference, &last.entry),
+                recover(store, config, &reference, &last.entry),
                 read_back(surroundings, config, &last.entry),
             )
             .await?;

@@ -49,6 +49,8 @@ pub(crate) enum Bug {
     AlertsEndOffByOne,
     /// An entry records an end behind alerts of a predecessor that the replay has yet to come by.
     AlertsEndBehindReplay,
+    /// A new owner rates by the newest reference data, not by what its predecessor committed to.
+    NewestReferenceAtRecovery,
 }
 
 #[cfg(test)]

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use tally_log::{LogErrorKind, PartitionReader, Record};
-use tally_schemas::AggregateConfig;
+use tally_schemas::{AggregateConfig, ReferenceVersion};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::{Partition, SpareColumns};
+use crate::core::{Partition, ReferenceData, SpareColumns};
 use crate::crash_point::crash_point;
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
 use crate::outbox::{Outbox, open_outbox};
 use crate::owner::{Ownership, Surroundings, load_segments};
+use crate::references::References;
 use crate::stream_status::{StreamStatus, Waiting};
 use crate::ticker::Ticker;
 
@@ -58,6 +59,7 @@ struct Commit {
 
 pub(crate) struct Worker {
     surroundings: Surroundings,
+    references: Arc<dyn References>,
     settings: AggregateConfig,
     partition: u32,
     state: Partition,
@@ -100,6 +102,7 @@ impl std::fmt::Debug for Worker {
 #[derive(Debug)]
 pub(crate) struct WorkerParts {
     pub(crate) surroundings: Surroundings,
+    pub(crate) references: Arc<dyn References>,
     pub(crate) settings: AggregateConfig,
     pub(crate) partition: u32,
     pub(crate) state: Partition,
@@ -123,6 +126,7 @@ impl Worker {
             courier: parts.runtime.spawn(courier.run()),
             notices_seen: None,
             surroundings: parts.surroundings,
+            references: parts.references,
             settings: parts.settings,
             partition: parts.partition,
             state: parts.state,
@@ -160,6 +164,11 @@ impl Worker {
         if self.signals.drain.is_cancelled() {
             let committed = self.wait_for_commit()? && self.close()? && self.wait_for_commit()?;
             return Ok(Some(if committed { Ended::Drained } else { Ended::Abandoned }));
+        }
+        if let Some(newer) = self.references.newer_than(&self.state.reference().version)
+            && !self.change_reference(newer)?
+        {
+            return Ok(Some(Ended::Abandoned));
         }
         if self.must_close() {
             if !self.wait_for_commit()? {
@@ -318,7 +327,27 @@ impl Worker {
         self.at_bounded_end() || age_ms.max(0).cast_unsigned() >= self.settings.freshness_ms
     }
 
-    /// Closes the epoch and sends it on its way. `false` where it could not be sent.
+    /// Takes newer reference data at an epoch boundary. Nothing is rated by it before the entry
+    /// that names it is committed, so that a replay, by whomever, changes at the same record; an
+    /// idle partition writes an entry without rows. `false` where the worker was told to let go.
+    fn change_reference(&mut self, newer: ReferenceData) -> Result<bool, AggregateError> {
+        newer
+            .keeps(self.state.reference())
+            .map_err(|lost| AggregateError::Damaged(lost.to_string()))?;
+        let to = Some(&newer.version);
+        if !(self.wait_for_commit()? && self.send(to)? && self.wait_for_commit()?) {
+            return Ok(false);
+        }
+        crash_point("reference-named");
+        tracing::info!(partition = self.partition, version = %newer.version, "reference data changes");
+        self.state
+            .set_reference(newer)
+            .map_err(|lost| AggregateError::Damaged(lost.to_string()))?;
+        Ok(true)
+    }
+
+    /// Closes the epoch, where there is anything in it, and sends it on its way. `false` where it
+    /// could not be sent.
     fn close(&mut self) -> Result<bool, AggregateError> {
         if self.at_bounded_end() {
             self.state.write_windows(i64::MAX);
@@ -326,12 +355,21 @@ impl Worker {
         if !self.state.has_uncommitted() {
             return Ok(true);
         }
+        self.send(None)
+    }
+
+    /// Ends the epoch and sends it on its way. What comes next is rated by `next`, where that is
+    /// given. `false` where it could not be sent.
+    fn send(&mut self, next: Option<&ReferenceVersion>) -> Result<bool, AggregateError> {
         let Some(mut ownership) = self.ownership.take() else { return Ok(false) };
         self.state.share_memory(self.status.held());
         // A bounded run that writes windows, or a drain, closes without having read before.
         self.hand_over();
         let notices = self.outbox.close_epoch();
-        let closed = self.state.close();
+        let mut closed = self.state.close();
+        if let Some(next) = next {
+            closed.next_reference = next.clone();
+        }
         crash_point("closed");
         self.epoch_began_ms = None;
         let (done, in_flight) = bounded(1);

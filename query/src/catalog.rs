@@ -1,4 +1,5 @@
-//! The catalog of one query: schema `public` with pinned tables, `system`, and `pg_catalog`.
+//! The catalog of one query: schema `public` with pinned tables, `settlement`, `system`, and
+//! `pg_catalog`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

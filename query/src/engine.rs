@@ -16,6 +16,7 @@ use datafusion::sql::parser::Statement;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
+use tally_reference::ReferenceStore;
 use tally_schemas::{QueryConfig, Setting};
 use tally_tables::{AsOf, PinnedTables, TableSet};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -57,6 +58,7 @@ pub struct EngineOptions {
 pub struct QueryEngine {
     shared: Arc<Shared>,
     ledger: LedgerView,
+    references: ReferenceStore,
     /// `None` only while the engine is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
@@ -202,9 +204,14 @@ impl QueryEngine {
             .map_err(|error| QueryError::Internal(format!("query threads: {error}")))?;
         let ledger = LedgerView::new(Arc::clone(&store), &topic);
         let memory_max_bytes = config.memory_max_bytes;
+        let references = ReferenceStore::new(Arc::clone(&store));
         let parts = SessionParts {
             store,
-            source: SystemSource { ledger: ledger.clone(), settings },
+            source: SystemSource {
+                ledger: ledger.clone(),
+                settings,
+                references: references.clone(),
+            },
             memory_max_bytes,
             threads,
         };
@@ -225,7 +232,7 @@ impl QueryEngine {
         let permits = usize::try_from(config.concurrency).unwrap_or(1).max(1);
         let permits = Arc::new(Semaphore::new(permits));
         let shared = Shared { tables, sessions, permits, config, metrics: QueryMetrics::new() };
-        Ok(Self { shared: Arc::new(shared), ledger, runtime: Some(runtime), handle })
+        Ok(Self { shared: Arc::new(shared), ledger, references, runtime: Some(runtime), handle })
     }
 
     /// Adds the metrics of queries.
@@ -241,6 +248,11 @@ impl QueryEngine {
     /// The ledgers that schema `system` shows.
     pub fn ledger(&self) -> &LedgerView {
         &self.ledger
+    }
+
+    /// The reference data of the store.
+    pub(crate) fn references(&self) -> &ReferenceStore {
+        &self.references
     }
 
     /// Pins one version of every table, as the next query would.

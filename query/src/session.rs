@@ -30,6 +30,7 @@ use crate::exhaustion::exhaustion_function;
 use crate::guard::CATALOG;
 use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
+use crate::reference_schema::{ReferenceTable, ReferenceTableProvider};
 use crate::shanghai_calendar::calendar_functions;
 use crate::system_schema::{
     COMMENT, SystemSource, SystemTable, SystemTableProvider, shapes, without_comments,
@@ -207,12 +208,22 @@ impl Sessions {
             };
             public.insert(pinned.table.name().to_owned(), provider);
         }
+        let mut settlement: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
+        for table in ReferenceTable::ALL {
+            let provider = ReferenceTableProvider::new(table, self.source.references.clone());
+            let tables = match table.schema_name() {
+                "settlement" => &mut settlement,
+                _ => &mut public,
+            };
+            tables.insert(table.name().to_owned(), Arc::new(provider));
+        }
         let system = SystemTable::ALL.into_iter().map(|table| {
             let provider = SystemTableProvider::new(table, Arc::clone(&self.source), pin.clone());
             (table.name().to_owned(), Arc::new(provider) as Arc<dyn TableProvider>)
         });
         let schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = [
             ("public".to_owned(), Arc::new(FixedSchema { tables: public }) as _),
+            ("settlement".to_owned(), Arc::new(FixedSchema { tables: settlement }) as _),
             ("system".to_owned(), Arc::new(FixedSchema { tables: system.collect() }) as _),
             ("pg_catalog".to_owned(), Arc::clone(&self.pg_catalog)),
         ]

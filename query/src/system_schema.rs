@@ -15,11 +15,13 @@ use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use tally_aggregate::ledger::StoredEntry;
+use tally_reference::ReferenceStore;
 use tally_schemas::{EntryKind, Origin, Setting, Table};
 use tally_tables::{PinnedTable, PinnedTables};
 
 use crate::error::QueryError;
 use crate::ledger_view::LedgerView;
+use crate::reference_schema::ReferenceTable;
 use crate::views::View;
 
 /// Metadata key of a comment, on a schema for the table and on a field for the column.
@@ -40,9 +42,10 @@ pub enum SystemTable {
     Config,
 }
 
-type ColumnSpec = (&'static str, DataType, bool, &'static str);
+/// Name, type, whether it may be null, comment.
+pub(crate) type ColumnSpec = (&'static str, DataType, bool, &'static str);
 
-fn time_type() -> DataType {
+pub(crate) fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -150,27 +153,32 @@ impl SystemTable {
 
     /// The Arrow schema, with comments in the metadata.
     pub fn schema(self) -> SchemaRef {
-        let fields: Vec<Field> = self
-            .columns()
-            .into_iter()
-            .map(|(name, data_type, nullable, comment)| {
-                Field::new(name, data_type, nullable)
-                    .with_metadata([(COMMENT.to_owned(), comment.to_owned())].into())
-            })
-            .collect();
-        Arc::new(Schema::new_with_metadata(
-            fields,
-            [(COMMENT.to_owned(), self.comment().to_owned())].into(),
-        ))
+        commented(self.columns(), self.comment())
     }
+}
+
+/// An Arrow schema with comments in its metadata.
+pub(crate) fn commented(columns: Vec<ColumnSpec>, comment: &str) -> SchemaRef {
+    let fields: Vec<Field> = columns
+        .into_iter()
+        .map(|(name, data_type, nullable, comment)| {
+            Field::new(name, data_type, nullable)
+                .with_metadata([(COMMENT.to_owned(), comment.to_owned())].into())
+        })
+        .collect();
+    let comment = (COMMENT.to_owned(), comment.to_owned());
+    Arc::new(Schema::new_with_metadata(fields, [comment].into()))
 }
 
 /// Every table and view with a fixed shape: schema, name, columns.
 pub(crate) fn shapes() -> Vec<(&'static str, &'static str, SchemaRef)> {
     let public = Table::ALL.into_iter().map(|table| ("public", table.name(), table.arrow_schema()));
     let system = SystemTable::ALL.into_iter().map(|table| ("system", table.name(), table.schema()));
+    let reference = ReferenceTable::ALL
+        .into_iter()
+        .map(|table| (table.schema_name(), table.name(), table.schema()));
     let views = View::all().map(|view| (view.schema, view.name, view.arrow_schema()));
-    public.chain(system).chain(views).collect()
+    public.chain(reference).chain(system).chain(views).collect()
 }
 
 /// A schema as plans have it: they compare metadata, and lose it here and there.
@@ -186,6 +194,7 @@ pub(crate) fn without_comments(schema: &Schema) -> SchemaRef {
 pub(crate) struct SystemSource {
     pub(crate) ledger: LedgerView,
     pub(crate) settings: Vec<Setting>,
+    pub(crate) references: ReferenceStore,
 }
 
 /// A table of schema `system`, read when it is scanned.
@@ -224,11 +233,11 @@ impl SystemTableProvider {
     }
 }
 
-fn whole(value: impl TryInto<i64>) -> i64 {
+pub(crate) fn whole(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-fn integers(values: impl Iterator<Item = i64>) -> ArrayRef {
+pub(crate) fn integers(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values))
 }
 
@@ -236,15 +245,15 @@ fn small(values: impl Iterator<Item = u32>) -> ArrayRef {
     Arc::new(Int32Array::from_iter_values(values.map(|v| i32::try_from(v).unwrap_or(i32::MAX))))
 }
 
-fn texts<T: AsRef<str>>(values: impl Iterator<Item = T>) -> ArrayRef {
+pub(crate) fn texts<T: AsRef<str>>(values: impl Iterator<Item = T>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-fn maybe_texts<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
+pub(crate) fn maybe_texts<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
     Arc::new(StringArray::from_iter(values))
 }
 
-fn times(values_ms: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+pub(crate) fn times(values_ms: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     let micros = values_ms.map(|ms| ms.and_then(|ms| ms.checked_mul(1000)));
     Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"))
 }

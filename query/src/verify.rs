@@ -6,6 +6,7 @@
 
 mod ledger_checks;
 mod quota_checks;
+mod reference_checks;
 mod seal_checks;
 mod table_checks;
 mod table_sums;
@@ -124,6 +125,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     let evidence = Evidence { pin, ledgers, sums };
     let published = Published::of(&evidence);
     let mut checks = ledger_checks::all(&evidence.ledgers);
+    checks.extend(reference_checks::all(&evidence.ledgers, engine.references()).await);
     checks.extend(table_checks::all(&evidence, &published, options));
     let windows = window_checks::windows_by_subscriber(engine, &evidence, &published, options);
     checks.push(windows.await);

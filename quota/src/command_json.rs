@@ -20,7 +20,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Command, CommandError> {
         Err(error) => {
             let (record, field) = ("command".to_owned(), String::new());
             let message = error.to_string();
-            Err(CommandError::BadCommand(vec![Problem { record, field, message }]))
+            Err(CommandError::BadCommand(vec![Problem {
+                place: String::new(),
+                record,
+                field,
+                message,
+            }]))
         }
     }
 }

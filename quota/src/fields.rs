@@ -46,7 +46,12 @@ impl<'v, 'p> Fields<'v, 'p> {
         let field = format!("{}{field}", self.path);
         let field = field.trim_end_matches('.').to_owned();
         let message = message.to_owned();
-        self.problems.push(Problem { record: self.record.clone(), field, message });
+        self.problems.push(Problem {
+            place: String::new(),
+            record: self.record.clone(),
+            field,
+            message,
+        });
     }
 
     /// The value of a field; null counts as absent.

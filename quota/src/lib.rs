@@ -34,6 +34,7 @@ mod planted;
 mod purchase;
 mod quota;
 mod reference;
+mod reference_layers;
 mod reference_lint;
 mod reference_text;
 mod sink;
@@ -59,6 +60,7 @@ pub use package::{
 pub use planted::Bug;
 pub use quota::Quota;
 pub use reference::{Problem, QuotaReference, ReferenceError, VersionLost};
+pub use reference_layers::{LayerApproval, PackageChange, PackageFile, PackageLayer};
 pub use sink::{Alert, EntryKind, LedgerRow, OverrunCause, QuotaSink};
 pub use split::{EVENT_AMOUNT_MAX, EVENT_POINTS_MAX};
 pub use status::{AccountStatus, BucketStatus, CapStatus, OverflowStatus, QuotaState};

@@ -211,6 +211,10 @@ pub struct Package {
     pub approved_by: Option<String>,
     /// When, ms of UTC.
     pub approved_at_ms: Option<i64>,
+    /// File and line where it is written; empty where it is not from a file.
+    pub place: String,
+    /// Known from, as it is written.
+    pub(crate) written_ms: Option<i64>,
     /// Windows in which usage of the package is counted: those of the caps of all its versions.
     pub(crate) counted: Vec<Window>,
     /// Whether any of its versions watches spikes.
@@ -269,6 +273,10 @@ pub struct Tariff {
     pub approved_by: Option<String>,
     /// When, ms of UTC.
     pub approved_at_ms: Option<i64>,
+    /// File and line where it is written; empty where it is not from a file.
+    pub place: String,
+    /// Known from, as it is written.
+    pub(crate) written_ms: Option<i64>,
     /// [`name_hash`] of the id.
     pub(crate) id_hash: u64,
 }

@@ -1,11 +1,14 @@
 //! Every version of packages and tariffs that an account may refer to.
 
-use crate::package::{Package, Tariff, Threshold};
+use crate::package::{Package, PackageKind, Period, Tariff, Threshold};
+use crate::reference_layers::{self, PackageLayer};
 use crate::reference_text;
 
 /// Something of the reference data is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    /// File and line; empty where the record is not from a file.
+    pub place: String,
     /// Id of the package or tariff, or its place in the list where it has none.
     pub record: String,
     /// Field.
@@ -16,7 +19,9 @@ pub struct Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}: {}", self.record, self.field, self.message)
+        let Self { place, record, field, message } = self;
+        let sign = if place.is_empty() { "" } else { ", " };
+        write!(f, "{place}{sign}{record}: {field}: {message}")
     }
 }
 
@@ -58,6 +63,17 @@ impl QuotaReference {
     /// With every problem there is.
     pub fn from_toml(text: &str) -> Result<Self, ReferenceError> {
         reference_text::read_toml(text)
+    }
+
+    /// Reads layers of files in TOML, the oldest first: what was approved together adds packages,
+    /// tariffs and versions of them, and account thresholds replace those before. A record that an
+    /// older layer has, under the same `known_from` or as the newest version of its id, is passed
+    /// over.
+    ///
+    /// # Errors
+    /// With every problem there is; a record that would change one that is there already is one.
+    pub fn read_layers(layers: &[PackageLayer<'_>]) -> Result<Self, ReferenceError> {
+        reference_layers::read(layers)
     }
 
     /// Reads reference data in JSON: `packages`, `tariffs`, `account_thresholds`.
@@ -148,7 +164,10 @@ impl QuotaReference {
     }
 
     /// Checks that `newer` has every version of this one, unchanged but for approval.
-    pub(crate) fn is_kept_by(&self, newer: &Self) -> Result<(), VersionLost> {
+    ///
+    /// # Errors
+    /// The first version that is missing or changed.
+    pub fn is_kept_by(&self, newer: &Self) -> Result<(), VersionLost> {
         let lost = |id: &str, known_from_ms| VersionLost { id: id.to_owned(), known_from_ms };
         for package in &self.packages {
             let kept = newer.position(package.hash).map(|position| newer.package(position));
@@ -173,9 +192,38 @@ impl QuotaReference {
     }
 }
 
+impl Tariff {
+    /// What it says, in a line.
+    pub fn words(&self) -> String {
+        let price = tally_schemas::decimal_text(i128::from(self.price_micro_per_million_points), 6);
+        let price = price.trim_end_matches('0').trim_end_matches('.');
+        format!("pay as you go, {price} {} a million points", self.currency)
+    }
+}
+
 impl Package {
     fn watches_spikes(&self) -> bool {
         self.thresholds.iter().any(|t| t.kind == crate::package::ThresholdKind::Spike)
+    }
+
+    /// What it says, in a line.
+    pub fn words(&self) -> String {
+        let micro = |micro: i64| {
+            let text = tally_schemas::decimal_text(i128::from(micro), 6);
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        let kind = match self.kind {
+            PackageKind::Paid => "",
+            PackageKind::Trial => "trial, ",
+            PackageKind::Free => "free, ",
+        };
+        let period = match self.period {
+            Period::Months(n) => format!("{n} months"),
+            Period::Days(n) => format!("{n} days"),
+            Period::Hours(n) => format!("{n} hours"),
+        };
+        let (price, points) = (micro(self.price_micro), micro(self.allowance_micro));
+        format!("{kind}{price} {} for {points} points in {period}", self.currency)
     }
 
     /// Whether buckets of both behave alike: titles, sources and approvals may change.

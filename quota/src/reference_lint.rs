@@ -2,17 +2,20 @@
 
 use crate::package::{Anchor, Package, Period, Tariff, Threshold, ThresholdKind};
 use crate::reference::Problem;
+use crate::reference_text::put_at;
 
 /// Thresholds of a bucket are two bits each of a 64-bit word in state.
 pub(crate) const THRESHOLDS_MAX: usize = 32;
 
 fn add(problems: &mut Vec<Problem>, record: &str, field: &str, message: &str) {
     let (record, field) = (record.to_owned(), field.to_owned());
-    problems.push(Problem { record, field, message: message.to_owned() });
+    let (place, message) = (String::new(), message.to_owned());
+    problems.push(Problem { place, record, field, message });
 }
 
 pub(crate) fn lint_packages(packages: &[Package], problems: &mut Vec<Problem>) {
     for (package, at) in packages.iter().zip(0..) {
+        let before = problems.len();
         let mut fail = |field: &str, message: &str| add(problems, &package.id, field, message);
         if package.price_micro < 0 {
             fail("price_micro", "is negative");
@@ -40,11 +43,13 @@ pub(crate) fn lint_packages(packages: &[Package], problems: &mut Vec<Problem>) {
             fail("known_from", "this version of the id is there already");
         }
         lint_thresholds(&package.id, &package.thresholds, false, problems);
+        put_at(&package.place, &mut problems[before..]);
     }
 }
 
 pub(crate) fn lint_tariffs(tariffs: &[Tariff], problems: &mut Vec<Problem>) {
     for (tariff, at) in tariffs.iter().zip(0..) {
+        let before = problems.len();
         let mut fail = |field: &str, message: &str| add(problems, &tariff.id, field, message);
         if tariff.price_micro_per_million_points < 0 {
             fail("price_micro_per_million_points", "is negative");
@@ -57,6 +62,7 @@ pub(crate) fn lint_tariffs(tariffs: &[Tariff], problems: &mut Vec<Problem>) {
             fail("known_from", "this version of the id is there already");
         }
         lint_thresholds(&tariff.id, &tariff.thresholds, true, problems);
+        put_at(&tariff.place, &mut problems[before..]);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reference data from text: every record is read to its end, so that all problems come at once.
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tally_schemas::Currency;
 
@@ -9,50 +11,179 @@ use crate::package::{
     Threshold, ThresholdKind, name_hash, version_hash,
 };
 use crate::reference::{Problem, QuotaReference, ReferenceError};
+use crate::reference_layers::LayerApproval;
 use crate::reference_lint::{lint_packages, lint_tariffs, lint_thresholds};
 use crate::window::Window;
 
+/// Names of the lists in TOML.
+pub(crate) const TOML_LISTS: [&str; 3] = ["package", "tariff", "account_threshold"];
+
 pub(crate) fn read_toml(text: &str) -> Result<QuotaReference, ReferenceError> {
-    let value: Value = toml::from_str(text).map_err(|error| unreadable(&error.to_string()))?;
-    read(&value, ["package", "tariff", "account_threshold"])
+    let mut problems = Vec::new();
+    let origin = Origin { name: "", approval: None };
+    let lists = read_file(text, origin, &mut problems);
+    linted(lists, TOML_LISTS[2], problems)
 }
 
 pub(crate) fn read_json(value: &Value) -> Result<QuotaReference, ReferenceError> {
-    read(value, ["packages", "tariffs", "account_thresholds"])
-}
-
-fn unreadable(message: &str) -> ReferenceError {
-    let message = message.trim_end().to_owned();
-    let (record, field) = ("reference".to_owned(), "text".to_owned());
-    ReferenceError { problems: vec![Problem { record, field, message }] }
-}
-
-fn read(value: &Value, names: [&'static str; 3]) -> Result<QuotaReference, ReferenceError> {
     let mut problems = Vec::new();
-    let mut top = Fields::new("reference", "", value, &mut problems);
+    let names = ["packages", "tariffs", "account_thresholds"];
+    let lists = read_lists(value, names, &Places::default(), None, &mut problems);
+    linted(lists, names[2], problems)
+}
+
+/// Where a file is from, and the approval that everything in it has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// Its name; empty where there is none.
+    pub(crate) name: &'a str,
+    /// Without it, each record says by itself who approved it.
+    pub(crate) approval: Option<&'a LayerApproval>,
+}
+
+/// The records of one text.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    pub(crate) packages: Vec<Package>,
+    pub(crate) tariffs: Vec<Tariff>,
+    pub(crate) thresholds: Vec<Threshold>,
+}
+
+/// File and line of each record of each list.
+#[derive(Debug, Default)]
+struct Places([Vec<String>; 3]);
+
+impl Places {
+    fn of(name: &str, text: &str) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Lines {
+            package: Vec<toml::Spanned<IgnoredAny>>,
+            tariff: Vec<toml::Spanned<IgnoredAny>>,
+            account_threshold: Vec<toml::Spanned<IgnoredAny>>,
+        }
+        if name.is_empty() {
+            return Self::default();
+        }
+        // What is not a list is told when the values are read.
+        let lines: Lines = toml::from_str(text).unwrap_or_default();
+        let lists = [lines.package, lines.tariff, lines.account_threshold];
+        Self(lists.map(|list| {
+            let line = |row: toml::Spanned<IgnoredAny>| {
+                let before = text.get(..row.span().start).unwrap_or_default();
+                format!("{name}, line {}", 1 + before.matches('\n').count())
+            };
+            list.into_iter().map(line).collect()
+        }))
+    }
+
+    fn get(&self, list: usize, number: usize) -> String {
+        self.0[list].get(number).cloned().unwrap_or_default()
+    }
+}
+
+/// Reads a file in TOML; what is wrong is noted.
+pub(crate) fn read_file(text: &str, origin: Origin<'_>, problems: &mut Vec<Problem>) -> Lists {
+    let text = text.trim_start_matches('\u{feff}');
+    match toml::from_str::<Value>(text) {
+        Ok(value) => {
+            let places = Places::of(origin.name, text);
+            read_lists(&value, TOML_LISTS, &places, origin.approval, problems)
+        }
+        Err(error) => {
+            problems.push(Problem {
+                place: origin.name.to_owned(),
+                record: "reference".to_owned(),
+                field: "text".to_owned(),
+                message: error.to_string().trim_end().to_owned(),
+            });
+            Lists::default()
+        }
+    }
+}
+
+fn read_lists(
+    value: &Value,
+    names: [&'static str; 3],
+    places: &Places,
+    approval: Option<&LayerApproval>,
+    problems: &mut Vec<Problem>,
+) -> Lists {
+    let mut top = Fields::new("reference", "", value, problems);
     let lists = names.map(|name| top.list(name));
     top.finish();
-    let mut packages = Vec::new();
+    let mut read = Lists::default();
     for (value, number) in lists[0].iter().zip(0..) {
-        packages.extend(read_package(&label(names[0], number, value), value, &mut problems));
+        let (label, place) = (label(names[0], number, value), places.get(0, number));
+        let before = problems.len();
+        read.packages.extend(read_package(&label, value, &place, approval, problems));
+        put_at(&place, &mut problems[before..]);
     }
-    let mut tariffs = Vec::new();
     for (value, number) in lists[1].iter().zip(0..) {
-        tariffs.extend(read_tariff(&label(names[1], number, value), value, &mut problems));
+        let (label, place) = (label(names[1], number, value), places.get(1, number));
+        let before = problems.len();
+        read.tariffs.extend(read_tariff(&label, value, &place, approval, problems));
+        put_at(&place, &mut problems[before..]);
     }
-    let mut thresholds = Vec::new();
     for (value, number) in lists[2].iter().zip(0..) {
-        let label = label(names[2], number, value);
-        let fields = Fields::new(&label, "", value, &mut problems);
-        thresholds.extend(read_threshold(fields));
+        let (label, place) = (label(names[2], number, value), places.get(2, number));
+        let before = problems.len();
+        let fields = Fields::new(&label, "", value, problems);
+        read.thresholds.extend(read_threshold(fields));
+        put_at(&place, &mut problems[before..]);
     }
+    read
+}
+
+/// Says of problems where they are.
+pub(crate) fn put_at(place: &str, problems: &mut [Problem]) {
+    for problem in problems {
+        problem.place = place.to_owned();
+    }
+}
+
+/// Looks at all records together.
+pub(crate) fn linted(
+    lists: Lists,
+    thresholds_name: &str,
+    mut problems: Vec<Problem>,
+) -> Result<QuotaReference, ReferenceError> {
+    let Lists { packages, tariffs, thresholds } = lists;
     lint_packages(&packages, &mut problems);
     lint_tariffs(&tariffs, &mut problems);
-    lint_thresholds(names[2], &thresholds, true, &mut problems);
+    lint_thresholds(thresholds_name, &thresholds, true, &mut problems);
     if problems.is_empty() {
         Ok(QuotaReference::new(packages, tariffs, thresholds))
     } else {
         Err(ReferenceError { problems })
+    }
+}
+
+/// From when on a record is known, and who approved it.
+struct Standing {
+    written_ms: Option<i64>,
+    known_from_ms: Option<i64>,
+    approved_by: Option<String>,
+    approved_at_ms: Option<i64>,
+}
+
+/// What is approved as a whole is known from that approval, or from later where the record says
+/// so: what was sold before must stay what it was.
+fn read_standing(fields: &mut Fields<'_, '_>, approval: Option<&LayerApproval>) -> Standing {
+    let written_ms = match approval {
+        Some(_) => fields.instant("known_from"),
+        None => fields.required_instant("known_from"),
+    };
+    let approved_by = fields.text("approved_by").map(str::to_owned);
+    let approved_at_ms = fields.instant("approved_at");
+    match approval {
+        None => Standing { written_ms, known_from_ms: written_ms, approved_by, approved_at_ms },
+        Some(LayerApproval { by, at_ms }) => Standing {
+            written_ms,
+            known_from_ms: Some(written_ms.unwrap_or(*at_ms).max(*at_ms)),
+            approved_by: Some(by.clone()),
+            approved_at_ms: Some(*at_ms),
+        },
     }
 }
 
@@ -68,7 +199,13 @@ fn currency(fields: &mut Fields<'_, '_>) -> Option<Currency> {
 }
 
 /// Reads a package. Where something is wrong there is a problem for it, and no package.
-fn read_package(label: &str, value: &Value, problems: &mut Vec<Problem>) -> Option<Package> {
+fn read_package(
+    label: &str,
+    value: &Value,
+    place: &str,
+    approval: Option<&LayerApproval>,
+    problems: &mut Vec<Problem>,
+) -> Option<Package> {
     let mut fields = Fields::new(label, "", value, problems);
     let id = fields.required_text("id");
     let title = fields.required_text("title");
@@ -95,9 +232,8 @@ fn read_package(label: &str, value: &Value, problems: &mut Vec<Problem>) -> Opti
     let source = fields.required_text("source");
     let valid_from_ms = fields.required_instant("valid_from");
     let valid_to_ms = fields.instant("valid_to");
-    let known_from_ms = fields.required_instant("known_from");
-    let approved_by = fields.text("approved_by").map(str::to_owned);
-    let approved_at_ms = fields.instant("approved_at");
+    let Standing { written_ms, known_from_ms, approved_by, approved_at_ms } =
+        read_standing(&mut fields, approval);
     fields.finish();
     Some(Package {
         hash: version_hash(id?, known_from_ms?),
@@ -132,10 +268,18 @@ fn read_package(label: &str, value: &Value, problems: &mut Vec<Problem>) -> Opti
         known_from_ms: known_from_ms?,
         approved_by,
         approved_at_ms,
+        place: place.to_owned(),
+        written_ms,
     })
 }
 
-fn read_tariff(label: &str, value: &Value, problems: &mut Vec<Problem>) -> Option<Tariff> {
+fn read_tariff(
+    label: &str,
+    value: &Value,
+    place: &str,
+    approval: Option<&LayerApproval>,
+    problems: &mut Vec<Problem>,
+) -> Option<Tariff> {
     let mut fields = Fields::new(label, "", value, problems);
     let id = fields.required_text("id");
     let title = fields.required_text("title");
@@ -145,9 +289,8 @@ fn read_tariff(label: &str, value: &Value, problems: &mut Vec<Problem>) -> Optio
     let region = fields.text("region").map(str::to_owned);
     let thresholds = read_thresholds(&mut fields);
     let source = fields.required_text("source");
-    let known_from_ms = fields.required_instant("known_from");
-    let approved_by = fields.text("approved_by").map(str::to_owned);
-    let approved_at_ms = fields.instant("approved_at");
+    let Standing { written_ms, known_from_ms, approved_by, approved_at_ms } =
+        read_standing(&mut fields, approval);
     fields.finish();
     Some(Tariff {
         id_hash: name_hash(id?),
@@ -162,6 +305,8 @@ fn read_tariff(label: &str, value: &Value, problems: &mut Vec<Problem>) -> Optio
         known_from_ms: known_from_ms?,
         approved_by,
         approved_at_ms,
+        place: place.to_owned(),
+        written_ms,
     })
 }
 

@@ -1,8 +1,9 @@
 //! Model aliases: effective-dated names, the vendor behind each and the model that is billed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::instant::Validity;
+use crate::record_words::alias_words;
 use crate::version::{Version, Versioned};
 
 /// One version of an alias.
@@ -21,8 +22,18 @@ pub struct Alias {
 }
 
 impl Versioned for Alias {
+    const KIND: &'static str = "alias";
+
     fn version(&self) -> &Version {
         &self.version
+    }
+
+    fn version_mut(&mut self) -> &mut Version {
+        &mut self.version
+    }
+
+    fn words(&self) -> String {
+        alias_words(self)
     }
 }
 
@@ -44,6 +55,11 @@ pub(crate) struct ModelAliases {
 impl ModelAliases {
     pub(crate) fn insert(&mut self, alias: &Alias) {
         self.by_model.entry(alias.model.clone()).or_default().push(alias.clone());
+    }
+
+    /// Ids of the aliases.
+    pub(crate) fn ids(&self) -> BTreeSet<&str> {
+        self.by_model.values().flatten().map(|alias| alias.version.id.as_str()).collect()
     }
 
     /// What `model` stands for at `at_ms`; `None` where no alias is in force then. Of several the

@@ -1,33 +1,57 @@
 //! The book: every version of every record of the reference data that rating needs.
 
 use crate::aliases::Alias;
-use crate::book_files::{BadBook, BookFile, read_file};
+use crate::book_files::{BadBook, BookFile};
 use crate::calendar::{Calendar, CalendarYear, Days};
 use crate::contract::Contract;
+use crate::layers::BookLayer;
 use crate::lint::{Lint, lint};
 use crate::price::Price;
+use crate::record_words::calendar_words;
 use crate::version::{Version, Versioned, known_records};
 use crate::weights::{Product, WeightTable};
 
 /// One version of a calendar, with the years that its file gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CalendarRecord {
-    pub(crate) version: Version,
-    pub(crate) offset_ms: i64,
-    pub(crate) days: Days,
+pub struct CalendarRecord {
+    /// Id, known time, approval.
+    pub version: Version,
+    /// Offset of its local time from UTC, milliseconds.
+    pub offset_ms: i64,
+    /// To which days it applies windows.
+    pub days: Days,
     pub(crate) years: Vec<CalendarYear>,
 }
 
+impl CalendarRecord {
+    /// Its statutory holidays as days since 1970-01-01, each with where it is from.
+    pub fn holidays(&self) -> impl Iterator<Item = (i64, &str)> {
+        self.years
+            .iter()
+            .flat_map(|year| year.holidays.iter().map(|day| (*day, year.source.as_str())))
+    }
+}
+
 impl Versioned for CalendarRecord {
+    const KIND: &'static str = "calendar";
+
     fn version(&self) -> &Version {
         &self.version
+    }
+
+    fn version_mut(&mut self) -> &mut Version {
+        &mut self.version
+    }
+
+    fn words(&self) -> String {
+        calendar_words(self)
     }
 }
 
 /// Every version of every record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Book {
-    version: String,
+    pub(crate) version: String,
     pub(crate) prices: Vec<Price>,
     pub(crate) aliases: Vec<Alias>,
     pub(crate) calendars: Vec<CalendarRecord>,
@@ -36,15 +60,22 @@ pub struct Book {
     pub(crate) contracts: Vec<Contract>,
 }
 
-/// The files of the book that ships with Tally.
-const SHIPPED: [(&str, &str); 6] = [
-    ("prices.csv", include_str!("../data/prices.csv")),
-    ("example_prices.csv", include_str!("../data/example_prices.csv")),
-    ("aliases.toml", include_str!("../data/aliases.toml")),
-    ("calendars.toml", include_str!("../data/calendars.toml")),
-    ("weights.toml", include_str!("../data/weights.toml")),
-    ("contracts.toml", include_str!("../data/contracts.toml")),
+/// Prices, aliases, calendars and weights that ship with Tally.
+pub const SHIPPED_PRICES: [BookFile<'static>; 5] = [
+    shipped("prices.csv", include_str!("../data/prices.csv")),
+    shipped("example_prices.csv", include_str!("../data/example_prices.csv")),
+    shipped("aliases.toml", include_str!("../data/aliases.toml")),
+    shipped("calendars.toml", include_str!("../data/calendars.toml")),
+    shipped("weights.toml", include_str!("../data/weights.toml")),
 ];
+
+/// The contracts that ship with Tally.
+pub const SHIPPED_CONTRACTS: [BookFile<'static>; 1] =
+    [shipped("contracts.toml", include_str!("../data/contracts.toml"))];
+
+const fn shipped(name: &'static str, text: &'static str) -> BookFile<'static> {
+    BookFile { name, text }
+}
 
 /// The packages and tariffs that ship with Tally, for the crate that charges.
 pub const SHIPPED_PACKAGES: &str = include_str!("../data/packages.toml");
@@ -55,9 +86,7 @@ impl Book {
     /// # Errors
     /// Never in a build whose tests pass.
     pub fn shipped() -> Result<Self, BadBook> {
-        let files: Vec<BookFile<'_>> =
-            SHIPPED.iter().map(|(name, text)| BookFile { name, text }).collect();
-        Self::read(&files)
+        Self::read(&[SHIPPED_PRICES.as_slice(), &SHIPPED_CONTRACTS].concat())
     }
 
     /// Reads files; the format of each follows from its name (`.csv` prices, `.toml` anything).
@@ -65,19 +94,7 @@ impl Book {
     /// # Errors
     /// Every defect of every file, with its name and line.
     pub fn read(files: &[BookFile<'_>]) -> Result<Self, BadBook> {
-        let mut book = Self::default();
-        let mut defects = Vec::new();
-        let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
-        for file in files {
-            read_file(file, &mut book, &mut defects);
-            hash.update(&(file.text.len() as u64).to_le_bytes());
-            hash.update(file.text.as_bytes());
-        }
-        if !defects.is_empty() {
-            return Err(BadBook { defects });
-        }
-        book.version = format!("{:016x}", hash.digest());
-        Ok(book)
+        Self::read_layers(&[BookLayer { files: files.to_vec(), approval: None }])
     }
 
     /// Version of the book: a hash of its files.
@@ -85,9 +102,14 @@ impl Book {
         &self.version
     }
 
-    /// What is wrong with the records taken together.
+    /// What is wrong with the records taken together, for every reader.
     pub fn lint(&self) -> Vec<Lint> {
-        lint(self)
+        lint(self, None)
+    }
+
+    /// What is wrong with them for whoever reads the book at a time or later.
+    pub fn lint_since(&self, since_ms: i64) -> Vec<Lint> {
+        lint(self, Some(since_ms))
     }
 
     /// Its prices, every version.
@@ -98,6 +120,26 @@ impl Book {
     /// Its contracts, every version.
     pub fn contracts(&self) -> &[Contract] {
         &self.contracts
+    }
+
+    /// Its model aliases, every version.
+    pub fn aliases(&self) -> &[Alias] {
+        &self.aliases
+    }
+
+    /// Its calendars, every version.
+    pub fn calendars(&self) -> &[CalendarRecord] {
+        &self.calendars
+    }
+
+    /// Its tables of weights, every version.
+    pub fn weights(&self) -> &[WeightTable] {
+        &self.weights
+    }
+
+    /// Its products, every version.
+    pub fn products(&self) -> &[Product] {
+        &self.products
     }
 
     /// The calendars as they are known at a time.
@@ -111,6 +153,7 @@ impl Book {
                     let without = |year: &CalendarYear| CalendarYear {
                         days: year.days,
                         holidays: Vec::new(),
+                        source: year.source.clone(),
                     };
                     record.years.iter().map(without).collect()
                 } else {

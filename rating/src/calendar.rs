@@ -16,6 +16,15 @@ pub enum Days {
 }
 
 impl Days {
+    /// Its name in the book.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Weekdays => "weekdays",
+            Self::Workdays => "workdays",
+        }
+    }
+
     /// The days of a name in the book.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -41,6 +50,8 @@ pub(crate) struct CalendarYear {
     pub(crate) days: (i64, i64),
     /// Days since 1970-01-01, sorted.
     pub(crate) holidays: Vec<i64>,
+    /// Where they are from.
+    pub(crate) source: String,
 }
 
 /// Which days of which years windows apply to, in a zone of fixed offset.
@@ -139,6 +150,19 @@ impl Windows {
     }
 }
 
+impl std::fmt::Display for Windows {
+    /// As the book has them: `09:00-12:00;14:00-18:00`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (number, (from, to)) in self.0.iter().enumerate() {
+            let sign = if number > 0 { ";" } else { "" };
+            let [from, to] = [from, to].map(|ms| ms / 60_000);
+            let (from_hour, to_hour) = (from / 60, to / 60);
+            write!(f, "{sign}{from_hour:02}:{:02}-{to_hour:02}:{:02}", from % 60, to % 60)?;
+        }
+        Ok(())
+    }
+}
+
 fn time_of_day(text: &str) -> Option<i64> {
     let (hours, minutes) = text.trim().split_once(':')?;
     if hours.len() != 2 || minutes.len() != 2 {
@@ -182,7 +206,7 @@ mod tests {
             offset_ms: 8 * 3_600_000,
             days: Days::Workdays,
             // 1970, with its second day, a Friday, for a holiday.
-            years: vec![CalendarYear { days: (0, 365), holidays: vec![1] }],
+            years: vec![CalendarYear { days: (0, 365), holidays: vec![1], source: String::new() }],
         };
         let local = |day: i64, of_day: i64| day * DAY_MS + of_day - 8 * 3_600_000;
         assert_eq!(calendar.applies(local(0, 0)), Ok(true), "Thursday");

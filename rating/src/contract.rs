@@ -5,6 +5,7 @@ use tally_schemas::Currency;
 
 use crate::instant::Validity;
 use crate::pattern::ModelPattern;
+use crate::record_words::contract_words;
 use crate::version::{Version, Versioned};
 
 /// Parts per million of a whole.
@@ -28,8 +29,18 @@ pub struct Contract {
 }
 
 impl Versioned for Contract {
+    const KIND: &'static str = "contract";
+
     fn version(&self) -> &Version {
         &self.version
+    }
+
+    fn version_mut(&mut self) -> &mut Version {
+        &mut self.version
+    }
+
+    fn words(&self) -> String {
+        contract_words(self)
     }
 }
 

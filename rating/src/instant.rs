@@ -60,7 +60,7 @@ impl Validity {
 }
 
 /// An instant as RFC 3339 in UTC+8, for messages.
-pub(crate) fn instant_text(at_ms: i64) -> String {
+pub fn instant_text(at_ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(at_ms) {
         Ok(instant) => instant.display_with_offset(Offset::constant(8)).to_string(),
         Err(_) => format!("{at_ms} ms"),

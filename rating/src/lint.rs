@@ -1,13 +1,15 @@
 //! What can be wrong with records that are each well-formed: overlaps, gaps, promotions that
-//! nothing follows, calendars that are missing.
+//! nothing follows, calendars and contracts that are missing.
 
 use std::collections::BTreeSet;
 
+use crate::aliases::Alias;
 use crate::book::Book;
-use crate::contract::discounted;
+use crate::contract::{Contract, discounted};
 use crate::instant::{Validity, instant_text};
 use crate::price::Price;
-use crate::version::known_records;
+use crate::version::{Approval, Version, Versioned, known_records};
+use crate::weights::WeightTable;
 
 /// A finding of the lints.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,12 +20,14 @@ pub struct Lint {
     pub id: String,
     /// What is wrong, in words.
     pub what: String,
+    /// File and line of the record.
+    pub place: String,
 }
 
 /// Kinds of findings. A book with any of them may not rate money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LintCode {
-    /// Two prices of the same rank can hold at one instant.
+    /// Two records of the same rank can hold at one instant.
     Overlap,
     /// Between two prices of one thing lies a time without any.
     Gap,
@@ -55,37 +59,70 @@ impl LintCode {
             Self::SameKnownTime => "same_known_time",
         }
     }
+
+    /// What to do about it.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Overlap => {
+                "give the older one a new version whose valid_to is where the newer one begins"
+            }
+            Self::Gap => "let one begin where the other ends",
+            Self::PromotionWithoutSuccessor => "add what holds from the promotion's end on",
+            Self::NoPriceOutsideWindows => "add a price without windows for the rest of the day",
+            Self::UnknownCalendar => "add the calendar, or name one that is there",
+            Self::UnknownContract => "import and approve the contract first, or correct its name",
+            Self::FractionalDiscount => {
+                "choose a price or a discount that leave whole micro-currency, or write the discounted price with the contract's id"
+            }
+            Self::SameKnownTime => {
+                "leave out the version that the other replaces, or give one a later known_from"
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Lint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}: {}", self.code.name(), self.id, self.what)
+        let Self { code, id, what, place } = self;
+        write!(f, "{place}: {}: {id}: {what}; {}", code.name(), code.advice())
     }
 }
 
-/// Every finding, for every time at which the book knows something new. Prices that wait for
-/// their approval are looked at as if they had it, so that a finding comes before the approval.
-pub(crate) fn lint(book: &Book) -> Vec<Lint> {
-    let mut approved = book.clone();
-    for price in &mut approved.prices {
-        let known_from_ms = price.version.known_from_ms;
-        price.version.approved = Some(crate::Approval { by: "lint".into(), at_ms: known_from_ms });
+impl Lint {
+    fn of<T: Versioned>(code: LintCode, record: &T, what: String) -> Self {
+        let Version { id, place, .. } = record.version();
+        Self { code, id: id.clone(), what, place: place.clone() }
     }
+}
+
+/// Every finding, for every time from `since_ms` on at which the book knows something new. Records
+/// that wait for their approval are looked at as if they had it, so that a finding comes before
+/// the approval.
+pub(crate) fn lint(book: &Book, since_ms: Option<i64>) -> Vec<Lint> {
+    let mut approved = book.clone();
+    approve(&mut approved.prices);
+    approve(&mut approved.aliases);
+    approve(&mut approved.calendars);
+    approve(&mut approved.weights);
+    approve(&mut approved.contracts);
+    let book = &approved;
     let mut found = BTreeSet::new();
-    references(&approved, &mut found);
-    let times: BTreeSet<i64> = approved.prices.iter().map(|p| p.version.known_from_ms).collect();
-    for known_at in times {
-        let prices: Vec<&Price> = known_records(&approved.prices, Some(known_at))
+    references(book, &mut found);
+    same_known_time(&book.prices, &mut found);
+    same_known_time(&book.aliases, &mut found);
+    same_known_time(&book.calendars, &mut found);
+    same_known_time(&book.weights, &mut found);
+    same_known_time(&book.products, &mut found);
+    same_known_time(&book.contracts, &mut found);
+    let is_new = |at: &i64| since_ms.is_none_or(|since| *at >= since);
+    for known_at in book.known_times().into_iter().filter(is_new) {
+        let prices: Vec<&Price> = known_records(&book.prices, Some(known_at))
             .filter(|price| !price.valid.is_empty())
             .collect();
         for (number, price) in prices.iter().enumerate() {
             for other in &prices[number + 1..] {
                 if overlaps(price, other) {
-                    found.insert(Lint {
-                        code: LintCode::Overlap,
-                        id: price.version.id.clone(),
-                        what: format!("holds together with {}", other.version.id),
-                    });
+                    found.insert(together(*price, &other.version.id));
                 }
             }
             if price.windows.is_empty() {
@@ -94,15 +131,82 @@ pub(crate) fn lint(book: &Book) -> Vec<Lint> {
                 rest_of_day(price, &prices, &mut found);
             }
         }
+        fractions(book, known_at, &prices, &mut found);
+        overlaps_of(&book.aliases, known_at, aliases_clash, &mut found);
+        overlaps_of(&book.contracts, known_at, contracts_clash, &mut found);
+        for table in known_records(&book.weights, Some(known_at)) {
+            weights_overlap(table, &mut found);
+        }
     }
     found.into_iter().collect()
 }
 
-fn references(book: &Book, found: &mut BTreeSet<Lint>) {
+fn approve<T: Versioned>(records: &mut [T]) {
+    for record in records {
+        let version = record.version_mut();
+        let at_ms = version.known_from_ms;
+        version.approved.get_or_insert_with(|| Approval { by: "lint".into(), at_ms });
+    }
+}
+
+fn together<T: Versioned>(record: &T, other_id: &str) -> Lint {
+    Lint::of(LintCode::Overlap, record, format!("holds together with {other_id}"))
+}
+
+fn same_known_time<T: Versioned>(records: &[T], found: &mut BTreeSet<Lint>) {
     let mut seen = BTreeSet::new();
+    for record in records {
+        let Version { id, known_from_ms, .. } = record.version();
+        if !seen.insert((id, known_from_ms)) {
+            let what = format!("two versions are known from {}", instant_text(*known_from_ms));
+            found.insert(Lint::of(LintCode::SameKnownTime, record, what));
+        }
+    }
+}
+
+/// Finds the pairs of records that clash at one known time.
+fn overlaps_of<T: Versioned>(
+    records: &[T],
+    known_at_ms: i64,
+    clash: impl Fn(&T, &T) -> bool,
+    found: &mut BTreeSet<Lint>,
+) {
+    let known: Vec<&T> = known_records(records, Some(known_at_ms)).collect();
+    for (number, record) in known.iter().enumerate() {
+        for other in known[number + 1..].iter().filter(|other| clash(record, other)) {
+            found.insert(together(*record, &other.version().id));
+        }
+    }
+}
+
+/// Of aliases of one name the one that began last counts: two that begin at once clash.
+fn aliases_clash(a: &Alias, b: &Alias) -> bool {
+    a.model == b.model && a.valid.from_ms == b.valid.from_ms && a.valid.meets(&b.valid)
+}
+
+/// Of contracts with a vendor the one that names the model most closely counts: two that name it
+/// alike clash.
+fn contracts_clash(a: &Contract, b: &Contract) -> bool {
+    a.vendor == b.vendor && a.model == b.model && a.valid.meets(&b.valid)
+}
+
+fn weights_overlap(table: &WeightTable, found: &mut BTreeSet<Lint>) {
+    for (number, a) in table.weights.iter().enumerate() {
+        for b in &table.weights[number + 1..] {
+            let same_rank = a.windows.is_empty() == b.windows.is_empty();
+            let same_hours = a.windows.is_empty() || a.windows.meets(&b.windows);
+            let same_thing = a.model == b.model && a.class == b.class;
+            if same_thing && same_rank && same_hours && a.valid.meets(&b.valid) {
+                let what = format!("two weights of {} {} hold together", a.model, a.class);
+                found.insert(Lint::of(LintCode::Overlap, table, what));
+            }
+        }
+    }
+}
+
+fn references(book: &Book, found: &mut BTreeSet<Lint>) {
     for price in &book.prices {
-        let id = &price.version.id;
-        let mut add = |code, what| found.insert(Lint { code, id: id.clone(), what });
+        let mut add = |code, what| found.insert(Lint::of(code, price, what));
         if let Some(calendar) = &price.calendar_id
             && !book.calendars.iter().any(|known| known.version.id == *calendar)
         {
@@ -113,29 +217,28 @@ fn references(book: &Book, found: &mut BTreeSet<Lint>) {
         {
             add(LintCode::UnknownContract, format!("contract {contract} is not in the book"));
         }
-        if !seen.insert((id, price.version.known_from_ms)) {
-            let at = instant_text(price.version.known_from_ms);
-            add(LintCode::SameKnownTime, format!("two versions are known from {at}"));
-        }
-        for contract in &book.contracts {
-            if price.contract_id.is_none()
-                && contract.vendor == price.vendor
-                && contract.valid.meets(&price.valid)
-                && discounted(price.micro_per_million, contract.discount_ppm).is_none()
-            {
-                let contract = &contract.version.id;
-                add(LintCode::FractionalDiscount, format!("contract {contract} leaves a fraction"));
-            }
-        }
     }
     for table in &book.weights {
         for calendar in table.weights.iter().filter_map(|weight| weight.calendar_id.as_ref()) {
             if !book.calendars.iter().any(|known| known.version.id == *calendar) {
-                found.insert(Lint {
-                    code: LintCode::UnknownCalendar,
-                    id: table.version.id.clone(),
-                    what: format!("calendar {calendar} is not in the book"),
-                });
+                let what = format!("calendar {calendar} is not in the book");
+                found.insert(Lint::of(LintCode::UnknownCalendar, table, what));
+            }
+        }
+    }
+}
+
+/// List prices of which a discount leaves a fraction of a micro-currency.
+fn fractions(book: &Book, known_at_ms: i64, prices: &[&Price], found: &mut BTreeSet<Lint>) {
+    let contracts: Vec<&Contract> = known_records(&book.contracts, Some(known_at_ms)).collect();
+    for price in prices.iter().filter(|price| price.contract_id.is_none()) {
+        for contract in &contracts {
+            let meets = contract.vendor == price.vendor
+                && contract.model.may_meet(&price.model)
+                && contract.valid.meets(&price.valid);
+            if meets && discounted(price.micro_per_million, contract.discount_ppm).is_none() {
+                let what = format!("contract {} leaves a fraction", contract.version.id);
+                found.insert(Lint::of(LintCode::FractionalDiscount, *price, what));
             }
         }
     }
@@ -176,7 +279,7 @@ fn continuity(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
     };
     let next = prices.iter().filter(alike).map(|other| other.valid.from_ms).filter(|at| *at >= end);
     let follows_at = next.min();
-    let mut add = |code, what| found.insert(Lint { code, id: price.version.id.clone(), what });
+    let mut add = |code, what| found.insert(Lint::of(code, price, what));
     match follows_at {
         Some(at) if at == end => {}
         Some(at) => {
@@ -206,10 +309,7 @@ fn rest_of_day(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
         }
     }
     if covered_to < end {
-        found.insert(Lint {
-            code: LintCode::NoPriceOutsideWindows,
-            id: price.version.id.clone(),
-            what: format!("nothing holds outside its windows from {}", instant_text(covered_to)),
-        });
+        let what = format!("nothing holds outside its windows from {}", instant_text(covered_to));
+        found.insert(Lint::of(LintCode::NoPriceOutsideWindows, price, what));
     }
 }

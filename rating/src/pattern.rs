@@ -33,12 +33,31 @@ impl ModelPattern {
         }
     }
 
+    /// Whether there may be a model that both mean.
+    pub(crate) fn may_meet(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(name), pattern) | (pattern, Self::Exact(name)) => pattern.matches(name),
+            (Self::Prefix(one), Self::Prefix(two)) => {
+                one.starts_with(two.as_str()) || two.starts_with(one.as_str())
+            }
+        }
+    }
+
     /// The more, the more specific: a whole name before any beginning, a longer beginning before a
     /// shorter one.
     pub(crate) fn rank(&self) -> usize {
         match self {
             Self::Exact(_) => usize::MAX,
             Self::Prefix(prefix) => prefix.len(),
+        }
+    }
+}
+
+impl std::fmt::Display for ModelPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
         }
     }
 }

@@ -5,6 +5,7 @@ use tally_schemas::{Currency, TokenClass, UsageCounts};
 use crate::calendar::Windows;
 use crate::instant::Validity;
 use crate::pattern::ModelPattern;
+use crate::record_words::price_words;
 use crate::version::{Version, Versioned};
 
 /// Who pays it.
@@ -14,6 +15,16 @@ pub enum Side {
     Retail,
     /// The operator pays the vendor.
     Wholesale,
+}
+
+impl Side {
+    /// Its name in the book.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Retail => "retail",
+            Self::Wholesale => "wholesale",
+        }
+    }
 }
 
 /// Which tokens choose the tier.
@@ -27,6 +38,18 @@ pub enum TierBasis {
     Output,
     /// What was used in the period; settlement trues it up, an event accrues at the first tier.
     PeriodVolume,
+}
+
+impl TierBasis {
+    /// Its name in the book.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Context => "context",
+            Self::Prompt => "prompt",
+            Self::Output => "output",
+            Self::PeriodVolume => "period_volume",
+        }
+    }
 }
 
 impl TierBasis {
@@ -67,6 +90,16 @@ pub enum TierMode {
     AllUnits,
 }
 
+impl TierMode {
+    /// Its name in the book.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Graduated => "graduated",
+            Self::AllUnits => "all_units",
+        }
+    }
+}
+
 /// A tier: `(from, to]` units of a basis; the first one includes 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tier {
@@ -105,6 +138,16 @@ pub enum TimeBasis {
     /// The end.
     #[default]
     Completion,
+}
+
+impl TimeBasis {
+    /// Its name in the book.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Completion => "completion",
+        }
+    }
 }
 
 /// One version of a price.
@@ -149,8 +192,29 @@ pub struct Price {
 }
 
 impl Versioned for Price {
+    const KIND: &'static str = "price";
+
     fn version(&self) -> &Version {
         &self.version
+    }
+
+    fn version_mut(&mut self) -> &mut Version {
+        &mut self.version
+    }
+
+    fn words(&self) -> String {
+        price_words(self)
+    }
+}
+
+/// What a class is counted in.
+pub const fn unit_of(class: TokenClass) -> &'static str {
+    match class {
+        TokenClass::Requests => "request",
+        TokenClass::Images => "image",
+        TokenClass::Seconds => "second",
+        TokenClass::Characters => "character",
+        _ => "token",
     }
 }
 

@@ -1,6 +1,6 @@
 //! A book as one reader knows it, ready to rate: of every record the version that counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tally_schemas::{CLASS_COUNT, Currency, TokenClass, UsageCounts};
 
@@ -11,7 +11,7 @@ use crate::calendar::{Calendar, UnknownYear};
 use crate::contract::{Contract, discounted};
 use crate::instant::{DAY_MS, Validity};
 use crate::price::{Price, Rank, Side, Tier, TierBasis, TimeBasis};
-use crate::version::known_records;
+use crate::version::{Versioned, known_records};
 use crate::weights::{TOKEN_MICRO_POINTS, Weight};
 use crate::{Bug, planted};
 
@@ -153,8 +153,13 @@ impl RateCard {
         }
         let tables = known_records(&book.weights, known_at_ms);
         let products = known_records(&book.products, known_at_ms);
+        // A reading that does not know all there is rates otherwise, and is named otherwise.
+        let version = match (known_at_ms, book.known_times().last()) {
+            (Some(at_ms), Some(last)) if at_ms < *last => format!("{}@{at_ms}", book.version()),
+            _ => book.version().to_owned(),
+        };
         Self {
-            version: book.version().to_owned(),
+            version,
             aliases,
             calendars: book.calendars_known(known_at_ms),
             prices: known_records(&book.prices, known_at_ms).cloned().collect(),
@@ -168,9 +173,30 @@ impl RateCard {
         }
     }
 
-    /// Version of the book.
+    /// Version of the book; with `@` and the time at which it is read, where that is before some of
+    /// it becomes known.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// A record that an older card had and this one has not: a newer book replaces versions of
+    /// records, and never loses one.
+    pub fn lost_since(&self, older: &Self) -> Option<String> {
+        fn ids<T: Versioned>(records: &[T]) -> BTreeSet<&str> {
+            records.iter().map(|record| record.version().id.as_str()).collect()
+        }
+        let lost = |newer: BTreeSet<&str>, older: BTreeSet<&str>| {
+            older.difference(&newer).next().map(|id| (*id).to_owned())
+        };
+        let calendars = |card: &'_ Self| -> BTreeSet<String> {
+            card.calendars.iter().map(|calendar| calendar.id().to_owned()).collect()
+        };
+        lost(ids(&self.prices), ids(&older.prices))
+            .or_else(|| lost(ids(&self.contracts), ids(&older.contracts)))
+            .or_else(|| lost(self.aliases.ids(), older.aliases.ids()))
+            .or_else(|| calendars(older).difference(&calendars(self)).next().cloned())
+            .or_else(|| older.weights.keys().find(|id| !self.weights.contains_key(*id)).cloned())
+            .or_else(|| older.products.keys().find(|id| !self.products.contains_key(*id)).cloned())
     }
 
     /// What a requested model stands for at an instant.

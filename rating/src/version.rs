@@ -14,6 +14,10 @@ pub struct Version {
     pub source: String,
     /// Who approved it and when; without an approval it rates nothing.
     pub approved: Option<Approval>,
+    /// File and line where it is written.
+    pub place: String,
+    /// From when on it is known, as it is written.
+    pub(crate) written_ms: Option<i64>,
 }
 
 /// An approval.
@@ -26,6 +30,11 @@ pub struct Approval {
 }
 
 impl Version {
+    /// The first instant at which a reader of the book may use it; none without an approval.
+    pub fn usable_from_ms(&self) -> Option<i64> {
+        self.approved.as_ref().map(|approval| approval.at_ms.max(self.known_from_ms))
+    }
+
     /// Whether it may be used by a reader of the book at a time; `None` knows everything.
     fn is_known(&self, known_at_ms: Option<i64>) -> bool {
         let Some(approval) = &self.approved else { return false };
@@ -35,8 +44,23 @@ impl Version {
 }
 
 /// A record with versions.
-pub(crate) trait Versioned {
+pub(crate) trait Versioned: Clone + PartialEq {
+    /// What a list of such records is called in messages and files.
+    const KIND: &'static str;
+
     fn version(&self) -> &Version;
+
+    fn version_mut(&mut self) -> &mut Version;
+
+    /// What it says, in a line.
+    fn words(&self) -> String;
+
+    /// Whether both say the same, whoever said it when and where.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let mut alike = self.clone();
+        alike.version_mut().clone_from(other.version());
+        alike == *other
+    }
 }
 
 /// The version of each id that counts at a known time, in the order of the ids.

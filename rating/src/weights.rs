@@ -6,6 +6,7 @@ use tally_schemas::TokenClass;
 use crate::calendar::Windows;
 use crate::instant::Validity;
 use crate::pattern::ModelPattern;
+use crate::record_words::{product_words, weights_words};
 use crate::version::{Version, Versioned};
 
 /// Micro-points of a token that no weight names: one point.
@@ -47,13 +48,33 @@ pub struct Product {
 }
 
 impl Versioned for WeightTable {
+    const KIND: &'static str = "weights";
+
     fn version(&self) -> &Version {
         &self.version
+    }
+
+    fn version_mut(&mut self) -> &mut Version {
+        &mut self.version
+    }
+
+    fn words(&self) -> String {
+        weights_words(self)
     }
 }
 
 impl Versioned for Product {
+    const KIND: &'static str = "product";
+
     fn version(&self) -> &Version {
         &self.version
+    }
+
+    fn version_mut(&mut self) -> &mut Version {
+        &mut self.version
+    }
+
+    fn words(&self) -> String {
+        product_words(self)
     }
 }

@@ -4,7 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use tally_rating::{
-    Book, BookFile, Call, HoldReason, LaneKey, LintCode, RateCard, Side, parse_instant,
+    Approval, Book, BookFile, BookLayer, Call, HoldReason, LaneKey, Lint, LintCode, RateCard, Side,
+    parse_instant,
 };
 use tally_schemas::{TokenClass, UsageCounts};
 
@@ -159,4 +160,86 @@ fn the_closest_contract_discounts_and_a_fraction_is_held_back() {
     assert_eq!(discounted(&[("*", 500_000)]), Err(HoldReason::NoPrice));
     assert_eq!(discounted(&[("*", 500_000), ("acme-*", 0)]), Ok(3_000_001 * MILLION));
     assert_eq!(discounted(&[("acme-1", 0), ("acme-*", 500_000)]), Ok(3_000_001 * MILLION));
+}
+
+fn lints_of_toml(text: &str) -> Vec<Lint> {
+    Book::read(&[BookFile { name: "book.toml", text }]).unwrap().lint()
+}
+
+#[test]
+fn aliases_weights_and_contracts_that_overlap_are_found() {
+    let alias = |id: &str, from: &str, known: &str| {
+        format!(
+            "[[alias]]\nid = \"{id}\"\nmodel = \"m\"\nvendor = \"{id}\"\nbilled_model = \"m\"\nvalid_from = \"{from}\"\nknown_from = \"{known}\"\n"
+        )
+    };
+    let known = "2026-01-01";
+    // An announcement goes before the plain name: not an overlap.
+    let announced = alias("a", "2020-01-01", known) + &alias("b", "2026-06-01", known);
+    assert_eq!(lints_of_toml(&announced), []);
+    let twice = alias("a", "2026-06-01", known) + &alias("b", "2026-06-01", "2026-03-01");
+    let found = lints_of_toml(&twice);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].code, found[0].place.as_str()), (LintCode::Overlap, "book.toml, line 1"));
+    let weight = |from: &str, to: &str, windows: &str| {
+        let hours = if windows.is_empty() {
+            String::new()
+        } else {
+            format!("calendar_id = \"all\"\nwindows = \"{windows}\"\n")
+        };
+        format!(
+            "[[weights.weight]]\nmodel_pattern = \"m*\"\nclass = \"input\"\nmicro_per_unit = 2\nvalid_from = \"{from}\"\nvalid_to = \"{to}\"\n{hours}"
+        )
+    };
+    let table = "[[calendar]]\nid = \"all\"\nutc_offset = \"+08:00\"\ndays = \"all\"\nknown_from = \"2026-01-01\"\n[[weights]]\nid = \"w\"\nknown_from = \"2026-01-01\"\n";
+    let with = |weights: [String; 2]| lints_of_toml(&(table.to_owned() + &weights.concat())).len();
+    let base = weight("2026-01-01", "", "");
+    assert_eq!(with([weight("2026-01-01", "2026-06-01", ""), weight("2026-06-01", "", "")]), 0);
+    assert_eq!(with([weight("2026-01-01", "2026-06-02", ""), weight("2026-06-01", "", "")]), 1);
+    assert_eq!(with([base.clone(), weight("2026-01-01", "", "09:00-12:00")]), 0);
+    let hours = |windows: &str| weight("2026-01-01", "", windows);
+    assert_eq!(with([hours("09:00-12:00"), hours("12:00-13:00")]), 0);
+    assert_eq!(with([hours("09:00-12:00"), hours("11:59-13:00")]), 1);
+}
+
+#[test]
+fn a_layer_is_known_from_its_approval_and_repeats_are_passed_over() {
+    let noon = parse_instant("2026-11-26T12:00:00+08:00").unwrap();
+    let text = |id: &str, micro: &str, known: &str| {
+        prices(&[[id, micro, "", "", "2026-01-01", "", ""]])
+            .replace("2026-01-01,,,test", &format!("{known},,,test"))
+    };
+    let read = |texts: &[(&str, Option<i64>)]| {
+        let layers: Vec<BookLayer<'_>> = texts
+            .iter()
+            .map(|(text, approved)| BookLayer {
+                files: vec![BookFile { name: "p.csv", text }],
+                approval: approved.map(|at_ms| Approval { by: "bob".to_owned(), at_ms }),
+            })
+            .collect();
+        Book::read_layers(&layers)
+    };
+    let first = text("a", "1", "2026-01-01");
+    let later = text("a", "2", "");
+    let book = read(&[(&first, None), (&first, Some(noon)), (&later, Some(noon + 1))]).unwrap();
+    let versions: Vec<(u64, i64)> = book
+        .prices()
+        .iter()
+        .map(|price| (price.micro_per_million, price.version.known_from_ms))
+        .collect();
+    assert_eq!(versions, [(1, parse_instant("2026-01-01").unwrap()), (2, noon + 1)]);
+    assert_eq!(book.prices()[1].version.approved.as_ref().unwrap().by, "bob");
+    // The same version with other words, and a book that lost one.
+    let changed = text("a", "3", "2026-01-01");
+    let bad = read(&[(&first, None), (&changed, Some(noon))]).unwrap_err();
+    assert!(bad.defects[0].contains("nothing is overwritten"), "{bad}");
+    let older = read(&[(&first, None)]).unwrap();
+    assert_eq!(book.keeps(&older), Ok(()));
+    assert!(older.keeps(&book).is_err());
+    let cards = [&older, &book].map(|book| RateCard::new(book, None));
+    assert_eq!(cards[1].lost_since(&cards[0]), None);
+    let other = read(&[(&text("b", "1", "2026-01-01"), Some(noon))]).unwrap();
+    let approved = read(&[(&first, Some(noon))]).unwrap();
+    let lost = RateCard::new(&other, None).lost_since(&RateCard::new(&approved, None));
+    assert_eq!(lost.as_deref(), Some("a"));
 }

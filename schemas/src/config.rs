@@ -148,6 +148,8 @@ pub struct AggregateConfig {
     pub tick_ms: u64,
     /// Whether events are priced and charged; without it, they are only counted.
     pub rate: bool,
+    /// How often newly approved prices, packages and contracts are looked for, milliseconds.
+    pub reference_poll_ms: u64,
     /// How far in the future an event may be, milliseconds after Kafka received it.
     pub future_max_ms: u64,
     /// How long a revoked partition may finish its epoch, milliseconds.
@@ -176,6 +178,7 @@ impl Default for AggregateConfig {
             windows_open_max_bytes: 2 << 30,
             tick_ms: 10_000,
             rate: true,
+            reference_poll_ms: 3_000,
             future_max_ms: 3_600_000,
             // Below the session time-out of the group, 10 s.
             drain_timeout_ms: 4_000,

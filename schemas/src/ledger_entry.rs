@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::money::Currency;
+use crate::reference_version::ReferenceVersion;
 use crate::token_class::{CLASS_COUNT, TokenClass};
 
 /// The format that this build writes; it reads this one and no later one.
@@ -48,8 +49,13 @@ pub struct LedgerEntry {
     pub cumulative: ControlTotals,
     /// Event-time watermark in milliseconds UTC after this epoch; only rises (I11).
     pub watermark_ms: Option<i64>,
-    /// Version of the reference data that the epoch was rated with.
+    /// Version of the reference data that the epoch was rated with: a [`ReferenceVersion`] as text.
+    /// In entries from before there were editions the hash of the price book, or empty.
     pub reference_version: String,
+    /// Version that what comes after this entry is rated with. A new owner loads exactly this one,
+    /// so that a replay is rated as before; absent in entries from before there were editions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_reference: Option<ReferenceVersion>,
     /// When the writer closed the epoch, milliseconds UTC. Information only.
     pub committed_at_ms: i64,
     /// An end of each partition of the topic of alerts that was known when the epoch closed: what

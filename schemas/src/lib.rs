@@ -18,6 +18,7 @@ mod ledger_entry;
 mod money;
 mod partition;
 mod plain_event;
+mod reference_version;
 mod tables;
 mod token_class;
 mod usage_event;
@@ -41,6 +42,7 @@ pub use ledger_entry::{
 };
 pub use money::{Amounts, Currency, PICO, decimal_text};
 pub use partition::{murmur2, partition_of};
+pub use reference_version::{BadReferenceVersion, ReferenceVersion};
 pub use tables::{Column, ColumnType, Table};
 pub use token_class::{CLASS_COUNT, COUNT_MAX, TokenClass, UsageCounts};
 pub use usage_event::{UsageEvent, UsageSource};

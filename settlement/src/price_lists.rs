@@ -16,6 +16,12 @@ impl PriceLists {
         self.0.insert(card.version().to_owned(), card);
     }
 
+    /// Adds a book as somebody read it at a time.
+    pub fn add_as_known(&mut self, book: &Book, known_at_ms: i64) {
+        let card = RateCard::new(book, Some(known_at_ms));
+        self.0.insert(card.version().to_owned(), card);
+    }
+
     /// The book of a version.
     pub(crate) fn get(&self, version: &str) -> Option<&RateCard> {
         self.0.get(version)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::door::{address, post};
 use crate::support::{Process, block_on, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `tally …` with everything below `folder`.
 pub(crate) fn tally(folder: &Path, arguments: &[&str]) -> Command {
@@ -32,7 +32,7 @@ pub(crate) fn up(folder: &Path, name: &str) -> (Process, String) {
     (process, address)
 }
 
-fn json_of(folder: &Path, name: &str, arguments: &[&str]) -> Value {
+pub(crate) fn json_of(folder: &Path, name: &str, arguments: &[&str]) -> Value {
     let mut process = Process::start(name, tally(folder, arguments), folder);
     let output = process.succeed(PATIENCE);
     serde_json::from_str(&output).unwrap_or_else(|error| panic!("{name}: {error}: {output}"))

@@ -26,6 +26,7 @@ mod members;
 mod poison;
 mod poison_kinds;
 mod proxy;
+mod reference;
 mod retention;
 mod settle;
 mod store_errors;

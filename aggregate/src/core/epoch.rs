@@ -1,6 +1,6 @@
 //! What an epoch gathers while it is open, and what becomes of it when it closes.
 
-use tally_schemas::{ControlTotals, LogClock};
+use tally_schemas::{ControlTotals, LogClock, ReferenceVersion};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::core::event_columns::EventColumns;
@@ -94,8 +94,13 @@ pub struct ClosedEpoch {
     pub watermark_ms: Option<i64>,
     /// How far the time of the log is.
     pub clock: Option<LogClock>,
-    /// Version of the reference data.
-    pub reference_version: String,
+    /// Version of the reference data that rated it.
+    pub reference: ReferenceVersion,
+    /// Version that rates what comes after it. The same, unless whoever commits the epoch says
+    /// otherwise.
+    pub next_reference: ReferenceVersion,
+    /// Version of the price book.
+    pub price_book_version: String,
     pub(crate) partition: u32,
     pub(crate) events: EventColumns,
     pub(crate) subscriber_rows: SubscriberRows,

@@ -7,7 +7,7 @@ use tally_quota::{ChargeError, CommandError, QuotaReference};
 use tally_rating::{
     Attribution, Book, Call, Held, HoldReason, LaneKey, LaneNumber, RateCard, Rated, Rater,
 };
-use tally_schemas::{Amounts, Currency, SuspenseReason, UsageEvent};
+use tally_schemas::{Amounts, Currency, ReferenceVersion, SuspenseReason, UsageEvent};
 
 use crate::core::quota_stage::EventWeigher;
 
@@ -62,6 +62,8 @@ impl From<Held> for Unrated {
 /// Reference data of the stream: prices and packages, as one reader knows them.
 #[derive(Debug, Clone)]
 pub struct ReferenceData {
+    /// Its name.
+    pub version: ReferenceVersion,
     /// Prices, aliases, weights.
     pub card: Arc<RateCard>,
     /// Packages and tariffs.
@@ -77,14 +79,42 @@ impl ReferenceData {
         let card = RateCard::shipped().map_err(|error| error.to_string())?;
         let packages = QuotaReference::from_toml(tally_rating::SHIPPED_PACKAGES)
             .map_err(|error| error.to_string())?;
-        Ok(Self { card: Arc::new(card), packages: Arc::new(packages) })
+        let version =
+            ReferenceVersion { edition: 0, known_at_ms: i64::MAX, hash: "shipped".to_owned() };
+        Ok(Self { version, card: Arc::new(card), packages: Arc::new(packages) })
     }
 
     /// Without a price and without a package: for what reads state and rates nothing.
     pub fn none() -> Self {
         let card = RateCard::new(&Book::default(), None);
-        Self { card: Arc::new(card), packages: Arc::default() }
+        let version = ReferenceVersion { edition: 0, known_at_ms: 0, hash: "none".to_owned() };
+        Self { version, card: Arc::new(card), packages: Arc::default() }
     }
+
+    /// Checks that everything of older reference data is still there.
+    ///
+    /// # Errors
+    /// The first record that is missing or changed.
+    pub fn keeps(&self, older: &Self) -> Result<(), ReferenceLost> {
+        let (newer, older_version) = (self.version.clone(), older.version.clone());
+        let lost = |record| ReferenceLost { newer, older: older_version, record };
+        if let Some(record) = self.card.lost_since(&older.card) {
+            return Err(lost(record));
+        }
+        older.packages.is_kept_by(&self.packages).map_err(|error| lost(error.to_string()))
+    }
+}
+
+/// Newer reference data lacks or changes what older had. Versions are added, never overwritten.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("reference data {newer} lacks what {older} had: {record}")]
+pub struct ReferenceLost {
+    /// The newer version.
+    pub newer: ReferenceVersion,
+    /// The older one.
+    pub older: ReferenceVersion,
+    /// What is missing or changed.
+    pub record: String,
 }
 
 /// Rates the events of one partition.

@@ -28,7 +28,7 @@ mod window_sums;
 pub use dedupe::SegmentRef;
 pub(crate) use epoch::EpochState;
 pub use epoch::{ClosedEpoch, SpareColumns};
-pub use event_rating::ReferenceData;
+pub use event_rating::{ReferenceData, ReferenceLost};
 pub(crate) use last_outcome::LastOutcome;
 pub use notice::{AlertNotice, Notice};
 pub use partition::{NeedSegments, Partition, PartitionConfig};

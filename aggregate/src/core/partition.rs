@@ -18,7 +18,7 @@ use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
 use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
 use crate::core::epoch::{ClosedEpoch, Epoch, EpochState, SpareColumns};
 use crate::core::event_columns::AcceptedEvent;
-use crate::core::event_rating::{EventRater, ReferenceData};
+use crate::core::event_rating::{EventRater, ReferenceData, ReferenceLost};
 use crate::core::last_outcome::LastOutcome;
 use crate::core::message_text::message_text;
 use crate::core::model_windows::{Addition, ModelWindows};
@@ -78,6 +78,7 @@ pub(crate) fn blake3_hex(bytes: &[u8]) -> String {
 #[derive(Clone)]
 pub struct Partition {
     config: PartitionConfig,
+    reference: ReferenceData,
     rater: EventRater,
     accounts: QuotaStage,
     dedupe: Dedupe,
@@ -147,8 +148,9 @@ impl Partition {
             epoch: Epoch::new(next, SpareColumns::default()),
             spare: SpareColumns::default(),
             config,
-            rater: EventRater::new(reference.card),
-            accounts: QuotaStage::new(reference.packages),
+            rater: EventRater::new(Arc::clone(&reference.card)),
+            accounts: QuotaStage::new(Arc::clone(&reference.packages)),
+            reference,
             dedupe,
             newest_ms: None,
             watermark_ms: None,
@@ -160,6 +162,32 @@ impl Partition {
             policy: BasePolicy::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// The reference data in use.
+    pub fn reference(&self) -> &ReferenceData {
+        &self.reference
+    }
+
+    /// Uses newer reference data from now on. Between [`Partition::close`] and the next
+    /// [`Partition::push`] only, after the entry that names it is committed: a replay must use it
+    /// from the same record on.
+    ///
+    /// # Errors
+    /// Where it lacks what the data in use has; then that stays.
+    pub fn set_reference(&mut self, reference: ReferenceData) -> Result<(), ReferenceLost> {
+        reference.keeps(&self.reference)?;
+        let older = &self.reference;
+        self.accounts.quota.set_reference(Arc::clone(&reference.packages)).map_err(|lost| {
+            ReferenceLost {
+                newer: reference.version.clone(),
+                older: older.version.clone(),
+                record: lost.to_string(),
+            }
+        })?;
+        self.rater = EventRater::new(Arc::clone(&reference.card));
+        self.reference = reference;
+        Ok(())
     }
 
     /// Next offset to be read.
@@ -602,7 +630,9 @@ impl Partition {
             cumulative: self.cumulative.clone(),
             watermark_ms: self.watermark_ms,
             clock: self.clock,
-            reference_version: self.rater.card().version().to_owned(),
+            reference: self.reference.version.clone(),
+            next_reference: self.reference.version.clone(),
+            price_book_version: self.rater.card().version().to_owned(),
             partition: self.config.partition,
             events: epoch.events,
             subscriber_rows: epoch.subscriber_rows,

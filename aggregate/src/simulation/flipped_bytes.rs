@@ -30,7 +30,8 @@ struct Recovered {
 
 async fn recovered(site: Site) -> Result<Recovered, AggregateError> {
     let bounds = tally_log::Bounds { start: 0, end: u64::MAX };
-    let (_, mut state) = take(&site.surroundings, &site.config, &site.reference, bounds).await?;
+    let (_, mut state) =
+        take(&site.surroundings, &site.config, site.approvals.as_ref(), bounds).await?;
     let (next, watermark_ms) = (state.next_offset(), state.watermark_ms());
     let open = state.open_windows().map(|window| format!("{window:?}")).collect();
     for (offset, record) in (1_000_000..).zip(&site.log.records) {

@@ -2,22 +2,24 @@
 //! so that it can be killed or stopped at any await.
 
 use std::cell::Cell;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures::future::{Either, select};
-use std::pin::pin;
+use tally_schemas::ReferenceVersion;
 
+use super::approvals::Approvals;
 use super::simulated_alerts::SimulatedAlerts;
 use super::simulated_log::SimulatedLog;
 use super::world::World;
-use crate::core::ReferenceData;
-use crate::core::{Partition, PartitionConfig, SpareColumns};
+use crate::core::{Partition, PartitionConfig, ReferenceData, ReferenceLost, SpareColumns};
 use crate::epoch_files::encode_epoch;
 use crate::error::{AggregateError, ErrorKind};
 use crate::notice_topic::NoticeTopics;
 use crate::outbox::{Courier, Outbox, open_outbox};
 use crate::owner::{Ownership, Surroundings, load_segments, take};
+use crate::references::References;
 use crate::stream_status::StreamStatus;
 
 /// Where a member runs.
@@ -26,7 +28,7 @@ pub(super) struct Site {
     pub(super) world: World,
     pub(super) surroundings: Surroundings,
     pub(super) config: PartitionConfig,
-    pub(super) reference: ReferenceData,
+    pub(super) approvals: Arc<Approvals>,
     pub(super) log: Rc<SimulatedLog>,
     /// Whether the member has the partition, and no longer only asks for it.
     pub(super) owns: Rc<Cell<bool>>,
@@ -88,7 +90,7 @@ async fn claimed(site: &Site) -> Result<(Member, Courier), AggregateError> {
     // A rebalance takes its time.
     site.world.sleep(site.world.draw(0..60)).await;
     let (mut ownership, state) = loop {
-        let taken = take(&site.surroundings, &site.config, &site.reference, bounds).await;
+        let taken = take(&site.surroundings, &site.config, site.approvals.as_ref(), bounds).await;
         let Err(AggregateError::Truncated { committed, .. }) = taken else { break taken? };
         // As in the aggregator: bounds may be older than what a predecessor committed meanwhile.
         bounds = site.log.bounds(site.world.tick());
@@ -120,6 +122,10 @@ impl Member {
         let log = Rc::clone(&self.site.log);
         loop {
             self.rest(world.draw(0..12)).await?;
+            let current = &self.state.reference().version;
+            if let Some(newer) = self.site.approvals.newer_than(current) {
+                self.change_reference(newer).await?;
+            }
             let max = usize::try_from(world.draw(1..24)).unwrap();
             let next = self.state.next_offset();
             for record in log.read(next, max, world.tick()) {
@@ -193,16 +199,32 @@ impl Member {
         self.outbox.hand_over(notices, self.state.next_offset());
     }
 
+    /// As the worker does: the entry that names the newer data is committed before it is used.
+    async fn change_reference(&mut self, newer: ReferenceData) -> Result<(), AggregateError> {
+        self.wait_for_commit().await?;
+        self.send(Some(&newer.version));
+        self.wait_for_commit().await?;
+        self.site.world.note(|| format!("rates by {} from now on", newer.version));
+        let lost = |lost: ReferenceLost| AggregateError::Damaged(lost.to_string());
+        self.state.set_reference(newer).map_err(lost)
+    }
+
     fn close(&mut self) {
-        if !self.state.has_uncommitted() {
-            return;
+        if self.state.has_uncommitted() {
+            self.send(None);
         }
+    }
+
+    fn send(&mut self, next: Option<&ReferenceVersion>) {
         let Some(mut ownership) = self.ownership.take() else { return };
         // As of a process that comes to hold more or fewer partitions.
         self.state.share_memory(if self.site.world.once_in(3) { 4 } else { 1 });
         self.hand_over();
         let notices = self.outbox.close_epoch();
-        let closed = self.state.close();
+        let mut closed = self.state.close();
+        if let Some(next) = next {
+            closed.next_reference = next.clone();
+        }
         self.site.world.note(|| {
             let owner = ownership.owner();
             format!("{owner} closes {}..{}", closed.from, closed.to)

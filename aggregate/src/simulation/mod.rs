@@ -4,6 +4,7 @@
 //! what lies in the store. A seed always gives the same run, so a failure is replayed with
 //! `TALLY_SEED=… cargo test -p tally-aggregate -p tally-deps simulation::seeds_hold -- --nocapture`.
 
+mod approvals;
 mod encodings;
 mod executor;
 mod faulty_store;
@@ -18,6 +19,7 @@ mod price_book;
 mod races;
 mod reach;
 mod scenario;
+mod schedule;
 mod simulated_alerts;
 mod simulated_log;
 mod stored_rows;
@@ -88,6 +90,7 @@ fn seeds_hold() {
         ("duplicates", reach.duplicates),
         ("held-back events", reach.suspended),
         ("alerts", reach.alerts),
+        ("changes of the reference data", reach.reference_changes),
     ] {
         assert!(reached >= seeds / 8, "only {reached} {what} in {seeds} seeds");
     }

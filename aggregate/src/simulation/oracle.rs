@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tally_schemas::{AggregateConfig, CLASS_COUNT, TokenClass};
 
 use super::price_book;
+use super::schedule::Schedule;
 use super::simulated_log::{Content, Defect, Logged, Sent, SentCommand, SimulatedLog};
 use super::straight_run::Retail;
 
@@ -93,6 +94,7 @@ fn vendor_of(event: &Sent) -> Option<&'static str> {
 struct Oracle<'a> {
     settings: &'a AggregateConfig,
     log: &'a SimulatedLog,
+    schedule: &'a Schedule,
     newest_ms: Option<i64>,
     /// Every event that was noted under an identity.
     known: BTreeMap<(&'static str, String), Vec<Sent>>,
@@ -107,11 +109,13 @@ struct Oracle<'a> {
 pub(super) fn truth_of(
     log: &SimulatedLog,
     settings: &AggregateConfig,
+    schedule: &Schedule,
     retail: &BTreeMap<Place, Retail>,
 ) -> Truth {
     let mut oracle = Oracle {
         settings,
         log,
+        schedule,
         newest_ms: None,
         known: BTreeMap::new(),
         commands: BTreeSet::new(),
@@ -196,7 +200,7 @@ impl Oracle<'_> {
         self.known.entry(identity).or_default().push(event.clone());
         let defect = match event.defect {
             Defect::None if vendor_of(event).is_none() => Some("unknown_model"),
-            Defect::None if price_book::wholesale(event).is_none() => Some("no_price"),
+            Defect::None if self.wholesale(place, event).is_none() => Some("no_price"),
             Defect::None => None,
             Defect::NoId => Some("missing_identity"),
             Defect::NoModel => Some("incomplete"),
@@ -211,6 +215,11 @@ impl Oracle<'_> {
             (None, Some(vendor)) => self.accept(place, event, vendor),
             (reason, _) => self.hold_back(place, reason.unwrap(), &event.counts),
         }
+    }
+
+    /// What an event costs by the edition that was in use at its place in the log.
+    fn wholesale(&self, place: Place, event: &Sent) -> Option<(&'static str, i128)> {
+        price_book::wholesale(event, self.schedule.at(place.0).version.edition)
     }
 
     fn watermark_ms(&self) -> Option<i64> {
@@ -233,12 +242,12 @@ impl Oracle<'_> {
     }
 
     fn accept(&mut self, place: Place, event: &Sent, vendor: &str) {
+        let (currency, wholesale_pico) = self.wholesale(place, event).unwrap();
         let truth = &mut self.truth;
         truth.received.add(&event.counts);
         truth.accepted.add(&event.counts);
         let subscriber = event.subscriber.as_deref().unwrap_or(&event.account);
         let supplier = event.supplier.unwrap_or(vendor);
-        let (currency, wholesale_pico) = price_book::wholesale(event).unwrap();
         let points_micro = price_book::points_micro(event);
         *truth.wholesale_pico.entry(currency).or_default() += wholesale_pico;
         let (retail_currency, retail_pico) = self.retail.get(&place).cloned().unwrap_or_default();

@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tally_schemas::AggregateConfig;
 
+use super::price_book::EDITIONS;
 use super::workload::Traffic;
 
 /// How badly the store behaves.
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     pub(super) partition_count: u32,
     pub(super) faults: Faults,
     pub(super) disturbances: u64,
+    /// Ticks at which newer reference data is approved.
+    pub(super) approvals: [u64; EDITIONS - 1],
 }
 
 impl Plan {
@@ -65,6 +68,8 @@ impl Plan {
         };
         let partition_count = if random.random_ratio(1, 12) { 2 } else { 1 };
         let disturbances = random.random_range(0..9);
-        Self { seed, settings, traffic, partition_count, faults, disturbances }
+        let mut approvals = [0; EDITIONS - 1].map(|_: u64| random.random_range(0..traffic.ticks));
+        approvals.sort_unstable();
+        Self { seed, settings, traffic, partition_count, faults, disturbances, approvals }
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use tally_quota::QuotaReference;
-use tally_rating::{Book, BookFile, RateCard};
-use tally_schemas::TokenClass;
+use tally_quota::{PackageFile, PackageLayer, QuotaReference};
+use tally_rating::{Book, BookFile, BookLayer, RateCard};
+use tally_schemas::{ReferenceVersion, TokenClass};
 
 use super::simulated_log::Sent;
 use super::workload::BEGIN_MS;
@@ -95,21 +95,73 @@ approved_by = "a"
 approved_at = "1970-01-01"
 "#;
 
-/// Prices and packages of a run.
-pub(super) fn reference() -> ReferenceData {
-    let packages = QuotaReference::from_toml(PACKAGES).unwrap();
-    ReferenceData { card: Arc::new(card()), packages: Arc::new(packages) }
+/// Editions of a run's reference data. The first raises the prices of `glm-5`, and sells and
+/// charges otherwise; the second raises them again, and prices the images of `house-*`.
+pub(super) const EDITIONS: usize = 3;
+
+/// What each edition multiplies the prices of `glm-5` by.
+const FACTORS: [u64; EDITIONS] = [1, 11, 13];
+
+/// When each edition's records become known.
+const KNOWN: [&str; EDITIONS] = ["1970-01-01", "1970-01-02", "1970-01-03"];
+
+/// Prices and packages of a run, as one edition has them.
+pub(super) fn edition(number: usize) -> ReferenceData {
+    let books: Vec<String> = (0..=number).map(book_layer).collect();
+    let layers: Vec<BookLayer<'_>> = books
+        .iter()
+        .map(|text| BookLayer {
+            files: vec![BookFile { name: "simulated.toml", text }],
+            approval: None,
+        })
+        .collect();
+    let book = Book::read_layers(&layers).unwrap();
+    assert_eq!(book.lint(), vec![]);
+    let packages: Vec<String> = (0..=number.min(1)).map(package_layer).collect();
+    let layers: Vec<PackageLayer<'_>> = packages
+        .iter()
+        .map(|text| PackageLayer {
+            files: vec![PackageFile { name: "simulated.toml", text }],
+            approval: None,
+        })
+        .collect();
+    ReferenceData {
+        version: ReferenceVersion {
+            edition: number as u64,
+            known_at_ms: 0,
+            hash: format!("{number:04x}"),
+        },
+        card: Arc::new(RateCard::new(&book, None)),
+        packages: Arc::new(QuotaReference::read_layers(&layers).unwrap()),
+    }
 }
 
-fn card() -> RateCard {
+/// Packages that an edition adds: later ones cost and give other amounts.
+fn package_layer(edition: usize) -> String {
+    if edition == 0 {
+        return PACKAGES.to_owned();
+    }
+    PACKAGES
+        .replace("known_from = \"1970-01-01\"", &format!("known_from = \"{}\"", KNOWN[edition]))
+        .replace("2500001", "3100003")
+        .replace("price_micro = 1234567", "price_micro = 7654321")
+        .replace("30000000001", "22000000003")
+        .replace("15000000000", "11000000000")
+}
+
+/// Records that an edition adds to the book.
+fn book_layer(edition: usize) -> String {
+    let known = KNOWN[edition];
     let mut text = String::new();
-    for (model, vendor) in [("glm-5", "zhipu"), ("qwen3-max", "qwen")] {
-        let known = "valid_from = \"1970-01-01\"\nknown_from = \"1970-01-01\"\napproved_by = \"a\"\napproved_at = \"1970-01-01\"";
-        writeln!(
-            text,
-            "[[alias]]\nid = \"{model}\"\nmodel = \"{model}\"\nvendor = \"{vendor}\"\nbilled_model = \"{model}\"\n{known}"
-        )
-        .unwrap();
+    if edition == 0 {
+        for (model, vendor) in [("glm-5", "zhipu"), ("qwen3-max", "qwen")] {
+            let known = "valid_from = \"1970-01-01\"\nknown_from = \"1970-01-01\"\napproved_by = \"a\"\napproved_at = \"1970-01-01\"";
+            writeln!(
+                text,
+                "[[alias]]\nid = \"{model}\"\nmodel = \"{model}\"\nvendor = \"{vendor}\"\nbilled_model = \"{model}\"\n{known}"
+            )
+            .unwrap();
+        }
     }
     let rise = format!("{}", jiff::Timestamp::from_millisecond(RISE_MS).unwrap());
     let began = "1970-01-01T00:00:00Z";
@@ -124,66 +176,51 @@ fn card() -> RateCard {
         let unit = if class == TokenClass::Images { "image" } else { "token" };
         writeln!(
             text,
-            "[[price]]\nprice_id = \"{id}\"\nside = \"wholesale\"\nvendor = \"{vendor}\"\nmodel_pattern = \"{model}\"\nclass = \"{class}\"\nunit = \"{unit}\"\ncurrency = \"{currency}\"\nprice_micro_per_million = {micro}\nservice_tier = \"*\"\nvalid_from = \"{}\"\nvalid_to = \"{}\"\nknown_from = \"1970-01-01\"\napproved_by = \"a\"\napproved_at = \"1970-01-01\"\n{tier}",
+            "[[price]]\nprice_id = \"{id}\"\nside = \"wholesale\"\nvendor = \"{vendor}\"\nmodel_pattern = \"{model}\"\nclass = \"{class}\"\nunit = \"{unit}\"\ncurrency = \"{currency}\"\nprice_micro_per_million = {micro}\nservice_tier = \"*\"\nvalid_from = \"{}\"\nvalid_to = \"{}\"\nknown_from = \"{known}\"\napproved_by = \"a\"\napproved_at = \"{known}\"\n{tier}",
             when.0, when.1
         )
         .unwrap();
     };
+    let factor = FACTORS[edition];
     for class in PRICED {
+        let micro = base(class) * factor;
         let before = (began, rise.as_str());
-        price(format!("g1.{class}"), "glm-5", "zhipu", class, "CNY", base(class), before, "");
+        price(format!("g1.{class}"), "glm-5", "zhipu", class, "CNY", micro, before, "");
         let after = (rise.as_str(), "");
-        price(format!("g2.{class}"), "glm-5", "zhipu", class, "CNY", base(class) * 2, after, "");
+        price(format!("g2.{class}"), "glm-5", "zhipu", class, "CNY", micro * 2, after, "");
+        let always = (began, "");
+        if edition == 2 && class == TokenClass::Images {
+            let micro = base(class) * 7;
+            price(format!("h.{class}"), "house-*", "acme", class, "CNY", micro, always, "");
+        }
+        if edition > 0 {
+            continue;
+        }
         let low = "tier_basis = \"context\"\ntier_from = 0\ntier_to = 4000";
-        price(
-            format!("q1.{class}"),
-            "qwen3-max",
-            "qwen",
-            class,
-            "USD",
-            base(class) * 3,
-            (began, ""),
-            low,
-        );
+        let micro = base(class) * 3;
+        price(format!("q1.{class}"), "qwen3-max", "qwen", class, "USD", micro, always, low);
         let high = "tier_basis = \"context\"\ntier_from = 4000";
-        price(
-            format!("q2.{class}"),
-            "qwen3-max",
-            "qwen",
-            class,
-            "USD",
-            base(class) * 5,
-            (began, ""),
-            high,
-        );
+        let micro = base(class) * 5;
+        price(format!("q2.{class}"), "qwen3-max", "qwen", class, "USD", micro, always, high);
         if class != TokenClass::Images {
-            price(
-                format!("h.{class}"),
-                "house-*",
-                "acme",
-                class,
-                "CNY",
-                base(class) * 7,
-                (began, ""),
-                "",
-            );
+            let micro = base(class) * 7;
+            price(format!("h.{class}"), "house-*", "acme", class, "CNY", micro, always, "");
         }
     }
-    let book = Book::read(&[BookFile { name: "simulated.toml", text: &text }]).unwrap();
-    assert_eq!(book.lint(), vec![]);
-    RateCard::new(&book, None)
+    text
 }
 
-/// Currency and pico-currency of an event; `None` where it has no price.
-pub(super) fn wholesale(event: &Sent) -> Option<(&'static str, i128)> {
+/// Currency and pico-currency of an event by an edition; `None` where it has no price.
+pub(super) fn wholesale(event: &Sent, edition: u64) -> Option<(&'static str, i128)> {
     let context =
         event.counts[TokenClass::Input.index()] + event.counts[TokenClass::CachedInput.index()];
+    let factor = FACTORS[usize::try_from(edition).unwrap()];
     let (currency, times) = match event.model {
-        "glm-5" if event.completed_at_ms < RISE_MS => ("CNY", 1),
-        "glm-5" => ("CNY", 2),
+        "glm-5" if event.completed_at_ms < RISE_MS => ("CNY", factor),
+        "glm-5" => ("CNY", 2 * factor),
         "qwen3-max" if context <= 4_000 => ("USD", 3),
         "qwen3-max" => ("USD", 5),
-        _ if event.counts[TokenClass::Images.index()] > 0 => return None,
+        _ if edition < 2 && event.counts[TokenClass::Images.index()] > 0 => return None,
         _ => ("CNY", 7),
     };
     let amount = PRICED.map(|class| i128::from(base(class) * times * event.counts[class.index()]));

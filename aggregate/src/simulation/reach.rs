@@ -1,5 +1,7 @@
 //! How far runs get: a simulation that never seals a bucket would hold as well.
 
+use std::collections::BTreeSet;
+
 use tally_schemas::{EntryKind, LedgerEntry};
 
 use super::invariants::Objects;
@@ -21,6 +23,7 @@ pub(super) struct Reach {
     pub(super) duplicates: u64,
     /// Alerts that had to be sent.
     pub(super) alerts: u64,
+    pub(super) reference_changes: u64,
 }
 
 impl Reach {
@@ -42,6 +45,10 @@ impl Reach {
         self.accepted += truth.accepted.events;
         self.suspended += truth.suspended.events;
         self.duplicates += truth.duplicates.events;
+        let rated = |entry: &&LedgerEntry| entry.to > entry.from;
+        let versions: BTreeSet<&str> =
+            entries.iter().filter(rated).map(|entry| entry.reference_version.as_str()).collect();
+        self.reference_changes += versions.len().saturating_sub(1) as u64;
     }
 
     /// Adds what another run has reached.
@@ -57,5 +64,6 @@ impl Reach {
         self.suspended += other.suspended;
         self.duplicates += other.duplicates;
         self.alerts += other.alerts;
+        self.reference_changes += other.reference_changes;
     }
 }

@@ -5,14 +5,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::approvals::Approvals;
 use super::executor::{Actors, run_alone};
 use super::faulty_store::store_of;
 use super::invariants::{Objects, check_alerts, check_ledger, check_truth, read_files};
 use super::member::{Ended, Site, run_member};
 use super::oracle::truth_of;
 use super::plan::{Faults, Plan};
-use super::price_book;
 use super::reach::Reach;
+use super::schedule::Schedule;
 use super::simulated_alerts::AlertRecord;
 use super::straight_run::straight_run;
 use super::workload::make_log;
@@ -76,7 +77,7 @@ impl Run {
             edge: Arc::new(SimulatedEdge(world.clone())),
             notices: NoticeTopics::default(),
         };
-        let reference = price_book::reference();
+        let approvals = Approvals::new(&world, plan.approvals);
         let site = |partition| Site {
             world: world.clone(),
             surroundings: surroundings.clone(),
@@ -86,7 +87,7 @@ impl Run {
                 partition_count: plan.partition_count,
                 aggregate: plan.settings.clone(),
             },
-            reference: reference.clone(),
+            approvals: Arc::clone(&approvals),
             log: Rc::new(make_log(
                 plan.seed,
                 &plan.traffic,
@@ -239,11 +240,13 @@ fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
         return Err(format!("I14: committed to {}, the log ends at {}", last.to, site.log.end()));
     }
     let mut stored = read_files(&objects, &entries)?;
-    let straight = straight_run(&site.log, &site.config, &site.reference);
-    let truth = truth_of(&site.log, &site.config.aggregate, &straight.retail);
+    let schedule = Schedule::of(&entries, &site.approvals)?;
+    let straight = straight_run(&site.log, &site.config, &schedule);
+    let truth = truth_of(&site.log, &site.config.aggregate, &schedule, &straight.retail);
     let (at, entry) = (site.clone(), last.clone());
+    let reference = schedule.last().clone();
     let recovered = run_alone(&site.world, async move {
-        recover(at.surroundings.store.as_ref(), &at.config, &at.reference, &entry).await
+        recover(at.surroundings.store.as_ref(), &at.config, &reference, &entry).await
     });
     let recovered = recovered.map_err(|error| format!("I12: recovery: {error}"))?;
     check_truth(&truth, &straight, &entries, &mut stored, recovered.open_windows())?;

@@ -10,8 +10,9 @@ use arrow::util::display::array_value_to_string;
 use tally_schemas::AggregateConfig;
 
 use super::oracle::Place;
+use super::schedule::Schedule;
 use super::simulated_log::SimulatedLog;
-use crate::core::{Notice, Partition, PartitionConfig, ReferenceData};
+use crate::core::{Notice, Partition, PartitionConfig};
 
 /// Currency and pico-currency of the retail side of an event.
 pub(super) type Retail = (Option<String>, i128);
@@ -50,12 +51,17 @@ pub(super) fn rows_as_texts(batch: &RecordBatch) -> Vec<String> {
 pub(super) fn straight_run(
     log: &SimulatedLog,
     config: &PartitionConfig,
-    reference: &ReferenceData,
+    schedule: &Schedule,
 ) -> StraightRun {
     let aggregate = AggregateConfig { dedupe_open_max_bytes: u64::MAX, ..config.aggregate.clone() };
     let config = PartitionConfig { aggregate, ..config.clone() };
-    let mut partition = Partition::new(config.clone(), reference.clone(), 0);
+    let first = log.records.first().map_or(0, |record| record.offset);
+    let mut partition = Partition::new(config.clone(), schedule.at(first).clone(), 0);
     for record in &log.records {
+        let reference = schedule.at(record.offset);
+        if partition.reference().version != reference.version {
+            partition.set_reference(reference.clone()).unwrap();
+        }
         // Nothing is sealed before an epoch closes, so nothing is asked for.
         partition.push(record.record()).unwrap();
     }

@@ -1,10 +1,13 @@
 //! What queries answer: equal to sums over the events themselves, from few files.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use object_store::ObjectStore;
 use tally_query::{ErrorKind, QueryEngine, QueryError, parse_as_of, render_table};
+use tally_reference::{FileOrigin, NewFiles, ReferenceKind, ReferenceStore, StoredFile};
 use tally_schemas::TokenClass;
 
 use crate::world::{DAYS, EPOCHS, PARTITIONS, World};
@@ -187,6 +190,57 @@ async fn an_old_version_answers_as_it_did() {
     let then = batches[0].column(0).as_primitive::<Int64Type>().value(0);
     let now = integer(&engine, "SELECT count(*) FROM usage_events").await;
     assert!(then < now, "{then} then, {now} now");
+}
+
+#[tokio::test]
+async fn reference_data_is_read_with_who_approved_it() {
+    let world = World::new().await;
+    let references = ReferenceStore::new(Arc::clone(&world.store) as Arc<dyn ObjectStore>);
+    let text_of = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,valid_from\nx,wholesale,acme,acme-1,input,token,CNY,1234567,2026-01-01\n";
+    let file = StoredFile { name: "x.csv".to_owned(), text: text_of.to_owned() };
+    let (kind, origin) = (ReferenceKind::Price, FileOrigin::Written);
+    let new = NewFiles { kind, files: vec![file], origin };
+    references.import(&new, "alice", 1_795_000_000_000).await.unwrap();
+    let engine = world.engine().await;
+    let prices = "SELECT count(*) FROM settlement.price_book";
+    let shipped = integer(&engine, prices).await;
+    // A candidate is no price.
+    references.approve(kind, 1, "bob", 1_795_000_000_001).await.unwrap();
+    assert_eq!(integer(&engine, prices).await, shipped + 1);
+    let row = text(
+        &engine,
+        "SELECT CAST(price_per_million AS VARCHAR) || ' ' || currency || ' ' || imported_by || ' ' || approved_by || ' ' || CAST(version AS VARCHAR) || ' ' || CAST(date_part('year', approved_at) AS VARCHAR) FROM settlement.price_book WHERE price_id = 'x'",
+    )
+    .await
+    .unwrap();
+    assert!(row.contains("1.234567 CNY alice bob 1 2026"), "{row}");
+    // The announcement that was taken back has two versions; one took the other's place.
+    let announced =
+        "SELECT count(*) FROM model_aliases WHERE alias_id = 'deepseek-v4-pro.as-flash'";
+    assert_eq!(integer(&engine, announced).await, 2);
+    let standing = format!("{announced} AND superseded_at IS NULL AND valid_to = valid_from");
+    assert_eq!(integer(&engine, &standing).await, 1);
+    for (query, expected) in [
+        (
+            "SELECT count(*) FROM calendars WHERE calendar_id = 'cn-workdays' AND holiday = DATE '2026-10-01'",
+            1,
+        ),
+        (
+            "SELECT count(*) FROM packages WHERE id = 'telecom-10m' AND price = 9.90 AND allowance = 10000000",
+            1,
+        ),
+        (
+            "SELECT count(*) FROM packages WHERE kind = 'payg' AND price = 4 AND id = 'sh-telecom-payg'",
+            1,
+        ),
+        ("SELECT count(*) FROM settlement.contracts WHERE approved_by IS NULL", 0),
+        (
+            "SELECT count(*) FROM system.columns WHERE table_schema = 'settlement' AND table_name = 'price_book' AND comment <> ''",
+            32,
+        ),
+    ] {
+        assert_eq!(integer(&engine, query).await, expected, "{query}");
+    }
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ async fn a_sound_store_passes() {
     let world = World::new().await;
     let checks = checks(&world, &strict(&world)).await;
     assert!(failed(&checks).is_empty(), "{:#?}", failed(&checks));
-    assert_eq!(checks.len(), 28);
+    assert_eq!(checks.len(), 30);
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn an_empty_store_passes() {
 
 #[tokio::test]
 async fn each_damage_is_found() {
-    let damages: [(&str, Spoil, &str); 11] = [
+    let damages: [(&str, Spoil, &str); 13] = [
         ("a token lost from the totals", |e| e.totals.accepted.tokens[0] -= 1, "I1"),
         ("an event lost from the totals", |e| e.totals.accepted.events -= 1, "I1"),
         ("a sum that does not add up", |e| e.cumulative.duplicates.events += 1, "I1"),
@@ -48,6 +48,8 @@ async fn each_damage_is_found() {
         ("a file that is not listed", drop_file, "I1"),
         ("windows that are not listed", drop_windows, "I13"),
         ("a file listed with other rows", |e| e.files[0].rows += 1, "I10"),
+        ("prices of another edition", |e| e.reference_version = "7-00@0".to_owned(), "I4"),
+        ("an edition that is not there", |e| e.next_reference = "9-00@0".parse().ok(), "I4"),
     ];
     for (what, spoil, invariant) in damages {
         let world = World::spoilt(spoil).await;

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use tally_aggregate::ledger::{StoredEntry, claim_entry, encode, hash_of};
 use tally_aggregate::{NewFile, object_path, write_file};
 use tally_query::{EngineOptions, QueryEngine, Truth, TruthModel};
+use tally_reference::ReferenceStore;
 use tally_schemas::{
     ControlTotals, DataFile, EntryKind, LedgerEntry, QueryConfig, Table, TokenClass, UsageCounts,
     entry_path,
@@ -64,11 +65,14 @@ impl World {
             suspended: 0,
             duplicates: 0,
         };
+        let references = ReferenceStore::new(Arc::clone(&world.store) as Arc<dyn ObjectStore>);
+        let reference = references.begin(1_000).await.unwrap().read_at(0);
         let mut random = ChaCha8Rng::seed_from_u64(SEED);
         for partition in 0..PARTITIONS {
-            let mut last = world
-                .append(claim_entry(TOPIC, partition, PARTITIONS, "owner-1", None, 0, 1_000))
-                .await;
+            let mut claim = claim_entry(TOPIC, partition, PARTITIONS, "owner-1", None, 0, 1_000);
+            claim.reference_version = reference.to_string();
+            claim.next_reference = Some(reference.clone());
+            let mut last = world.append(claim).await;
             for _ in 0..EPOCHS {
                 let mut entry = world.epoch(&mut random, &last).await;
                 if partition == 1 && entry.n == 2 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::world::*;
-use crate::{Quota, QuotaReference, Window};
+use crate::{LayerApproval, PackageFile, PackageLayer, Quota, QuotaReference, Window};
 
 fn problems(value: &serde_json::Value) -> Vec<String> {
     let error = QuotaReference::from_json(value).unwrap_err();
@@ -181,4 +181,47 @@ fn the_shipped_packages_are_read() {
     let reference = QuotaReference::from_toml(text).unwrap();
     assert!(reference.packages().iter().any(|package| package.id == "telecom-10m"));
     assert!(reference.tariffs().iter().any(|tariff| tariff.id == "sh-telecom-payg"));
+}
+
+/// A package in TOML, with its price and when it is known.
+fn layer_text(price_micro: i64, known: &str) -> String {
+    format!(
+        "\n[[package]]\nid = \"p\"\ntitle = \"p\"\ntitle_en = \"p\"\nprice_micro = {price_micro}\ncurrency = \"CNY\"\nperiod = {{ months = 1 }}\nanchor = \"purchase\"\nallowance_micro = 5\nweights = \"default\"\nkind = \"paid\"\npriority = 1\nmodels = [\"*\"]\nrollover = \"none\"\noverflow = \"payg\"\nstacking = \"queue\"\nfunded_by = \"operator\"\nsource = \"test\"\nvalid_from = \"2026-01-01\"\n{known}"
+    )
+}
+
+#[test]
+fn layers_add_versions_that_are_known_from_their_approval() {
+    let read = |texts: &[(&str, Option<i64>)]| {
+        let layers: Vec<PackageLayer<'_>> = texts
+            .iter()
+            .map(|(text, approved)| PackageLayer {
+                files: vec![PackageFile { name: "p.toml", text }],
+                approval: approved.map(|at_ms| LayerApproval { by: "bob".to_owned(), at_ms }),
+            })
+            .collect();
+        QuotaReference::read_layers(&layers)
+    };
+    let shipped = layer_text(
+        9,
+        "known_from = \"2026-01-01\"\napproved_by = \"a\"\napproved_at = \"2026-01-01\"\n",
+    );
+    // Once more, and a change that says nothing of when it is known.
+    let change = layer_text(7, "");
+    let layered = read(&[(&shipped, None), (&shipped, Some(APRIL)), (&change, Some(APRIL + 1))]);
+    let layered = layered.unwrap();
+    let versions: Vec<(i64, Option<i64>)> =
+        layered.packages().iter().map(|p| (p.price_micro, p.approved_at_ms)).collect();
+    assert_eq!(versions.len(), 2);
+    assert_eq!(versions[1], (7, Some(APRIL + 1)));
+    assert_eq!(layered.packages()[1].known_from_ms, APRIL + 1);
+    assert!(read(&[(&shipped, None)]).unwrap().is_kept_by(&layered).is_ok());
+    assert_eq!(layered.changes_since(&read(&[(&shipped, None)]).unwrap()).len(), 1);
+    // The version of the file with other figures is refused, with its place.
+    let changed = shipped.replace("price_micro = 9", "price_micro = 8");
+    let error = read(&[(&shipped, None), (&changed, Some(APRIL))]).unwrap_err();
+    assert!(error.to_string().starts_with("p.toml, line 2, p: known_from: "), "{error}");
+    let broken = shipped.replace("kind = \"paid\"", "kind = \"gift\"");
+    let error = read(&[(&broken, None)]).unwrap_err();
+    assert!(error.to_string().starts_with("p.toml, line 2, p: kind: "), "{error}");
 }

@@ -278,6 +278,7 @@ impl Ledger {
             cumulative: ControlTotals::default(),
             watermark_ms: Some(1_795_328_557_827),
             reference_version: String::new(),
+            next_reference: None,
             committed_at_ms: wall_ms(),
             alerts_ends: None,
             clock: None,

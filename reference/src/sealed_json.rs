@@ -1,0 +1,58 @@
+//! JSON objects that show damage: the last member is the BLAKE3 of all bytes before it, as in the
+//! epoch ledger, so that a flipped bit never becomes a price (R20).
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::ReferenceError;
+
+const CHECKSUM_MEMBER: &[u8] = b",\"checksum\":\"";
+
+/// The bytes of a value that is written as an object with members.
+pub(crate) fn seal<T: Serialize>(value: &T) -> Result<Bytes, ReferenceError> {
+    let mut bytes = serde_json::to_vec(value).map_err(|e| ReferenceError::Usage(e.to_string()))?;
+    // The object stays open for its last member.
+    bytes.pop();
+    let checksum = hash_of(&bytes);
+    bytes.extend_from_slice(CHECKSUM_MEMBER);
+    bytes.extend_from_slice(checksum.as_bytes());
+    bytes.extend_from_slice(b"\"}");
+    Ok(Bytes::from(bytes))
+}
+
+/// The value of sealed bytes.
+pub(crate) fn open<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, ReferenceError> {
+    let intact = || {
+        let (rest, checksum) = bytes.strip_suffix(b"\"}")?.split_last_chunk::<64>()?;
+        Some(hash_of(rest.strip_suffix(CHECKSUM_MEMBER)?).as_bytes() == checksum)
+    };
+    if intact() != Some(true) {
+        return Err(ReferenceError::Damaged(format!("{path} is not what its checksum says")));
+    }
+    serde_json::from_slice(bytes)
+        .map_err(|error| ReferenceError::Damaged(format!("{path}: {error}")))
+}
+
+/// BLAKE3 in hex.
+pub(crate) fn hash_of(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        let sealed = seal(&std::collections::BTreeMap::from([("price", "12")])).unwrap();
+        let read = open::<std::collections::BTreeMap<String, String>>("p", &sealed).unwrap();
+        assert_eq!(read["price"], "12");
+        for place in 0..sealed.len() {
+            let mut flipped = sealed.to_vec();
+            flipped[place] ^= 1;
+            let read = open::<std::collections::BTreeMap<String, String>>("p", &flipped);
+            assert!(read.is_err(), "byte {place}");
+        }
+    }
+}

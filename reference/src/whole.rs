@@ -1,0 +1,244 @@
+//! Everything that an edition holds, read: one price book, with the contracts, and one set of
+//! packages.
+
+use serde::Serialize;
+use tally_quota::{LayerApproval, PackageChange, PackageFile, PackageLayer, QuotaReference};
+use tally_rating::{Approval, Book, BookFile, BookLayer, RecordChange};
+
+use crate::error::ReferenceError;
+use crate::finding::{Finding, lines};
+use crate::kind::ReferenceKind;
+use crate::stored::{Layer, StoredEdition, StoredVersion};
+
+/// What an edition holds.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// The edition.
+    pub edition: StoredEdition,
+    /// Prices, aliases, calendars, weights, products, contracts.
+    pub book: Book,
+    /// Packages and tariffs.
+    pub packages: QuotaReference,
+    versions: Vec<StoredVersion>,
+    /// When a reader of the book learns something new.
+    known_times_ms: Vec<i64>,
+    /// The last of these of what ships: it is known to the program that ships it.
+    shipped_known_ms: i64,
+}
+
+/// A record that one version has and another has not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// `price`, `alias`, `calendar`, `weights`, `product`, `contract`, `package` or `tariff`.
+    pub record: &'static str,
+    /// Its id.
+    pub id: String,
+    /// From when on it is known, milliseconds UTC.
+    pub known_from_ms: i64,
+    /// File and line.
+    pub place: String,
+    /// What it says.
+    pub now: String,
+    /// What the newest version of this id said before; none where the id is new.
+    pub before: Option<String>,
+}
+
+impl From<RecordChange> for Change {
+    fn from(change: RecordChange) -> Self {
+        let RecordChange { kind, id, known_from_ms, place, now, before } = change;
+        Self { record: kind, id, known_from_ms, place, now, before }
+    }
+}
+
+impl From<PackageChange> for Change {
+    fn from(change: PackageChange) -> Self {
+        let PackageChange { kind, id, known_from_ms, place, now, before } = change;
+        Self { record: kind, id, known_from_ms, place, now, before }
+    }
+}
+
+/// What would be, with one version more.
+#[derive(Debug)]
+pub(crate) struct Extended {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// An approved version on its way to be read; without an approval, its records say themselves.
+type LayerText<'a> = (&'a StoredVersion, Option<(&'a str, i64)>);
+
+fn read_book(layers: &[LayerText<'_>]) -> Result<Book, tally_rating::BadBook> {
+    let of_kind = |kind| layers.iter().filter(move |(version, _)| version.kind == kind);
+    // Contracts last, as in the files that ship.
+    let layers: Vec<BookLayer<'_>> = of_kind(ReferenceKind::Price)
+        .chain(of_kind(ReferenceKind::Contract))
+        .map(|(version, approval)| BookLayer {
+            files: version
+                .files
+                .iter()
+                .map(|file| BookFile { name: &file.name, text: &file.text })
+                .collect(),
+            approval: approval.map(|(by, at_ms)| Approval { by: by.to_owned(), at_ms }),
+        })
+        .collect();
+    Book::read_layers(&layers)
+}
+
+fn read_packages(layers: &[LayerText<'_>]) -> Result<QuotaReference, tally_quota::ReferenceError> {
+    let of_kind = layers.iter().filter(|(version, _)| version.kind == ReferenceKind::Package);
+    let layers: Vec<PackageLayer<'_>> = of_kind
+        .map(|(version, approval)| PackageLayer {
+            files: version
+                .files
+                .iter()
+                .map(|file| PackageFile { name: &file.name, text: &file.text })
+                .collect(),
+            approval: approval.map(|(by, at_ms)| LayerApproval { by: by.to_owned(), at_ms }),
+        })
+        .collect();
+    QuotaReference::read_layers(&layers)
+}
+
+impl Whole {
+    /// Reads the versions of an edition's layers, which are in the layers' order.
+    pub(crate) fn of(
+        edition: StoredEdition,
+        versions: Vec<StoredVersion>,
+    ) -> Result<Self, ReferenceError> {
+        let damaged = |findings: &[Finding]| {
+            let number = edition.edition.edition;
+            ReferenceError::Damaged(format!("edition {number}: {}", lines(findings)))
+        };
+        let layers = layer_texts(&edition.edition.layers, &versions);
+        let book = read_book(&layers).map_err(|bad| damaged(&Finding::of_book(&bad)))?;
+        let packages =
+            read_packages(&layers).map_err(|bad| damaged(&Finding::of_packages(&bad)))?;
+        let shipped: Vec<LayerText<'_>> =
+            layers.iter().filter(|(version, _)| version.version == 0).copied().collect();
+        let shipped = read_book(&shipped).map_err(|bad| damaged(&Finding::of_book(&bad)))?;
+        let shipped_known_ms = shipped.known_times().last().copied().unwrap_or(i64::MIN);
+        let known_times_ms = book.known_times();
+        Ok(Self { edition, book, packages, versions, known_times_ms, shipped_known_ms })
+    }
+
+    /// The time at which the book is to be read for who asks at `now_ms`: the last at which it
+    /// became known what counts, so that two readers between two such times read the same.
+    pub fn known_at_ms(&self, now_ms: i64) -> i64 {
+        let known = self.known_times_ms.partition_point(|at| *at <= now_ms);
+        let last = known.checked_sub(1).map_or(i64::MIN, |last| self.known_times_ms[last]);
+        last.max(self.shipped_known_ms)
+    }
+
+    /// Every time at which somebody may have read the book, as [`Self::known_at_ms`] gives them.
+    pub fn readings_ms(&self) -> impl Iterator<Item = i64> {
+        let later = self.known_times_ms.iter().copied().filter(|at| *at > self.shipped_known_ms);
+        std::iter::once(self.shipped_known_ms).chain(later)
+    }
+
+    /// Approved versions with their layers, in the order of approval.
+    pub fn layers(&self) -> impl Iterator<Item = (&Layer, &StoredVersion)> {
+        self.edition.edition.layers.iter().zip(&self.versions)
+    }
+
+    /// Everything of a kind that ships.
+    pub(crate) fn shipped(&self, kind: ReferenceKind) -> Result<Vec<Change>, ReferenceError> {
+        let layers: Vec<LayerText<'_>> = self
+            .versions
+            .iter()
+            .filter(|version| version.kind == kind && version.version == 0)
+            .map(|version| (version, None))
+            .collect();
+        let damaged = |findings: &[Finding]| ReferenceError::Damaged(lines(findings));
+        if kind == ReferenceKind::Package {
+            let packages =
+                read_packages(&layers).map_err(|bad| damaged(&Finding::of_packages(&bad)))?;
+            let changes = packages.changes_since(&QuotaReference::default());
+            return Ok(changes.into_iter().map(Change::from).collect());
+        }
+        let book = read_book(&layers).map_err(|bad| damaged(&Finding::of_book(&bad)))?;
+        Ok(book.changes_since(&Book::default()).into_iter().map(Change::from).collect())
+    }
+
+    /// The layer that a record is from, by when it was approved.
+    pub fn layer_approved_at(
+        &self,
+        kind: ReferenceKind,
+        at_ms: i64,
+    ) -> Option<(&Layer, &StoredVersion)> {
+        self.layers().find(|(layer, _)| {
+            layer.kind == kind && layer.version > 0 && layer.approved_at_ms == at_ms
+        })
+    }
+
+    /// What a candidate would change and what is wrong with it, if it were approved now.
+    ///
+    /// # Errors
+    /// Where its files cannot be read, or would change what is there.
+    pub(crate) fn extended(
+        &self,
+        candidate: &StoredVersion,
+        (by, at_ms): (&str, i64),
+    ) -> Result<Extended, Vec<Finding>> {
+        let kind = candidate.kind;
+        let mut layers = layer_texts(&self.edition.edition.layers, &self.versions);
+        layers.push((candidate, Some((by, at_ms))));
+        let mut findings = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
+        if kind == ReferenceKind::Package {
+            let packages = read_packages(&layers).map_err(|bad| Finding::of_packages(&bad))?;
+            changes.extend(packages.changes_since(&self.packages).into_iter().map(Change::from));
+            if let Err(lost) = self.packages.is_kept_by(&packages) {
+                findings.push(Finding::new("version_lost", lost.to_string()));
+            }
+            findings.extend(unknown_weights(&packages, &self.book));
+        } else {
+            let book = read_book(&layers).map_err(|bad| Finding::of_book(&bad))?;
+            changes.extend(book.changes_since(&self.book).into_iter().map(Change::from));
+            if let Err(lost) = book.keeps(&self.book) {
+                findings.push(Finding::new("version_lost", lost.to_string()));
+            }
+            findings.extend(book.lint_since(at_ms).iter().map(Finding::of_lint));
+        }
+        let strangers: Vec<Finding> =
+            changes.iter().filter_map(|change| stranger(kind, change)).collect();
+        if strangers.is_empty() { Ok(Extended { changes, findings }) } else { Err(strangers) }
+    }
+}
+
+fn layer_texts<'a>(layers: &'a [Layer], versions: &'a [StoredVersion]) -> Vec<LayerText<'a>> {
+    let approval = |layer: &'a Layer| {
+        (layer.version > 0).then_some((layer.approved_by.as_str(), layer.approved_at_ms))
+    };
+    layers.iter().zip(versions).map(|(layer, version)| (version, approval(layer))).collect()
+}
+
+/// A record that another kind of version must bring.
+fn stranger(kind: ReferenceKind, change: &Change) -> Option<Finding> {
+    let home = match change.record {
+        "contract" => ReferenceKind::Contract,
+        "package" | "tariff" => ReferenceKind::Package,
+        _ => ReferenceKind::Price,
+    };
+    (home != kind).then(|| {
+        let Change { record, id, place, .. } = change;
+        Finding::new("wrong_kind", format!("{place}, {record} {id}: use tally {home} import"))
+    })
+}
+
+/// Packages whose table of weights is not in the book.
+fn unknown_weights(packages: &QuotaReference, book: &Book) -> Vec<Finding> {
+    let known = |id: &str| {
+        id == tally_quota::DEFAULT_WEIGHTS
+            || book.weights().iter().any(|table| table.version.id == id)
+    };
+    let unknown = packages.packages().iter().filter(|package| !known(&package.weights));
+    unknown
+        .map(|package| {
+            let tally_quota::Package { id, weights, place, .. } = package;
+            Finding::new(
+                "unknown_weights",
+                format!("{place}, {id}: weights: no table {weights} in the price book; import and approve it first, or correct its name"),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,157 @@
+//! What becomes a candidate, and what is said about it.
+
+use tally_reference::{
+    FileOrigin, NewFiles, ReferenceError, ReferenceKind, StoredFile, VersionState,
+};
+
+use crate::world::{PRICE, World, noon, prices};
+
+#[tokio::test]
+async fn what_is_approved_already_is_nothing_new() {
+    let world = World::new();
+    let list = prices(&[
+        ["a", "3", "2026-01-01", "", ""],
+        ["b", "4", "2025-01-01", "2026-01-01", "2026-02-01"],
+    ]);
+    world.put_in_force(&list, noon()).await;
+    let again = world.import(PRICE, "p.csv", &list, "alice", noon() + 5).await.unwrap();
+    assert_eq!((again.version, again.changes.len()), (None, 0));
+    // What ships, under any name.
+    for file in tally_rating::SHIPPED_PRICES {
+        let again = world.import(PRICE, file.name, file.text, "alice", noon()).await.unwrap();
+        assert_eq!(again.version, None, "{}: {:?}", file.name, again.changes);
+    }
+    let packages = tally_rating::SHIPPED_PACKAGES;
+    let kind = ReferenceKind::Package;
+    let again = world.import(kind, "p.toml", packages, "alice", noon()).await.unwrap();
+    assert_eq!(again.version, None, "{:?}", again.changes);
+}
+
+#[tokio::test]
+async fn the_same_version_with_other_content_is_refused() {
+    let world = World::new();
+    world.put_in_force(&prices(&[["a", "3", "2026-01-01", "", "2026-03-01"]]), noon()).await;
+    let changed = prices(&[["a", "4", "2026-01-01", "", "2026-03-01"]]);
+    let error = world.import(PRICE, "p.csv", &changed, "alice", noon()).await.unwrap_err();
+    let words = error.to_string();
+    assert!(matches!(error, ReferenceError::Unreadable(_)), "{words}");
+    for part in ["p.csv, line 2", "nothing is overwritten", "later known_from"] {
+        assert!(words.contains(part), "{part} in {words}");
+    }
+    // With a later known_from, or none, it is a new version.
+    for known in ["2026-03-02", ""] {
+        let newer = prices(&[["a", "4", "2026-01-01", "", known]]);
+        let imported = world.import(PRICE, "p.csv", &newer, "alice", noon()).await.unwrap();
+        let change = &imported.changes[0];
+        assert!(change.before.as_ref().unwrap().contains(" 3 CNY"), "{change:?}");
+        assert!(change.now.contains(" 4 CNY"), "{change:?}");
+    }
+    let cheaper =
+        tally_rating::SHIPPED_PACKAGES.replacen("price_micro = 9900000", "price_micro = 1", 1);
+    let kind = ReferenceKind::Package;
+    let error = world.import(kind, "p.toml", &cheaper, "alice", noon()).await.unwrap_err();
+    assert!(error.to_string().contains("telecom-10m"), "{error}");
+}
+
+#[tokio::test]
+async fn every_problem_is_told_at_once_with_file_line_and_what_to_do() {
+    let whole = World::new().whole().await;
+    let mut list = prices(&[["a", "3", "2026-01-01", "", ""], ["b", "x", "2026-01-01", "", ""]]);
+    list.push_str("c,buying,acme,acme-1,inputs,token,CNY,1,soon,,\n");
+    let aliases = "# names\n[[alias]]\nid = \"n\"\nmodel = \"n\"\nvendor = \"v\"\nbilled_model = \"n\"\nvalid_from = \"2026-01-01\"\n\n[[alias]]\nid = \"m\"\nmodel = \"m\"\nvendr = \"v\"\nbilled_model = \"m\"\nvalid_from = \"2026-01-01\"\n";
+    let file = |name: &str, text: &str| StoredFile { name: name.into(), text: text.into() };
+    let lint = |files: Vec<StoredFile>| {
+        let new = NewFiles { kind: PRICE, files, origin: FileOrigin::Written };
+        new.lint(&whole, noon())
+    };
+    let found = lint(vec![file("p.csv", &list), file("a.toml", aliases)]).unwrap_err();
+    for place in [
+        "p.csv, line 3, b: price_micro_per_million: ",
+        "p.csv, line 4, c: side: ",
+        "p.csv, line 4, c: class: ",
+        "p.csv, line 4, c: valid_from: ",
+        "a.toml, line 9, alias m: ",
+    ] {
+        assert!(found.iter().any(|f| f.message.starts_with(place)), "{place} in {found:#?}");
+    }
+    // Records that are each right, and wrong together.
+    let twice = "[[alias]]\nid = \"n1\"\nmodel = \"n\"\nvendor = \"v\"\nbilled_model = \"n\"\nvalid_from = \"2026-01-01\"\n\n[[alias]]\nid = \"n2\"\nmodel = \"n\"\nvendor = \"w\"\nbilled_model = \"n\"\nvalid_from = \"2026-01-01\"\n\n[[weights]]\nid = \"w\"\n[[weights.weight]]\nmodel_pattern = \"*\"\nclass = \"input\"\nmicro_per_unit = 1\nvalid_from = \"2026-01-01\"\n[[weights.weight]]\nmodel_pattern = \"*\"\nclass = \"input\"\nmicro_per_unit = 2\nvalid_from = \"2026-06-01\"\n";
+    let overlap = prices(&[["a", "3", "2026-01-01", "", ""], ["b", "4", "2026-06-01", "", ""]]);
+    let found = lint(vec![file("p.csv", &overlap), file("a.toml", twice)]).unwrap().findings;
+    let mut places: Vec<&str> =
+        found.iter().map(|f| f.message.split_once(": ").unwrap().0).collect();
+    places.sort_unstable();
+    assert_eq!(places, ["a.toml, line 1", "a.toml, line 15", "p.csv, line 2"], "{found:#?}");
+    assert!(found.iter().all(|f| f.code == "overlap" && f.message.contains("; ")), "{found:#?}");
+}
+
+#[tokio::test]
+async fn overlapping_contracts_are_found() {
+    let world = World::new();
+    let contract = |id: &str, pattern: &str, from: &str| {
+        format!(
+            "[[contract]]\nid = \"{id}\"\nvendor = \"acme\"\nmodel_pattern = \"{pattern}\"\nform = \"price_list\"\ncurrency = \"CNY\"\nvalid_from = \"{from}\"\n"
+        )
+    };
+    let kind = ReferenceKind::Contract;
+    let closer = contract("c1", "acme-*", "2026-01-01") + &contract("c2", "acme-1", "2026-01-01");
+    let imported = world.import(kind, "c.toml", &closer, "alice", noon()).await.unwrap();
+    assert_eq!(imported.findings, []);
+    let both = contract("c1", "acme-*", "2026-01-01") + &contract("c2", "acme-*", "2026-06-01");
+    let imported = world.import(kind, "c.toml", &both, "alice", noon()).await.unwrap();
+    assert_eq!(imported.findings.len(), 1, "{:?}", imported.findings);
+    assert_eq!(imported.findings[0].code, "overlap");
+}
+
+#[tokio::test]
+async fn a_record_of_another_kind_is_sent_to_its_own_command() {
+    let world = World::new();
+    let contract = "[[contract]]\nid = \"acme\"\nvendor = \"acme\"\nmodel_pattern = \"*\"\nform = \"price_list\"\ncurrency = \"CNY\"\nvalid_from = \"2026-01-01\"\n";
+    let error = world.import(PRICE, "c.toml", contract, "alice", noon()).await.unwrap_err();
+    assert!(error.to_string().contains("tally contract import"), "{error}");
+}
+
+#[tokio::test]
+async fn a_package_by_an_unknown_table_of_weights_cannot_be_approved() {
+    let world = World::new();
+    let package = tally_rating::SHIPPED_PACKAGES
+        .split("[[package]]")
+        .nth(1)
+        .unwrap()
+        .replacen("telecom-10m", "night-owl", 1)
+        .replacen("weights = \"default\"", "weights = \"night\"", 1);
+    let kind = ReferenceKind::Package;
+    let text = format!("[[package]]{package}");
+    let imported = world.import(kind, "p.toml", &text, "alice", noon()).await.unwrap();
+    assert_eq!(imported.findings[0].code, "unknown_weights");
+    assert!(imported.findings[0].message.starts_with("p.toml, line 1, night-owl"));
+    assert!(world.store.approve(kind, 1, "bob", noon()).await.is_err());
+    let weights = "[[weights]]\nid = \"night\"\n";
+    world.import(PRICE, "w.toml", weights, "alice", noon()).await.unwrap();
+    world.store.approve(PRICE, 1, "bob", noon()).await.unwrap();
+    world.store.approve(kind, 1, "bob", noon()).await.unwrap();
+    let whole = world.whole().await;
+    let sold = whole.packages.packages().iter().find(|p| p.id == "night-owl").unwrap();
+    // Not before somebody answered for it, whatever the file says.
+    assert_eq!(sold.known_from_ms, noon() + 1);
+    assert_eq!(sold.approved_by.as_deref(), Some("bob"));
+}
+
+#[tokio::test]
+async fn a_version_shows_what_it_changed_even_after_others() {
+    let world = World::new();
+    let first = prices(&[["a", "3", "2026-01-01", "", ""]]);
+    let one = world.put_in_force(&first, noon()).await;
+    let two = world.put_in_force(&prices(&[["a", "5", "2026-01-01", "", ""]]), noon() + 5).await;
+    let shown = world.store.contents(PRICE, one, noon() + 9).await.unwrap();
+    assert_eq!((shown.row.state, shown.changes.len()), (VersionState::Approved, 1));
+    assert_eq!(shown.changes[0].before, None);
+    assert_eq!(shown.changes[0].known_from_ms, noon());
+    let shown = world.store.contents(PRICE, two, noon() + 9).await.unwrap();
+    assert!(shown.changes[0].before.as_ref().unwrap().contains(" 3 CNY"), "{shown:?}");
+    assert_eq!(shown.findings, []);
+    let file = StoredFile { name: "elsewhere.csv".into(), text: first };
+    assert_eq!(world.store.version_of_file(PRICE, &file).await.unwrap(), one);
+    let shipped = world.store.contents(PRICE, 0, noon()).await.unwrap();
+    assert!(shipped.changes.len() > 250, "{}", shipped.changes.len());
+}
