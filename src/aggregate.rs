@@ -15,6 +15,7 @@ use tally_tables::{ErrorKind, Janitor, JanitorSettings, Publisher};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::budgets::{self, Budgets};
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
 use crate::topics::Topics;
@@ -49,6 +50,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
     let stream = Stream::start(&config, log, &topics, store, extent, stop.child_token()).await?;
     if let Some(listen) = args.listen {
         let registry = stream_metrics::registry_of(stream.aggregator());
+        budgets::register(&registry, stream.budgets().status());
         if let (Some(webhooks), Ok(mut registry)) = (&webhooks, registry.lock()) {
             register_metrics(&mut registry, webhooks.status());
         }
@@ -135,7 +137,8 @@ async fn look_for_approvals(
 pub(crate) struct Stream {
     aggregator: Arc<Aggregator>,
     consuming: JoinHandle<Result<(), Failure>>,
-    publishing: JoinHandle<Result<(), Failure>>,
+    publishing: Vec<JoinHandle<Result<(), Failure>>>,
+    budgets: Budgets,
     cleaning: JoinHandle<()>,
     looking: JoinHandle<()>,
     /// Ends the publisher and the janitor, after the aggregator has ended.
@@ -159,21 +162,33 @@ impl Stream {
         stop: CancellationToken,
     ) -> Result<Self, Failure> {
         let settings = config.aggregate.clone();
+        let source = (log.topic().to_owned(), log.partition_count());
         let publisher = Publisher::new(Arc::clone(&store), log.topic(), log.partition_count());
+        let of_budgets = budgets::publisher(config, &store);
         let janitor_settings = JanitorSettings::of_config(&settings);
-        let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count());
+        let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count())
+            .with_second_stage(&config.budgets.topic);
         let runtime = tokio::runtime::Handle::current();
         let notices = topics.notices(&runtime)?;
         let surroundings = Surroundings { store, edge: Arc::new(SystemEdge), notices };
         let references = Arc::new(open_references(&surroundings).await?);
         let aggregator = Aggregator::new(
             log,
-            surroundings,
+            surroundings.clone(),
             settings.clone(),
             Arc::clone(&references) as Arc<dyn References>,
             runtime,
             stop.clone(),
             extent,
+        )?;
+        let budgets = Budgets::start(
+            config,
+            models,
+            &aggregator,
+            surroundings,
+            source,
+            extent,
+            stop.clone(),
         )?;
         let side = CancellationToken::new();
         let consuming = tokio::task::spawn_blocking({
@@ -181,30 +196,43 @@ impl Stream {
             move || aggregator.run().map_err(Failure::from)
         });
         let interval = Duration::from_millis(settings.publish_interval_ms.max(10));
-        let publishing = tokio::spawn(publish(publisher, interval, side.clone(), stop));
+        let publishing = [publisher, of_budgets].map(|publisher| {
+            tokio::spawn(publish(publisher, interval, side.clone(), stop.clone()))
+        });
         let interval = Duration::from_millis(settings.janitor_interval_ms);
         let cleaning = tokio::spawn(clean(janitor, janitor_settings, interval, side.clone()));
         let interval = Duration::from_millis(settings.reference_poll_ms.max(10));
         let looking = tokio::spawn(look_for_approvals(references, interval, side.clone()));
-        Ok(Self { aggregator, consuming, publishing, cleaning, looking, side })
+        let publishing = publishing.into();
+        Ok(Self { aggregator, consuming, publishing, budgets, cleaning, looking, side })
     }
 
     pub(crate) fn aggregator(&self) -> &Arc<Aggregator> {
         &self.aggregator
     }
 
+    /// What spans accounts.
+    pub(crate) fn budgets(&self) -> &Budgets {
+        &self.budgets
+    }
+
     /// Waits until the stream has ended and everything committed is published.
     pub(crate) async fn finish(self) -> Result<(), Failure> {
         let consumed =
             self.consuming.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
+        // After the stream, so that its last epochs are added, and before the publishers.
+        let added = self.budgets.finish().await;
         self.side.cancel();
-        let published =
-            self.publishing.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
+        let mut published = Ok(());
+        for publishing in self.publishing {
+            let ended = publishing.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
+            published = published.and(ended);
+        }
         if self.cleaning.await.is_err() {
             tracing::warn!("the janitor ended badly; the next run does its work");
         }
         self.looking.abort();
-        consumed.and(published)
+        consumed.and(added).and(published)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod audit;
+mod budgets;
 mod cli;
 mod config;
 mod event_log;

@@ -8,17 +8,19 @@ use axum::body::Body;
 use axum::http::Request;
 use object_store::memory::InMemory;
 use prometheus_client::registry::Registry;
-use tally_aggregate::{Aggregator, Extent, NoticeTopics, ReferenceData, Surroundings, SystemEdge};
+use tally_aggregate::{
+    Aggregator, Extent, NoticeTopics, ReferenceData, StageStatus, Surroundings, SystemEdge,
+};
 use tally_ingest::Door;
 use tally_log::{EventLog, MemoryLog};
-use tally_query::{EngineOptions, QueryEngine};
+use tally_query::{BudgetSource, EngineOptions, QueryEngine};
 use tally_schemas::Config;
 use tally_tables::TableSet;
 use tally_webhooks::WebhookStatus;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{stream_metrics, webhooks};
+use crate::{budgets, stream_metrics, webhooks};
 
 /// The metrics of a process with every role.
 async fn exposition() -> String {
@@ -43,6 +45,7 @@ async fn exposition() -> String {
         tables: Arc::new(TableSet::open(store.clone())),
         store,
         topic: "usage.events".to_owned(),
+        budgets: BudgetSource::default(),
         config: config.query,
         settings: Vec::new(),
     })
@@ -55,6 +58,7 @@ async fn exposition() -> String {
         webhooks::register_metrics(&mut registry, &WebhookStatus::default());
         engine.register_metrics(&mut registry);
     }
+    budgets::register(&registry, &StageStatus::default());
     let door = Door::new(config.ingest, 0, &log, Arc::clone(&registry)).unwrap();
     // Metrics with labels are shown once there is something to label: an event that is refused,
     // one that is held back, and a query.

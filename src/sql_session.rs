@@ -15,6 +15,7 @@ pub(crate) async fn open(config: &Config, settings: Vec<Setting>) -> Result<Quer
         tables: Arc::new(TableSet::open(Arc::clone(&store))),
         store,
         topic: config.log.topic.clone(),
+        budgets: crate::budgets::source(config)?,
         config: config.query.clone(),
         settings,
     };

@@ -15,15 +15,18 @@ use crate::exit::Failure;
 pub(crate) struct Topics {
     /// Alerts.
     pub(crate) alerts: Arc<dyn EventLog>,
+    /// Increments by model, of one partition.
+    pub(crate) models: Arc<dyn EventLog>,
 }
 
 impl Topics {
-    /// Opens the topics, and creates those that are missing with as many partitions as `usage` has:
-    /// then all alerts of a partition are in one.
+    /// Opens the topics, and creates those that are missing; that of alerts with as many partitions
+    /// as `usage` has: then all alerts of a partition are in one.
     pub(crate) async fn open(config: &Config, usage: &dyn EventLog) -> Result<Self, Failure> {
         let partitions = usage.partition_count();
         let alerts = open_topic(config, &config.alerts.topic, partitions, Cleanup::Age).await?;
-        Ok(Self { alerts })
+        let models = open_topic(config, &config.budgets.topic, 1, Cleanup::Age).await?;
+        Ok(Self { alerts, models })
     }
 
     /// The topics as the stream sends to them.

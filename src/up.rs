@@ -15,7 +15,9 @@ use crate::exit::Failure;
 use crate::status::WebhookLook;
 use crate::topics::Topics;
 use crate::webhooks::{Webhooks, register_metrics};
-use crate::{config, event_log, ingest, server, sql_session, status, stop, stream_metrics};
+use crate::{
+    budgets, config, event_log, ingest, server, sql_session, status, stop, stream_metrics,
+};
 
 /// Options of `tally up`.
 #[derive(Debug, Args)]
@@ -61,6 +63,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
         register_metrics(&mut registry, webhooks.status());
         engine.register_metrics(&mut registry);
     }
+    budgets::register(&registry, stream.budgets().status());
     let future_max_ms = config.aggregate.future_max_ms;
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let routes = tally_ingest::router(door.clone()).merge(tally_query::router(engine));

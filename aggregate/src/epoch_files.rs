@@ -78,6 +78,9 @@ pub fn encode_epoch(
         let constant = closed.subscriber_rows.constant_columns();
         keep(write_file(NewFile::of(table.0, &name, &constant), batches))?;
     }
+    let models = closed.model_rows.increments().ok_or_else(|| {
+        AggregateError::Damaged(format!("{name}: the sums by model pass what can be added"))
+    })?;
     if closed.model_rows.len() > 0 {
         let table = (Table::UsageByModel, closed.model_window_ms);
         let batches = closed.model_rows.batches(table, partition, n, BATCH_ROWS);
@@ -140,6 +143,8 @@ pub fn encode_epoch(
         state,
         totals: closed.totals,
         cumulative: closed.cumulative,
+        models,
+        sources: Vec::new(),
         watermark_ms: closed.watermark_ms,
         reference_version: closed.reference.to_string(),
         next_reference: Some(closed.next_reference),

@@ -254,6 +254,8 @@ pub fn claim_entry(
         state: previous.map(|entry| entry.state.clone()).unwrap_or_default(),
         totals: Default::default(),
         cumulative: previous.map(|entry| entry.cumulative.clone()).unwrap_or_default(),
+        models: Vec::new(),
+        sources: previous.map(|entry| entry.sources.clone()).unwrap_or_default(),
         watermark_ms: previous.and_then(|entry| entry.watermark_ms),
         reference_version: previous
             .map(|entry| entry.reference_version.clone())

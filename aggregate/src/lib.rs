@@ -2,7 +2,8 @@
 //!
 //! [`core`] is a deterministic state machine without I/O ([`Partition`]): it decodes, validates,
 //! dedupes, sums windows and gathers rows until an epoch is closed. [`ledger`] is the protocol by
-//! which an epoch becomes durable at once; [`owner`] runs it against object storage.
+//! which an epoch becomes durable at once; [`owner`] runs it against object storage. What spans
+//! partitions is added up by a second stage ([`SecondStage`]).
 
 mod aggregator;
 mod column_chunk;
@@ -15,6 +16,7 @@ mod epoch_files;
 mod error;
 mod index_encoding;
 pub mod ledger;
+mod models;
 mod notice_topic;
 mod outbox;
 pub mod owner;
@@ -45,6 +47,10 @@ pub use crash_point::crash_point;
 pub use dry_run::{DryRun, RatedLine};
 pub use epoch_files::{EncodedEpoch, encode_epoch, object_path};
 pub use error::{AggregateError, ErrorKind};
+pub use models::{
+    BudgetGauge, BudgetOwner, EpochCounts, Relay, SecondStage, StageConfig, StageFigures,
+    StageParts, StageStatus, stored_stage,
+};
 pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
 pub use owner::{Edge, Ownership, Surroundings};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};

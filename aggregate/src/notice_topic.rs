@@ -33,6 +33,8 @@ pub trait NoticeTopic: Send + Sync + fmt::Debug {
 pub struct ReadBack {
     /// Ids of the alerts, and where the record lies that caused each.
     pub alerts: BTreeMap<String, LogPosition>,
+    /// The same of budgets and commitments, whose records are in the topic of increments.
+    pub of_budgets: BTreeMap<String, LogPosition>,
     /// Where each partition was read from.
     pub from: Offsets,
 }
@@ -40,7 +42,9 @@ pub struct ReadBack {
 impl ReadBack {
     /// Adds a record, where it is an alert that a record of the log caused.
     pub(crate) fn add(&mut self, value: Option<&[u8]>) {
-        self.alerts.extend(value.and_then(AlertMessage::sent_at));
+        let Some(sent) = value.and_then(AlertMessage::sent_at) else { return };
+        let found = if sent.of_budget { &mut self.of_budgets } else { &mut self.alerts };
+        found.insert(sent.id, sent.position);
     }
 }
 

@@ -282,7 +282,9 @@ impl Courier {
         let mut missing = Vec::new();
         for letter in failed {
             let Notice::Alert(AlertNotice { message, .. }) = &letter.notice;
-            if read.alerts.contains_key(&message.id) {
+            let found =
+                read.alerts.contains_key(&message.id) || read.of_budgets.contains_key(&message.id);
+            if found {
                 self.note(&letter.notice);
             } else {
                 missing.push(letter);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, try_join, try_join_all};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tally_log::Bounds;
-use tally_schemas::{LedgerEntry, StateFile};
+use tally_schemas::{LedgerEntry, ReferenceVersion, StateFile};
 
 use crate::core::ReferenceData;
 use crate::core::{NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
@@ -54,6 +54,39 @@ pub struct Ownership {
     read_back: ReadBack,
 }
 
+/// Which ledger: of a topic's partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LedgerPlace<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: u32,
+    pub(crate) partition_count: u32,
+    /// How long files that no entry names are left alone, milliseconds.
+    pub(crate) retention_ms: u64,
+    /// Whose alerts are sent for it.
+    pub(crate) sender: Sender,
+}
+
+/// Who sends alerts for a ledger. Positions that alerts name are of its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The owner of a partition: alerts of accounts.
+    Partition,
+    /// The owner of the second stage: alerts of budgets and commitments.
+    SecondStage,
+}
+
+impl<'a> LedgerPlace<'a> {
+    fn of(config: &'a PartitionConfig) -> Self {
+        Self {
+            topic: &config.topic,
+            partition: config.partition,
+            partition_count: config.partition_count,
+            retention_ms: config.aggregate.retention_ms,
+            sender: Sender::Partition,
+        }
+    }
+}
+
 /// Claims a partition and recovers its state: the first thing a new owner does. What it reads is
 /// rated by the version of the reference data that the last entry names, whatever is newer.
 /// `bounds` are the log's. They may be older than the ledger's end, where a predecessor went on: a
@@ -70,25 +103,59 @@ pub async fn take(
     references: &dyn References,
     bounds: Bounds,
 ) -> Result<(Ownership, Partition), AggregateError> {
+    let place = LedgerPlace::of(config);
+    // What a ledger that begins is rated by, or one from before reference data was named.
+    let first_reference = references.newest().version;
+    let mut ownership = claim(surroundings, place, bounds, Some(first_reference)).await?;
+    let reference = match &ownership.last().next_reference {
+        Some(version) if !planted(Bug::NewestReferenceAtRecovery) => {
+            references.load(version).await?
+        }
+        _ => references.newest(),
+    };
+    let store = surroundings.store.as_ref();
+    // After the claim: who had it before commits no more, so whatever it sent and did not commit
+    // is sent by now.
+    let (state, read_back) = try_join(
+        recover(store, config, &reference, ownership.last()),
+        read_back(surroundings, place, ownership.last()),
+    )
+    .await?;
+    ownership.read_back = read_back;
+    Ok((ownership, state))
+}
+
+/// Claims a ledger. The state after its last entry is the caller's to recover. `first_reference` is
+/// the version of the reference data that its next epoch is rated by, where no entry names one.
+///
+/// # Errors
+/// As [`take`].
+pub(crate) async fn claim(
+    surroundings: &Surroundings,
+    place: LedgerPlace<'_>,
+    bounds: Bounds,
+    first_reference: Option<ReferenceVersion>,
+) -> Result<Ownership, AggregateError> {
     let store = surroundings.store.as_ref();
     let owner = surroundings.edge.new_owner();
-    let (topic, partition) = (config.topic.as_str(), config.partition);
+    let (topic, partition) = (place.topic, place.partition);
     loop {
         let known = ledger::find_last(store, topic, partition).await?;
         if let Some(known) = &known {
-            check_continuation(&known.entry, config, bounds)?;
+            check_continuation(&known.entry, place, bounds)?;
         }
         let now_ms = surroundings.edge.now_ms();
-        let count = config.partition_count;
+        let count = place.partition_count;
         let start = bounds.start;
         let mut entry =
             ledger::claim_entry(topic, partition, count, &owner, known.as_ref(), start, now_ms);
         if let (Some(alerts), None) = (&surroundings.notices.alerts, &entry.alerts_ends) {
             // Nobody who sends has had the partition yet: what is there now is of others.
-            entry.alerts_ends = Some(alerts.ends(reached(alerts.as_ref(), config)).await?);
+            entry.alerts_ends = Some(alerts.ends(reached(alerts.as_ref(), place)).await?);
         }
-        // A ledger that begins, or one from before reference data was named.
-        entry.next_reference.get_or_insert_with(|| references.newest().version);
+        if entry.next_reference.is_none() {
+            entry.next_reference = first_reference.clone();
+        }
         let bytes = ledger::encode(&entry)?;
         let claimed = if planted(Bug::ClaimSkipped) && known.is_some() {
             known.clone()
@@ -101,45 +168,41 @@ pub async fn take(
             }
         };
         if let Some(last) = claimed {
-            let reference = match &last.entry.next_reference {
-                Some(version) if !planted(Bug::NewestReferenceAtRecovery) => {
-                    references.load(version).await?
-                }
-                _ => references.newest(),
-            };
-            // After the claim: who had it before commits no more, so whatever it sent and did not
-            // commit is sent by now.
-            let (state, read_back) = try_join(
-                recover(store, config, &reference, &last.entry),
-                read_back(surroundings, config, &last.entry),
-            )
-            .await?;
             let surroundings = surroundings.clone();
-            let refresh_ms = config.aggregate.retention_ms.cast_signed() / 2;
-            return Ok((Ownership { surroundings, owner, last, refresh_ms, read_back }, state));
+            let refresh_ms = place.retention_ms.cast_signed() / 2;
+            let read_back = ReadBack::default();
+            return Ok(Ownership { surroundings, owner, last, refresh_ms, read_back });
         }
     }
 }
 
-/// The partitions of the topic of alerts that alerts of a partition may be in.
-fn reached(alerts: &dyn NoticeTopic, config: &PartitionConfig) -> Vec<u32> {
-    partitions_reached(config.partition, config.partition_count, alerts.partition_count())
+/// The partitions of the topic of alerts that alerts of a ledger may be in. The second stage's are
+/// of models and vendors: they may be in any.
+fn reached(alerts: &dyn NoticeTopic, place: LedgerPlace<'_>) -> Vec<u32> {
+    partitions_reached(place.partition, place.partition_count, alerts.partition_count())
 }
 
 /// The alerts that were sent for records behind `last`.
-async fn read_back(
+///
+/// # Errors
+/// `Retry` while the topic cannot be read.
+pub(crate) async fn read_back(
     surroundings: &Surroundings,
-    config: &PartitionConfig,
+    place: LedgerPlace<'_>,
     last: &LedgerEntry,
 ) -> Result<ReadBack, AggregateError> {
     let Some(alerts) = &surroundings.notices.alerts else { return Ok(ReadBack::default()) };
     let known = |reached: u32| last.alerts_ends.as_ref().and_then(|ends| ends.get(&reached));
-    let from = reached(alerts.as_ref(), config)
+    let from = reached(alerts.as_ref(), place)
         .into_iter()
         .map(|reached| (reached, known(reached).copied().unwrap_or(0)))
         .collect();
     let mut read = alerts.read_back(from).await?;
-    read.alerts.retain(|_, at| at.partition == config.partition && at.offset >= last.to);
+    let of_budgets = std::mem::take(&mut read.of_budgets);
+    if place.sender == Sender::SecondStage {
+        read.alerts = of_budgets;
+    }
+    read.alerts.retain(|_, at| at.partition == place.partition && at.offset >= last.to);
     if planted(Bug::AlertsNotReadBack) {
         read.alerts.clear();
     }
@@ -148,14 +211,14 @@ async fn read_back(
 
 fn check_continuation(
     last: &LedgerEntry,
-    config: &PartitionConfig,
+    place: LedgerPlace<'_>,
     bounds: Bounds,
 ) -> Result<(), AggregateError> {
-    let partition = config.partition;
-    if last.partition_count != config.partition_count {
+    let partition = place.partition;
+    if last.partition_count != place.partition_count {
         return Err(AggregateError::Invalid(format!(
             "topic {} has {} partitions, the ledger was begun with {}: accounts would move between partitions and be counted twice; recreate the topic with {} partitions",
-            config.topic, config.partition_count, last.partition_count, last.partition_count
+            place.topic, place.partition_count, last.partition_count, last.partition_count
         )));
     }
     if bounds.start > last.to {

@@ -51,6 +51,12 @@ pub(crate) enum Bug {
     AlertsEndBehindReplay,
     /// A new owner rates by the newest reference data, not by what its predecessor committed to.
     NewestReferenceAtRecovery,
+    /// What an epoch adds by model is by day of UTC, not of Asia/Shanghai.
+    IncrementsByUtcDay,
+    /// The second stage leaves out epochs whose messages did not come.
+    GapNotFilled,
+    /// The second stage commits the positions that it had before the epoch.
+    PositionsOneEpochOld,
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use crate::budget_view::{BudgetSource, BudgetView};
 use crate::error::{QueryError, from_datafusion};
 use crate::guard;
 use crate::ledger_view::LedgerView;
@@ -48,6 +49,8 @@ pub struct EngineOptions {
     pub tables: Arc<TableSet>,
     /// Kafka topic whose ledger schema `system` shows.
     pub topic: String,
+    /// Budgets, and where what is used of them is kept.
+    pub budgets: BudgetSource,
     /// Limits, threads and addresses.
     pub config: QueryConfig,
     /// Effective settings, for `system.config`.
@@ -59,6 +62,7 @@ pub struct QueryEngine {
     shared: Arc<Shared>,
     ledger: LedgerView,
     references: ReferenceStore,
+    budgets: BudgetView,
     /// `None` only while the engine is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
@@ -189,7 +193,7 @@ impl QueryEngine {
     /// # Errors
     /// `Internal` where threads cannot be started or the catalog cannot be set up.
     pub async fn open(options: EngineOptions) -> Result<Self, QueryError> {
-        let EngineOptions { store, tables, topic, config, settings } = options;
+        let EngineOptions { store, tables, topic, budgets, config, settings } = options;
         let threads = match usize::try_from(config.threads) {
             Ok(threads) if threads > 0 => threads,
             _ => std::thread::available_parallelism().map_or(2, usize::from),
@@ -203,6 +207,7 @@ impl QueryEngine {
             .build()
             .map_err(|error| QueryError::Internal(format!("query threads: {error}")))?;
         let ledger = LedgerView::new(Arc::clone(&store), &topic);
+        let budgets = BudgetView::new(Arc::clone(&store), &budgets);
         let memory_max_bytes = config.memory_max_bytes;
         let references = ReferenceStore::new(Arc::clone(&store));
         let parts = SessionParts {
@@ -211,6 +216,7 @@ impl QueryEngine {
                 ledger: ledger.clone(),
                 settings,
                 references: references.clone(),
+                budgets: budgets.clone(),
             },
             memory_max_bytes,
             threads,
@@ -232,7 +238,8 @@ impl QueryEngine {
         let permits = usize::try_from(config.concurrency).unwrap_or(1).max(1);
         let permits = Arc::new(Semaphore::new(permits));
         let shared = Shared { tables, sessions, permits, config, metrics: QueryMetrics::new() };
-        Ok(Self { shared: Arc::new(shared), ledger, references, runtime: Some(runtime), handle })
+        let shared = Arc::new(shared);
+        Ok(Self { shared, ledger, references, budgets, runtime: Some(runtime), handle })
     }
 
     /// Adds the metrics of queries.
@@ -253,6 +260,11 @@ impl QueryEngine {
     /// The reference data of the store.
     pub(crate) fn references(&self) -> &ReferenceStore {
         &self.references
+    }
+
+    /// What the second stage has added up.
+    pub fn budgets(&self) -> &BudgetView {
+        &self.budgets
     }
 
     /// Pins one version of every table, as the next query would.

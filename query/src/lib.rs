@@ -2,6 +2,8 @@
 //! limits, over HTTP and the PostgreSQL wire.
 
 mod answer_rows;
+mod budget_table;
+mod budget_view;
 mod catalog;
 mod checked_arithmetic;
 mod checked_sum;
@@ -29,6 +31,7 @@ mod terminal_table;
 mod verify;
 mod views;
 
+pub use budget_view::{BudgetSource, BudgetView};
 pub use checked_arithmetic::CheckedArithmetic;
 pub use checked_sum::checked_sum;
 pub use encode::{Encoder, Format, render_bytes};

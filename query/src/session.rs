@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tally_schemas::Table;
 use tally_tables::PinnedTables;
 
+use crate::budget_table::{BUDGETS, BudgetsTable};
 use crate::catalog::{FixedCatalog, FixedSchema};
 use crate::checked_arithmetic::CheckedArithmetic;
 use crate::checked_sum::checked_sum;
@@ -221,10 +222,12 @@ impl Sessions {
             let provider = SystemTableProvider::new(table, Arc::clone(&self.source), pin.clone());
             (table.name().to_owned(), Arc::new(provider) as Arc<dyn TableProvider>)
         });
+        let budgets = BudgetsTable::new(self.source.budgets.clone());
+        settlement.insert(BUDGETS.to_owned(), Arc::new(budgets));
         let schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = [
             ("public".to_owned(), Arc::new(FixedSchema { tables: public }) as _),
-            ("settlement".to_owned(), Arc::new(FixedSchema { tables: settlement }) as _),
             ("system".to_owned(), Arc::new(FixedSchema { tables: system.collect() }) as _),
+            ("settlement".to_owned(), Arc::new(FixedSchema { tables: settlement }) as _),
             ("pg_catalog".to_owned(), Arc::clone(&self.pg_catalog)),
         ]
         .into();

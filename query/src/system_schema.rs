@@ -19,6 +19,8 @@ use tally_reference::ReferenceStore;
 use tally_schemas::{EntryKind, Origin, Setting, Table};
 use tally_tables::{PinnedTable, PinnedTables};
 
+use crate::budget_table::{BUDGETS, budgets_schema};
+use crate::budget_view::BudgetView;
 use crate::error::QueryError;
 use crate::ledger_view::LedgerView;
 use crate::reference_schema::ReferenceTable;
@@ -177,8 +179,9 @@ pub(crate) fn shapes() -> Vec<(&'static str, &'static str, SchemaRef)> {
     let reference = ReferenceTable::ALL
         .into_iter()
         .map(|table| (table.schema_name(), table.name(), table.schema()));
+    let budgets = [("settlement", BUDGETS, budgets_schema())];
     let views = View::all().map(|view| (view.schema, view.name, view.arrow_schema()));
-    public.chain(reference).chain(system).chain(views).collect()
+    public.chain(reference).chain(budgets).chain(system).chain(views).collect()
 }
 
 /// A schema as plans have it: they compare metadata, and lose it here and there.
@@ -193,6 +196,7 @@ pub(crate) fn without_comments(schema: &Schema) -> SchemaRef {
 #[derive(Debug)]
 pub(crate) struct SystemSource {
     pub(crate) ledger: LedgerView,
+    pub(crate) budgets: BudgetView,
     pub(crate) settings: Vec<Setting>,
     pub(crate) references: ReferenceStore,
 }

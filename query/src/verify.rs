@@ -4,6 +4,7 @@
 //! behind: what a table has must be in the ledger, while the ledger's last epochs may still wait
 //! for publication. Every check runs, whatever the others found.
 
+mod budget_checks;
 mod ledger_checks;
 mod quota_checks;
 mod reference_checks;
@@ -119,6 +120,7 @@ struct Evidence {
 /// # Errors
 /// Where ledger or tables cannot be read at all; what is wrong with them is in the report.
 pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Report, QueryError> {
+    let budgets = budget_checks::StageEvidence::read(engine).await;
     let pin = engine.pin(None).await?;
     let ledgers = engine.ledger().all_entries().await?;
     let sums = TableSums::read(engine, &pin).await;
@@ -132,6 +134,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
     checks.extend(seal_checks::all(engine, &evidence.pin).await);
+    checks.extend(budget_checks::all(engine, &budgets, &evidence, options).await);
     if let Some(truth) = &options.truth {
         checks.extend(truth::all(&evidence, truth));
     }

@@ -19,8 +19,10 @@ pub(crate) fn identity(parts: &[&str]) -> String {
     hex
 }
 
-/// The identity of an alert of a threshold. Numbers are decimal texts.
-pub(crate) fn alert_identity(
+/// The identity of an alert of a threshold: 32 hex digits of BLAKE3 over the parts. Numbers are
+/// decimal texts. What spans accounts names a model or vendor for the account, and a budget for
+/// the subject.
+pub fn alert_identity(
     account: &str,
     subject: &str,
     period_start_ms: i64,

@@ -50,6 +50,7 @@ mod window_alerts;
 mod tests;
 
 pub use account_codec::BadAccount;
+pub use alert_identity::alert_identity;
 pub use charge_event::{ChargeError, ChargeEvent, Charged, DEFAULT_WEIGHTS, Weigh, WeighError};
 pub use command::{Action, COMMAND_ID_MAX_BYTES, Command, CommandError, QUANTITY_MAX};
 pub use package::{

@@ -27,9 +27,9 @@ pub struct AlertMessage {
     pub account: Option<String>,
     /// Whose usage crossed the threshold; none where a command or the clock did.
     pub subscriber: Option<String>,
-    /// Model, for budgets and commitments.
+    /// Model, vendor or supplier that a budget or commitment is for, or `*`.
     pub model: Option<String>,
-    /// Package, or the tariff of pay as you go.
+    /// Package, or the tariff of pay as you go; the id of a budget or commitment.
     pub package: Option<String>,
     /// Bucket.
     pub bucket: Option<String>,
@@ -52,7 +52,8 @@ pub struct AlertMessage {
     pub command: Option<String>,
     /// The id of the alert that does not hold any more, where the kind is `corrected`.
     pub corrects: Option<String>,
-    /// Where the record lies that caused it, in the topic of usage events.
+    /// Where the record lies that caused it: in the topic of usage events; of a budget or
+    /// commitment in that of increments.
     pub position: Option<LogPosition>,
 }
 
@@ -83,16 +84,31 @@ impl AlertMessage {
         serde_json::to_vec(self)
     }
 
-    /// Identity and position in the bytes of a message; none where they are no message that has
-    /// both.
-    pub fn sent_at(bytes: &[u8]) -> Option<(String, LogPosition)> {
+    /// Who and where, in the bytes of a message; none where they are no message that has both.
+    pub fn sent_at(bytes: &[u8]) -> Option<SentAlert> {
         #[derive(DeriveDeserialize)]
         struct Sent {
             id: String,
+            kind: String,
             position: LogPosition,
         }
-        serde_json::from_slice::<Sent>(bytes).ok().map(|sent| (sent.id, sent.position))
+        let Sent { id, kind, position } = serde_json::from_slice(bytes).ok()?;
+        Some(SentAlert { id, of_budget: BUDGET_KINDS.contains(&kind.as_str()), position })
     }
+}
+
+/// Kinds of alerts that span accounts.
+pub const BUDGET_KINDS: [&str; 2] = ["budget", "commitment"];
+
+/// What a sender needs to know of an alert that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentAlert {
+    /// Identity.
+    pub id: String,
+    /// Whether it is of a budget or commitment: then the position is in the topic of increments.
+    pub of_budget: bool,
+    /// Where the record lies that caused it.
+    pub position: LogPosition,
 }
 
 impl Serialize for Whole {
@@ -152,7 +168,10 @@ mod tests {
         let id = "a1".to_owned();
         let message = AlertMessage { id, position: Some(position), ..AlertMessage::default() };
         let bytes = message.to_json().unwrap();
-        assert_eq!(AlertMessage::sent_at(&bytes), Some(("a1".to_owned(), position)));
+        let sent = AlertMessage::sent_at(&bytes).unwrap();
+        assert_eq!((sent.id.as_str(), sent.of_budget, sent.position), ("a1", false, position));
+        let of_budget = AlertMessage { kind: "budget".to_owned(), ..message.clone() };
+        assert!(AlertMessage::sent_at(&of_budget.to_json().unwrap()).unwrap().of_budget);
         assert_eq!(serde_json::from_slice::<AlertMessage>(&bytes).unwrap(), message);
         let nowhere = AlertMessage { position: None, ..message };
         assert_eq!(AlertMessage::sent_at(&nowhere.to_json().unwrap()), None);

@@ -23,6 +23,8 @@ pub struct Config {
     pub aggregate: AggregateConfig,
     /// Alerts.
     pub alerts: AlertsConfig,
+    /// Budgets and commitments.
+    pub budgets: BudgetsConfig,
     /// SQL.
     pub query: QueryConfig,
 }
@@ -222,6 +224,22 @@ impl Default for AlertsConfig {
             retry_max_ms: 5 * 60_000,
             give_up_ms: 3 * 24 * 3_600_000,
         }
+    }
+}
+
+/// Budgets and commitments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BudgetsConfig {
+    /// Topic of increments by model, of one partition.
+    pub topic: String,
+    /// File of budgets in TOML; empty for the examples that ship with Tally.
+    pub file: String,
+}
+
+impl Default for BudgetsConfig {
+    fn default() -> Self {
+        Self { topic: "usage.models".to_owned(), file: String::new() }
     }
 }
 

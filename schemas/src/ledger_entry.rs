@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model_increments::{ModelIncrement, SourcePosition};
 use crate::money::Currency;
 use crate::reference_version::ReferenceVersion;
 use crate::token_class::{CLASS_COUNT, TokenClass};
@@ -47,6 +48,14 @@ pub struct LedgerEntry {
     pub totals: ControlTotals,
     /// Control totals of this partition since its first offset.
     pub cumulative: ControlTotals,
+    /// What this epoch adds by model and day: its rows of `usage_by_model`, summed. Absent in
+    /// entries of builds that did not write it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelIncrement>,
+    /// In the ledger of `usage.models`: the epochs of other ledgers whose increments are added up
+    /// to here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourcePosition>,
     /// Event-time watermark in milliseconds UTC after this epoch; only rises (I11).
     pub watermark_ms: Option<i64>,
     /// Version of the reference data that the epoch was rated with: a [`ReferenceVersion`] as text.
@@ -80,6 +89,13 @@ pub struct LogClock {
     pub at_ms: i64,
     /// When the log received the record, milliseconds UTC.
     pub logged_at_ms: i64,
+}
+
+impl LedgerEntry {
+    /// Whether [`Self::models`] is all that it adds: an entry with events has some.
+    pub fn tells_increments(&self) -> bool {
+        !self.models.is_empty() || self.totals.accepted.events == 0
+    }
 }
 
 /// What a ledger entry does.

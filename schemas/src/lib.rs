@@ -4,7 +4,7 @@
 //! - [`UsageEvent`], [`parse_event`]: what a gateway reports, read in one pass with every defect.
 //! - [`TokenClass`], [`UsageCounts`]: what is counted; [`Currency`]: what it is paid in.
 //! - [`Table`]: the tables and their columns.
-//! - [`LedgerEntry`]: one committed epoch.
+//! - [`LedgerEntry`]: one committed epoch; [`ModelIncrement`]: what it adds by model and day.
 //! - [`AlertMessage`]: one alert as receivers get it.
 //! - [`partition_of`]: which partition an account belongs to.
 //! - [`Config`]: every setting, with its origin.
@@ -15,6 +15,7 @@ mod config_load;
 mod event_error;
 mod event_json;
 mod ledger_entry;
+mod model_increments;
 mod money;
 mod partition;
 mod plain_event;
@@ -25,10 +26,12 @@ mod usage_event;
 mod usage_proto;
 mod webhook_config;
 
-pub use alert_message::{ALERT_JSON_SCHEMA, AlertEvent, AlertMessage, LogPosition, Whole};
+pub use alert_message::{
+    ALERT_JSON_SCHEMA, AlertEvent, AlertMessage, BUDGET_KINDS, LogPosition, SentAlert, Whole,
+};
 pub use config::{
-    AggregateConfig, AlertsConfig, Config, ConfigError, HttpConfig, IngestConfig, LogConfig,
-    Origin, QueryConfig, Setting, StoreConfig,
+    AggregateConfig, AlertsConfig, BudgetsConfig, Config, ConfigError, HttpConfig, IngestConfig,
+    LogConfig, Origin, QueryConfig, Setting, StoreConfig,
 };
 pub use event_error::{EventError, EventErrorCode, SuspenseReason};
 pub use event_json::{
@@ -39,6 +42,9 @@ pub use ledger_entry::{
     ControlTotals, CurrencySums, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry,
     LedgerFloor, LogClock, Offsets, RatedTotals, StateFile, StateManifest, UsageSums, entry_path,
     floor_path,
+};
+pub use model_increments::{
+    EpochIncrements, ModelDay, ModelIncrement, ModelSums, ShanghaiDay, SourcePosition,
 };
 pub use money::{Amounts, Currency, PICO, decimal_text};
 pub use partition::{murmur2, partition_of};

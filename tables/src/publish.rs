@@ -76,11 +76,22 @@ impl Publisher {
         topic: impl Into<String>,
         partition_count: u32,
     ) -> Self {
-        let table = |table| TableLog::new(Arc::clone(&store), table, StatsPolicy::Skip);
+        Self::of_tables(store, topic, partition_count, &Table::ALL)
+    }
+
+    /// A publisher of a topic whose entries have files of these tables alone. Several topics may
+    /// write one table: its `txn` actions name the topic. Does no I/O.
+    pub fn of_tables(
+        store: Arc<dyn ObjectStore>,
+        topic: impl Into<String>,
+        partition_count: u32,
+        tables: &[Table],
+    ) -> Self {
+        let table = |table: &Table| TableLog::new(Arc::clone(&store), *table, StatsPolicy::Skip);
         Self {
             topic: topic.into(),
             partition_count,
-            tables: Table::ALL.into_iter().map(table).collect(),
+            tables: tables.iter().map(table).collect(),
             next: Vec::new(),
             idle_calls: 0,
             store,

@@ -16,6 +16,7 @@
 mod support;
 
 mod alerts;
+mod budgets;
 mod commit_unknown;
 mod door;
 mod duplicates;

@@ -52,6 +52,7 @@ impl Stream {
         let servers = Servers::of_environment();
         let name = format!("{test}-{seed}-{}", std::process::id());
         let topic = Topic::create(&servers.kafka, &name, partitions);
+        let models = format!("{name}.models");
         let store = format!("s3://tally/{name}");
         let folder = tempfile::Builder::new().prefix(&format!("tally-{test}-")).tempdir().unwrap();
         let alerts = format!("{name}.alerts");
@@ -60,6 +61,7 @@ impl Stream {
             ("log.topic", name.as_str()),
             ("log.group", name.as_str()),
             ("alerts.topic", alerts.as_str()),
+            ("budgets.topic", models.as_str()),
             // A member that was killed is missed for two seconds, and not for ten.
             ("log.kafka_options.session.timeout.ms", "2000"),
             ("log.kafka_options.heartbeat.interval.ms", "200"),

@@ -40,6 +40,11 @@ impl Counts {
         Int64Array::from_iter_values(rows.iter().map(|row| self.each[*row as usize]))
     }
 
+    /// The number of one row.
+    pub(crate) fn get(&self, row: usize) -> i64 {
+        self.each.get(row).copied().unwrap_or(self.same)
+    }
+
     /// The numbers of a run of rows.
     pub(crate) fn slice(&self, rows: Range<usize>) -> Int64Array {
         if self.each.is_empty() {
@@ -71,6 +76,7 @@ mod tests {
                 assert_eq!(counts.is_constant(), constant);
                 let picked = vec![numbers[4], numbers[0], numbers[2]];
                 assert_eq!(counts.array(&[4, 0, 2]), Int64Array::from(picked));
+                assert!((0..6).all(|row| counts.get(row) == numbers[row]));
                 assert_eq!(counts.slice(1..5), Int64Array::from(numbers[1..5].to_vec()));
                 counts.clear();
             }

@@ -1,6 +1,7 @@
 //! The deterministic core: no I/O, no clock, no randomness. Records go in, an epoch comes out.
 
 mod arrow_schema;
+pub(crate) mod base_policy;
 mod batch_reader;
 mod counts;
 pub(crate) mod dedupe;
@@ -14,7 +15,7 @@ mod message_text;
 pub(crate) mod model_windows;
 mod notice;
 mod partition;
-mod quota_rows;
+pub(crate) mod quota_rows;
 mod quota_stage;
 mod state_codec;
 mod stored_windows;

@@ -1,12 +1,17 @@
 //! Windows by model, vendor, supplier, region, channel, tier and currencies. They are few: each
 //! epoch writes what it adds, so nothing has to be kept.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashTable;
-use tally_schemas::{Amounts, UsageCounts};
+use tally_schemas::{
+    Amounts, Currency, ModelDay, ModelIncrement, ModelSums, ShanghaiDay, UsageCounts,
+};
 
 use crate::core::interner::{ABSENT, Interner};
 use crate::core::window_rows::WindowRows;
 use crate::core::window_sums::WindowSums;
+use crate::planted::{Bug, planted};
 
 /// Key columns: model, vendor, supplier, region, channel, service tier, retail and wholesale
 /// currency.
@@ -97,6 +102,35 @@ impl ModelWindows {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()
     }
+}
+
+impl ModelRows {
+    /// What the rows come to by model and day, for what spans accounts and so partitions. Made of
+    /// the rows and not beside them, so that it is what a `SUM` over the table gives. `None` where
+    /// a sum would pass an `i128`, which nothing that fits tables does.
+    pub(crate) fn increments(&self) -> Option<Vec<ModelIncrement>> {
+        let mut sums: BTreeMap<ModelDay, ModelSums> = BTreeMap::new();
+        for row in 0..self.len() {
+            let [model, vendor, supplier, _, _, _, retail, wholesale] = self.key(row);
+            let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+            let of = ModelDay {
+                day: day_of(self.start_ms(row)),
+                model: text(model),
+                vendor: text(vendor),
+                supplier: text(supplier),
+                retail_currency: retail.and_then(Currency::parse),
+                wholesale_currency: wholesale.and_then(Currency::parse),
+            };
+            let sum = sums.entry(of).or_default();
+            *sum = sum.plus(&self.row_sums(row))?;
+        }
+        Some(sums.into_iter().map(|(of, sums)| ModelIncrement { of, sums }).collect())
+    }
+}
+
+fn day_of(start_ms: i64) -> ShanghaiDay {
+    let ahead_ms = if planted(Bug::IncrementsByUtcDay) { 8 * 3_600_000 } else { 0 };
+    ShanghaiDay::of_instant(start_ms - ahead_ms)
 }
 
 /// Mixes a number into a hash that is only used in memory (Fibonacci hashing, with a rotation so

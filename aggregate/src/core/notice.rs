@@ -1,5 +1,6 @@
 //! What a partition says at once, before the epoch that it belongs to is durable.
 
+use tally_budget::BudgetAlert;
 use tally_quota::Alert;
 use tally_schemas::{AlertEvent, AlertMessage, LogPosition, Whole};
 
@@ -44,6 +45,25 @@ impl AlertNotice {
             command: own(alert.command),
             corrects: own(alert.corrects),
             position: Some(position),
+        };
+        Self { message, logged_at_ms }
+    }
+
+    /// An alert of a budget or commitment; `position` is in the topic of increments.
+    pub(crate) fn of_budget(alert: &BudgetAlert, position: LogPosition, logged_at_ms: i64) -> Self {
+        let message = AlertMessage {
+            id: alert.id.clone(),
+            kind: alert.kind.name().to_owned(),
+            model: Some(alert.subject.clone()),
+            package: Some(alert.budget.clone()),
+            period_start: alert.period_start_ms,
+            counter: alert.counter.clone(),
+            threshold: Whole(alert.threshold.into()),
+            used: Whole(alert.used_micro),
+            allowance: Some(Whole(alert.allowance_micro)),
+            at: alert.at_ms,
+            position: Some(position),
+            ..AlertMessage::default()
         };
         Self { message, logged_at_ms }
     }

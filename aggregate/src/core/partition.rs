@@ -13,7 +13,7 @@ use tally_schemas::{
     UsageCounts, parse_event,
 };
 
-use self::stored_state::BasePolicy;
+use crate::core::base_policy::BasePolicy;
 use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
 use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
 use crate::core::epoch::{ClosedEpoch, Epoch, EpochState, SpareColumns};

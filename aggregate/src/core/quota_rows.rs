@@ -7,6 +7,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::error::ArrowError;
+use tally_budget::BudgetAlert;
 use tally_quota::{Alert, LedgerRow, OverrunCause};
 use tally_schemas::{Currency, Table};
 
@@ -58,7 +59,7 @@ impl<const TEXTS: usize, const DECIMALS: usize> Default for RowColumns<TEXTS, DE
 
 /// Who and what a row is of.
 struct Row<'a, const TEXTS: usize, const DECIMALS: usize> {
-    account: &'a str,
+    account: Option<&'a str>,
     subscriber: Option<&'a str>,
     texts: [Option<&'a str>; TEXTS],
     event: Option<(&'a str, &'a str)>,
@@ -76,13 +77,21 @@ struct RowTexts {
 
 impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
     fn push(&mut self, row: &Row<'_, TEXTS, DECIMALS>) {
-        let account = self.account.push_holder(row.account, &mut self.holders);
-        match row.subscriber {
-            None => self.subscriber.push_absent(),
-            Some(subscriber) => {
-                let like = (row.account, account);
+        let account = match row.account {
+            None => {
+                self.account.push_absent();
+                None
+            }
+            Some(account) => Some((account, self.account.push_holder(account, &mut self.holders))),
+        };
+        match (row.subscriber, account) {
+            (Some(subscriber), Some(like)) => {
                 self.subscriber.push_like(subscriber, like, &mut self.holders);
             }
+            (Some(subscriber), None) => {
+                self.subscriber.push_holder(subscriber, &mut self.holders);
+            }
+            (None, _) => self.subscriber.push_absent(),
         }
         for (column, text) in self.texts.iter_mut().zip(row.texts) {
             column.push_optional(text, &mut self.names);
@@ -187,7 +196,7 @@ impl QuotaLedgerRows {
             row.command,
         ];
         self.0.push(&Row {
-            account: row.account,
+            account: Some(row.account),
             subscriber: row.subscriber,
             texts,
             event: row.event,
@@ -261,7 +270,7 @@ impl AlertRows {
             alert.corrects,
         ];
         self.rows.push(&Row {
-            account: alert.account,
+            account: Some(alert.account),
             subscriber: alert.subscriber,
             texts,
             event: alert.event,
@@ -271,6 +280,31 @@ impl AlertRows {
         });
         self.period_start_ms.push(alert.period_start_ms);
         self.thresholds.push(alert.threshold);
+    }
+
+    /// Adds an alert of a budget or a commitment, which is of no account.
+    pub(crate) fn push_budget(&mut self, alert: &BudgetAlert, cause: Cause) {
+        let texts = [
+            Some(alert.id.as_str()),
+            Some(alert.kind.name()),
+            Some(&alert.subject),
+            Some(&alert.budget),
+            None,
+            Some(&alert.counter),
+            alert.superseded_by.as_deref(),
+            None,
+        ];
+        self.rows.push(&Row {
+            account: None,
+            subscriber: None,
+            texts,
+            event: None,
+            decimals: [Some(alert.used_micro), Some(alert.allowance_micro)],
+            at_ms: alert.at_ms,
+            cause,
+        });
+        self.period_start_ms.push(alert.period_start_ms);
+        self.thresholds.push(alert.threshold.into());
     }
 
     pub(crate) fn len(&self) -> usize {

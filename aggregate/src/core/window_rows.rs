@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
-use tally_schemas::{Amounts, CLASS_COUNT, Table, TokenClass};
+use tally_schemas::{Amounts, CLASS_COUNT, ModelSums, Table, TokenClass};
 
 use crate::core::arrow_schema::in_memory_schema;
 use crate::core::counts::Counts;
@@ -88,6 +88,31 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
         self.len() * (8 * (CLASS_COUNT + 2) + 1 + 4 * KEYS + 3 * 16)
             + self.holders.memory_bytes()
             + self.names.memory_bytes()
+    }
+
+    /// When the window of a row begins, milliseconds UTC.
+    pub(crate) fn start_ms(&self, row: usize) -> i64 {
+        self.starts_ms[row]
+    }
+
+    /// The key of a row.
+    pub(crate) fn key(&self, row: usize) -> [Option<&str>; KEYS] {
+        std::array::from_fn(|at| {
+            let number = self.keys.0[at][row];
+            let texts = if at < HOLDERS { &self.holders } else { &self.names };
+            (number != ABSENT).then(|| texts.get(number))
+        })
+    }
+
+    /// The sums of a row.
+    pub(crate) fn row_sums(&self, row: usize) -> ModelSums {
+        ModelSums {
+            events: i128::from(self.events[row]),
+            usage: std::array::from_fn(|class| i128::from(self.sums[class].get(row))),
+            points_micro: self.points_micro[row],
+            retail_pico: self.retail_pico[row],
+            wholesale_pico: self.wholesale_pico[row],
+        }
     }
 
     /// Columns that have the same number in every row.

@@ -5,6 +5,7 @@
 //! `TALLY_SEED=… cargo test -p tally-aggregate -p tally-deps simulation::seeds_hold -- --nocapture`.
 
 mod approvals;
+mod budgets;
 mod encodings;
 mod executor;
 mod faulty_store;

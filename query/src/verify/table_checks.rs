@@ -88,6 +88,12 @@ impl Published {
     }
 }
 
+/// Whether a table lacks an epoch of a partition before `next`.
+pub(super) fn is_waiting(evidence: &Evidence, table: Table, partition: u32, next: u64) -> bool {
+    let published = Published::of(evidence);
+    published.waiting.iter().any(|(of, p, n)| *of == table && *p == partition && *n < next)
+}
+
 fn entries(ledgers: &[PartitionLedger]) -> impl Iterator<Item = &LedgerEntry> {
     ledgers.iter().flat_map(|ledger| &ledger.entries).map(|stored| &stored.entry)
 }

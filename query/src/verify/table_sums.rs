@@ -11,6 +11,9 @@ use crate::answer_rows::{count, decimal, integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 
+/// Alerts of the second stage: their epochs are of its own ledger.
+pub(super) const BUDGET_ALERTS: &str = "kind IN ('budget', 'commitment')";
+
 /// An epoch of a partition.
 pub(super) type EpochKey = (u32, u64);
 
@@ -41,8 +44,13 @@ impl TableSums {
     pub(super) async fn read(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Self {
         let mut rows = BTreeMap::new();
         for table in Table::ALL {
+            let of_partitions = match table {
+                Table::Alerts => format!("WHERE NOT ({BUDGET_ALERTS})"),
+                _ => String::new(),
+            };
             let sql = format!(
-                "SELECT kafka_partition, epoch, count(*) FROM {} GROUP BY kafka_partition, epoch",
+                "SELECT kafka_partition, epoch, count(*) FROM {} {of_partitions} \
+                 GROUP BY kafka_partition, epoch",
                 table.name()
             );
             rows.insert(table, counts(engine, pin, &sql, epoch_key).await);

@@ -10,6 +10,7 @@
 
 mod answers;
 mod balances;
+mod budgets;
 mod evolution;
 mod feed;
 mod http;

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 use tally_aggregate::ledger::{StoredEntry, claim_entry, encode, hash_of};
 use tally_aggregate::{NewFile, object_path, write_file};
-use tally_query::{EngineOptions, QueryEngine, Truth, TruthModel};
+use tally_query::{BudgetSource, EngineOptions, QueryEngine, Truth, TruthModel};
 use tally_reference::ReferenceStore;
 use tally_schemas::{
     ControlTotals, DataFile, EntryKind, LedgerEntry, QueryConfig, Table, TokenClass, UsageCounts,
@@ -170,6 +170,8 @@ impl World {
             files,
             totals,
             cumulative,
+            models: Vec::new(),
+            sources: Vec::new(),
             watermark_ms: Some(i64::try_from(n).unwrap() * 60_000),
             committed_at_ms: 1_000 * i64::try_from(n).unwrap(),
             previous: last.hash.clone(),
@@ -209,11 +211,20 @@ impl World {
     }
 
     pub(crate) async fn engine_with(&self, config: QueryConfig) -> Arc<QueryEngine> {
+        self.open(config, BudgetSource::default()).await
+    }
+
+    pub(crate) async fn engine_of(&self, budgets: BudgetSource) -> Arc<QueryEngine> {
+        self.open(Self::config(), budgets).await
+    }
+
+    async fn open(&self, config: QueryConfig, budgets: BudgetSource) -> Arc<QueryEngine> {
         let (_, settings) = tally_schemas::Config::load(None, &[]).unwrap();
         let options = EngineOptions {
             store: Arc::clone(&self.store),
             tables: Arc::new(TableSet::open(Arc::clone(&self.store))),
             topic: TOPIC.to_owned(),
+            budgets,
             config,
             settings,
         };

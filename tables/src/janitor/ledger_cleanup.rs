@@ -8,12 +8,14 @@
 //! floor's entry is missing; that is noticed and repaired here, and refused by who finds it there.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use tally_schemas::{LedgerEntry, LedgerFloor, entry_path, floor_path};
+use tally_aggregate::ledger::find_last;
+use tally_schemas::{LedgerEntry, LedgerFloor, SourcePosition, entry_path, floor_path};
 
-use super::{Janitor, JanitorReport, JanitorSettings, remove};
+use super::{Janitor, JanitorReport, JanitorSettings, Place, remove};
 use crate::error::TablesError;
 use crate::ledger_reader::LedgerReader;
 use crate::publish::{app_id, next_of};
@@ -28,18 +30,36 @@ impl Janitor {
         settings: &JanitorSettings,
         report: &mut JanitorReport,
     ) -> Result<(), TablesError> {
-        for partition in 0..self.partition_count {
-            let floor = self.checked_floor(partition).await?;
-            self.remove_below(partition, floor, report).await?;
-            self.raise_floor(partition, floor, now_ms, settings).await?;
+        let added = self.added_by_second_stage().await?;
+        for place in self.places() {
+            let floor = self.checked_floor(&place).await?;
+            self.remove_below(&place, floor, report).await?;
+            let top = added.as_ref().filter(|_| self.is_source(&place)).map_or(u64::MAX, |added| {
+                let source = added.iter().find(|source| source.partition == place.partition);
+                source.map_or(0, |source| source.next)
+            });
+            self.raise_floor(&place, (floor, top), now_ms, settings).await?;
         }
         Ok(())
     }
 
+    /// Whether the second stage adds the entries of a ledger.
+    fn is_source(&self, place: &Place) -> bool {
+        self.kept.first().is_some_and(|first| first.topic == place.topic)
+    }
+
+    /// How far the second stage has added the partitions; none where there is no such stage.
+    async fn added_by_second_stage(&self) -> Result<Option<Vec<SourcePosition>>, TablesError> {
+        let Some(topic) = &self.second_stage else { return Ok(None) };
+        let last = find_last(self.store.as_ref(), topic, 0).await?;
+        Ok(Some(last.map(|last| last.entry.sources).unwrap_or_default()))
+    }
+
     /// The floor, put right where its entry is missing although entries above it exist.
-    async fn checked_floor(&mut self, partition: u32) -> Result<u64, TablesError> {
-        let (_, most) = self.published_range(partition).await?;
-        let ledger = LedgerReader::new(self.store.as_ref(), &self.topic, partition);
+    async fn checked_floor(&mut self, place: &Place) -> Result<u64, TablesError> {
+        let (_, most) = self.published_range(place).await?;
+        let (topic, partition) = (place.topic.as_str(), place.partition);
+        let ledger = LedgerReader::new(self.store.as_ref(), topic, partition);
         let floor = ledger.floor().await?;
         if ledger.exists(floor).await? {
             return Ok(floor);
@@ -48,19 +68,20 @@ impl Janitor {
         if first == floor || !ledger.exists(first).await? {
             return Ok(floor);
         }
-        tracing::warn!(partition, floor, first, "ledger floor was too low, put right");
-        self.write_floor(partition, first).await?;
+        tracing::warn!(topic, partition, floor, first, "ledger floor was too low, put right");
+        self.write_floor(place, first).await?;
         Ok(first)
     }
 
     /// Removes entries below a floor that stood before this run began, oldest first.
     async fn remove_below(
         &self,
-        partition: u32,
+        place: &Place,
         floor: u64,
         report: &mut JanitorReport,
     ) -> Result<(), TablesError> {
-        let ledger = LedgerReader::new(self.store.as_ref(), &self.topic, partition);
+        let (topic, partition) = (place.topic.as_str(), place.partition);
+        let ledger = LedgerReader::new(self.store.as_ref(), topic, partition);
         let mut low = floor;
         let mut step = 1;
         while low > 0 && ledger.exists(low.saturating_sub(step)).await? {
@@ -69,7 +90,7 @@ impl Janitor {
         }
         let low = ledger.first_existing(low.saturating_sub(step), low).await?;
         for n in low..floor {
-            let path = Path::from(entry_path(&self.topic, partition, n));
+            let path = Path::from(entry_path(topic, partition, n));
             if remove(self.store.as_ref(), &path).await? {
                 report.ledger_entries_removed += 1;
             }
@@ -77,21 +98,21 @@ impl Janitor {
         Ok(())
     }
 
-    /// Raises the floor over entries that every table has, that are older than the retention, and
-    /// that are not among the last ones.
+    /// Raises the floor over entries that every table has, that are older than the retention, that
+    /// are not among the last ones, and that lie below `top`.
     async fn raise_floor(
         &mut self,
-        partition: u32,
-        floor: u64,
+        place: &Place,
+        (floor, top): (u64, u64),
         now_ms: i64,
         settings: &JanitorSettings,
     ) -> Result<(), TablesError> {
         let cutoff_ms = settings.cutoff_ms(now_ms);
         let mut cut = floor;
-        while cut < floor + RAISE_MAX {
+        let store = Arc::clone(&self.store);
+        let ledger = LedgerReader::new(store.as_ref(), &place.topic, place.partition);
+        while cut < top.min(floor + RAISE_MAX) {
             let kept = cut + settings.ledger_entries_min.max(1);
-            let (topic, store) = (self.topic.clone(), self.store.clone());
-            let ledger = LedgerReader::new(store.as_ref(), &topic, partition);
             let Some(entry) = ledger.entry(cut).await? else { break };
             if entry.committed_at_ms > cutoff_ms
                 || !self.is_published(&entry).await?
@@ -101,16 +122,15 @@ impl Janitor {
             }
             cut += 1;
         }
-        let ledger = LedgerReader::new(self.store.as_ref(), &self.topic, partition);
         if cut > floor && ledger.floor().await? < cut {
-            self.write_floor(partition, cut).await?;
+            self.write_floor(place, cut).await?;
         }
         Ok(())
     }
 
     /// Whether every table has the files that the entry has for it.
     async fn is_published(&mut self, entry: &LedgerEntry) -> Result<bool, TablesError> {
-        let app_id = app_id(&self.topic, entry.partition);
+        let app_id = app_id(&entry.topic, entry.partition);
         for table in &mut self.tables {
             let name = table.table().name();
             let next = next_of(table.state().await?, &app_id)?;
@@ -121,10 +141,10 @@ impl Janitor {
         Ok(true)
     }
 
-    async fn write_floor(&self, partition: u32, n: u64) -> Result<(), TablesError> {
+    async fn write_floor(&self, place: &Place, n: u64) -> Result<(), TablesError> {
         let bytes = serde_json::to_vec(&LedgerFloor { n })
             .map_err(|e| TablesError::Internal(e.to_string()))?;
-        let path = Path::from(floor_path(&self.topic, partition));
+        let path = Path::from(floor_path(&place.topic, place.partition));
         self.store.put(&path, Bytes::from(bytes).into()).await?;
         Ok(())
     }
@@ -138,8 +158,8 @@ impl Janitor {
         settings: &JanitorSettings,
         report: &mut JanitorReport,
     ) -> Result<(), TablesError> {
-        for partition in 0..self.partition_count {
-            let ledger = LedgerReader::new(self.store.as_ref(), &self.topic, partition);
+        for Place { topic, partition, .. } in self.places() {
+            let ledger = LedgerReader::new(self.store.as_ref(), &topic, partition);
             let floor = ledger.floor().await?;
             let Some(entry) = ledger.entry(floor).await? else { continue };
             let kept: HashSet<&str> = entry
@@ -149,7 +169,7 @@ impl Janitor {
                 .chain(&entry.state.deltas)
                 .map(|file| file.path.as_str())
                 .collect();
-            let folder = Path::from_iter(["state", &self.topic, &partition.to_string()]);
+            let folder = Path::from_iter(["state", topic.as_str(), &partition.to_string()]);
             for meta in self.store.list_with_delimiter(Some(&folder)).await?.objects {
                 let epoch = meta.location.filename().and_then(epoch_of);
                 let aged = meta.last_modified.timestamp_millis() <= settings.cutoff_ms(now_ms);

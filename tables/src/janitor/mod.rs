@@ -138,12 +138,30 @@ impl JanitorReport {
     }
 }
 
-/// Keeps the tables, ledgers and states of one topic in order.
+/// A topic whose ledgers and states are kept in order.
+#[derive(Debug, Clone)]
+struct Kept {
+    topic: String,
+    partition_count: u32,
+    /// The tables that its entries have files of.
+    tables: &'static [Table],
+}
+
+/// The ledger of one partition of a topic that is kept.
+#[derive(Debug, Clone)]
+struct Place {
+    topic: String,
+    partition: u32,
+    tables: &'static [Table],
+}
+
+/// Keeps the tables in order, and the ledgers and states of the topics that write them.
 #[derive(Debug)]
 pub struct Janitor {
     store: Arc<dyn ObjectStore>,
-    topic: String,
-    partition_count: u32,
+    kept: Vec<Kept>,
+    /// The topic whose ledger says which entries of the first one it has added: others are kept.
+    second_stage: Option<String>,
     tables: Vec<TableLog>,
     vacuumed_at_ms: Option<i64>,
 }
@@ -158,11 +176,33 @@ impl Janitor {
         let table = |table| TableLog::new(Arc::clone(&store), table, StatsPolicy::Skip);
         Self {
             tables: Table::ALL.into_iter().map(table).collect(),
-            topic: topic.into(),
-            partition_count,
+            kept: vec![Kept { topic: topic.into(), partition_count, tables: &Table::ALL }],
+            second_stage: None,
             vacuumed_at_ms: None,
             store,
         }
+    }
+
+    /// Keeps the ledger and the state of the second stage in order too, and every entry that it
+    /// has not added.
+    #[must_use]
+    pub fn with_second_stage(mut self, topic: impl Into<String>) -> Self {
+        let topic = topic.into();
+        self.second_stage = Some(topic.clone());
+        self.kept.push(Kept { topic, partition_count: 1, tables: &[Table::Alerts] });
+        self
+    }
+
+    /// Every ledger that is kept in order.
+    fn places(&self) -> Vec<Place> {
+        let places = self.kept.iter().flat_map(|kept| {
+            (0..kept.partition_count).map(|partition| Place {
+                topic: kept.topic.clone(),
+                partition,
+                tables: kept.tables,
+            })
+        });
+        places.collect()
     }
 
     /// Does what is due. A part that fails is named in the report and does not keep the others

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 
-use super::{Janitor, JanitorReport, JanitorSettings, remove};
+use super::{Janitor, JanitorReport, JanitorSettings, Place, remove};
 use crate::error::TablesError;
 use crate::ledger_reader::LedgerReader;
 use crate::publish::{app_id, next_of};
@@ -55,9 +55,9 @@ impl Janitor {
     /// Files, by table and path, of ledger entries that some table lacks.
     async fn unpublished_files(&mut self) -> Result<HashSet<(String, String)>, TablesError> {
         let mut files = HashSet::new();
-        for partition in 0..self.partition_count {
-            let (least, most) = self.published_range(partition).await?;
-            let ledger = LedgerReader::new(self.store.as_ref(), &self.topic, partition);
+        for place in self.places() {
+            let (least, most) = self.published_range(&place).await?;
+            let ledger = LedgerReader::new(self.store.as_ref(), &place.topic, place.partition);
             let low = least.max(ledger.floor().await?);
             let mut n = ledger.first_existing(low, most.max(low)).await?;
             while let Some(entry) = ledger.entry(n).await? {
@@ -72,11 +72,11 @@ impl Janitor {
     /// lacks.
     pub(super) async fn published_range(
         &mut self,
-        partition: u32,
+        place: &Place,
     ) -> Result<(u64, u64), TablesError> {
-        let app_id = app_id(&self.topic, partition);
+        let app_id = app_id(&place.topic, place.partition);
         let (mut least, mut most) = (u64::MAX, 0);
-        for table in &mut self.tables {
+        for table in self.tables.iter_mut().filter(|t| place.tables.contains(&t.table())) {
             let next = next_of(table.state().await?, &app_id)?;
             (least, most) = (least.min(next), most.max(next));
         }

@@ -276,6 +276,8 @@ impl Ledger {
             state,
             totals: ControlTotals::default(),
             cumulative: ControlTotals::default(),
+            models: Vec::new(),
+            sources: Vec::new(),
             watermark_ms: Some(1_795_328_557_827),
             reference_version: String::new(),
             next_reference: None,

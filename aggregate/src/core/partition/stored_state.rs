@@ -8,36 +8,6 @@ use crate::core::dedupe::SegmentRef;
 use crate::core::state_codec::{BadState, StateHead, StateReader, StateRecord, StateWriter};
 use crate::planted::{Bug, planted};
 
-/// Deltas after which a new base is written, however small they are. Fewer in tests, so that a
-/// simulated run of a few hundred events writes several bases.
-const DELTAS_MAX: usize = if cfg!(test) { 3 } else { 64 };
-/// Bytes of deltas that never call for a new base.
-const DELTAS_MIN_BYTES: usize = if cfg!(test) { 2 << 10 } else { 8 << 20 };
-
-/// When a rolling base is due: when the deltas outweigh it, so that a recovery reads at most
-/// about twice the state and bases cost at most as much as the deltas.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct BasePolicy {
-    base_bytes: usize,
-    deltas: usize,
-    delta_bytes: usize,
-}
-
-impl BasePolicy {
-    pub(super) fn base_is_due(&self) -> bool {
-        self.deltas >= DELTAS_MAX || self.delta_bytes > self.base_bytes.max(DELTAS_MIN_BYTES)
-    }
-
-    pub(super) fn note_base(&mut self, bytes: usize) {
-        *self = Self { base_bytes: bytes, deltas: 0, delta_bytes: 0 };
-    }
-
-    pub(super) fn note_delta(&mut self, bytes: usize) {
-        self.deltas += 1;
-        self.delta_bytes += bytes;
-    }
-}
-
 impl Partition {
     /// Takes over the control totals and the clock that the last ledger entry recorded.
     pub fn restore_totals(&mut self, cumulative: ControlTotals, clock: Option<LogClock>) {
@@ -115,7 +85,7 @@ impl Partition {
 
     /// What the epoch changed.
     pub(super) fn delta(&mut self, seals: &[(i64, SegmentRef)]) -> Vec<u8> {
-        let mut writer = self.state_writer(self.policy.delta_bytes / self.policy.deltas.max(1));
+        let mut writer = self.state_writer(self.policy.mean_delta_bytes());
         for (bucket, segment) in seals {
             writer.sealed(*bucket, segment);
         }
@@ -136,7 +106,7 @@ impl Partition {
 
     /// All state.
     pub(super) fn base(&self) -> Vec<u8> {
-        let mut writer = self.state_writer(self.policy.base_bytes);
+        let mut writer = self.state_writer(self.policy.base_bytes());
         for (bucket, segments) in self.dedupe.sealed_buckets() {
             for segment in segments {
                 writer.sealed(*bucket, segment);
