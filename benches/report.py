@@ -71,6 +71,23 @@ def rating(runs: list[dict]) -> list[str]:
             "", *table(["", "round", "seconds", "events/s", "CPU s a million", "Parquet bytes an event"], rows)]
 
 
+def quota(runs: list[dict]) -> list[str]:
+    rounds = sorted({run["round"] for run in runs})
+    of = lambda what, round_: next(run for run in runs if (run["what"], run["round"]) == (what, round_))
+    rows, ratios = [], []
+    for round_ in rounds:
+        alone, asked = of("alone", round_), of("asked", round_)
+        ratios.append(asked["seconds"] / alone["seconds"])
+        rows.append([round_ + 1, alone["seconds"], asked["seconds"], f"{ratios[-1]:.3f}", f"{asked['answered_s']:,}",
+                     asked["ok"], asked["unknown"] + asked["other"], asked["p50_ms"], asked["p99_ms"]])
+    return ["## Asking for quotas beside the stream", "",
+            f"{runs[0]['events']:,} JSON events from the start of the process to its end, alone and with "
+            f"{of('asked', rounds[0])['asked_s']:,} `GET /v1/accounts/{{account}}/quota` a second asked for; the client is on the "
+            f"same cores. Median ratio {statistics.median(ratios):.3f}. Answers that are no 200: while partitions are taken, "
+            "and of accounts that no record was read of yet.", "",
+            *table(["round", "alone, s", "asked, s", "ratio", "answers/s", "200", "others", "p50 ms", "p99 ms"], rows)]
+
+
 def steady(runs: list[dict]) -> list[str]:
     rows = [[f"{run['rate']:,}", run["seconds"], " / ".join(map(str, run["median_mib_by_third"])), run["peak_mib"],
              run["cpu_s_per_million"]] for run in runs]
@@ -109,7 +126,7 @@ def reconcile(runs: list[dict]) -> list[str]:
 def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
     out = ["# Results", "", f"{date.today()}, {machine()}. The parts of [run.sh](run.sh) that have been run; `make bench` runs them all.", ""]
-    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("reconcile", reconcile), ("steady", steady), ("sql", sql),
+    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("quota", quota), ("reconcile", reconcile), ("steady", steady), ("sql", sql),
                        ("stages", stages)]:
         if runs := lines(folder / f"{name}.jsonl"):
             out += part(runs)

@@ -3,7 +3,7 @@
 # topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
 # $PEERS_KIT), an otherwise idle machine, and about an hour.
 #
-#   benches/run.sh [PART…]     stream door recovery rating reconcile steady sql stages; nothing named = all, then the report
+#   benches/run.sh [PART…]     stream door recovery rating quota reconcile steady sql stages; nothing named = all, then the report
 #
 # ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
@@ -17,7 +17,7 @@ make -s -C .. release
 tally="${TALLY_RELEASE_TARGET:-$cache/release}/release/tally"
 # The clients, which are not measured, in a folder of their own: they are built with other flags.
 export CARGO_TARGET_DIR="${TALLY_BENCH_TARGET:-$cache/bench}"
-cargo build --release --locked --bin door_load --bin rebatch
+cargo build --release --locked --bin door_load --bin rebatch --bin quota_load
 "$kit/setup.sh" broker flink sql
 # shellcheck source=/dev/null
 source "$kit/env.sh"
@@ -77,6 +77,11 @@ part_reconcile() {
   py sql reconcile.py "$tally" "$work/reconcile" "$results/reconcile.jsonl" "${RECONCILE_RECORDS:-10000000}"
 }
 
+part_quota() {
+  rm -rf "$work/quota" "$results/quota.jsonl"
+  py base quota.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/quota.jsonl" "$CARGO_TARGET_DIR/release/quota_load"
+}
+
 part_steady() {
   rm -rf "$work/steady" "$results/steady.jsonl"
   py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
@@ -105,6 +110,6 @@ PYTHON
 if [[ $# -gt 0 ]]; then
   for part in "$@"; do "part_$part"; done
 else
-  for part in stream door recovery rating reconcile sql steady stages; do "part_$part"; done
+  for part in stream door recovery rating quota reconcile sql steady stages; do "part_$part"; done
 fi
 py base report.py "$results" RESULTS.md

@@ -20,7 +20,7 @@ use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
 use crate::topics::Topics;
 use crate::webhooks::{Webhooks, register_metrics};
-use crate::{config, event_log, server, stop, stream_metrics};
+use crate::{config, event_log, quota, server, stop, stream_metrics};
 
 /// Options of `tally aggregate`.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub(crate) struct AggregateArgs {
     /// Stop when everything that the log holds now is committed and published
     #[arg(long)]
     until_end: bool,
-    /// Address of /healthz, /readyz and /metrics; none where it is not given
+    /// Address of /healthz, /readyz, /metrics and the quota of accounts; none where it is not given
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 }
@@ -56,7 +56,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         }
         let listener = server::bind(&listen).await?;
         eprintln!("health and metrics on http://{}", listener.local_addr()?);
-        let routes = server::watch_routes(registry, Some(Arc::clone(stream.aggregator())));
+        let quota = quota::routes(stream.aggregator(), &registry);
+        let watch = server::watch_routes(registry, Some(Arc::clone(stream.aggregator())));
+        let routes = watch.merge(quota);
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
     let finished = stream.finish().await;
@@ -170,7 +172,9 @@ impl Stream {
             .with_second_stage(&config.budgets.topic);
         let runtime = tokio::runtime::Handle::current();
         let notices = topics.notices(&runtime)?;
-        let surroundings = Surroundings { store, edge: Arc::new(SystemEdge), notices };
+        let advertised = Some(config.http.advertise.clone()).filter(|url| !url.is_empty());
+        let edge = Arc::new(SystemEdge { address: advertised });
+        let surroundings = Surroundings { store, edge, notices };
         let references = Arc::new(open_references(&surroundings).await?);
         let aggregator = Aggregator::new(
             log,

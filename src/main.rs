@@ -14,6 +14,7 @@ mod metrics_reference;
 mod pace;
 mod progress;
 mod query;
+mod quota;
 mod rate;
 mod reference;
 mod reference_words;

@@ -31,7 +31,7 @@ async fn exposition() -> String {
         Arc::clone(&log),
         Surroundings {
             store: store.clone(),
-            edge: Arc::new(SystemEdge),
+            edge: Arc::new(SystemEdge::default()),
             notices: NoticeTopics::default(),
         },
         config.aggregate,
@@ -59,9 +59,12 @@ async fn exposition() -> String {
         engine.register_metrics(&mut registry);
     }
     budgets::register(&registry, &StageStatus::default());
+    let quota = crate::quota::routes(&aggregator, &registry);
+    let request = Request::get("/v1/accounts/a/quota").body(Body::empty()).unwrap();
+    assert!(quota.oneshot(request).await.unwrap().status().is_server_error());
     let door = Door::new(config.ingest, 0, &log, Arc::clone(&registry)).unwrap();
     // Metrics with labels are shown once there is something to label: an event that is refused,
-    // one that is held back, and a query.
+    // one that is held back, a query, and a quota that is asked for.
     let events = r#"[{}, {"source":"s","id":"i","account":"a","completed_at":1}]"#;
     let request = Request::post("/v1/events").header("content-type", "application/json");
     let request = request.body(Body::from(events)).unwrap();

@@ -37,6 +37,11 @@ impl Collector for StreamCollector {
             ("tally_stream_duplicates", "Exact duplicates dropped", &counters.duplicates),
             ("tally_epoch_commits", "Ledger entries created", &counters.commits),
             (
+                "tally_quota_statuses",
+                "Statuses of accounts acknowledged by the log",
+                &counters.statuses,
+            ),
+            (
                 "tally_ledger_conflicts",
                 "Times that another owner had a partition",
                 &counters.fenced,

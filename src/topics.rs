@@ -17,6 +17,8 @@ pub(crate) struct Topics {
     pub(crate) alerts: Arc<dyn EventLog>,
     /// Increments by model, of one partition.
     pub(crate) models: Arc<dyn EventLog>,
+    /// What gateways are told of accounts.
+    statuses: Arc<dyn EventLog>,
 }
 
 impl Topics {
@@ -26,12 +28,15 @@ impl Topics {
         let partitions = usage.partition_count();
         let alerts = open_topic(config, &config.alerts.topic, partitions, Cleanup::Age).await?;
         let models = open_topic(config, &config.budgets.topic, 1, Cleanup::Age).await?;
-        Ok(Self { alerts, models })
+        let statuses =
+            open_topic(config, &config.quota.topic, partitions, Cleanup::Compact).await?;
+        Ok(Self { alerts, models, statuses })
     }
 
     /// The topics as the stream sends to them.
     pub(crate) fn notices(&self, runtime: &Handle) -> Result<NoticeTopics, Failure> {
         let alerts = LogTopic::open(Arc::clone(&self.alerts), runtime.clone())?;
-        Ok(NoticeTopics { alerts: Some(alerts) })
+        let statuses = LogTopic::open(Arc::clone(&self.statuses), runtime.clone())?;
+        Ok(NoticeTopics { alerts: Some(alerts), statuses: Some(statuses) })
     }
 }

@@ -16,7 +16,7 @@ use crate::status::WebhookLook;
 use crate::topics::Topics;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{
-    budgets, config, event_log, ingest, server, sql_session, status, stop, stream_metrics,
+    budgets, config, event_log, ingest, quota, server, sql_session, status, stop, stream_metrics,
 };
 
 /// Options of `tally up`.
@@ -64,10 +64,11 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
         engine.register_metrics(&mut registry);
     }
     budgets::register(&registry, stream.budgets().status());
+    let quota = quota::routes(stream.aggregator(), &registry);
     let future_max_ms = config.aggregate.future_max_ms;
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let routes = tally_ingest::router(door.clone()).merge(tally_query::router(engine));
-    let routes = routes.merge(status);
+    let routes = routes.merge(status).merge(quota);
     let announced = status::announce(&config, http)?;
     greet(&config, http, wire.address());
 

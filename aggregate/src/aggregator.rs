@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::core::{Partition, PartitionConfig};
 use crate::error::{AggregateError, ErrorKind};
 use crate::owner::{Ownership, Surroundings, take};
+use crate::quota_answers::QuotaDesks;
+use crate::quota_desk::QuotaDesk;
 use crate::references::References;
 use crate::reporting_edge::reporting;
 use crate::stream_status::StreamStatus;
@@ -39,6 +41,7 @@ pub struct Aggregator {
     claimed: Mutex<BTreeMap<u32, (Ownership, Partition)>>,
     holdings: Mutex<BTreeMap<u32, Holding>>,
     fatal: Mutex<Option<AggregateError>>,
+    desks: QuotaDesks,
     /// Appends ticks to the log, where there are to be any.
     ticks: Option<Arc<dyn LogProducer>>,
     /// Ends of the partitions for a bounded run.
@@ -98,6 +101,7 @@ impl Aggregator {
             claimed: Mutex::default(),
             holdings: Mutex::default(),
             fatal: Mutex::default(),
+            desks: QuotaDesks::default(),
             until,
         }))
     }
@@ -105,6 +109,21 @@ impl Aggregator {
     /// What the stream is doing.
     pub fn status(&self) -> &StreamStatus {
         &self.status
+    }
+
+    /// Where this process is asked for quotas.
+    pub(crate) fn desks(&self) -> &QuotaDesks {
+        &self.desks
+    }
+
+    /// The store and the world.
+    pub(crate) fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// The log of usage events.
+    pub(crate) fn log(&self) -> &dyn EventLog {
+        self.log.as_ref()
     }
 
     /// Consumes until stopped, or for a bounded run until its end. Blocks.
@@ -180,6 +199,7 @@ struct Assigned(Arc<Aggregator>);
 impl Assignee for Assigned {
     fn assign(&self, partition: u32, bounds: Bounds) -> Result<u64, LogError> {
         let inner = &self.0;
+        inner.desks.recovering(partition);
         let config = inner.partition_config(partition);
         let mut bounds = bounds;
         let surroundings = reporting(&inner.surroundings, &inner.status, partition);
@@ -233,12 +253,14 @@ impl Assignee for Assigned {
             status.committed_offset = committed_offset;
             status.waiting = None;
         });
+        let desk = Arc::new(QuotaDesk::new(state));
+        inner.desks.open(partition, &desk);
         let parts = WorkerParts {
             surroundings: reporting(&inner.surroundings, &inner.status, partition),
             references: Arc::clone(&inner.references),
             settings: inner.settings.clone(),
             partition,
-            state,
+            desk,
             ownership,
             signals,
             status: inner.status.clone(),
@@ -294,6 +316,7 @@ impl Assignee for Assigned {
                 }
             }
         }
+        inner.desks.gone(partitions);
         for partition in partitions {
             inner.claimed.lock().remove(partition);
             inner.status.remove(*partition);

@@ -136,6 +136,7 @@ pub fn encode_epoch(
         n,
         kind: EntryKind::Epoch,
         owner: owner.to_owned(),
+        address: None,
         from: closed.from,
         to: closed.to,
         input_hash: closed.input_hash,

@@ -247,6 +247,7 @@ pub fn claim_entry(
         n: previous.map_or(0, |entry| entry.n + 1),
         kind: EntryKind::Claim,
         owner: owner.to_owned(),
+        address: None,
         from: to,
         to,
         input_hash: String::new(),

@@ -23,6 +23,8 @@ pub mod owner;
 mod packed_column;
 mod parquet_file;
 mod planted;
+mod quota_answers;
+mod quota_desk;
 mod reference_feed;
 mod references;
 mod reporting_edge;
@@ -39,8 +41,8 @@ mod worker;
 
 pub use aggregator::{Aggregator, Extent};
 pub use core::{
-    AlertNotice, ClosedEpoch, NeedSegments, Notice, Partition, PartitionConfig, ReferenceData,
-    ReferenceLost, SegmentRef, SpareColumns,
+    AlertNotice, ClosedEpoch, NeedSegments, Notice, Partition, PartitionConfig, QuotaPicture,
+    ReferenceData, ReferenceLost, SegmentRef, SpareColumns, StatusNotice,
 };
 
 pub use crash_point::crash_point;
@@ -54,6 +56,7 @@ pub use models::{
 pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
 pub use owner::{Edge, Ownership, Surroundings};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
+pub use quota_answers::{NoQuota, PartitionOwner};
 pub use reference_feed::ReferenceFeed;
 pub use references::References;
 pub use store::{open_store, probe};

@@ -53,6 +53,8 @@ impl ReadBack {
 pub struct NoticeTopics {
     /// `usage.alerts`.
     pub alerts: Option<Arc<dyn NoticeTopic>>,
+    /// `quota.status`.
+    pub statuses: Option<Arc<dyn NoticeTopic>>,
 }
 
 /// The partitions of a topic of `topic_count` partitions that accounts of a partition may fall

@@ -5,6 +5,7 @@
 //! back of the topic when the partition was taken ([`ReadBack`]), and are not sent again. Where an
 //! append fails, nobody knows whether the record is there: the topic is read back then too.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -95,8 +96,9 @@ impl Outbox {
     /// out.
     pub(crate) fn hand_over(&mut self, notices: Vec<Notice>, next_offset: u64) {
         for notice in notices {
-            let Notice::Alert(alert) = &notice;
-            if self.read_back.alerts.remove(&alert.message.id).is_some() {
+            if let Notice::Alert(alert) = &notice
+                && self.read_back.alerts.remove(&alert.message.id).is_some()
+            {
                 continue;
             }
             // Fails where the courier has ended, which `check` tells.
@@ -199,7 +201,7 @@ impl Courier {
         let before = self.progress.borrow().ends.clone();
         let mut ends = before.clone();
         let mut letters = Vec::with_capacity(batch.len());
-        for notice in batch {
+        for notice in newest_statuses(batch) {
             letters.extend(self.letter(notice)?);
         }
         let mut attempt = 0;
@@ -212,9 +214,11 @@ impl Courier {
             for (letter, outcome) in letters.into_iter().zip(outcomes) {
                 match outcome {
                     Ok(offset) => {
-                        let end = ends.entry(letter.record.partition).or_default();
-                        let step = if planted(Bug::AlertsEndOffByOne) { 2 } else { 1 };
-                        *end = offset.saturating_add(step).max(*end);
+                        if let Notice::Alert(_) = letter.notice {
+                            let end = ends.entry(letter.record.partition).or_default();
+                            let step = if planted(Bug::AlertsEndOffByOne) { 2 } else { 1 };
+                            *end = offset.saturating_add(step).max(*end);
+                        }
                         self.note(&letter.notice);
                     }
                     Err(error) => {
@@ -243,7 +247,15 @@ impl Courier {
 
     /// A notice with its topic; none where that is not there.
     fn letter(&self, notice: Notice) -> Result<Option<Letter>, AggregateError> {
-        let Notice::Alert(alert) = &notice;
+        let alert = match &notice {
+            Notice::Alert(alert) => alert,
+            Notice::Status(status) => {
+                let Some(topic) = self.topics.statuses.clone() else { return Ok(None) };
+                let value = Bytes::from(status.message.clone());
+                let record = record_of(status.account.clone(), value, topic.as_ref());
+                return Ok(Some(Letter { notice, topic, record }));
+            }
+        };
         let Some(topic) = self.topics.alerts.clone() else { return Ok(None) };
         let mut message = alert.message.clone();
         if planted(Bug::AlertIdWithClock) {
@@ -251,12 +263,7 @@ impl Courier {
         }
         let value = message.to_json().map_err(|e| AggregateError::Invalid(e.to_string()))?;
         let holder = message.account.or(message.model).unwrap_or_default();
-        let record = Outgoing {
-            partition: partition_of(&holder, topic.partition_count()),
-            key: Some(Bytes::from(holder)),
-            value: Bytes::from(value),
-            kind: RecordKind::Single,
-        };
+        let record = record_of(holder, Bytes::from(value), topic.as_ref());
         Ok(Some(Letter { notice, topic, record }))
     }
 
@@ -271,8 +278,10 @@ impl Courier {
             return Ok(ReadBack::default());
         }
         let mut from = Offsets::new();
-        for Letter { record: Outgoing { partition, .. }, .. } in failed {
-            from.insert(*partition, before.get(partition).copied().unwrap_or(0));
+        for Letter { notice, record: Outgoing { partition, .. }, .. } in failed {
+            if let Notice::Alert(_) = notice {
+                from.insert(*partition, before.get(partition).copied().unwrap_or(0));
+            }
         }
         alerts.read_back(from).await
     }
@@ -281,13 +290,15 @@ impl Courier {
     fn not_found(&self, failed: Vec<Letter>, read: &ReadBack) -> Vec<Letter> {
         let mut missing = Vec::new();
         for letter in failed {
-            let Notice::Alert(AlertNotice { message, .. }) = &letter.notice;
-            let found =
-                read.alerts.contains_key(&message.id) || read.of_budgets.contains_key(&message.id);
-            if found {
-                self.note(&letter.notice);
-            } else {
-                missing.push(letter);
+            match &letter.notice {
+                Notice::Alert(AlertNotice { message, .. })
+                    if read.alerts.contains_key(&message.id)
+                        || read.of_budgets.contains_key(&message.id) =>
+                {
+                    self.note(&letter.notice);
+                }
+                // A status may be there twice.
+                _ => missing.push(letter),
             }
         }
         missing
@@ -295,9 +306,41 @@ impl Courier {
 
     /// Counts a notice that is acknowledged.
     fn note(&self, notice: &Notice) {
-        let Notice::Alert(AlertNotice { message, logged_at_ms }) = notice;
-        let took_ms = self.edge.now_ms().saturating_sub(*logged_at_ms).max(0).cast_unsigned();
-        self.status.count_alert(&message.kind, took_ms);
+        match notice {
+            Notice::Alert(AlertNotice { message, logged_at_ms }) => {
+                let now_ms = self.edge.now_ms();
+                let took_ms = now_ms.saturating_sub(*logged_at_ms).max(0).cast_unsigned();
+                self.status.count_alert(&message.kind, took_ms);
+            }
+            Notice::Status(_) => self.status.count_status(),
+        }
+    }
+}
+
+/// A batch with the last status of each account and no other. Batches go one after the other, and
+/// a letter of one is sent again until it is there: so the statuses of an account go in their
+/// order, which two of one batch would not where the first had to be sent again.
+fn newest_statuses(batch: Vec<Notice>) -> Vec<Notice> {
+    let mut accounts: HashSet<String> = HashSet::new();
+    let mut kept: Vec<Notice> = batch
+        .into_iter()
+        .rev()
+        .filter(|notice| match notice {
+            Notice::Alert(_) => true,
+            Notice::Status(status) => accounts.insert(status.account.clone()),
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
+/// A record of a topic whose key is an account or a model.
+fn record_of(key: String, value: Bytes, topic: &dyn NoticeTopic) -> Outgoing {
+    Outgoing {
+        partition: partition_of(&key, topic.partition_count()),
+        key: Some(Bytes::from(key)),
+        value,
+        kind: RecordKind::Single,
     }
 }
 

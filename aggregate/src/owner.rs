@@ -26,6 +26,10 @@ pub trait Edge: Send + Sync + std::fmt::Debug {
     fn now_ms(&self) -> i64;
     /// An id that nobody had before.
     fn new_owner(&self) -> String;
+    /// URL under which this process is reached, where others are to know.
+    fn address(&self) -> Option<String> {
+        None
+    }
     /// Waits before attempt `attempt` (from 1) of something that failed.
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()>;
 }
@@ -156,6 +160,7 @@ pub(crate) async fn claim(
         if entry.next_reference.is_none() {
             entry.next_reference = first_reference.clone();
         }
+        entry.address = surroundings.edge.address();
         let bytes = ledger::encode(&entry)?;
         let claimed = if planted(Bug::ClaimSkipped) && known.is_some() {
             known.clone()
@@ -285,21 +290,44 @@ pub async fn load_segments(
     state: &mut Partition,
     need: &NeedSegments,
 ) -> Result<(), AggregateError> {
+    let segments = read_segments(surroundings, need).await?;
+    provide_segments(state, need, &segments)
+}
+
+/// Reads the segments that a record needs. Tries again while the store is away.
+///
+/// # Errors
+/// `Data` where a segment is missing or is not what the ledger says.
+pub(crate) async fn read_segments(
+    surroundings: &Surroundings,
+    need: &NeedSegments,
+) -> Result<Vec<Bytes>, AggregateError> {
     let store = surroundings.store.as_ref();
     let mut attempt = 0;
-    let segments = loop {
+    loop {
         let reads = need.segments.iter().map(|segment| read_checked(store, &segment.file));
         match try_join_all(reads).await {
-            Ok(segments) => break segments,
+            Ok(segments) => return Ok(segments),
             Err(error) if error.kind() == ErrorKind::Retry => {
                 attempt += 1;
                 surroundings.edge.pause(attempt, &error).await;
             }
             Err(error) => return Err(error),
         }
-    };
+    }
+}
+
+/// Hands the segments to the partition.
+///
+/// # Errors
+/// `Data` where one does not parse.
+pub(crate) fn provide_segments(
+    state: &mut Partition,
+    need: &NeedSegments,
+    segments: &[Bytes],
+) -> Result<(), AggregateError> {
     state
-        .provide(need.bucket, &segments)
+        .provide(need.bucket, segments)
         .map_err(|bad| AggregateError::Damaged(format!("bucket {}: {}", need.bucket, bad.0)))
 }
 
@@ -331,8 +359,9 @@ impl Ownership {
         objects: Vec<(String, Bytes)>,
         mut entry: LedgerEntry,
     ) -> Result<&LedgerEntry, AggregateError> {
-        let mut bytes = ledger::encode(&entry)?;
         let surroundings = self.surroundings.clone();
+        entry.address = surroundings.edge.address();
+        let mut bytes = ledger::encode(&entry)?;
         let mut uploaded_ms = surroundings.edge.now_ms();
         if !planted(Bug::OffsetBeforeData) {
             self.upload(&objects).await?;

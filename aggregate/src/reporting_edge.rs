@@ -24,6 +24,10 @@ impl Edge for ReportingEdge {
         self.inner.new_owner()
     }
 
+    fn address(&self) -> Option<String> {
+        self.inner.address()
+    }
+
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()> {
         self.status.waits(self.partition, self.now_ms(), why);
         self.inner.pause(attempt, why)

@@ -90,6 +90,8 @@ pub struct StreamCounters {
     pub duplicates: AtomicU64,
     /// Ledger entries created.
     pub commits: AtomicU64,
+    /// Statuses of accounts that the log acknowledged.
+    pub statuses: AtomicU64,
     /// Times that another owner had taken a partition.
     pub fenced: AtomicU64,
     /// How long epochs took from their end to their ledger entry.
@@ -110,6 +112,7 @@ impl Default for StreamCounters {
             accepted: AtomicU64::default(),
             duplicates: AtomicU64::default(),
             commits: AtomicU64::default(),
+            statuses: AtomicU64::default(),
             fenced: AtomicU64::default(),
             commit_times: Times::new(COMMIT_BOUNDS_MS),
             suspended: Mutex::default(),
@@ -168,6 +171,11 @@ impl StreamStatus {
             Some(count) => *count += 1,
             None => drop(alerts.insert(kind.to_owned(), 1)),
         }
+    }
+
+    /// Counts a status that the log acknowledged.
+    pub(crate) fn count_status(&self) {
+        self.counters.statuses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a commit that took `ms` milliseconds from the end of its epoch.

@@ -11,8 +11,11 @@ use crate::owner::Edge;
 const PAUSE_MAX_MS: u64 = 2_000;
 
 /// The [`Edge`] of a running process.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemEdge;
+#[derive(Debug, Clone, Default)]
+pub struct SystemEdge {
+    /// URL under which the process is reached, where others are to know.
+    pub address: Option<String>,
+}
 
 impl Edge for SystemEdge {
     #[expect(clippy::disallowed_methods, reason = "this is the edge that has the clock")]
@@ -24,6 +27,10 @@ impl Edge for SystemEdge {
     #[expect(clippy::disallowed_methods, reason = "this is the edge that has the randomness")]
     fn new_owner(&self) -> String {
         uuid::Uuid::new_v4().simple().to_string()
+    }
+
+    fn address(&self) -> Option<String> {
+        self.address.clone()
     }
 
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()> {

@@ -11,18 +11,21 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::{Partition, ReferenceData, SpareColumns};
+use crate::core::{ReferenceData, SpareColumns};
 use crate::crash_point::crash_point;
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
 use crate::outbox::{Outbox, open_outbox};
-use crate::owner::{Ownership, Surroundings, load_segments};
+use crate::owner::{Ownership, Surroundings, provide_segments, read_segments};
+use crate::quota_desk::QuotaDesk;
 use crate::references::References;
 use crate::stream_status::{StreamStatus, Waiting};
 use crate::ticker::Ticker;
 
 /// Events that are read, roughly, before limits are looked at again.
 const READ_EVENTS: u64 = 2_048;
+/// Statuses that leave at once, of however many there are at the end of a month.
+const STATUSES_AT_ONCE: usize = 5_000;
 /// Longest wait for a record, so that a stop is noticed.
 const READ_WAIT: Duration = Duration::from_millis(50);
 /// How long the log may take to acknowledge notices before the status says that they wait.
@@ -62,7 +65,8 @@ pub(crate) struct Worker {
     references: Arc<dyn References>,
     settings: AggregateConfig,
     partition: u32,
-    state: Partition,
+    /// Where the state is, and who asks for quotas.
+    desk: Arc<QuotaDesk>,
     ownership: Option<Ownership>,
     signals: Signals,
     status: StreamStatus,
@@ -88,6 +92,7 @@ pub(crate) struct Worker {
 impl Drop for Worker {
     /// What was not sent is sent by the next owner, who must not find it sent twice.
     fn drop(&mut self) {
+        self.desk.close();
         self.courier.abort();
     }
 }
@@ -105,7 +110,7 @@ pub(crate) struct WorkerParts {
     pub(crate) references: Arc<dyn References>,
     pub(crate) settings: AggregateConfig,
     pub(crate) partition: u32,
-    pub(crate) state: Partition,
+    pub(crate) desk: Arc<QuotaDesk>,
     pub(crate) ownership: Ownership,
     pub(crate) signals: Signals,
     pub(crate) status: StreamStatus,
@@ -129,7 +134,7 @@ impl Worker {
             references: parts.references,
             settings: parts.settings,
             partition: parts.partition,
-            state: parts.state,
+            desk: parts.desk,
             ownership: Some(ownership),
             signals: parts.signals,
             status: parts.status,
@@ -147,6 +152,7 @@ impl Worker {
     /// Runs until told to end or until it cannot go on.
     pub(crate) fn run(mut self, mut reader: Box<dyn PartitionReader>) -> Ended {
         self.report(reader.known_end());
+        self.see_now(false);
         loop {
             match self.turn(reader.as_mut()) {
                 Ok(None) => {}
@@ -165,7 +171,8 @@ impl Worker {
             let committed = self.wait_for_commit()? && self.close()? && self.wait_for_commit()?;
             return Ok(Some(if committed { Ended::Drained } else { Ended::Abandoned }));
         }
-        if let Some(newer) = self.references.newer_than(&self.state.reference().version)
+        let newer = self.references.newer_than(&self.desk.state().reference().version);
+        if let Some(newer) = newer
             && !self.change_reference(newer)?
         {
             return Ok(Some(Ended::Abandoned));
@@ -180,14 +187,19 @@ impl Worker {
         }
         self.outbox.check()?;
         if self.outbox.is_full() {
+            self.desk.answer();
             let moved = self.outbox.moved();
             // Whether it moved or time ran out: the next turn looks again.
             drop(self.runtime.block_on(async { tokio::time::timeout(READ_WAIT, moved).await }));
             self.watch_notices();
             return Ok(None);
         }
-        let before = self.state.next_offset();
-        let events_before = self.state.epoch_events();
+        // Behind everything that holds the state, and before a wait: no question is left lying.
+        self.desk.answer();
+        let (before, events_before) = {
+            let state = self.desk.state();
+            (state.next_offset(), state.epoch_events())
+        };
         let mut ended = None;
         let read = reader.read(self.read_max, READ_WAIT, &mut |record| {
             // Nothing after a record that could not be taken: it would be skipped.
@@ -198,16 +210,18 @@ impl Worker {
         if let Some(ended) = ended {
             return Ok(Some(ended));
         }
-        self.hand_over();
+        let idle = self.desk.state().next_offset() == before;
+        let more = reader.known_end().is_some_and(|end| end > before);
+        self.see_now(idle && read.is_ok() && !more);
+        self.hand_over(STATUSES_AT_ONCE);
         let notices_wait = self.watch_notices();
         if let Ok(records @ 1..) = read {
             crash_point("pushed");
             // A record may be one event or a batch of hundreds.
-            let events = self.state.epoch_events().saturating_sub(events_before);
+            let events = self.desk.state().epoch_events().saturating_sub(events_before);
             let each = (events / records as u64).max(1);
             self.read_max = usize::try_from(READ_EVENTS / each).unwrap_or(1).max(1);
         }
-        let idle = self.state.next_offset() == before;
         if idle && self.idle_since_ms.is_none() {
             self.idle_since_ms = Some(self.surroundings.edge.now_ms());
         } else if !idle {
@@ -246,22 +260,33 @@ impl Worker {
         let (Some(ticker), Some(idle_since_ms)) = (&mut self.ticker, self.idle_since_ms) else {
             return;
         };
-        if known_end.is_some_and(|end| end > self.state.next_offset()) {
+        if known_end.is_some_and(|end| end > self.desk.state().next_offset()) {
             return;
         }
         let now_ms = self.surroundings.edge.now_ms();
-        if let Some(tick) = ticker.due(&self.state, self.partition, idle_since_ms, now_ms) {
+        if let Some(tick) = ticker.due(&self.desk.state(), self.partition, idle_since_ms, now_ms) {
             ticker.append(tick, &self.runtime);
         }
     }
 
-    /// Lets what is to be said at once go.
-    fn hand_over(&mut self) {
-        let notices = self.state.take_notices();
+    /// Tells the state what time it is, and whether everything is read that the log has.
+    fn see_now(&self, read_everything: bool) {
+        let now_ms = self.surroundings.edge.now_ms();
+        self.desk.state().see_now(now_ms, read_everything);
+    }
+
+    /// Lets what is to be said at once go; of the statuses that wait, so many.
+    fn hand_over(&mut self, statuses_max: usize) {
+        let (notices, next_offset) = {
+            let mut state = self.desk.state();
+            let mut notices = state.take_notices();
+            notices.extend(state.take_statuses(statuses_max));
+            (notices, state.next_offset())
+        };
         if !notices.is_empty() {
             crash_point("noticed");
         }
-        self.outbox.hand_over(notices, self.state.next_offset());
+        self.outbox.hand_over(notices, next_offset);
     }
 
     /// Says in the status, and to the caller, that the log does not take notices.
@@ -286,28 +311,32 @@ impl Worker {
 
     fn push(&mut self, record: Record<'_>) -> Result<(), Ended> {
         crash_point("polled");
-        while let Err(need) = self.state.push(record) {
+        loop {
+            // The state is free while the store is asked.
+            let pushed = self.desk.state().push(record);
+            let Err(need) = pushed else { return Ok(()) };
             // A segment may belong to the epoch that is just being stored.
             if !self.wait_for_commit().map_err(Ended::Failed)? {
                 return Err(Ended::Abandoned);
             }
-            let runtime = self.runtime.clone();
-            runtime
-                .block_on(load_segments(&self.surroundings, &mut self.state, &need))
+            let segments = self.runtime.block_on(read_segments(&self.surroundings, &need));
+            let mut state = self.desk.state();
+            segments
+                .and_then(|segments| provide_segments(&mut state, &need, &segments))
                 .map_err(Ended::Failed)?;
         }
-        Ok(())
     }
 
     /// Limits that the epoch must not pass.
     fn must_close(&self) -> bool {
-        self.state.epoch_events() >= self.settings.epoch_max_events
-            || self.state.epoch_bytes() as u64 >= self.settings.epoch_max_bytes
+        let state = self.desk.state();
+        state.epoch_events() >= self.settings.epoch_max_events
+            || state.epoch_bytes() as u64 >= self.settings.epoch_max_bytes
     }
 
     /// Whether a bounded run has read everything of this partition.
     fn at_bounded_end(&self) -> bool {
-        self.until.is_some_and(|until| self.state.next_offset() >= until)
+        self.until.is_some_and(|until| self.desk.state().next_offset() >= until)
     }
 
     /// Whether the epoch has waited long enough, or a bounded run has read all, or nothing has
@@ -316,11 +345,11 @@ impl Worker {
         let now_ms = self.surroundings.edge.now_ms();
         let lateness_ms = self.settings.lateness_ms.cast_signed();
         if self.idle_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= lateness_ms)
-            && self.state.write_windows(now_ms.saturating_sub(lateness_ms))
+            && self.desk.state().write_windows(now_ms.saturating_sub(lateness_ms))
         {
             return true;
         }
-        if !self.state.has_uncommitted() {
+        if !self.desk.state().has_uncommitted() {
             return false;
         }
         let age_ms = self.epoch_began_ms.map_or(0, |began| now_ms.saturating_sub(began));
@@ -332,7 +361,7 @@ impl Worker {
     /// idle partition writes an entry without rows. `false` where the worker was told to let go.
     fn change_reference(&mut self, newer: ReferenceData) -> Result<bool, AggregateError> {
         newer
-            .keeps(self.state.reference())
+            .keeps(self.desk.state().reference())
             .map_err(|lost| AggregateError::Damaged(lost.to_string()))?;
         let to = Some(&newer.version);
         if !(self.wait_for_commit()? && self.send(to)? && self.wait_for_commit()?) {
@@ -340,7 +369,8 @@ impl Worker {
         }
         crash_point("reference-named");
         tracing::info!(partition = self.partition, version = %newer.version, "reference data changes");
-        self.state
+        self.desk
+            .state()
             .set_reference(newer)
             .map_err(|lost| AggregateError::Damaged(lost.to_string()))?;
         Ok(true)
@@ -350,9 +380,9 @@ impl Worker {
     /// could not be sent.
     fn close(&mut self) -> Result<bool, AggregateError> {
         if self.at_bounded_end() {
-            self.state.write_windows(i64::MAX);
+            self.desk.state().write_windows(i64::MAX);
         }
-        if !self.state.has_uncommitted() {
+        if !self.desk.state().has_uncommitted() {
             return Ok(true);
         }
         self.send(None)
@@ -362,11 +392,11 @@ impl Worker {
     /// given. `false` where it could not be sent.
     fn send(&mut self, next: Option<&ReferenceVersion>) -> Result<bool, AggregateError> {
         let Some(mut ownership) = self.ownership.take() else { return Ok(false) };
-        self.state.share_memory(self.status.held());
+        self.desk.state().share_memory(self.status.held());
         // A bounded run that writes windows, or a drain, closes without having read before.
-        self.hand_over();
+        self.hand_over(usize::MAX);
         let notices = self.outbox.close_epoch();
-        let mut closed = self.state.close();
+        let mut closed = self.desk.state().close();
         if let Some(next) = next {
             closed.next_reference = next.clone();
         }
@@ -431,6 +461,7 @@ impl Worker {
     /// Waits until nothing is in flight; `false` where the worker was told to let go meanwhile.
     fn wait_for_commit(&mut self) -> Result<bool, AggregateError> {
         while let Some(in_flight) = &self.in_flight {
+            self.desk.answer();
             match in_flight.recv_timeout(READ_WAIT) {
                 Ok(commit) => self.committed(commit)?,
                 Err(RecvTimeoutError::Timeout) => {
@@ -456,7 +487,7 @@ impl Worker {
         commit.result?;
         let to = commit.ownership.last().to;
         self.ownership = Some(commit.ownership);
-        self.state.reuse(commit.spare);
+        self.desk.state().reuse(commit.spare);
         self.status.update(self.partition, |status| status.waiting = None);
         (self.committed)(self.partition, to);
         self.report(None);
@@ -464,22 +495,22 @@ impl Worker {
     }
 
     fn report(&self, known_end: Option<u64>) {
-        let (ids, windows) = self.state.state_sizes();
+        let state = self.desk.state();
+        let (ids, windows) = state.state_sizes();
         self.status.update(self.partition, |status| {
             if let Some(ownership) = &self.ownership {
                 status.owner = ownership.owner().to_owned();
                 status.epoch = ownership.last().n;
                 status.committed_offset = ownership.last().to;
             }
-            status.next_offset = self.state.next_offset();
-            status.end_offset =
-                known_end.unwrap_or(status.end_offset).max(self.state.next_offset());
-            status.watermark_ms = self.state.watermark_ms();
+            status.next_offset = state.next_offset();
+            status.end_offset = known_end.unwrap_or(status.end_offset).max(state.next_offset());
+            status.watermark_ms = state.watermark_ms();
             status.oldest_uncommitted_ms = match (self.in_flight.is_some(), self.epoch_began_ms) {
                 (true, began) => status.oldest_uncommitted_ms.or(began),
                 (false, began) => began,
             };
-            status.state_bytes = self.state.state_bytes() as u64;
+            status.state_bytes = state.state_bytes() as u64;
             status.open_ids = ids as u64;
             status.open_windows = windows as u64;
             status.stopped = None;

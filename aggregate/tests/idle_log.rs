@@ -114,7 +114,7 @@ impl Bench {
         let surroundings = Surroundings {
             store: store.clone(),
             edge: clock.clone(),
-            notices: NoticeTopics { alerts: Some(topic) },
+            notices: NoticeTopics { alerts: Some(topic), statuses: None },
         };
         let aggregator = Aggregator::new(
             Arc::new(usage.clone()),

@@ -11,6 +11,7 @@ use crate::account_codec::{BadAccount, decode, encode};
 use crate::arena::Arena;
 use crate::bucket::Bucket;
 use crate::reference::{QuotaReference, VersionLost};
+use crate::status::next_turn_ms;
 
 /// A place in the cache instead of one in the arena.
 const CACHED: u32 = 1 << 31;
@@ -48,6 +49,16 @@ struct Slot {
     /// Its record in the arena, which is behind where the account is dirty.
     record: Option<u32>,
     in_use: bool,
+}
+
+/// An account that was taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Restored {
+    pub(crate) number: u32,
+    /// When something of it is due.
+    pub(crate) due_ms: Option<i64>,
+    /// When its status turns by time alone.
+    pub(crate) turn_ms: Option<i64>,
 }
 
 impl Default for AccountStore {
@@ -213,6 +224,11 @@ impl AccountStore {
         Ok(slot)
     }
 
+    /// Name of the account of a number; none where no account has it.
+    pub(crate) fn name_of(&self, number: u32) -> Option<&str> {
+        self.place(number).map(|place| name_at(&self.arena, &self.cache, place))
+    }
+
     /// The account in a slot.
     pub(crate) fn account(&self, slot: usize) -> &Account {
         &self.cache[slot].account
@@ -349,13 +365,14 @@ impl AccountStore {
     }
 
     /// Takes over an account's bytes, replacing what was known of it, and tells its number and
-    /// when it is due. No bytes: nothing is known of it any more.
+    /// when it is due, and turns after `now_ms`. No bytes: nothing is known of it any more.
     pub(crate) fn restore(
         &mut self,
         name: &str,
         bytes: &[u8],
         reference: &QuotaReference,
-    ) -> Result<Option<(u32, i64)>, BadAccount> {
+        now_ms: i64,
+    ) -> Result<Option<Restored>, BadAccount> {
         let mut account = Account::default();
         decode(name, bytes, reference, &mut account)?;
         let hash = xxh3_64(name.as_bytes());
@@ -385,7 +402,11 @@ impl AccountStore {
             }
             None => self.add_number(hash, record),
         };
-        Ok(account.next_due_ms(reference).map(|due_ms| (number, due_ms)))
+        Ok(Some(Restored {
+            number,
+            due_ms: account.next_due_ms(reference),
+            turn_ms: next_turn_ms(&account, reference, now_ms),
+        }))
     }
 
     /// Lets decoded accounts refer to packages by their positions in newer reference data.

@@ -84,6 +84,11 @@ impl Bucket {
         self.rolled_to_ms.unwrap_or(self.valid_to_ms)
     }
 
+    /// The instants at which it begins, leaves its first phase, and ends.
+    pub(crate) fn turns_ms(&self) -> [i64; 3] {
+        [self.valid_from_ms, self.valid_to_ms, self.end_ms()]
+    }
+
     /// When it closes.
     pub(crate) fn closes_ms(&self) -> i64 {
         self.end_ms().saturating_add(GRACE_MS)

@@ -29,14 +29,14 @@ struct Due {
 }
 
 /// Takes every step that is due on the accounts of these numbers, in the order of due time, then
-/// account, then bucket.
+/// account, then bucket. Tells the accounts that a step was taken on, some twice.
 pub(crate) fn take_steps<S: QuotaSink + ?Sized>(
     store: &mut AccountStore,
     numbers: &[u32],
     reference: &QuotaReference,
     watermark_ms: i64,
     sink: &mut S,
-) {
+) -> Vec<Box<str>> {
     let mut due: Vec<Due> = Vec::new();
     for number in numbers {
         if let Some(slot) = store.heat_number(*number, reference) {
@@ -57,6 +57,7 @@ pub(crate) fn take_steps<S: QuotaSink + ?Sized>(
         account.forget(Some(watermark_ms));
         account.dirty |= kept != (account.buckets.len(), account.usages.len());
     }
+    due.into_iter().map(|due| due.account).collect()
 }
 
 /// Closes the buckets that a command left ended for longer than the grace, in the order of timers.

@@ -40,6 +40,8 @@ mod reference_text;
 mod sink;
 mod split;
 mod status;
+mod status_feed;
+mod status_json;
 mod timers;
 mod usage;
 mod varint;
@@ -65,4 +67,5 @@ pub use reference_layers::{LayerApproval, PackageChange, PackageFile, PackageLay
 pub use sink::{Alert, EntryKind, LedgerRow, OverrunCause, QuotaSink};
 pub use split::{EVENT_AMOUNT_MAX, EVENT_POINTS_MAX};
 pub use status::{AccountStatus, BucketStatus, CapStatus, OverflowStatus, QuotaState};
+pub use status_json::{AsOf, quota_answer, quota_message};
 pub use window::Window;

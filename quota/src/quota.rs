@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::account_codec::BadAccount;
-use crate::account_store::AccountStore;
+use crate::account_store::{AccountStore, Restored};
 use crate::carry_out::carry_out;
 use crate::charge::{Occasion, charge};
 use crate::charge_event::{ChargeError, ChargeEvent, Charged, Weigh};
@@ -13,7 +13,8 @@ use crate::due::{close_over, take_steps};
 use crate::reference::{QuotaReference, VersionLost};
 use crate::sink::QuotaSink;
 use crate::split::Split;
-use crate::status::AccountStatus;
+use crate::status::{AccountStatus, state_of};
+use crate::status_feed::{CountedAlerts, StatusFeed};
 use crate::timers::Timers;
 
 /// All accounts of one partition. A pure function of what is put in: the same events, commands and
@@ -24,6 +25,7 @@ pub struct Quota {
     store: AccountStore,
     timers: Timers,
     split: Split,
+    feed: StatusFeed,
 }
 
 impl Quota {
@@ -34,6 +36,7 @@ impl Quota {
             store: AccountStore::default(),
             timers: Timers::default(),
             split: Split::default(),
+            feed: StatusFeed::default(),
         }
     }
 
@@ -64,7 +67,7 @@ impl Quota {
         watermark_ms: Option<i64>,
         sink: &mut S,
     ) -> Result<Charged, ChargeError> {
-        let Self { reference, store, split, timers } = self;
+        let Self { reference, store, split, timers, feed } = self;
         let slot = store.heat(event.account, reference).map_err(|_| ChargeError::Damaged)?;
         let account = store.account_mut(slot);
         account.forget(watermark_ms);
@@ -73,7 +76,20 @@ impl Quota {
             return Ok(Charged::default());
         }
         let meters = account.usages.len();
-        let charged = charge(account, reference, event, split, watermark_ms, sink);
+        let now_ms = feed.clock_ms();
+        let may_turn = split.may_turn(account, reference, event, now_ms);
+        let before = may_turn.then(|| state_of(account, reference, now_ms));
+        let newly_exhausted = split.exhausted.is_some() && account.exhausted.is_none();
+        let mut counted = CountedAlerts { sink, alerts: 0 };
+        let charged = charge(account, reference, event, split, watermark_ms, &mut counted);
+        // Without points before it has none now: a charge gives none.
+        let turned = before
+            .filter(|before| before.has_points())
+            .is_some_and(|before| state_of(account, reference, now_ms) != before);
+        if turned || newly_exhausted || counted.alerts > 0 {
+            feed.tell(account, reference);
+        }
+        feed.moved(account.number);
         if account.usages.len() > meters {
             // The first usage of a window: it is to be forgotten one day.
             if let Some(due_ms) = account.next_due_ms(reference) {
@@ -94,7 +110,7 @@ impl Quota {
         watermark_ms: Option<i64>,
         sink: &mut S,
     ) -> Result<(), CommandError> {
-        let Self { reference, store, timers, .. } = self;
+        let Self { reference, store, timers, feed, .. } = self;
         let slot = store.heat(&command.account, reference).map_err(|_| CommandError::Damaged)?;
         let account = store.account_mut(slot);
         account.forget(watermark_ms);
@@ -111,13 +127,14 @@ impl Quota {
         if let Some(due_ms) = account.next_due_ms(reference) {
             timers.schedule(due_ms, account.number);
         }
+        feed.tell(account, reference);
         Ok(())
     }
 
     /// Raises the watermark: closes buckets and tells that others will end soon. Costs next to
     /// nothing where nothing is due.
     pub fn advance<S: QuotaSink + ?Sized>(&mut self, watermark_ms: i64, sink: &mut S) {
-        let Self { reference, store, timers, .. } = self;
+        let Self { reference, store, timers, feed, .. } = self;
         if !timers.any_due(watermark_ms) {
             return;
         }
@@ -132,7 +149,9 @@ impl Quota {
         }
         numbers.sort_unstable();
         numbers.dedup();
-        take_steps(store, &numbers, reference, watermark_ms, sink);
+        for account in take_steps(store, &numbers, reference, watermark_ms, sink) {
+            feed.tell_name(account);
+        }
         for number in numbers {
             schedule(store, timers, number, reference);
         }
@@ -142,6 +161,44 @@ impl Quota {
     /// anything that comes by time alone. What is further away is told by its hour.
     pub fn next_due_ms(&self) -> Option<i64> {
         self.timers.next_ms()
+    }
+
+    /// Raises the clock by which statuses turn: the time of the log's newest record, or now where
+    /// the log has nothing more. It does not touch what is charged. Costs next to nothing where no
+    /// account turns.
+    pub fn see_clock(&mut self, at_ms: i64) {
+        self.feed.see_clock(at_ms, &mut self.store, &self.reference);
+    }
+
+    /// The clock, ms of UTC.
+    pub fn clock_ms(&self) -> i64 {
+        self.feed.clock_ms()
+    }
+
+    /// Whether [`Quota::tell_moved`] is going to be asked for accounts whose numbers changed.
+    pub fn follow_numbers(&mut self, follows: bool) {
+        self.feed.follow_numbers(follows);
+    }
+
+    /// Adds the accounts whose numbers changed to those that gateways are told of.
+    pub fn tell_moved(&mut self) {
+        self.feed.tell_moved(&self.store);
+    }
+
+    /// Takes at most `max` of the accounts that gateways must be told of, as they are now, in the
+    /// order of their names: those whose status turned, of which there was an alert, whose bucket
+    /// began, ended or closed, or that a command changed. However often an account changed since it
+    /// was taken last, it comes once.
+    pub fn take_statuses(&mut self, max: usize, watermark_ms: Option<i64>) -> Vec<AccountStatus> {
+        let names = self.feed.take(max);
+        let now_ms = self.clock_ms();
+        let status = |account: &str| match self.status(account, now_ms, watermark_ms) {
+            Ok(Some(status)) => Some(status),
+            Ok(None) => Some(AccountStatus::forgotten(account)),
+            // Whoever charges it next is told that it is damaged.
+            Err(_) => None,
+        };
+        names.iter().filter_map(|account| status(account)).collect()
     }
 
     /// What an account has, as of an instant; none where nothing is known of it.
@@ -182,8 +239,14 @@ impl Quota {
     /// # Errors
     /// Where they do not parse, or name a package that the reference data lacks.
     pub fn restore(&mut self, account: &str, bytes: &[u8]) -> Result<(), BadAccount> {
-        if let Some((number, due_ms)) = self.store.restore(account, bytes, &self.reference)? {
+        let now_ms = self.feed.clock_ms();
+        let restored = self.store.restore(account, bytes, &self.reference, now_ms)?;
+        let Some(Restored { number, due_ms, turn_ms }) = restored else { return Ok(()) };
+        if let Some(due_ms) = due_ms {
             self.timers.schedule(due_ms, number);
+        }
+        if let Some(turn_ms) = turn_ms {
+            self.feed.turns_at(turn_ms, number);
         }
         Ok(())
     }
@@ -200,7 +263,7 @@ impl Quota {
 
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.store.memory_bytes() + self.timers.memory_bytes()
+        self.store.memory_bytes() + self.timers.memory_bytes() + self.feed.memory_bytes()
     }
 
     /// Switches a known bug on (or all off) for the current thread.

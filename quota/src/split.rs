@@ -61,6 +61,8 @@ pub(crate) struct Split {
     pub(crate) currency: Option<Currency>,
     /// What exhausted the account, after the event.
     pub(crate) exhausted: Option<Exhausted>,
+    /// Whether a bucket gave all that it had room for.
+    pub(crate) emptied: bool,
 }
 
 fn bounded(sum: Option<i128>, max: i128) -> Result<i128, ChargeError> {
@@ -78,7 +80,7 @@ impl Split {
         watermark_ms: Option<i64>,
     ) -> Result<(), ChargeError> {
         self.debits.clear();
-        (self.payg, self.overrun, self.currency) = (None, None, None);
+        (self.payg, self.overrun, self.currency, self.emptied) = (None, None, None, false);
         (self.retail_pico, self.exhausted) = (0, account.exhausted);
         rank(account, reference, event, &mut self.ranks);
         let weights = self.ranks.first().map_or(DEFAULT_WEIGHTS, |first| {
@@ -146,10 +148,29 @@ impl Split {
             self.currency = Some(package.currency);
             self.retail_pico =
                 bounded(self.retail_pico.checked_add(allocated_pico), EVENT_AMOUNT_MAX)?;
+            self.emptied |= points == room;
             *rest -= points;
             *member_room -= points;
         }
         Ok(())
+    }
+
+    /// Whether carrying it out may turn the account's status at `now_ms`, alerts aside: what is
+    /// used up, or a cap whose window at `now_ms` is not the one that the event had to pass.
+    pub(crate) fn may_turn(
+        &self,
+        account: &Account,
+        reference: &QuotaReference,
+        event: &ChargeEvent<'_>,
+        now_ms: i64,
+    ) -> bool {
+        let other_window = |debit: &Debit| {
+            reference.package(account.buckets[debit.bucket].package).caps.iter().any(|cap| {
+                let span = cap.window.span();
+                span.slot_start(event.completed_at_ms) != span.slot_start(now_ms)
+            })
+        };
+        self.emptied || self.overrun.is_some() || self.debits.iter().any(other_window)
     }
 
     fn split_overflow(

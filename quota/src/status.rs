@@ -4,7 +4,7 @@ use tally_schemas::Currency;
 
 use crate::account::Account;
 use crate::bucket::{Bucket, Fired, mul_div};
-use crate::package::{OverflowPolicy, region_fits};
+use crate::package::{OverflowPolicy, Tariff, region_fits};
 use crate::reference::QuotaReference;
 use crate::split::cap_room;
 use crate::usage::{Meter, used_at};
@@ -32,6 +32,11 @@ impl QuotaState {
             Self::Exhausted => "exhausted",
             Self::Blocked => "blocked",
         }
+    }
+
+    /// Whether an event may still be paid for.
+    pub const fn has_points(self) -> bool {
+        matches!(self, Self::Ok | Self::Warned)
     }
 }
 
@@ -106,23 +111,36 @@ pub struct AccountStatus {
 
 impl AccountStatus {
     pub(crate) fn of(account: &Account, reference: &QuotaReference, at_ms: i64) -> Self {
-        let overflow = overflow_status(account, reference, at_ms);
         Self {
             account: account.name().to_owned(),
-            status: state(account, reference, at_ms, overflow.is_some()),
+            status: state_of(account, reference, at_ms),
             buckets: account
                 .buckets
                 .iter()
                 .map(|bucket| bucket_status(account, reference, bucket, at_ms))
                 .collect(),
             caps: cap_statuses(account, reference, at_ms),
-            overflow,
+            overflow: overflow_status(account, reference, at_ms),
             overrun_micro: used_at(&account.usages, Meter::OverrunMonth, 0, at_ms),
+        }
+    }
+
+    /// An account that nothing is known of any more.
+    pub fn forgotten(account: &str) -> Self {
+        Self {
+            account: account.to_owned(),
+            status: QuotaState::Blocked,
+            buckets: Vec::new(),
+            caps: Vec::new(),
+            overflow: None,
+            overrun_micro: 0,
         }
     }
 }
 
-fn state(account: &Account, reference: &QuotaReference, at_ms: i64, consented: bool) -> QuotaState {
+/// What a gateway is to make of an account at an instant.
+pub(crate) fn state_of(account: &Account, reference: &QuotaReference, at_ms: i64) -> QuotaState {
+    let consented = fitting_tariff(account, reference, at_ms).is_some();
     let package = |bucket: &Bucket| reference.package(bucket.package);
     let room = |bucket: &&Bucket| {
         bucket.phase_at(at_ms).is_some_and(|rolled| {
@@ -216,16 +234,58 @@ fn cap_statuses(account: &Account, reference: &QuotaReference, at_ms: i64) -> Ve
     caps
 }
 
-/// The tariff, where it still fits the account.
+/// When, after an instant, the status may turn by time alone: a bucket begins or ends, a cap that
+/// leaves nothing gets room, the period of an alert is over.
+pub(crate) fn next_turn_ms(
+    account: &Account,
+    reference: &QuotaReference,
+    after_ms: i64,
+) -> Option<i64> {
+    let mut next: Option<i64> = None;
+    let mut at = |ms: i64| {
+        if ms > after_ms {
+            next = Some(next.map_or(ms, |next| next.min(ms)));
+        }
+    };
+    for bucket in &account.buckets {
+        for turn_ms in bucket.turns_ms() {
+            at(turn_ms);
+        }
+        let package = reference.package(bucket.package);
+        if package.caps.is_empty() || bucket.phase_at(after_ms).is_none() {
+            continue;
+        }
+        for cap in &package.caps {
+            let meter = Meter::Package(cap.window);
+            let used = used_at(&account.usages, meter, package.id_hash, after_ms);
+            if used >= i128::from(cap.limit_micro) {
+                let span = cap.window.span();
+                at(span.window_end(span.slot_start(after_ms)));
+            }
+        }
+    }
+    for fired in &account.fired {
+        at(fired.watched.span().alert_period_end(fired.period_ms));
+    }
+    next
+}
+
+/// The tariff that is consented to, where it still fits the account.
+fn fitting_tariff<'r>(
+    account: &Account,
+    reference: &'r QuotaReference,
+    at_ms: i64,
+) -> Option<&'r Tariff> {
+    let tariff = reference.tariff_known_at(account.overflow?, at_ms)?;
+    region_fits(tariff.region.as_deref(), account.region.as_deref()).then_some(tariff)
+}
+
 fn overflow_status(
     account: &Account,
     reference: &QuotaReference,
     at_ms: i64,
 ) -> Option<OverflowStatus> {
-    let tariff = reference.tariff_known_at(account.overflow?, at_ms)?;
-    if !region_fits(tariff.region.as_deref(), account.region.as_deref()) {
-        return None;
-    }
+    let tariff = fitting_tariff(account, reference, at_ms)?;
     let points_micro = used_at(&account.usages, Meter::Payg, tariff.id_hash, at_ms);
     let price = i128::from(tariff.price_micro_per_million_points);
     let currency = crate::package::name_hash(tariff.currency.code());

@@ -25,6 +25,8 @@ pub struct Config {
     pub alerts: AlertsConfig,
     /// Budgets and commitments.
     pub budgets: BudgetsConfig,
+    /// What gateways are told of accounts.
+    pub quota: QuotaConfig,
     /// SQL.
     pub query: QueryConfig,
 }
@@ -77,11 +79,14 @@ pub struct StoreConfig {
 pub struct HttpConfig {
     /// Address of the HTTP listener.
     pub listen: String,
+    /// URL under which this process is reached, which other processes redirect to for the quota of
+    /// its accounts; empty for none.
+    pub advertise: String,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".to_owned() }
+        Self { listen: "127.0.0.1:8080".to_owned(), advertise: String::new() }
     }
 }
 
@@ -152,6 +157,9 @@ pub struct AggregateConfig {
     pub rate: bool,
     /// How often newly approved prices, packages and contracts are looked for, milliseconds.
     pub reference_poll_ms: u64,
+    /// How often gateways are told of accounts whose numbers changed and nothing else,
+    /// milliseconds; 0 for never: then they ask.
+    pub status_numbers_ms: u64,
     /// How far in the future an event may be, milliseconds after Kafka received it.
     pub future_max_ms: u64,
     /// How long a revoked partition may finish its epoch, milliseconds.
@@ -181,6 +189,7 @@ impl Default for AggregateConfig {
             tick_ms: 10_000,
             rate: true,
             reference_poll_ms: 3_000,
+            status_numbers_ms: 0,
             future_max_ms: 3_600_000,
             // Below the session time-out of the group, 10 s.
             drain_timeout_ms: 4_000,
@@ -240,6 +249,21 @@ pub struct BudgetsConfig {
 impl Default for BudgetsConfig {
     fn default() -> Self {
         Self { topic: "usage.models".to_owned(), file: String::new() }
+    }
+}
+
+/// What gateways are told of accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QuotaConfig {
+    /// Topic of statuses, compacted; where it has to be created, it gets as many partitions as the
+    /// topic of usage events.
+    pub topic: String,
+}
+
+impl Default for QuotaConfig {
+    fn default() -> Self {
+        Self { topic: "quota.status".to_owned() }
     }
 }
 

@@ -34,6 +34,9 @@ pub struct LedgerEntry {
     pub kind: EntryKind,
     /// Who wrote it: a new random id for every assignment.
     pub owner: String,
+    /// URL under which the writer is reached, where it tells one. Information only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// First offset of the epoch.
     pub from: u64,
     /// Next offset after the epoch: where a new owner starts to read.

@@ -31,7 +31,7 @@ pub use alert_message::{
 };
 pub use config::{
     AggregateConfig, AlertsConfig, BudgetsConfig, Config, ConfigError, HttpConfig, IngestConfig,
-    LogConfig, Origin, QueryConfig, Setting, StoreConfig,
+    LogConfig, Origin, QueryConfig, QuotaConfig, Setting, StoreConfig,
 };
 pub use event_error::{EventError, EventErrorCode, SuspenseReason};
 pub use event_json::{
@@ -61,3 +61,7 @@ pub use webhook_config::{Secret, WebhookConfig};
 /// The JSON Schema (2020-12) of the usage event, as it is published at
 /// `GET /v1/schema/usage-event.json`. It says what JSON Schema can say; [`parse_event`] is the rule.
 pub const USAGE_EVENT_JSON_SCHEMA: &str = include_str!("../json/usage-event.v1.schema.json");
+
+/// The JSON Schema (2020-12) of the records of `quota.status`, as it is published at
+/// `GET /v1/schema/quota-status.json`.
+pub const QUOTA_STATUS_JSON_SCHEMA: &str = include_str!("../json/quota-status.v1.schema.json");

@@ -27,6 +27,7 @@ mod members;
 mod poison;
 mod poison_kinds;
 mod proxy;
+mod quota;
 mod reference;
 mod retention;
 mod settle;

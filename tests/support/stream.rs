@@ -56,12 +56,14 @@ impl Stream {
         let store = format!("s3://tally/{name}");
         let folder = tempfile::Builder::new().prefix(&format!("tally-{test}-")).tempdir().unwrap();
         let alerts = format!("{name}.alerts");
+        let statuses = format!("{name}.status");
         let settings = [
             ("log.kafka", servers.kafka.as_str()),
             ("log.topic", name.as_str()),
             ("log.group", name.as_str()),
             ("alerts.topic", alerts.as_str()),
             ("budgets.topic", models.as_str()),
+            ("quota.topic", statuses.as_str()),
             // A member that was killed is missed for two seconds, and not for ten.
             ("log.kafka_options.session.timeout.ms", "2000"),
             ("log.kafka_options.heartbeat.interval.ms", "200"),

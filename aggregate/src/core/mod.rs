@@ -31,8 +31,8 @@ pub(crate) use epoch::EpochState;
 pub use epoch::{ClosedEpoch, SpareColumns};
 pub use event_rating::{ReferenceData, ReferenceLost};
 pub(crate) use last_outcome::LastOutcome;
-pub use notice::{AlertNotice, Notice};
-pub use partition::{NeedSegments, Partition, PartitionConfig};
+pub use notice::{AlertNotice, Notice, StatusNotice};
+pub use partition::{NeedSegments, Partition, PartitionConfig, QuotaPicture};
 pub(crate) use partition::{StateForm, blake3_hex};
 pub(crate) use stored_windows::StoredWindows;
 #[cfg(test)]

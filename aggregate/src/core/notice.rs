@@ -4,11 +4,23 @@ use tally_budget::BudgetAlert;
 use tally_quota::Alert;
 use tally_schemas::{AlertEvent, AlertMessage, LogPosition, Whole};
 
-/// Something that leaves the process at once. A replay gives the same notices.
+/// Something that leaves the process at once. A replay gives the same alerts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// An alert that fired, for the topic `usage.alerts`.
     Alert(AlertNotice),
+    /// What an account has, for the topic `quota.status`. A replay tells the same turns, but may
+    /// tell them earlier or later.
+    Status(StatusNotice),
+}
+
+/// What an account has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusNotice {
+    /// The account, which is the key.
+    pub account: String,
+    /// The message.
+    pub message: String,
 }
 
 /// An alert that fired.

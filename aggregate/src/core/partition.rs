@@ -2,6 +2,7 @@
 //! records and the reference data, so that a replay is identical.
 
 mod charging;
+mod statuses;
 mod stored_state;
 
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use tally_schemas::{
     UsageCounts, parse_event,
 };
 
+pub use self::statuses::QuotaPicture;
+use self::statuses::StatusClock;
 use crate::core::base_policy::BasePolicy;
 use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
 use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
@@ -87,6 +90,7 @@ pub struct Partition {
     newest_ms: Option<i64>,
     watermark_ms: Option<i64>,
     clock: Option<LogClock>,
+    status_clock: StatusClock,
     cumulative: ControlTotals,
     /// Absolute sums of what every event since the first offset came to, whatever the currency: as
     /// long as tables hold these, they hold every other sum.
@@ -138,6 +142,7 @@ impl Partition {
             horizon_ms: settings.dedupe_horizon_days.cast_signed() * 86_400_000,
             cache_max_bytes: SEGMENTS_KEPT_BYTES,
         });
+        let follows_numbers = settings.status_numbers_ms > 0;
         let open_max = usize::try_from(settings.windows_open_max_bytes).unwrap_or(usize::MAX);
         Self {
             subscriber_windows: SubscriberWindows::new(
@@ -149,12 +154,13 @@ impl Partition {
             spare: SpareColumns::default(),
             config,
             rater: EventRater::new(Arc::clone(&reference.card)),
-            accounts: QuotaStage::new(Arc::clone(&reference.packages)),
+            accounts: QuotaStage::new(Arc::clone(&reference.packages), follows_numbers),
             reference,
             dedupe,
             newest_ms: None,
             watermark_ms: None,
             clock: None,
+            status_clock: StatusClock::default(),
             cumulative: ControlTotals::default(),
             amounts: Amounts::default(),
             next,
@@ -313,6 +319,7 @@ impl Partition {
         }
         let position =
             Position { offset: record.offset, timestamp_ms: record.timestamp_ms, batch_index: 0 };
+        self.see_record(record.timestamp_ms);
         match (record.value, record.kind) {
             (None, _) => self.hold_back(
                 SuspenseRow::of(SuspenseReason::Tombstone, &Default::default()),
@@ -525,6 +532,8 @@ impl Partition {
         let watermark = at_ms - self.config.aggregate.lateness_ms.cast_signed();
         self.watermark_ms = Some(watermark);
         self.subscriber_windows.advance(watermark, &mut self.epoch.subscriber_rows);
+        // What the watermark lets go of must not be looked at as of before it.
+        self.accounts.quota.see_clock(watermark);
     }
 
     fn mover(&self, position: Position) -> Mover {

@@ -84,8 +84,11 @@ pub(crate) struct QuotaStage {
 }
 
 impl QuotaStage {
-    pub(crate) fn new(reference: Arc<QuotaReference>) -> Self {
-        Self { quota: Quota::new(reference), notices: Vec::new(), payers: String::new() }
+    /// Accounts without state. `follows_numbers`: gateways are told of numbers too.
+    pub(crate) fn new(reference: Arc<QuotaReference>, follows_numbers: bool) -> Self {
+        let mut quota = Quota::new(reference);
+        quota.follow_numbers(follows_numbers);
+        Self { quota, notices: Vec::new(), payers: String::new() }
     }
 
     /// Whether it knows no package at all, as one that only reads other state.

@@ -74,6 +74,7 @@ pub(crate) fn encode_budget_epoch(
         n,
         kind: EntryKind::Epoch,
         owner: owner.to_owned(),
+        address: None,
         from: before.to,
         to: closed.to,
         input_hash: closed.input_hash,

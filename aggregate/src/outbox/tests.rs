@@ -6,6 +6,7 @@ use tally_log::{Appended, LogError};
 use tally_schemas::{AlertMessage, LogPosition};
 
 use super::*;
+use crate::core::StatusNotice;
 
 /// A topic of one partition. Of the appends that fail, every second one is there all the same.
 #[derive(Debug, Default)]
@@ -83,7 +84,8 @@ fn outbox(topic: &Arc<Topic>, from: u64, sent: &[(&str, u64)]) -> (Outbox, Strea
         let position = LogPosition { partition: 0, offset: *offset };
         read_back.alerts.insert((*id).to_owned(), position);
     }
-    let topics = NoticeTopics { alerts: Some(Arc::clone(topic) as Arc<dyn NoticeTopic>) };
+    let topics =
+        NoticeTopics { alerts: Some(Arc::clone(topic) as Arc<dyn NoticeTopic>), statuses: None };
     let status = StreamStatus::default();
     let (outbox, courier) = open_outbox(topics, Arc::new(StillEdge), status.clone(), read_back);
     tokio::spawn(courier.run());
@@ -165,4 +167,77 @@ async fn without_a_topic_an_epoch_waits_for_nothing() {
     tokio::spawn(courier.run());
     outbox.hand_over(vec![alert("a", 0)], 1);
     assert_eq!(outbox.close_epoch().acknowledged().await.unwrap(), None);
+}
+
+/// A topic that keeps the keys and values of what is there; of those that fail every second one is
+/// there all the same.
+#[derive(Debug, Default)]
+struct StatusTopic {
+    values: Mutex<Vec<(String, u64)>>,
+    failures_left: Mutex<u32>,
+}
+
+impl NoticeTopic for StatusTopic {
+    fn partition_count(&self) -> u32 {
+        1
+    }
+
+    fn append(&self, record: Outgoing) -> Appended {
+        let mut left = self.failures_left.lock();
+        // Some fail, and those behind them do not.
+        let fails = *left > 0 && !(*left).is_multiple_of(3);
+        *left = left.saturating_sub(1);
+        if !fails || *left % 2 == 0 {
+            let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+            let value = String::from_utf8(record.value.to_vec()).unwrap();
+            self.values.lock().push((key, value.parse().unwrap()));
+        }
+        let lost = LogError::Retry("lost".to_owned());
+        Box::pin(std::future::ready(if fails { Err(lost) } else { Ok(0) }))
+    }
+
+    fn ends(&self, _: Vec<u32>) -> BoxFuture<'static, Result<Offsets, AggregateError>> {
+        unreachable!("statuses are not read back")
+    }
+
+    fn read_back(&self, _: Offsets) -> BoxFuture<'static, Result<ReadBack, AggregateError>> {
+        unreachable!("statuses are not read back")
+    }
+}
+
+/// A status as of an offset; the message is the offset alone.
+fn status(account: u64, offset: u64) -> Notice {
+    Notice::Status(StatusNotice { account: format!("A{account}"), message: offset.to_string() })
+}
+
+#[tokio::test]
+async fn statuses_of_an_account_never_fall_though_appends_fail() {
+    let topic = Arc::new(StatusTopic::default());
+    *topic.failures_left.lock() = 200;
+    let topics =
+        NoticeTopics { alerts: None, statuses: Some(Arc::clone(&topic) as Arc<dyn NoticeTopic>) };
+    let counted = StreamStatus::default();
+    let (mut outbox, courier) =
+        open_outbox(topics, Arc::new(StillEdge), counted.clone(), ReadBack::default());
+    tokio::spawn(courier.run());
+    let mut newest = std::collections::BTreeMap::new();
+    for offset in 0..300 {
+        let account = offset * 7 % 5;
+        newest.insert(format!("A{account}"), offset);
+        outbox.hand_over(vec![status(account, offset)], offset);
+        if offset % 11 == 0 {
+            // Time for some of them to go.
+            outbox.moved().await;
+        }
+    }
+    outbox.close_epoch().acknowledged().await.unwrap();
+    let values = topic.values.lock().clone();
+    let mut held: std::collections::BTreeMap<String, u64> = Default::default();
+    for (account, offset) in values {
+        let before = held.insert(account, offset);
+        assert!(before.is_none_or(|before| before <= offset), "{before:?} and then {offset}");
+    }
+    assert_eq!(held, newest, "the newest of each is there when the epoch may be committed");
+    let sent = counted.counters().statuses.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((5..=300).contains(&sent), "{sent}");
 }

@@ -137,7 +137,7 @@ async fn run_owner(mut site: Site, until_idle: u64) -> Result<(), AggregateError
     let book = Arc::clone(&site.book);
     let bounds = site.topic.bounds();
     let alerts = SimulatedAlerts::new(&site.world, &site.config.topic, 0);
-    site.surroundings.notices = NoticeTopics { alerts: Some(alerts.clone()) };
+    site.surroundings.notices = NoticeTopics { alerts: Some(alerts.clone()), statuses: None };
     let status = StreamStatus::default();
     let taken = BudgetOwner::take(&site.surroundings, &site.config, book, bounds, &status).await;
     let (owner, courier) = taken?;
@@ -355,7 +355,7 @@ fn staged(seed: u64) -> Result<Staged, String> {
         let inside = finished.world.inside();
         (inside.objects.clone(), inside.alerts.clone())
     };
-    world.begin_with(objects, alerts);
+    world.begin_with(objects, (alerts, Vec::new()));
     let edge = Arc::new(SimulatedEdge(world.clone()));
     let notices = NoticeTopics::default();
     let surroundings = Surroundings { store: store_of(&world), edge, notices };

@@ -12,6 +12,7 @@ use tally_schemas::ReferenceVersion;
 use super::approvals::Approvals;
 use super::simulated_alerts::SimulatedAlerts;
 use super::simulated_log::SimulatedLog;
+use super::simulated_statuses::SimulatedStatuses;
 use super::world::World;
 use crate::core::{Partition, PartitionConfig, ReferenceData, ReferenceLost, SpareColumns};
 use crate::epoch_files::encode_epoch;
@@ -62,10 +63,14 @@ struct Member {
 pub(super) async fn run_member(mut site: Site) -> Ended {
     let PartitionConfig { topic, partition, .. } = &site.config;
     let alerts = SimulatedAlerts::new(&site.world, topic, *partition);
-    site.surroundings.notices = NoticeTopics { alerts: Some(alerts.clone()) };
+    let statuses = SimulatedStatuses::new(&site.world);
+    site.surroundings.notices =
+        NoticeTopics { alerts: Some(alerts.clone()), statuses: Some(statuses.clone()) };
     let ended = match claimed(&site).await {
         Ok((mut member, courier)) => {
-            alerts.owned_by(member.ownership.as_ref().map_or("", Ownership::owner));
+            let owner = member.ownership.as_ref().map_or("", Ownership::owner);
+            alerts.owned_by(owner);
+            statuses.owned_by(owner);
             let (run, courier) = (pin!(member.run()), pin!(courier.run()));
             match select(run, courier).await {
                 Either::Left((ended, _)) => ended,
@@ -195,7 +200,8 @@ impl Member {
     }
 
     fn hand_over(&mut self) {
-        let notices = self.state.take_notices();
+        let mut notices = self.state.take_notices();
+        notices.extend(self.state.take_statuses(usize::MAX));
         self.outbox.hand_over(notices, self.state.next_offset());
     }
 

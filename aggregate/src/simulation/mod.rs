@@ -23,6 +23,7 @@ mod scenario;
 mod schedule;
 mod simulated_alerts;
 mod simulated_log;
+mod simulated_statuses;
 mod stored_rows;
 mod straight_run;
 mod workload;
@@ -92,6 +93,7 @@ fn seeds_hold() {
         ("held-back events", reach.suspended),
         ("alerts", reach.alerts),
         ("changes of the reference data", reach.reference_changes),
+        ("statuses", reach.statuses),
     ] {
         assert!(reached >= seeds / 8, "only {reached} {what} in {seeds} seeds");
     }

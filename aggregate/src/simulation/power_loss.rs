@@ -11,11 +11,14 @@ fn every_prefix_of_the_write_log_recovers() {
         let finished = run(seed, false).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         let writes = finished.world.inside().writes.clone();
         let alerts = finished.world.inside().alerts.clone();
+        let statuses = finished.world.inside().statuses.clone();
         let mut objects = BTreeMap::new();
         for (count, (path, bytes)) in (1..).zip(writes) {
             objects.insert(path, bytes);
             let sent = alerts.iter().filter(|alert| alert.writes_before <= count);
-            if let Err(broken) = resume(seed, objects.clone(), sent.cloned().collect()) {
+            let told = statuses.iter().filter(|status| status.writes_before <= count);
+            let told = (sent.cloned().collect(), told.cloned().collect());
+            if let Err(broken) = resume(seed, objects.clone(), told) {
                 panic!("seed {seed}, after {count} writes: {broken}");
             }
         }

@@ -24,6 +24,7 @@ pub(super) struct Reach {
     /// Alerts that had to be sent.
     pub(super) alerts: u64,
     pub(super) reference_changes: u64,
+    pub(super) statuses: u64,
 }
 
 impl Reach {
@@ -65,5 +66,6 @@ impl Reach {
         self.duplicates += other.duplicates;
         self.alerts += other.alerts;
         self.reference_changes += other.reference_changes;
+        self.statuses += other.statuses;
     }
 }

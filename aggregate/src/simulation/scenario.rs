@@ -15,6 +15,7 @@ use super::plan::{Faults, Plan};
 use super::reach::Reach;
 use super::schedule::Schedule;
 use super::simulated_alerts::AlertRecord;
+use super::simulated_statuses::{StatusRecord, check_statuses};
 use super::straight_run::straight_run;
 use super::workload::make_log;
 use super::world::{SimulatedEdge, World};
@@ -56,15 +57,15 @@ pub(super) fn run(seed: u64, trace: bool) -> Result<Finished, String> {
     run.finished()
 }
 
-/// Begins with what a store and the topic of alerts held at some instant, ends calmly, and checks.
+/// Begins with what a store and the topics of notices held at some instant, ends calmly, and checks.
 pub(super) fn resume(
     seed: u64,
     objects: Objects,
-    alerts: Vec<AlertRecord>,
+    told: (Vec<AlertRecord>, Vec<StatusRecord>),
 ) -> Result<Finished, String> {
     let plan = Plan::of(seed);
     let mut run = Run::staged(&plan, Faults::default(), false);
-    run.world.begin_with(objects, alerts);
+    run.world.begin_with(objects, told);
     run.calm()?;
     run.finished()
 }
@@ -225,7 +226,7 @@ impl Run {
 /// A site like another, over a store of its own that holds `objects`.
 pub(super) fn site_over(like: &Site, faults: Faults, objects: Objects) -> Site {
     let world = World::new(0, faults, false);
-    world.begin_with(objects, Vec::new());
+    world.begin_with(objects, Default::default());
     let edge = Arc::new(SimulatedEdge(world.clone()));
     let notices = NoticeTopics::default();
     let surroundings = Surroundings { store: store_of(&world), edge, notices };
@@ -252,6 +253,9 @@ fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
     check_truth(&truth, &straight, &entries, &mut stored, recovered.open_windows())?;
     let sent = site.world.inside().alerts.clone();
     reach.alerts += check_alerts(&straight.sent, &sent, site.config.partition)?;
+    let statuses = site.world.inside().statuses.clone();
+    let home = (site.config.partition, site.config.partition_count);
+    reach.statuses += check_statuses(&straight.views, &statuses, home)?;
     reach.count(&objects, &entries, &truth, &site.world);
     Ok(())
 }

@@ -12,6 +12,7 @@ use tally_schemas::AggregateConfig;
 use super::oracle::Place;
 use super::schedule::Schedule;
 use super::simulated_log::SimulatedLog;
+use super::simulated_statuses::View;
 use crate::core::{Notice, Partition, PartitionConfig};
 
 /// Currency and pico-currency of the retail side of an event.
@@ -24,6 +25,8 @@ pub(super) struct StraightRun {
     pub(super) alerts: Vec<String>,
     /// Messages of the topic of alerts, by id.
     pub(super) sent: BTreeMap<String, Vec<u8>>,
+    /// What gateways must make of each account in the end.
+    pub(super) views: BTreeMap<String, View>,
     pub(super) retail: BTreeMap<Place, Retail>,
 }
 
@@ -47,6 +50,15 @@ pub(super) fn rows_as_texts(batch: &RecordBatch) -> Vec<String> {
     (0..batch.num_rows()).map(row).collect()
 }
 
+fn views_of(partition: &Partition) -> BTreeMap<String, View> {
+    let view = |account: String| {
+        let status = partition.quota_of(&account).unwrap()?.status;
+        let buckets = status.buckets.into_iter().map(|bucket| bucket.bucket).collect();
+        Some((account, (status.status.name().to_owned(), buckets)))
+    };
+    partition.account_names().into_iter().filter_map(view).collect()
+}
+
 /// Runs the log of a partition through the core once.
 pub(super) fn straight_run(
     log: &SimulatedLog,
@@ -66,15 +78,17 @@ pub(super) fn straight_run(
         partition.push(record.record()).unwrap();
     }
     let notices = partition.take_notices();
-    let message = |notice: Notice| {
-        let Notice::Alert(alert) = notice;
-        (alert.message.id.clone(), alert.message.to_json().unwrap())
+    let message = |notice: Notice| match notice {
+        Notice::Alert(alert) => Some((alert.message.id.clone(), alert.message.to_json().unwrap())),
+        Notice::Status(_) => None,
     };
+    let views = views_of(&partition);
     let closed = partition.close();
     let mut run = StraightRun {
         quota_ledger: rows_as_texts(&closed.quota_ledger.batch(config.partition, 0).unwrap()),
         alerts: rows_as_texts(&closed.alerts.batch(config.partition, 0).unwrap()),
-        sent: notices.into_iter().map(message).collect(),
+        sent: notices.into_iter().filter_map(message).collect(),
+        views,
         retail: BTreeMap::new(),
     };
     let texts = closed.events.dictionaries(config.partition, 0, "");

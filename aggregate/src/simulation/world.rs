@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use super::faulty_store::Call;
 use super::plan::Faults;
 use super::simulated_alerts::AlertRecord;
+use super::simulated_statuses::StatusRecord;
 use crate::error::AggregateError;
 use crate::owner::Edge;
 
@@ -34,6 +35,8 @@ pub(super) struct Inside {
     pub(super) writes: Vec<(String, Bytes)>,
     /// The topic of alerts, in the order of arrival.
     pub(super) alerts: Vec<AlertRecord>,
+    /// The topic of statuses, in the order of arrival.
+    pub(super) statuses: Vec<StatusRecord>,
     pub(super) faults: Faults,
     owners: u64,
     trace: bool,
@@ -92,6 +95,7 @@ impl World {
             objects: BTreeMap::new(),
             writes: Vec::new(),
             alerts: Vec::new(),
+            statuses: Vec::new(),
             faults,
             owners: 0,
             trace,
@@ -147,12 +151,16 @@ impl World {
         Sleep { world: self.clone(), until: self.tick() + ticks }
     }
 
-    /// Begins with `objects` and `alerts`, after those who wrote them: with other ids, when the log
-    /// has ended.
-    pub(super) fn begin_with(&self, objects: BTreeMap<String, Bytes>, alerts: Vec<AlertRecord>) {
+    /// Begins with `objects` and what was told, after those who wrote it: with other ids, when the
+    /// log has ended.
+    pub(super) fn begin_with(
+        &self,
+        objects: BTreeMap<String, Bytes>,
+        (alerts, statuses): (Vec<AlertRecord>, Vec<StatusRecord>),
+    ) {
         let mut inside = self.0.lock();
         inside.objects = objects;
-        inside.alerts = alerts;
+        (inside.alerts, inside.statuses) = (alerts, statuses);
         inside.owners = 5_000;
         inside.tick = 1_000_000;
     }

@@ -59,7 +59,7 @@ fn book() -> Arc<BudgetBook> {
 /// Runs the second stage over everything that the store has; `spoil` changes what the topic says.
 async fn add_all(world: &World, spoil: impl Fn(&mut EpochIncrements)) {
     let log = MemoryLog::new(MODELS, 1);
-    let edge = Arc::new(SystemEdge) as Arc<dyn Edge>;
+    let edge = Arc::new(SystemEdge::default()) as Arc<dyn Edge>;
     let notices = NoticeTopics::default();
     let surroundings = Surroundings { store: Arc::clone(&world.store), edge, notices };
     let config = StageConfig {

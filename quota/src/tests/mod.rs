@@ -12,4 +12,6 @@ mod reference;
 mod restored;
 mod scenarios;
 mod script;
+mod status_feed;
+mod status_json;
 mod world;

@@ -269,6 +269,7 @@ impl Ledger {
             n,
             kind: EntryKind::Epoch,
             owner: "owner".to_owned(),
+            address: None,
             from: n,
             to: n + 1,
             input_hash: String::new(),

@@ -35,6 +35,7 @@ impl Partition {
         let (head, mut records) = StateReader::open(bytes)?;
         self.watermark_ms = head.watermark_ms;
         self.newest_ms = head.newest_ms;
+        self.see_stored(head.watermark_ms);
         let windows_kept = !planted(Bug::WindowsLostAtRestart);
         if windows_kept {
             self.subscriber_windows.restore_closed_until(head.closed_until_ms);
@@ -71,6 +72,9 @@ impl Partition {
             self.dedupe.note_segment(bucket, segment);
         }
         self.dedupe.expire(self.watermark_ms);
+        if let Some(watermark_ms) = self.watermark_ms {
+            self.accounts.quota.see_clock(watermark_ms);
+        }
         Ok(())
     }
 
