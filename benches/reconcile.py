@@ -42,7 +42,7 @@ currency = "CNY"
 def make_events(folder: Path, records: int) -> None:
     """Events of deepseek-flash over October 2026, by DuckDB: what they contain is not measured."""
     duckdb.sql(f"""COPY (SELECT 'gw-' || (i % 16) AS source, 'e-' || i AS id, 'A' || (i % 100000) AS account,
-        'deepseek-flash' AS model, 1790784000000 + (i * 2678399999::HUGEINT // {records})::BIGINT AS completed_at,
+        'deepseek-flash' AS model, 1790812800000 + (i * 2678399999::HUGEINT // {records})::BIGINT AS completed_at,
         {{'input': 100 + i % 900, 'cached_input': i % 4096, 'output': 50 + i % 700}} AS usage,
         'stop' AS finish_reason, 'chatcmpl-' || md5(i::VARCHAR) AS vendor_request_id FROM range({records}) t(i))
         TO '{folder}/events.jsonl' (FORMAT json)""")
