@@ -17,8 +17,8 @@ use tally_tables::PinnedTables;
 
 use super::ledger_checks;
 use super::table_checks::is_waiting;
-use super::table_sums::rows_of;
 use super::{Check, Evidence, Finding, VerifyOptions};
+use crate::answer_rows::rows_of;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::ledger_view::PartitionLedger;

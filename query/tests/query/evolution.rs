@@ -9,12 +9,12 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
-use tally_aggregate::{EncodedEpoch, PartitionConfig, ReferenceData, owner};
+use tally_aggregate::{EncodedEpoch, PartitionConfig, owner};
 use tally_query::{QueryEngine, VerifyOptions, parse_as_of, verify};
 use tally_schemas::{AggregateConfig, Table};
 use tally_tables::{Janitor, JanitorSettings};
 
-use crate::feed::{Feed, engine_over, rewrite, rows, settings};
+use crate::feed::{Feed, engine_over, first_edition, rewrite, rows, settings};
 use crate::world::TOPIC;
 
 /// The tables of the older build.
@@ -62,6 +62,10 @@ fn aged(mut epoch: EncodedEpoch) -> EncodedEpoch {
             .collect();
         batch.project(&kept).unwrap()
     });
+    // It told nothing of reference data and of models.
+    epoch.entry.next_reference = None;
+    epoch.entry.reference_version = String::new();
+    epoch.entry.models = Vec::new();
     for file in &mut epoch.entry.files {
         let mut stats: Value = serde_json::from_str(&file.stats).unwrap();
         for part in ["minValues", "maxValues", "nullCount"] {
@@ -193,7 +197,7 @@ fn read_by_others(folder: &FilePath, expected: &Expected) {
 }
 
 async fn recovered(feed: &Feed, aggregate: AggregateConfig) -> Feed {
-    let reference = ReferenceData::shipped().unwrap();
+    let reference = first_edition(&feed.store).await;
     let last = feed.last().next().unwrap().clone();
     let config =
         PartitionConfig { topic: TOPIC.to_owned(), partition: 0, partition_count: 1, aggregate };
@@ -210,7 +214,7 @@ async fn a_store_of_an_older_build_goes_on() {
 
     // The older build counts, and neither rates nor charges.
     let counting = AggregateConfig { rate: false, ..settings() };
-    let reference = ReferenceData::shipped().unwrap();
+    let reference = first_edition(&store).await;
     let mut feed = Feed::begin(Arc::clone(&store), 1, &counting, &reference).await;
     let mut epochs = Vec::new();
     for (epoch, day, hour) in [(1, "2026-11-18", 10), (2, "2026-11-19", 9), (3, "2026-11-19", 10)] {
@@ -305,7 +309,7 @@ async fn a_store_of_an_older_build_goes_on() {
 #[tokio::test]
 async fn fields_and_values_of_a_later_gateway_are_ignored_or_held_back() {
     let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-    let reference = ReferenceData::shipped().unwrap();
+    let reference = first_edition(&store).await;
     let mut feed = Feed::begin(store, 1, &settings(), &reference).await;
     let at = "2026-11-20T10:00:00+08:00";
     let event = |more: Value| {

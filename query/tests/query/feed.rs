@@ -18,11 +18,12 @@ use tally_aggregate::{
     EncodedEpoch, Partition, PartitionConfig, ReferenceData, encode_epoch, object_path,
 };
 use tally_log::{Record, RecordKind};
-use tally_query::{EngineOptions, QueryEngine};
+use tally_query::{BudgetSource, QueryEngine};
+use tally_reference::ReferenceStore;
 use tally_schemas::{AggregateConfig, Table, entry_path, partition_of};
-use tally_tables::{Publisher, TableSet};
+use tally_tables::Publisher;
 
-use crate::world::{TOPIC, World};
+use crate::world::{TOPIC, World, open_engine};
 
 /// Milliseconds of an RFC 3339 time.
 pub(crate) fn ms(at: &str) -> i64 {
@@ -186,15 +187,13 @@ async fn put_entry(store: &dyn ObjectStore, entry: tally_schemas::LedgerEntry) -
 
 /// An engine over a store.
 pub(crate) async fn engine_over(store: &Arc<dyn ObjectStore>) -> Arc<QueryEngine> {
-    let (_, settings) = tally_schemas::Config::load(None, &[]).unwrap();
-    let options = EngineOptions {
-        store: Arc::clone(store),
-        tables: Arc::new(TableSet::open(Arc::clone(store))),
-        topic: TOPIC.to_owned(),
-        config: World::config(),
-        settings,
-    };
-    Arc::new(QueryEngine::open(options).await.unwrap())
+    open_engine(store, World::config(), BudgetSource::default()).await
+}
+
+/// The prices and packages that ship with Tally, as the first edition of a store.
+pub(crate) async fn first_edition(store: &Arc<dyn ObjectStore>) -> ReferenceData {
+    let edition = ReferenceStore::new(Arc::clone(store)).begin(1_000).await.unwrap();
+    ReferenceData { version: edition.read_at(0), ..ReferenceData::shipped().unwrap() }
 }
 
 /// The rows of a query as JSON objects: decimals are texts with all their digits.
@@ -220,7 +219,7 @@ pub(crate) async fn worked_out() -> Feed {
 /// The same with its rows changed before they are stored.
 pub(crate) async fn spoilt(spoil: Option<Spoil>) -> Feed {
     let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-    let reference = ReferenceData::shipped().unwrap();
+    let reference = first_edition(&store).await;
     let mut feed = Feed::begin(store, 1, &settings(), &reference).await;
     feed.spoil = spoil;
     let purchase =
@@ -283,7 +282,7 @@ pub(crate) async fn random() -> Feed {
     println!("seed {SEED}");
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-    let reference = ReferenceData::shipped().unwrap();
+    let reference = first_edition(&store).await;
     let mut feed = Feed::begin(store, PARTITIONS, &settings(), &reference).await;
     let packages = ["telecom-10m", "telecom-dev-15m", "mobile-gift-500k", "telecom-40m"];
     let models = ["glm-5", "deepseek-v4-pro", "claude-opus", "qwen3-max", "nobody-sells-this"];

@@ -219,16 +219,7 @@ impl World {
     }
 
     async fn open(&self, config: QueryConfig, budgets: BudgetSource) -> Arc<QueryEngine> {
-        let (_, settings) = tally_schemas::Config::load(None, &[]).unwrap();
-        let options = EngineOptions {
-            store: Arc::clone(&self.store),
-            tables: Arc::new(TableSet::open(Arc::clone(&self.store))),
-            topic: TOPIC.to_owned(),
-            budgets,
-            config,
-            settings,
-        };
-        Arc::new(QueryEngine::open(options).await.unwrap())
+        open_engine(&self.store, config, budgets).await
     }
 
     pub(crate) fn truth(&self) -> Truth {
@@ -264,6 +255,24 @@ impl World {
                 .collect(),
         }
     }
+}
+
+/// An engine over a store.
+pub(crate) async fn open_engine(
+    store: &Arc<dyn ObjectStore>,
+    config: QueryConfig,
+    budgets: BudgetSource,
+) -> Arc<QueryEngine> {
+    let (_, settings) = tally_schemas::Config::load(None, &[]).unwrap();
+    let options = EngineOptions {
+        store: Arc::clone(store),
+        tables: Arc::new(TableSet::open(Arc::clone(store))),
+        topic: TOPIC.to_owned(),
+        budgets,
+        config,
+        settings,
+    };
+    Arc::new(QueryEngine::open(options).await.unwrap())
 }
 
 fn random_event(random: &mut ChaCha8Rng, n: u64) -> Event {
