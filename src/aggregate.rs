@@ -187,7 +187,7 @@ impl Stream {
         )?;
         let budgets = Budgets::start(
             config,
-            models,
+            topics,
             &aggregator,
             surroundings,
             source,

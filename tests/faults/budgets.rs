@@ -58,7 +58,14 @@ fn budgets_are_exact_through_kills() {
     std::fs::write(&file, text).unwrap();
     stream.set("budgets.file", file.display());
     let mut ledger = stream.ledger();
-    let points = ["relaying", "relayed", "budgets_polled", "budgets_closed", "budgets_committed"];
+    let points = [
+        "relaying",
+        "relayed",
+        "budgets_polled",
+        "budgets_noticed",
+        "budgets_closed",
+        "budgets_committed",
+    ];
     let rounds = at_scale(1, 20);
     let mut kills = 0;
     for round in 0..rounds {
@@ -66,7 +73,8 @@ fn budgets_are_exact_through_kills() {
             stream.send(&Traffic::mixed(dice.next_seed(), events));
             // In a group of its own nobody waits until the session of the dead has timed out.
             stream.set("log.group", format!("{}-{point}-{round}", stream.topic.name));
-            let times = 1 + dice.index(if point == "budgets_committed" { 2 } else { 6 });
+            let most = if point == "relaying" || point == "relayed" { 6 } else { 1 };
+            let times = 1 + dice.index(most);
             let mut process = stream.aggregate_dying("member", &format!("{point}:{times}"));
             let status = process.wait(patience());
             assert!(status.code().is_none(), "{point}:{times} did not kill: {status}");
@@ -98,6 +106,19 @@ fn budgets_are_exact_through_kills() {
             assert!(ids.contains(by), "superseded by one that is not there: {row}");
         }
     }
+    let mut sent: BTreeMap<String, u64> = BTreeMap::new();
+    for (_, value) in stream.alerts_topic().values() {
+        let message: Value = serde_json::from_slice(&value).unwrap();
+        if message["kind"] == "commitment" {
+            *sent.entry(message["id"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    let due: BTreeMap<String, u64> = rows
+        .iter()
+        .filter(|row| row["superseded_by"].is_null())
+        .map(|row| (row["id"].as_str().unwrap().to_owned(), 1))
+        .collect();
+    assert_eq!(sent, due, "the topic of alerts, how often each");
     let used: BTreeMap<String, u128> = stream
         .sql("SELECT budget, used FROM settlement.budgets")
         .iter()

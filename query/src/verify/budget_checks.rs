@@ -1,7 +1,6 @@
 //! What the second stage has added, beside its own ledger and the tables: I2, I3, I7, I13.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -145,12 +144,9 @@ fn positions(ledger: &PartitionLedger, evidence: &Evidence) -> Check {
 fn added(sources: &[SourcePosition]) -> String {
     let mut sql = String::from("(false");
     for SourcePosition { partition, first, next, .. } in sources {
-        // Writing to a string does not fail.
-        let _ = write!(
-            sql,
+        sql.push_str(&format!(
             " OR (kafka_partition = {partition} AND epoch >= {first} AND epoch < {next})"
-        )
-        .is_ok();
+        ));
     }
     sql.push(')');
     sql
@@ -235,7 +231,7 @@ async fn cells(
             for of in stage
                 .cells()
                 .keys()
-                .chain(found.keys().filter(|of| !stage.cells().contains_key(of)))
+                .chain(found.keys().filter(|of| !stage.cells().contains_key(*of)))
             {
                 let (added, sums) = (stage.cells().get(of), found.get(of));
                 finding.expect(added.unwrap_or(&none) == sums.unwrap_or(&none), || {
@@ -313,7 +309,8 @@ async fn budgets(
                     Err(error) => finding.add(error.to_string()),
                     Ok(day) => {
                         if let Some(span) = budget.period_of(day) {
-                            *used.entry((&budget.version.id, span.from)).or_default() += count;
+                            *used.entry((budget.version.id.as_str(), span.from)).or_default() +=
+                                count;
                         }
                     }
                 }
