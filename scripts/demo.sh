@@ -7,9 +7,10 @@ tally="$target/debug/tally"
 export CARGO_TARGET_DIR="$target"
 cargo build --locked
 work="$(mktemp -d)"
-up=""
+up="" receiver=""
 finish() {
   [ -z "$up" ] || { kill "$up" 2>/dev/null || true; wait "$up" 2>/dev/null || true; }
+  [ -z "$receiver" ] || { kill "$receiver" 2>/dev/null || true; wait "$receiver" 2>/dev/null || true; }
   rm -rf "$work"
 }
 trap finish EXIT
@@ -39,8 +40,19 @@ pg="127.0.0.1:$(free_port)"
 export TALLY_LOG__DATA="$work/data" TALLY_LOG__PARTITIONS=4 TALLY_AGGREGATE__FRESHNESS_MS=1000
 export TALLY_HTTP__LISTEN="$http" TALLY_QUERY__PG_LISTEN="$pg"
 
+# Somebody who gets alerts, and the signed webhook that takes them there.
+secret="whsec_$(python3 -c 'import base64, os; print(base64.b64encode(os.urandom(32)).decode())')"
+python3 scripts/receive_alerts.py "$secret" 8 >"$work/alerts" &
+receiver=$!
+for _ in $(seq 100); do
+  [ -s "$work/alerts" ] && break
+  sleep 0.1
+done
+printf '[alerts]\nallow_private = true\n[[alerts.webhooks]]\nurl = "%s"\nsecret = "%s"\n' \
+  "$(head -n 1 "$work/alerts")" "$secret" >"$work/tally.toml"
+
 heading "Every role in one process: the door, an embedded log, the stream, SQL"
-"$tally" up >"$work/up.out" 2>"$work/up.err" &
+"$tally" up --config "$work/tally.toml" >"$work/up.out" 2>"$work/up.err" &
 up=$!
 for _ in $(seq 100); do
   curl -sf "http://$http/readyz" >/dev/null 2>&1 && break
@@ -56,6 +68,10 @@ heading "An hour of traffic of 20,000 accounts: 30 models of 10 vendors, duplica
 "$tally" generate --events 200000 --seed 7 --accounts 20000 --dup-rate 0.01 --late-rate 0.005 \
   --bad-rate 0.0005 --out http --truth "$work/truth.json"
 settled
+
+heading "Alerts, as a webhook received them while the traffic came in"
+tail -n +2 "$work/alerts"
+echo "  … $(metric tally_alerts_total) alerts so far"
 
 heading "The tables equal the generator's own count, to the token"
 "$tally" verify --truth "$work/truth.json"
@@ -93,6 +109,9 @@ heading "The top subscribers"
 sql "SELECT account, subscriber, count(*) AS events, sum(input + cached_input + output) AS tokens
   FROM usage_events GROUP BY account, subscriber ORDER BY tokens DESC LIMIT 8"
 
+heading "What is left of that account, as a gateway asks for it: exact as of an offset"
+curl -sf "http://$http/v1/accounts/A000000010/quota" | python3 -m json.tool
+
 heading "A bucket that was used up, and its alerts"
 sql "SELECT event_id, package, kind, points, amount, balance_after FROM quota_ledger
   WHERE event_source = 'gw-photo' AND event_id IN ('cutout-16', 'cutout-17', 'cutout-18') ORDER BY event_id, points DESC"
@@ -100,9 +119,7 @@ sql "SELECT kind, threshold, package, count(*) AS alerts, count(superseded_by) A
   FROM alerts GROUP BY kind, threshold, package ORDER BY alerts DESC LIMIT 12"
 
 heading "Margin by package (a package of 9.90 yuan for 10 million tokens loses money on most models)"
-sql "SELECT coalesce(retail_price_ids, '(nobody)') AS paid_by, count(*) AS events, sum(points) AS points,
-    sum(retail_amount) AS revenue_cny, sum(wholesale_amount) AS cost_cny, sum(retail_amount - wholesale_amount) AS margin_cny
-  FROM usage_events WHERE wholesale_currency = 'CNY' GROUP BY 1 ORDER BY margin_cny LIMIT 8"
+sql "SELECT * FROM settlement.margin_by_package ORDER BY margin LIMIT 8"
 
 heading "Margin by model"
 sql "SELECT vendor, model, wholesale_currency AS cost_in, sum(events) AS events, sum(retail_amount) AS revenue_cny,
@@ -113,6 +130,20 @@ for at in 2026-09-29T08:59:59.999 2026-09-29T09:00:00.000 2026-10-01T10:00:00.00
   printf '{"source":"demo","id":"%s","account":"A1","model":"deepseek-v4-pro","completed_at":"%s+08:00","usage":{"cached_input":1000000}}\n' \
     "$at" "$at"
 done | "$tally" rate -
+
+heading "A price that rises: one person imports it, another approves it, and the running stream takes it"
+cat >"$work/rise.csv" <<CSV
+price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,valid_from,valid_to,source
+glm-5.input,wholesale,zhipu,glm-5,input,token,CNY,6000000,2026-02-01,$(date -d '+1 day' +%F),until the rise of the demo
+glm-5.input.2,wholesale,zhipu,glm-5,input,token,CNY,8000000,$(date -d '+1 day' +%F),,notice of the demo
+CSV
+"$tally" price import "$work/rise.csv" --by lin
+"$tally" price approve "$work/rise.csv" --by lin || echo "(exit code $?)"
+"$tally" price approve "$work/rise.csv" --by chen
+
+heading "What is owed to a vendor this month, so far: a draft that foots"
+"$tally" settle statement --vendor deepseek --period "$(TZ=Asia/Shanghai date +%Y-%m)" --lang en >"$work/statement.csv"
+head -n 24 "$work/statement.csv" | cut -c1-150
 
 heading "What is held back, and why"
 sql "SELECT reason, count(*) AS events, min(substr(subreason, 1, 72)) AS for_example

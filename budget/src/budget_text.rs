@@ -217,10 +217,5 @@ fn read_version(row: &BudgetRow, defects: &mut Defects<'_>) -> Option<Version> {
             .read("approved_at", parse_instant(at))
             .map(|at_ms| Some(Approval { by: by.to_owned(), at_ms })),
     };
-    Some(Version {
-        id: row.id.clone(),
-        known_from_ms: known_from?,
-        source: row.source.clone(),
-        approved: approved?,
-    })
+    Some(Version::new(row.id.clone(), known_from?, row.source.clone(), approved?))
 }

@@ -30,6 +30,11 @@ pub struct Approval {
 }
 
 impl Version {
+    /// A version of a record that no file of the book holds.
+    pub fn new(id: String, known_from_ms: i64, source: String, approved: Option<Approval>) -> Self {
+        Self { id, known_from_ms, source, approved, place: String::new(), written_ms: None }
+    }
+
     /// The first instant at which a reader of the book may use it; none without an approval.
     pub fn usable_from_ms(&self) -> Option<i64> {
         self.approved.as_ref().map(|approval| approval.at_ms.max(self.known_from_ms))
