@@ -115,7 +115,7 @@ pub(crate) struct LintArgs {
 pub(crate) struct ShowArgs {
     /// A version, or a file that was imported; without it, all versions are listed
     #[arg(value_name = "VERSION|FILE")]
-    version: Option<String>,
+    wanted: Option<String>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -124,7 +124,7 @@ pub(crate) struct ShowArgs {
 pub(crate) struct ApproveArgs {
     /// The version, or a file that was imported as it is
     #[arg(value_name = "VERSION|FILE")]
-    version: String,
+    wanted: String,
     /// Who approves it: not the one who imported it
     #[arg(long, value_name = "NAME")]
     by: String,
@@ -278,14 +278,14 @@ async fn lint(global: &GlobalArgs, kind: ReferenceKind, args: LintArgs) -> Resul
 async fn show(global: &GlobalArgs, kind: ReferenceKind, args: ShowArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.store.settings())?;
     let store = open_to_read(&config)?;
-    let Some(version) = &args.version else {
+    let Some(wanted) = &args.wanted else {
         let rows = store.list(kind).await?;
         if global.json {
             return stdout::print(serde_json::to_string_pretty(&rows)?);
         }
         return stdout::print(reference_words::versions(&rows));
     };
-    let version = version_of(&store, kind, version).await?;
+    let version = version_of(&store, kind, wanted).await?;
     let contents = store.contents(kind, version, now_ms()).await?;
     if global.json {
         return stdout::print(serde_json::to_string_pretty(&contents)?);
@@ -299,7 +299,7 @@ async fn approve(
     args: ApproveArgs,
 ) -> Result<(), Failure> {
     let store = open_to_write(global, &args.store)?;
-    let version = version_of(&store, kind, &args.version).await?;
+    let version = version_of(&store, kind, &args.wanted).await?;
     let approved = store.approve(kind, version, &args.by, now_ms()).await?;
     if global.json {
         return stdout::print(serde_json::to_string_pretty(&approved)?);

@@ -120,7 +120,7 @@ impl Bench {
             Arc::new(usage.clone()),
             surroundings,
             settings,
-            reference(),
+            Arc::new(reference()),
             Handle::current(),
             stop.clone(),
             extent,

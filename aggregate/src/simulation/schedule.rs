@@ -1,6 +1,6 @@
 //! Which reference data rated which part of the log, as the ledger says.
 
-use tally_schemas::{EntryKind, LedgerEntry};
+use tally_schemas::{EntryKind, LedgerEntry, ReferenceVersion};
 
 use super::approvals::Approvals;
 use crate::core::ReferenceData;
@@ -17,7 +17,7 @@ impl Schedule {
     /// next is what the next epoch was rated by.
     pub(super) fn of(entries: &[LedgerEntry], approvals: &Approvals) -> Result<Self, String> {
         let mut epochs = Vec::new();
-        let mut next = None;
+        let mut next: Option<ReferenceVersion> = None;
         for entry in entries {
             let n = entry.n;
             let named =
