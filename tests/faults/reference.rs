@@ -293,3 +293,36 @@ fn lint_and_show_say_what_a_file_would_do_without_a_store() {
     let (code, words) = price(folder, &["approve", "1", "--by", "bob"]);
     assert!(code == 2 && words.contains("there is no price version 1"), "{code}: {words}");
 }
+
+#[test]
+fn of_two_people_who_approve_at_once_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for round in 1..=6 {
+        let id = format!("r{round}");
+        let from = format!("202{}-01-01", round + 2);
+        let to = format!("202{}-01-01", round + 3);
+        let file = list(folder, "round.csv", &[[&id, "3", &from, &to]]).display().to_string();
+        let (code, words) = price(folder, &["import", &file, "--by", "alice"]);
+        assert_eq!(code, 0, "{words}");
+        let version = round.to_string();
+        let approvals = ["bob", "carol"].map(|by| {
+            let mut command = tally(folder, &["price", "approve", &version, "--by", by]);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            command.spawn().unwrap()
+        });
+        let mut codes: Vec<i32> = Vec::new();
+        let mut words = String::new();
+        for approval in approvals {
+            let output = approval.wait_with_output().unwrap();
+            codes.push(output.status.code().unwrap());
+            words.push_str(&String::from_utf8_lossy(&output.stderr));
+        }
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 3], "round {round}: {words}");
+        assert!(words.contains("is approved already, by"), "{words}");
+    }
+    let rows = json_of(folder, "list", &["price", "show", "--json"]);
+    assert_eq!(rows.as_array().unwrap().len(), 7);
+    assert!(rows.as_array().unwrap().iter().all(|row| row["state"] == "approved"), "{rows}");
+}
