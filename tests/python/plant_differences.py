@@ -165,7 +165,7 @@ def plant(rows, seed, per_class):
     def twice(row, line):
         again = dict(line, counts=dict(line["counts"]))
         if draws.random() < 0.3:
-            again["amount_pico"] += 7 * ROUNDING_PICO
+            again["amount_pico"] += draws.choice([-7, 7]) * ROUNDING_PICO
         if draws.random() < 0.3:
             again["at_ms"] += 60_000
         return [line, again]

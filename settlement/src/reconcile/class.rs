@@ -9,6 +9,7 @@ use super::instant::DAY_MS;
 use super::mapping::BillMapping;
 use super::names::{NameId, Names};
 use super::record::Record;
+use super::{CompareBug, planted};
 
 /// Why a record or a group differs. Each has exactly one class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -187,7 +188,12 @@ impl Rules {
         if ours.tier != theirs.tier {
             return Differs(Class::ServiceTier, "");
         }
-        if self.has_counts && ours.counts != theirs.counts {
+        let other_counts = if planted(CompareBug::ClassesIgnored) {
+            ours.counts.token_total() != theirs.counts.token_total()
+        } else {
+            ours.counts != theirs.counts
+        };
+        if self.has_counts && other_counts {
             return self.decide_counts(ours, theirs);
         }
         if let Some(detail) = self.time_shift(ours, theirs) {
@@ -203,7 +209,9 @@ impl Rules {
         let left = ours.usage_source == UsageSource::Partial || self.aborted.contains(&ours.finish);
         let class = if left {
             Class::ClientAborted
-        } else if ours.usage_source == UsageSource::Estimated {
+        } else if ours.usage_source == UsageSource::Estimated
+            && !planted(CompareBug::EstimateTakenAsCount)
+        {
             Class::Estimated
         } else if ours.counts.token_total() == theirs.counts.token_total() {
             Class::TokenClass
@@ -226,16 +234,22 @@ impl Rules {
             return None;
         }
         let rounding = self.rounding_pico.saturating_mul(i128::from(lines.max(1))).unsigned_abs();
+        let rounding = if planted(CompareBug::RoundingTooWide) {
+            rounding.saturating_mul(1_000)
+        } else {
+            rounding
+        };
         if credit_pico != 0 {
             return Some(Class::FreeQuota);
         }
         if ours_pico.abs_diff(theirs_pico) <= rounding {
             return Some(Class::Rounding);
         }
-        if ours_pico == 0 || theirs_pico == 0 {
+        if (ours_pico == 0 || theirs_pico == 0) && !planted(CompareBug::FreeQuotaUnknown) {
             return Some(Class::FreeQuota);
         }
-        if self.tax_ppm > 0 && self.is_with_tax(ours_pico, theirs_pico, rounding) {
+        let taxed = self.tax_ppm > 0 && !planted(CompareBug::TaxUnknown);
+        if taxed && self.is_with_tax(ours_pico, theirs_pico, rounding) {
             return Some(Class::Tax);
         }
         Some(Class::PriceVersion)
@@ -263,7 +277,8 @@ impl Rules {
         if ours.in_period != theirs.in_period || !theirs.in_period {
             return Some("month_end");
         }
-        if !far && ours.day == theirs.day {
+        let passes = !far || planted(CompareBug::SameDayShiftPasses);
+        if passes && ours.day == theirs.day {
             return None;
         }
         if let Some(apart) = apart_ms {

@@ -17,6 +17,7 @@ use super::outcome::{Outcome, OutcomeParts, Tally};
 use super::record::{Position, Record, Side};
 use super::rows::OpenBill;
 use super::spool::{Shelf, Spool};
+use super::{CompareBug, planted};
 
 /// How far beyond the days of the bill our rows are read, so that a shifted one is still found.
 const MARGIN_MS: i64 = 36 * 3_600_000;
@@ -153,7 +154,8 @@ impl<'a> Comparison<'a> {
     /// `Overflow`, or what writing ran into.
     pub fn add_our_row(&mut self, row: &OurRow<'_>) -> Result<(), ReconcileError> {
         let mapping = self.context.mapping;
-        let Some(day) = day_of(row.at_ms, mapping.time.offset_ms) else { return Ok(()) };
+        let offset_ms = if planted(CompareBug::DaysOfUtc) { 0 } else { mapping.time.offset_ms };
+        let Some(day) = day_of(row.at_ms, offset_ms) else { return Ok(()) };
         let in_period = self.context.period.contains(day);
         let mut record = Record {
             request_id: row.request_id.unwrap_or_default(),

@@ -11,22 +11,28 @@ const LEFT: i128 = 120;
 const TOP: i128 = 16;
 const BOTTOM: i128 = 44;
 
+/// Pixels from the base line at which an edge gets a label of its own.
+const EDGE_MIN: i128 = 16;
+
+/// Days that are named at most.
+const LABELS: i128 = 12;
+
 /// The chart of the days of one currency; empty without any.
 pub(crate) fn day_chart(days: &[&DayRow], currency: &str) -> String {
-    let Some(most) = days.iter().map(|day| day.difference_pico.unsigned_abs()).max() else {
+    if days.is_empty() {
         return String::new();
+    }
+    let largest = |sign: i128| {
+        let of_sign = days.iter().map(|day| day.difference_pico.saturating_mul(sign));
+        of_sign.max().unwrap_or(0).max(0)
     };
+    let (most, least) = (largest(1), largest(-1));
     // A scale of whole numbers that cannot overflow: amounts are cut to what the pixels need.
-    let unit = i128::try_from(most / 10_000).unwrap_or(i128::MAX / 10_000) + 1;
-    let most = i128::try_from(most).unwrap_or(i128::MAX) / unit + 1;
-    let high = days.iter().any(|day| day.difference_pico > 0);
-    let low = days.iter().any(|day| day.difference_pico < 0);
+    let unit = most.max(least) / 10_000 + 1;
+    let span = most / unit + least / unit + 1;
     let room = HEIGHT - TOP - BOTTOM;
-    let (above, below) = match (high, low) {
-        (true, true) => (room / 2, room / 2),
-        (false, true) => (0, room),
-        _ => (room, 0),
-    };
+    let below = least / unit * room / span;
+    let above = room - below;
     let zero = TOP + above;
     let count = i128::try_from(days.len()).unwrap_or(1).max(1);
     let step = (WIDTH - LEFT) / count;
@@ -48,19 +54,18 @@ pub(crate) fn day_chart(days: &[&DayRow], currency: &str) -> String {
             short_amount(pico)
         ));
     };
-    let largest = days.iter().map(|day| day.difference_pico.saturating_abs()).max().unwrap_or(0);
-    if high {
-        label(TOP, largest);
+    // An edge that lies on the base line would hide its label.
+    if above > EDGE_MIN && most > 0 {
+        label(TOP, most);
     }
     label(zero, 0);
-    if low {
-        label(zero + below, -largest);
+    if below > EDGE_MIN {
+        label(zero + below, -least);
     }
     for (at, day) in (0_i128..).zip(days) {
         let pico = day.difference_pico;
-        let reach = if pico < 0 { below } else { above };
         // A bar that is not nothing can be seen.
-        let height = (pico.saturating_abs() / unit * reach / most).max(i128::from(pico != 0));
+        let height = (pico.saturating_abs() / unit * room / span).max(i128::from(pico != 0));
         let x = LEFT + at * step;
         let y = if pico < 0 { zero } else { zero - height };
         let class = if pico < 0 { "less" } else { "more" };
@@ -72,7 +77,7 @@ pub(crate) fn day_chart(days: &[&DayRow], currency: &str) -> String {
             day.day,
             short_amount(pico)
         ));
-        let every = (count / 16).max(1);
+        let every = (count + LABELS - 1) / LABELS;
         if at % every == 0 {
             put(format_args!(
                 "<text x=\"{}\" y=\"{}\" class=\"axis\" text-anchor=\"middle\">{}</text>",
@@ -84,4 +89,38 @@ pub(crate) fn day_chart(days: &[&DayRow], currency: &str) -> String {
     }
     svg.push_str("</svg>");
     svg
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(day: &str, difference_pico: i128) -> DayRow {
+        DayRow {
+            day: day.to_owned(),
+            currency: "CNY".to_owned(),
+            our_amount: String::new(),
+            their_amount: String::new(),
+            difference: String::new(),
+            difference_pico,
+        }
+    }
+
+    #[test]
+    fn a_bar_a_day_within_the_frame_whatever_the_amounts() {
+        for amounts in [[0, 0], [5, -3], [i128::MAX, i128::MIN], [-1, -2], [10_i128.pow(30), 1]] {
+            let days = [day("2026-10-01", amounts[0]), day("2026-10-02", amounts[1])];
+            let svg = day_chart(&days.iter().collect::<Vec<_>>(), "CNY");
+            assert_eq!(svg.matches("<rect").count(), 2);
+            for part in svg.split("<rect").skip(1) {
+                let number = |key: &str| {
+                    let text = part.split_once(&format!(" {key}=\"")).unwrap().1;
+                    text.split_once('"').unwrap().0.parse::<i128>().unwrap()
+                };
+                let (y, height) = (number("y"), number("height"));
+                assert!(y >= 0 && height >= 0 && y + height <= HEIGHT, "{amounts:?}: {part}");
+            }
+        }
+        assert_eq!(day_chart(&[], "CNY"), "");
+    }
 }

@@ -53,6 +53,12 @@ pub struct GroupRow {
 /// common with others.
 type Twin = (TokenClass, u128);
 
+/// Lines of one side by day and twin: where each is, its price, its side.
+type Twins = BTreeMap<(i32, Twin), Vec<(CellKey, Option<u64>, usize)>>;
+
+/// Quantities of both sides over the period, by model, service tier, currency and class.
+type PeriodSums = BTreeMap<(NameId, NameId, NameId, TokenClass), [u128; 2]>;
+
 /// Classifies and lays out the groups.
 #[derive(Debug)]
 pub struct GroupReport<'a> {
@@ -131,7 +137,7 @@ impl GroupReport<'_> {
     }
 
     /// The one-sided lines of each day, by class and quantity.
-    fn twins(&self) -> BTreeMap<(i32, Twin), Vec<(CellKey, Option<u64>, usize)>> {
+    fn twins(&self) -> Twins {
         let mut twins: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (key, cell) in &self.groups.cells {
             for ((class, price), sums) in &cell.lines {
@@ -145,7 +151,7 @@ impl GroupReport<'_> {
     }
 
     /// The quantities of the whole period by model, tier, currency and class.
-    fn period_sums(&self) -> BTreeMap<(NameId, NameId, NameId, TokenClass), [u128; 2]> {
+    fn period_sums(&self) -> PeriodSums {
         let mut sums: BTreeMap<_, [u128; 2]> = BTreeMap::new();
         for (key, cell) in &self.groups.cells {
             for ((class, _), both) in &cell.lines {
@@ -163,8 +169,8 @@ impl GroupReport<'_> {
         cell: &Cell,
         line: LineKey,
         sums: &Both,
-        twins: &BTreeMap<(i32, Twin), Vec<(CellKey, Option<u64>, usize)>>,
-        period: &BTreeMap<(NameId, NameId, NameId, TokenClass), [u128; 2]>,
+        twins: &Twins,
+        period: &PeriodSums,
     ) -> Option<Class> {
         let (class, price) = line;
         if !self.rules.has_counts || sums.quantity[0] == sums.quantity[1] {

@@ -10,6 +10,7 @@ use super::mapping::DuplicateLines;
 use super::names::Names;
 use super::record::{Key, Record, record_key, record_length};
 use super::spool::{Shelf, Spool, SpoolFile, divide, take};
+use super::{CompareBug, planted};
 
 /// Parts that a file which does not fit is divided into.
 const DIVIDE_PARTS: u32 = 16;
@@ -171,7 +172,7 @@ impl Merge<'_, '_> {
         let yours = theirs.get(their).copied();
         match (mine, yours) {
             (Some(mine), Some(yours)) => self.matched(mine, yours)?,
-            (Some(mine), None) if mine.in_period => {
+            (Some(mine), None) if mine.in_period || planted(CompareBug::NextMonthMissing) => {
                 let detail = if mine.request_id.is_empty() { "no_request_id" } else { "" };
                 self.emit(Class::MissingAtTheirs, detail, Some(mine), None)?;
             }
@@ -191,7 +192,8 @@ impl Merge<'_, '_> {
 
     /// Which record of each side is taken for the request: two that agree, else the first ones.
     fn pair(&self, ours: &[Record<'_>], theirs: &[Record<'_>]) -> (usize, usize) {
-        if ours.len() > 1 || theirs.len() > 1 {
+        let repeated = ours.len() > 1 || theirs.len() > 1;
+        if repeated && !planted(CompareBug::FirstRepeatTaken) {
             for (our, mine) in ours.iter().enumerate().take(REPEATS_TRIED) {
                 for (their, yours) in theirs.iter().enumerate().take(REPEATS_TRIED) {
                     if self.options.rules.decide(mine, yours) == Verdict::Agree {

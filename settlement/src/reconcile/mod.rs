@@ -28,6 +28,7 @@ mod mapping;
 mod mapping_file;
 mod names;
 mod outcome;
+mod planted;
 mod record;
 mod report_html;
 mod rows;
@@ -55,6 +56,10 @@ pub use mapping::{
 };
 pub use names::{NameId, Names};
 pub use outcome::{ClassRow, DayRow, Outcome, OutsideRow, TOP, TotalRow as OutcomeTotal};
+pub use planted::CompareBug;
+#[cfg(any(test, feature = "planted"))]
+pub use planted::plant;
+pub(crate) use planted::planted;
 pub use record::{Position, Record, Side};
 pub use report_html::report_html;
 pub use rows::{Cells, OpenBill};

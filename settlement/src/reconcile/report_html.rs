@@ -19,7 +19,7 @@ p{margin:4px 0;color:var(--soft)}\
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{padding:5px 8px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}\
 th{font-weight:600;color:var(--soft);font-size:12px}\
-td.n,th.n{text-align:right;white-space:nowrap}td.id{word-break:break-all}\
+td{white-space:nowrap}td.n,th.n{text-align:right}td.long{white-space:normal;word-break:break-all}\
 .verdict{display:inline-block;padding:4px 12px;border-radius:4px;color:#fff;margin:12px 0}\
 .inside{background:var(--ok)}.outside{background:var(--more)}\
 tr.outside td{background:#fbeeec}\
@@ -59,13 +59,13 @@ impl Page {
         self.put("</p>\n");
     }
 
-    /// Begins a table; a name that begins with `#` is of a column of numbers.
+    /// Begins a table; a name that begins with `#` is of a column of numbers, one with `~` of a
+    /// column of texts that may be broken anywhere.
     fn table(&mut self, columns: &[&str]) {
         self.put("<table><thead><tr>");
         for column in columns {
-            let number = column.strip_prefix('#');
-            self.put(if number.is_some() { "<th class=\"n\">" } else { "<th>" });
-            self.text(number.unwrap_or(column));
+            self.put(if column.starts_with('#') { "<th class=\"n\">" } else { "<th>" });
+            self.text(column.trim_start_matches(['#', '~']));
             self.put("</th>");
         }
         self.put("</tr></thead><tbody>\n");
@@ -74,12 +74,20 @@ impl Page {
     fn row(&mut self, columns: &[&str], cells: &[&str], outside: bool) {
         self.put(if outside { "<tr class=\"outside\">" } else { "<tr>" });
         for (column, cell) in columns.iter().zip(cells) {
-            self.put(if column.starts_with('#') {
-                "<td class=\"n\">"
-            } else {
-                "<td class=\"id\">"
-            });
-            self.text(cell);
+            match column.chars().next() {
+                Some('#') => {
+                    self.put("<td class=\"n\">");
+                    self.text(&grouped(cell));
+                }
+                Some('~') => {
+                    self.put("<td class=\"long\">");
+                    self.text(cell);
+                }
+                _ => {
+                    self.put("<td>");
+                    self.text(cell);
+                }
+            }
             self.put("</td>");
         }
         self.put("</tr>\n");
@@ -88,6 +96,27 @@ impl Page {
     fn end_table(&mut self) {
         self.put("</tbody></table>\n");
     }
+}
+
+/// A number with commas between its thousands.
+fn grouped(number: &str) -> String {
+    let (sign, digits) = match number.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", number),
+    };
+    let (whole, part) = digits.split_once('.').map_or((digits, None), |(w, p)| (w, Some(p)));
+    let mut text = sign.to_owned();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if let Some(part) = part {
+        text.push('.');
+        text.push_str(part);
+    }
+    text
 }
 
 /// A decimal without the zeros behind its last digit.
@@ -129,7 +158,8 @@ fn head(page: &mut Page, outcome: &Outcome) {
     let [first, last] = &outcome.days;
     page.say(&format!("{first} to {last}, days in UTC{}", outcome.zone));
     let mut about = String::new();
-    write!(about, "Bill {}: {} lines", outcome.bill, outcome.bill_lines).unwrap_or_default();
+    let lines = grouped(&outcome.bill_lines.to_string());
+    write!(about, "Bill {}: {lines} lines", outcome.bill).unwrap_or_default();
     if outcome.bill_lines_outside > 0 {
         write!(about, ", {} of them of other months", outcome.bill_lines_outside)
             .unwrap_or_default();
@@ -145,7 +175,8 @@ fn head(page: &mut Page, outcome: &Outcome) {
     page.say(&format!("Mapping {}{verified}", outcome.mapping));
     page.say(&format!(
         "Ours: {} rows, {} of them without the vendor's request id",
-        outcome.our_rows, outcome.our_rows_without_request_id
+        grouped(&outcome.our_rows.to_string()),
+        grouped(&outcome.our_rows_without_request_id.to_string())
     ));
     let (class, words) = if outcome.is_inside() {
         (
@@ -228,7 +259,7 @@ fn classes(page: &mut Page, outcome: &Outcome) {
 fn top(page: &mut Page, rows: &[DifferenceRow]) {
     page.heading("Largest differences");
     let columns = [
-        "Request",
+        "~Request",
         "Class",
         "Day",
         "Model",
@@ -302,4 +333,29 @@ fn group_cells(row: &GroupRow) -> [String; 11] {
         optional(row.difference.as_ref()).to_owned(),
         row.class.unwrap_or_default().to_owned(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        for (number, text) in [
+            ("0", "0"),
+            ("999", "999"),
+            ("1000", "1,000"),
+            ("-1234567.8901", "-1,234,567.8901"),
+            ("", ""),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn texts_of_others_are_no_markup() {
+        let mut page = Page(String::new());
+        page.say("<script>\"&");
+        assert_eq!(page.0, "<p>&lt;script&gt;&quot;&amp;</p>\n");
+    }
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use tally_settlement::reconcile::{BillMapping, Class, DifferenceRow, Limits, Outcome};
+use tally_settlement::reconcile::{
+    BillMapping, Class, CompareBug, DifferenceRow, Limits, Outcome, plant as plant_bug,
+};
 
 use crate::support::{Case, Ours};
 
@@ -27,6 +29,7 @@ struct Planted {
     truth: Value,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the bill is a file that another program wrote")]
 fn plant(folder: &Path, seed: u64, form: &str) -> Planted {
     let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (rows, bill, mapping, truth) =
@@ -153,4 +156,21 @@ fn neither_memory_nor_files_nor_order_change_a_byte() {
     case.limits = Limits { memory_max_bytes: 10, partitions: 1 };
     let error = case.run(&planted.rows).unwrap_err().to_string();
     assert!(error.contains("do not fit 10 bytes of memory"), "{error}");
+}
+
+#[test]
+fn each_planted_bug_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let planted = plant(folder.path(), 7, "csv");
+    let case = Case::new("bill.csv", &planted.bill, &planted.mapping);
+    let truth = truth_of(&planted);
+    let (_, right) = case.run(&planted.rows).unwrap();
+    assert_eq!(found(&right), truth);
+    for bug in CompareBug::ALL {
+        plant_bug(Some(bug));
+        let run = case.run(&planted.rows);
+        plant_bug(None);
+        let noticed = run.map_or(true, |(_, differences)| found(&differences) != truth);
+        assert!(noticed, "{bug:?} passes");
+    }
 }
