@@ -44,7 +44,7 @@ impl NoticeTopic for Topic {
         let ids = self.ids.lock();
         let found = ids.iter().skip(usize::try_from(from[&0]).unwrap());
         let alerts = found.map(|id| (id.clone(), LogPosition::default())).collect();
-        Box::pin(std::future::ready(Ok(ReadBack { alerts, from })))
+        Box::pin(std::future::ready(Ok(ReadBack { alerts, from, ..ReadBack::default() })))
     }
 }
 

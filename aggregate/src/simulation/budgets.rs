@@ -25,6 +25,7 @@ use super::invariants::{Objects, check_ledger};
 use super::oracle::{Sum, truth_of};
 use super::plan::{Faults, Plan};
 use super::scenario::{Finished, run};
+use super::schedule::Schedule;
 use super::simulated_alerts::SimulatedAlerts;
 use super::straight_run::straight_run;
 use super::world::{SimulatedEdge, World};
@@ -223,8 +224,11 @@ type CellKey = [String; 6];
 fn expected_cells(finished: &Finished) -> BTreeMap<CellKey, Sum> {
     let mut cells: BTreeMap<CellKey, Sum> = BTreeMap::new();
     for site in &finished.sites {
-        let straight = straight_run(&site.log, &site.config, &site.reference);
-        let truth = truth_of(&site.log, &site.config.aggregate, &straight.retail);
+        let objects = site.world.inside().objects.clone();
+        let entries = check_ledger(&objects, &site.config).unwrap();
+        let schedule = Schedule::of(&entries, &site.approvals).unwrap();
+        let straight = straight_run(&site.log, &site.config, &schedule);
+        let truth = truth_of(&site.log, &site.config.aggregate, &schedule, &straight.retail);
         for ((start_ms, _, keys), sum) in &truth.by_model {
             let text = |at: usize| keys[at].clone().unwrap_or_default();
             let key = [day_text(*start_ms), text(0), text(1), text(2), text(6), text(7)];

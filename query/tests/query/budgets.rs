@@ -263,7 +263,8 @@ async fn what_was_added_wrongly_is_found() {
     })
     .await;
     publish(&world).await;
-    let report = verify(&engine(&world).await, &VerifyOptions::default()).await.unwrap();
+    let engine = engine(&world).await;
+    let report = verify(&engine, &VerifyOptions::default()).await.unwrap();
     let failed = failed(&report.checks);
     let found = |words: &str| failed.iter().any(|check| check.what.contains(words));
     assert!(found("by day, model, vendor, supplier and currency"), "{failed:#?}");
