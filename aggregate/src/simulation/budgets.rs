@@ -264,11 +264,11 @@ fn stored_cells(
     cells.iter().map(cell).collect()
 }
 
-/// Rows of `alerts` that the ledger lists: id, budget, threshold, superseded by, epoch.
-fn alert_rows(
-    objects: &Objects,
-    entries: &[LedgerEntry],
-) -> Result<Vec<(String, String, i64, Option<String>)>, String> {
+/// A row of `alerts`: id, budget, threshold, superseded by.
+type AlertRow = (String, String, i64, Option<String>);
+
+/// Rows of `alerts` that the ledger lists.
+fn alert_rows(objects: &Objects, entries: &[LedgerEntry]) -> Result<Vec<AlertRow>, String> {
     let mut rows = Vec::new();
     for entry in entries {
         for file in &entry.files {
