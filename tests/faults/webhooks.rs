@@ -74,6 +74,8 @@ fn a_receiver_that_is_down_loses_nothing() {
     sending.join().unwrap();
     let taken = taken.unwrap();
     let mut process = stream.aggregate("last");
+    // It may have nothing left to do; but it must be there to be told to end.
+    process.says("partitions given to this member", patience());
     let must = crossings.sent.len();
     eventually("every alert at the receiver", patience(), || {
         process.assert_running();
