@@ -365,7 +365,7 @@ fn rebuilds_the_same(books: &Books, drafts: &BTreeMap<String, Value>, scratch: &
     assert!(copy.done(&["aggregate", "--until-end"]).contains("DRAINED"));
     for (number, (vendor, draft)) in drafts.iter().enumerate() {
         let arguments =
-            ["statement", "--vendor", vendor, "--period", "2026-02", "--format", "json"];
+            ["statement", "--vendor", vendor.as_str(), "--period", "2026-02", "--format", "json"];
         let mut command = tally(&copy.folder, &copy.settle(&arguments));
         let output = command.env("TALLY_QUERY__THREADS", (1 + number % 4).to_string()).output();
         let again: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
