@@ -197,7 +197,7 @@ fn alerts_are_sent_once_through_kills_at_every_point() {
             all.sent.extend(some.sent);
             all.superseded += some.superseded;
             stream.set("log.group", format!("{}-{prefix}", stream.topic.name));
-            let times = if round == 0 { 1 } else { 1 + dice.index(3) };
+            let times = if round == 0 { 1 } else { 1 + dice.index(2) };
             let mut process = stream.aggregate_dying("member", &format!("{point}:{times}"));
             let status = process.wait(patience());
             assert!(status.code().is_none(), "{point}:{times} did not kill: {status}");
