@@ -83,7 +83,8 @@ class Statement:
     def check_lines(self) -> None:
         """Lines of a statement by price list are the month's rows, by model and class."""
         sections = self.body["sections"]
-        if any(section["form"] not in ("price_list", "cost_plus") for section in sections):
+        # Nothing is owed by a share of no revenue: then there is no section at all.
+        if not sections or any(section["form"] not in ("price_list", "cost_plus") for section in sections):
             return
         lines = [line for section in sections for line in section["lines"]]
         total = self.events.select(f"SELECT sum(wholesale_amount) FROM usage_events WHERE {self.own}")[0][0]
