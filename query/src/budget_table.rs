@@ -10,18 +10,13 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::TableType;
-use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::error::Result;
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::ExecutionPlan;
 use tally_budget::{Measure, Standing};
 use tally_rating::ModelPattern;
 use tally_schemas::PICO;
 
 use crate::budget_view::BudgetView;
 use crate::error::QueryError;
+use crate::gathered_table::RowSource;
 use crate::system_schema::{COMMENT, without_comments};
 
 /// Name in schema `settlement`.
@@ -76,14 +71,21 @@ pub(crate) fn budgets_schema() -> SchemaRef {
 
 /// The table, read when it is scanned.
 #[derive(Debug)]
-pub(crate) struct BudgetsTable {
+pub(crate) struct BudgetRows {
     view: BudgetView,
     schema: SchemaRef,
 }
 
-impl BudgetsTable {
+impl BudgetRows {
     pub(crate) fn new(view: BudgetView) -> Self {
         Self { view, schema: without_comments(&budgets_schema()) }
+    }
+}
+
+#[async_trait]
+impl RowSource for BudgetRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
     }
 
     async fn rows(&self) -> Result<RecordBatch, QueryError> {
@@ -164,31 +166,4 @@ fn rows_of(
         Arc::new(BooleanArray::from_iter(standings.iter().map(|s| Some(s.budget.example)))),
         time(&|_| as_of_ms),
     ])
-}
-
-#[async_trait]
-impl TableProvider for BudgetsTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows().await.map_err(QueryError::external)?;
-        let plan = MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            Arc::clone(&self.schema),
-            projection.cloned(),
-        )?;
-        Ok(plan)
-    }
 }

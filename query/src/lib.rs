@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod exhaustion;
 mod file_statistics;
+mod gathered_table;
 mod guard;
 mod http_sql;
 mod ledger_view;

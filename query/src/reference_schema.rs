@@ -6,15 +6,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::TableType;
-use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::error::Result;
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::ExecutionPlan;
 use tally_reference::{ErrorKind, ReferenceStore};
 
 use crate::error::QueryError;
+use crate::gathered_table::RowSource;
 use crate::reference_rows::rows_of;
 use crate::system_schema::{ColumnSpec, commented, time_type, without_comments};
 
@@ -235,15 +230,22 @@ impl ReferenceTable {
 
 /// A table of reference data, read when it is scanned.
 #[derive(Debug)]
-pub(crate) struct ReferenceTableProvider {
+pub(crate) struct ReferenceRows {
     table: ReferenceTable,
     schema: SchemaRef,
     references: ReferenceStore,
 }
 
-impl ReferenceTableProvider {
+impl ReferenceRows {
     pub(crate) fn new(table: ReferenceTable, references: ReferenceStore) -> Self {
         Self { table, schema: without_comments(&table.schema()), references }
+    }
+}
+
+#[async_trait]
+impl RowSource for ReferenceRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
     }
 
     async fn rows(&self) -> Result<RecordBatch, QueryError> {
@@ -254,32 +256,5 @@ impl ReferenceTableProvider {
         rows_of(self.table, &whole)
             .and_then(|columns| RecordBatch::try_new(Arc::clone(&self.schema), columns))
             .map_err(|error| QueryError::Internal(error.to_string()))
-    }
-}
-
-#[async_trait]
-impl TableProvider for ReferenceTableProvider {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows().await.map_err(QueryError::external)?;
-        let plan = MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            Arc::clone(&self.schema),
-            projection.cloned(),
-        )?;
-        Ok(plan)
     }
 }

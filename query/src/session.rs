@@ -22,19 +22,20 @@ use parking_lot::Mutex;
 use tally_schemas::Table;
 use tally_tables::PinnedTables;
 
-use crate::budget_table::{BUDGETS, BudgetsTable};
+use crate::budget_table::{BUDGETS, BudgetRows};
 use crate::catalog::{FixedCatalog, FixedSchema};
 use crate::checked_arithmetic::CheckedArithmetic;
 use crate::checked_sum::checked_sum;
 use crate::comments::{Comments, size_functions};
 use crate::exhaustion::exhaustion_function;
+use crate::gathered_table::GatheredTable;
 use crate::guard::CATALOG;
 use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
-use crate::reference_schema::{ReferenceTable, ReferenceTableProvider};
+use crate::reference_schema::{ReferenceRows, ReferenceTable};
 use crate::shanghai_calendar::calendar_functions;
 use crate::system_schema::{
-    COMMENT, SystemSource, SystemTable, SystemTableProvider, shapes, without_comments,
+    COMMENT, SystemRows, SystemSource, SystemTable, shapes, without_comments,
 };
 use crate::views::{View, ViewSchema};
 
@@ -211,19 +212,19 @@ impl Sessions {
         }
         let mut settlement: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         for table in ReferenceTable::ALL {
-            let provider = ReferenceTableProvider::new(table, self.source.references.clone());
+            let rows = ReferenceRows::new(table, self.source.references.clone());
             let tables = match table.schema_name() {
                 "settlement" => &mut settlement,
                 _ => &mut public,
             };
-            tables.insert(table.name().to_owned(), Arc::new(provider));
+            tables.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
         let system = SystemTable::ALL.into_iter().map(|table| {
-            let provider = SystemTableProvider::new(table, Arc::clone(&self.source), pin.clone());
-            (table.name().to_owned(), Arc::new(provider) as Arc<dyn TableProvider>)
+            let rows = SystemRows::new(table, Arc::clone(&self.source), pin.clone());
+            (table.name().to_owned(), Arc::new(GatheredTable(rows)) as Arc<dyn TableProvider>)
         });
-        let budgets = BudgetsTable::new(self.source.budgets.clone());
-        settlement.insert(BUDGETS.to_owned(), Arc::new(budgets));
+        let budgets = BudgetRows::new(self.source.budgets.clone());
+        settlement.insert(BUDGETS.to_owned(), Arc::new(GatheredTable(budgets)));
         let schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = [
             ("public".to_owned(), Arc::new(FixedSchema { tables: public }) as _),
             ("system".to_owned(), Arc::new(FixedSchema { tables: system.collect() }) as _),

@@ -8,12 +8,6 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::TableType;
-use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::error::Result;
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::ExecutionPlan;
 use tally_aggregate::ledger::StoredEntry;
 use tally_reference::ReferenceStore;
 use tally_schemas::{EntryKind, Origin, Setting, Table};
@@ -22,6 +16,7 @@ use tally_tables::{PinnedTable, PinnedTables};
 use crate::budget_table::{BUDGETS, budgets_schema};
 use crate::budget_view::BudgetView;
 use crate::error::QueryError;
+use crate::gathered_table::RowSource;
 use crate::ledger_view::LedgerView;
 use crate::reference_schema::ReferenceTable;
 use crate::views::View;
@@ -203,20 +198,27 @@ pub(crate) struct SystemSource {
 
 /// A table of schema `system`, read when it is scanned.
 #[derive(Debug)]
-pub(crate) struct SystemTableProvider {
+pub(crate) struct SystemRows {
     table: SystemTable,
     schema: SchemaRef,
     source: Arc<SystemSource>,
     pin: Arc<PinnedTables>,
 }
 
-impl SystemTableProvider {
+impl SystemRows {
     pub(crate) fn new(
         table: SystemTable,
         source: Arc<SystemSource>,
         pin: Arc<PinnedTables>,
     ) -> Self {
         Self { table, schema: without_comments(&table.schema()), source, pin }
+    }
+}
+
+#[async_trait]
+impl RowSource for SystemRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
     }
 
     async fn rows(&self) -> Result<RecordBatch, QueryError> {
@@ -363,31 +365,4 @@ fn config_rows(settings: &[Setting]) -> Vec<ArrayRef> {
             Origin::Flag => "flag".to_owned(),
         })),
     ]
-}
-
-#[async_trait]
-impl TableProvider for SystemTableProvider {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows().await.map_err(QueryError::external)?;
-        let plan = MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            Arc::clone(&self.schema),
-            projection.cloned(),
-        )?;
-        Ok(plan)
-    }
 }
