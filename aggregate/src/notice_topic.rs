@@ -201,7 +201,8 @@ mod tests {
         };
         for n in 0..5 {
             let position = format!("{{\"partition\":7,\"offset\":{n}}}");
-            append(n % 2, &format!("{{\"id\":\"a{n}\",\"position\":{position}}}"));
+            let kind = "\"kind\":\"percent_used\"";
+            append(n % 2, &format!("{{\"id\":\"a{n}\",{kind},\"position\":{position}}}"));
         }
         append(0, "not an alert");
         let topic = LogTopic::open(Arc::new(log), Handle::current()).unwrap();

@@ -5,7 +5,7 @@
 //! back of the topic when the partition was taken ([`ReadBack`]), and are not sent again. Where an
 //! append fails, nobody knows whether the record is there: the topic is read back then too.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -112,6 +112,12 @@ impl Outbox {
         }
     }
 
+    /// Whether the replay has come by everything that a predecessor sent. Until then it must be
+    /// rated by what the predecessor rated by, or what was sent would not be true.
+    pub(crate) fn has_replayed(&self) -> bool {
+        self.read_back.alerts.is_empty()
+    }
+
     /// Whether the partition must wait before it reads on.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting() >= WAITING_MAX
@@ -145,7 +151,7 @@ impl Outbox {
     pub(crate) fn close_epoch(&self) -> EpochNotices {
         // As long as a predecessor may have sent more than the replay has come by, later epochs
         // have alerts from where it was read back.
-        let replayed = self.read_back.alerts.is_empty() || planted(Bug::AlertsEndBehindReplay);
+        let replayed = self.has_replayed() || planted(Bug::AlertsEndBehindReplay);
         let ends = if replayed { &self.progress.borrow().ends } else { &self.read_back.from };
         EpochNotices {
             handed: self.handed,
@@ -321,7 +327,7 @@ impl Courier {
 /// a letter of one is sent again until it is there: so the statuses of an account go in their
 /// order, which two of one batch would not where the first had to be sent again.
 fn newest_statuses(batch: Vec<Notice>) -> Vec<Notice> {
-    let mut accounts: HashSet<String> = HashSet::new();
+    let mut accounts: BTreeSet<String> = BTreeSet::new();
     let mut kept: Vec<Notice> = batch
         .into_iter()
         .rev()

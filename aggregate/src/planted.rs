@@ -53,8 +53,6 @@ pub(crate) enum Bug {
     NewestReferenceAtRecovery,
     /// What an epoch adds by model is by day of UTC, not of Asia/Shanghai.
     IncrementsByUtcDay,
-    /// The second stage leaves out epochs whose messages did not come.
-    GapNotFilled,
     /// The second stage commits the positions that it had before the epoch.
     PositionsOneEpochOld,
 }

@@ -173,6 +173,7 @@ impl Worker {
         }
         let newer = self.references.newer_than(&self.desk.state().reference().version);
         if let Some(newer) = newer
+            && self.outbox.has_replayed()
             && !self.change_reference(newer)?
         {
             return Ok(Some(Ended::Abandoned));

@@ -73,9 +73,7 @@ impl BudgetBook {
             let budget = &self.budgets[*at];
             let later = self.budgets.iter().skip(at + 1);
             known(budget)
-                && !later
-                    .take_while(|later| later.version.id == budget.version.id)
-                    .any(|later| known(later))
+                && !later.take_while(|later| later.version.id == budget.version.id).any(&known)
         })
     }
 

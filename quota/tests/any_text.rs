@@ -1,8 +1,6 @@
 //! Whatever bytes come as a command, and whatever text as reference data, is read or refused: never
 //! a panic, and what is accepted reads the same again.
 
-#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
-
 use proptest::prelude::*;
 use tally_quota::{Command, QuotaReference};
 

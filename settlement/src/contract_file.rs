@@ -53,11 +53,7 @@ pub(crate) fn read_contracts(name: &str, text: &str) -> Result<ContractFile, Bad
     if defects.is_empty() { Ok(file) } else { Err(BadContracts { defects }) }
 }
 
-fn read_document<'a, 't>(
-    document: &'a DeTable<'t>,
-    file: &mut ContractFile,
-    defects: &mut Defects<'t>,
-) {
+fn read_document<'t>(document: &DeTable<'t>, file: &mut ContractFile, defects: &mut Defects<'t>) {
     for (key, value) in document {
         let (name, at) = (key.get_ref().as_ref(), key.span().start);
         let Some(list) = value.get_ref().as_array().filter(|_| matches!(name, "terms" | "fx"))

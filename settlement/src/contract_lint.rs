@@ -82,7 +82,7 @@ pub(crate) fn lint(contracts: &Contracts, vendors: &[String]) -> Vec<ContractLin
     let counting: Vec<&Terms> = approved.counting().collect();
     for (number, terms) in counting.iter().enumerate() {
         let mut add = |code, what: String| add(&mut found, code, terms, what);
-        if !vendors.iter().any(|vendor| *vendor == terms.vendor) {
+        if !vendors.contains(&terms.vendor) {
             add(
                 ContractLintCode::UnknownVendor,
                 format!(

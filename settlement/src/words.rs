@@ -23,7 +23,7 @@ fn number(value: u128, out: &mut String) {
             out.push_str(name);
             if below > 0 {
                 if below < unit / 10 {
-                    out.push_str("零");
+                    out.push('零');
                 }
                 number(below, out);
             }
@@ -43,7 +43,7 @@ fn below_ten_thousand(value: u128, out: &mut String) {
             continue;
         }
         if zero {
-            out.push_str("零");
+            out.push('零');
             zero = false;
         }
         out.push_str(digit(place));
@@ -64,33 +64,33 @@ pub fn amount_in_words(amount: Cents, currency: tally_schemas::Currency) -> Stri
     }
     .to_owned();
     if amount.0 < 0 {
-        out.push_str("负");
+        out.push('负');
     }
     let cents = amount.0.unsigned_abs();
     let (whole, tenths, hundredths) = (cents / 100, cents / 10 % 10, cents % 10);
     if whole > 0 {
         number(whole, &mut out);
-        out.push_str("元");
+        out.push('元');
     }
     match (tenths, hundredths) {
         (0, 0) if whole == 0 => out.push_str("零元整"),
-        (0, 0) => out.push_str("整"),
+        (0, 0) => out.push('整'),
         (0, hundredths) => {
             if whole > 0 {
-                out.push_str("零");
+                out.push('零');
             }
             out.push_str(digit(hundredths));
-            out.push_str("分");
+            out.push('分');
         }
         (tenths, hundredths) => {
             if whole > 0 && whole % 10 == 0 {
-                out.push_str("零");
+                out.push('零');
             }
             out.push_str(digit(tenths));
-            out.push_str("角");
+            out.push('角');
             if hundredths > 0 {
                 out.push_str(digit(hundredths));
-                out.push_str("分");
+                out.push('分');
             }
         }
     }

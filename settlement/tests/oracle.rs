@@ -2,6 +2,7 @@
 //! `tests/python/settlement_oracle.py`: difference zero, and every planted bug is noticed.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests stop at the first surprise")]
+#![expect(clippy::result_large_err, reason = "the errors are those of the crate")]
 
 use std::process::Command;
 

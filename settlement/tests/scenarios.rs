@@ -1,6 +1,7 @@
 //! The scenarios of the domain, the shipped example, and files that are wrong.
 
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+#![expect(clippy::result_large_err, reason = "the errors are those of the crate")]
 
 use tally_rating::{Book, BookFile};
 use tally_schemas::{CLASS_COUNT, Currency, PICO, TokenClass};

@@ -6,6 +6,7 @@ use tally_schemas::{AlertEvent, AlertMessage, LogPosition, Whole};
 
 /// Something that leaves the process at once. A replay gives the same alerts.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "few at a time, and gone at once")]
 pub enum Notice {
     /// An alert that fired, for the topic `usage.alerts`.
     Alert(AlertNotice),

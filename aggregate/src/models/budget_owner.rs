@@ -233,9 +233,6 @@ impl BudgetOwner {
                     self.note(taken, offset);
                     return Ok(());
                 }
-                Err(Untaken::Gap { next: Some(_), .. }) if planted(Bug::GapNotFilled) => {
-                    return Ok(());
-                }
                 Err(Untaken::Gap { next: Some(next), .. }) => next,
                 Err(Untaken::Gap { next: None, .. }) => {
                     let topic = &self.config.source_topic;

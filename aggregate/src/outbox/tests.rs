@@ -28,7 +28,7 @@ impl NoticeTopic for Topic {
         *left = left.saturating_sub(1);
         let mut ids = self.ids.lock();
         let offset = ids.len() as u64;
-        if !fails || *left % 2 == 0 {
+        if !fails || (*left).is_multiple_of(2) {
             let message: AlertMessage = serde_json::from_slice(&record.value).unwrap();
             ids.push(message.id);
         }
@@ -204,7 +204,7 @@ impl NoticeTopic for StatusTopic {
         // Some fail, and those behind them do not.
         let fails = *left > 0 && !(*left).is_multiple_of(3);
         *left = left.saturating_sub(1);
-        if !fails || *left % 2 == 0 {
+        if !fails || (*left).is_multiple_of(2) {
             let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
             let value = String::from_utf8(record.value.to_vec()).unwrap();
             self.values.lock().push((key, value.parse().unwrap()));

@@ -27,6 +27,11 @@ impl Approvals {
         Arc::new(Self { world: world.clone(), editions })
     }
 
+    /// The same in another world, whose time and faults are its own.
+    pub(super) fn in_world(&self, world: &World) -> Arc<Self> {
+        Arc::new(Self { world: world.clone(), editions: self.editions.clone() })
+    }
+
     /// An edition as the core is given it.
     pub(super) fn edition(&self, version: &ReferenceVersion) -> Option<&ReferenceData> {
         self.editions.iter().map(|(_, data)| data).find(|data| data.version == *version)

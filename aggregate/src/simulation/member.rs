@@ -128,7 +128,9 @@ impl Member {
         loop {
             self.rest(world.draw(0..12)).await?;
             let current = &self.state.reference().version;
-            if let Some(newer) = self.site.approvals.newer_than(current) {
+            if let Some(newer) = self.site.approvals.newer_than(current)
+                && self.outbox.has_replayed()
+            {
                 self.change_reference(newer).await?;
             }
             let max = usize::try_from(world.draw(1..24)).unwrap();

@@ -230,7 +230,8 @@ pub(super) fn site_over(like: &Site, faults: Faults, objects: Objects) -> Site {
     let edge = Arc::new(SimulatedEdge(world.clone()));
     let notices = NoticeTopics::default();
     let surroundings = Surroundings { store: store_of(&world), edge, notices };
-    Site { world, surroundings, ..like.clone() }
+    let approvals = like.approvals.in_world(&world);
+    Site { world, surroundings, approvals, ..like.clone() }
 }
 
 fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
@@ -252,7 +253,8 @@ fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
     let recovered = recovered.map_err(|error| format!("I12: recovery: {error}"))?;
     check_truth(&truth, &straight, &entries, &mut stored, recovered.open_windows())?;
     let sent = site.world.inside().alerts.clone();
-    reach.alerts += check_alerts(&straight.sent, &sent, site.config.partition)?;
+    let changes = schedule.changes();
+    reach.alerts += check_alerts(&straight.sent, &sent, site.config.partition, changes)?;
     let statuses = site.world.inside().statuses.clone();
     let home = (site.config.partition, site.config.partition_count);
     reach.statuses += check_statuses(&straight.views, &statuses, home)?;

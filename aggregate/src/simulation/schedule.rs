@@ -3,6 +3,7 @@
 use tally_schemas::{EntryKind, LedgerEntry, ReferenceVersion};
 
 use super::approvals::Approvals;
+use super::invariants::Changes;
 use crate::core::ReferenceData;
 
 /// The reference data of each epoch that has records, by the offset after it.
@@ -49,6 +50,15 @@ impl Schedule {
     pub(super) fn at(&self, offset: u64) -> &ReferenceData {
         let epoch = self.epochs.iter().find(|(to, _)| offset < *to);
         epoch.map_or(&self.last, |(_, data)| data)
+    }
+
+    /// Whether it changed while records were rated.
+    pub(super) fn changes(&self) -> Changes {
+        let versions = self.epochs.iter().map(|(_, data)| &data.version);
+        let mut versions = versions.chain([&self.last.version]);
+        let first = versions.next();
+        let same = versions.all(|version| Some(version) == first);
+        if same { Changes::None } else { Changes::Some }
     }
 
     /// What comes next is rated by this.

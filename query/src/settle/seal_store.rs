@@ -92,8 +92,10 @@ impl<'a> SealStore<'a> {
     /// The plan of a period.
     pub(crate) async fn plan(&self, period: Period) -> Result<Option<Plan>, QueryError> {
         let path = Self::plan_path(period);
-        let bytes = self.get(&path).await?;
-        Ok(bytes.map(|bytes| Plan::from_bytes(path.as_ref(), &bytes)).transpose()?)
+        match self.get(&path).await? {
+            Some(bytes) => Ok(Some(Plan::from_bytes(path.as_ref(), &bytes)?)),
+            None => Ok(None),
+        }
     }
 
     /// Every seal, in order.

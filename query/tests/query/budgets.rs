@@ -25,7 +25,7 @@ kind = "commitment"
 title = "一"
 title_en = "one"
 model = "model-1"
-tokens = 1000000
+tokens = 2000000
 period = "once"
 valid_from = "2026-01-01"
 valid_to = "2027-01-01"
@@ -163,7 +163,7 @@ async fn what_is_used_is_in_sql_and_verified() {
     .await;
     let used = tokens(&world, |model, _| model == "model-1");
     let of_vendor = tokens(&world, |_, vendor| vendor == "vendor-0");
-    assert!((1_000_000..10_000_000).contains(&used), "{used}");
+    assert!((2_000_000..20_000_000).contains(&used), "{used}");
     let expected = [
         [
             "one-model",
@@ -176,8 +176,8 @@ async fn what_is_used_is_in_sql_and_verified() {
             "2025-12-31T16:00:00Z",
             "2026-12-31T16:00:00Z",
             &format!("{used}.000000000000"),
-            "1000000.000000000000",
-            &(used / 10_000).to_string(),
+            "2000000.000000000000",
+            &(used / 20_000).to_string(),
             "50,100",
             "1000",
         ],
@@ -225,7 +225,7 @@ async fn what_is_used_is_in_sql_and_verified() {
     .await;
     assert!(!sent.is_empty() && sent.iter().all(|row| row["model"] == "model-1"), "{sent:?}");
     assert!(
-        sent.iter().all(|row| row["account"].is_empty() && row["allowance"] == "1000000.000000")
+        sent.iter().all(|row| row["account"].is_empty() && row["allowance"] == "2000000.000000")
     );
 
     let report = verify(&engine, &VerifyOptions::default()).await.unwrap();
