@@ -88,6 +88,15 @@ def quota(runs: list[dict]) -> list[str]:
             *table(["round", "alone, s", "asked, s", "ratio", "answers/s", "200", "others", "p50 ms", "p99 ms"], rows)]
 
 
+def alerts(runs: list[dict]) -> list[str]:
+    rows = [["through a kill -9 and a takeover" if run["killed"] else "undisturbed", f"{run['rate']:,}", run["alerts"],
+             run["missing"], run["twice"], run["p50_ms"], run["p99_ms"], run["max_ms"],
+             ", ".join(f"{count:,} ≤ {ms}" for ms, count in run["at_most_ms"].items())] for run in runs]
+    return ["## Alert latency, 1 M accounts", "", "From the append of the event to the append of its alert, by the "
+            "broker's clock, in milliseconds.", "",
+            *table(["", "events/s beside", "alerts", "missing", "twice", "p50", "p99", "max", "histogram"], rows)]
+
+
 def steady(runs: list[dict]) -> list[str]:
     rows = [[f"{run['rate']:,}", run["seconds"], " / ".join(map(str, run["median_mib_by_third"])), run["peak_mib"],
              run["cpu_s_per_million"]] for run in runs]
@@ -126,7 +135,7 @@ def reconcile(runs: list[dict]) -> list[str]:
 def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
     out = ["# Results", "", f"{date.today()}, {machine()}. The parts of [run.sh](run.sh) that have been run; `make bench` runs them all.", ""]
-    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("quota", quota), ("reconcile", reconcile), ("steady", steady), ("sql", sql),
+    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("quota", quota), ("alerts", alerts), ("reconcile", reconcile), ("steady", steady), ("sql", sql),
                        ("stages", stages)]:
         if runs := lines(folder / f"{name}.jsonl"):
             out += part(runs)

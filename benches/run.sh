@@ -3,9 +3,11 @@
 # topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
 # $PEERS_KIT), an otherwise idle machine, and about an hour.
 #
-#   benches/run.sh [PART…]     stream door recovery rating quota reconcile steady sql stages; nothing named = all, then the report
+#   benches/run.sh [PART…]     stream door recovery rating quota alerts reconcile steady sql stages; nothing named = all,
+#                              then the report
 #
 # ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
+# ALERT_RATE (50000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -17,7 +19,7 @@ make -s -C .. release
 tally="${TALLY_RELEASE_TARGET:-$cache/release}/release/tally"
 # The clients, which are not measured, in a folder of their own: they are built with other flags.
 export CARGO_TARGET_DIR="${TALLY_BENCH_TARGET:-$cache/bench}"
-cargo build --release --locked --bin door_load --bin rebatch --bin quota_load
+cargo build --release --locked --bin door_load --bin rebatch --bin alert_probe --bin quota_load
 "$kit/setup.sh" broker flink sql
 # shellcheck source=/dev/null
 source "$kit/env.sh"
@@ -82,6 +84,12 @@ part_quota() {
   py base quota.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/quota.jsonl" "$CARGO_TARGET_DIR/release/quota_load"
 }
 
+part_alerts() {
+  rm -rf "$work"/alerts-* "$results/alerts.jsonl"
+  py base alerts.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$PEERS_BOOTSTRAP" "$work" "$results/alerts.jsonl" \
+    "${ALERT_RATE:-50000}" "${ALERT_SECONDS:-60}"
+}
+
 part_steady() {
   rm -rf "$work/steady" "$results/steady.jsonl"
   py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
@@ -110,6 +118,6 @@ PYTHON
 if [[ $# -gt 0 ]]; then
   for part in "$@"; do "part_$part"; done
 else
-  for part in stream door recovery rating quota reconcile sql steady stages; do "part_$part"; done
+  for part in stream door recovery rating quota alerts reconcile sql steady stages; do "part_$part"; done
 fi
 py base report.py "$results" RESULTS.md
