@@ -143,7 +143,7 @@ CSV
 
 heading "What is owed to a vendor this month, so far: a draft that foots"
 "$tally" settle statement --vendor deepseek --period "$(TZ=Asia/Shanghai date +%Y-%m)" --lang en >"$work/statement.csv"
-head -n 24 "$work/statement.csv" | cut -c1-150
+python3 scripts/show_statement.py "$work/statement.csv" 8
 
 heading "What is held back, and why"
 sql "SELECT reason, count(*) AS events, min(substr(subreason, 1, 72)) AS for_example
