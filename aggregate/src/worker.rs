@@ -171,9 +171,9 @@ impl Worker {
             let committed = self.wait_for_commit()? && self.close()? && self.wait_for_commit()?;
             return Ok(Some(if committed { Ended::Drained } else { Ended::Abandoned }));
         }
-        let newer = self.references.newer_than(&self.desk.state().reference().version);
-        if let Some(newer) = newer
-            && self.outbox.has_replayed()
+        // Asked for last: it reads the whole book.
+        if self.outbox.has_replayed()
+            && let Some(newer) = self.newer_reference()
             && !self.change_reference(newer)?
         {
             return Ok(Some(Ended::Abandoned));
@@ -355,6 +355,11 @@ impl Worker {
         }
         let age_ms = self.epoch_began_ms.map_or(0, |began| now_ms.saturating_sub(began));
         self.at_bounded_end() || age_ms.max(0).cast_unsigned() >= self.settings.freshness_ms
+    }
+
+    fn newer_reference(&self) -> Option<ReferenceData> {
+        let current = self.desk.state().reference().version.clone();
+        self.references.newer_than(&current)
     }
 
     /// Takes newer reference data at an epoch boundary. Nothing is rated by it before the entry
