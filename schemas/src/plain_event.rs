@@ -10,7 +10,7 @@ use crate::token_class::{COUNT_MAX, TokenClass};
 /// Reads an event into `parsed`, which is empty. `false` where the form is not plain: `parsed`
 /// then holds a part of it and must be thrown away.
 pub(crate) fn read_plain<'a>(bytes: &'a [u8], parsed: &mut ParsedEvent<'a>) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(text) = simdutf8::basic::from_utf8(bytes) else { return false };
     let mut cursor = Cursor { text, bytes, at: 0 };
     if cursor.event(parsed).is_none() {
         return false;
@@ -68,7 +68,7 @@ impl<'a> Cursor<'a> {
     /// last is tried first.
     fn field(&mut self, guess: usize) -> Option<Field> {
         if let Some(field) = Field::ALL.get(guess)
-            && self.bytes.get(self.at..)?.starts_with(MEMBERS[guess].as_bytes())
+            && WORDS[guess].begins(self.bytes.get(self.at..)?)
         {
             self.at += MEMBERS[guess].len();
             return Some(*field);
@@ -188,6 +188,64 @@ const MEMBERS: [&str; 21] = [
     "\"labels\":",
 ];
 
+/// [`MEMBERS`] as integers.
+const WORDS: [Words; MEMBERS.len()] = {
+    let mut words = [Words::of(""); MEMBERS.len()];
+    let mut at = 0;
+    while at < MEMBERS.len() {
+        words[at] = Words::of(MEMBERS[at]);
+        at += 1;
+    }
+    words
+};
+
+/// A text of at most 24 bytes as three integers of eight bytes each, which overlap where it is
+/// shorter and together cover it.
+#[derive(Clone, Copy)]
+struct Words {
+    /// Where the middle and the last one begin.
+    places: [usize; 2],
+    words: [u64; 3],
+    /// Which bits count: all, unless the text is shorter than one integer.
+    mask: u64,
+}
+
+impl Words {
+    const fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        assert!(bytes.len() <= 24);
+        let last = bytes.len().saturating_sub(8);
+        let middle = if last < 8 { last } else { 8 };
+        let mask = if bytes.len() < 8 { (1 << (8 * bytes.len())) - 1 } else { u64::MAX };
+        let words = [word(bytes, 0), word(bytes, middle), word(bytes, last)];
+        Self { places: [middle, last], words, mask }
+    }
+
+    /// Whether `bytes` begin with the text. `false` too where they end less than eight bytes after
+    /// their start.
+    fn begins(&self, bytes: &[u8]) -> bool {
+        let [middle, last] = self.places;
+        let Some(bytes) = bytes.get(..last + 8) else { return false };
+        let at = |place: usize| bytes[place..].first_chunk().copied().map(u64::from_le_bytes);
+        let [Some(first), Some(middle), Some(last)] = [at(0), at(middle), at(last)] else {
+            return false;
+        };
+        let [a, b, c] = self.words;
+        ((first ^ a) | (middle ^ b) | (last ^ c)) & self.mask == 0
+    }
+}
+
+/// Up to eight bytes from a place on as an integer.
+const fn word(bytes: &[u8], from: usize) -> u64 {
+    let mut word = 0;
+    let mut at = from;
+    while at < bytes.len() && at < from + 8 {
+        word |= (bytes[at] as u64) << (8 * (at - from));
+        at += 1;
+    }
+    word
+}
+
 /// Where a plain text ends: at a quote, or at what makes it not plain. Eight bytes at a time
 /// (Mycroft's test for a zero byte: bytes above the first hit may be marked in error, those below
 /// are not).
@@ -241,6 +299,22 @@ mod tests {
         assert_eq!(Field::ALL.len(), MEMBERS.len());
         for (field, member) in Field::ALL.into_iter().zip(MEMBERS) {
             assert_eq!(format!("{:?}:", field.name()), member);
+        }
+    }
+
+    #[test]
+    fn members_are_found_as_they_stand_and_nothing_else_is() {
+        for (member, words) in MEMBERS.into_iter().zip(WORDS) {
+            let text = format!("{member}\"some value that follows\"");
+            assert!(words.begins(text.as_bytes()), "{member}");
+            for at in 0..member.len() {
+                let mut other = text.clone().into_bytes();
+                other[at] ^= 0x20;
+                assert!(!words.begins(&other), "{member} with another byte {at}");
+            }
+            for length in 0..member.len() {
+                assert!(!words.begins(&text.as_bytes()[..length]), "{length} bytes of {member}");
+            }
         }
     }
 

@@ -119,16 +119,21 @@ pub struct ReferenceLost {
 
 /// Rates the events of one partition.
 #[derive(Debug, Clone)]
-pub(crate) struct EventRater(Rater);
+pub(crate) struct EventRater {
+    rater: Rater,
+    /// The prices behind a counter of this partition's own: all partitions share theirs, and to
+    /// count it for each event would have the cores wait for each other.
+    own: Arc<Arc<RateCard>>,
+}
 
 impl EventRater {
     pub(crate) fn new(card: Arc<RateCard>) -> Self {
-        Self(Rater::new(card))
+        Self { own: Arc::new(Arc::clone(&card)), rater: Rater::new(card) }
     }
 
     /// The prices.
-    pub(crate) fn card(&self) -> &Arc<RateCard> {
-        self.0.card()
+    pub(crate) fn card(&self) -> Arc<Arc<RateCard>> {
+        Arc::clone(&self.own)
     }
 
     /// What the vendor is owed for an event, and where its prices are.
@@ -141,14 +146,14 @@ impl EventRater {
         to: &Attribution<'_>,
         call: &Call<'_>,
     ) -> Result<(Rated, LaneNumber), Unrated> {
-        let lane = self.0.lane(&LaneKey {
+        let lane = self.rater.lane(&LaneKey {
             vendor: to.vendor,
             supplier: to.supplier,
             billed_model: to.billed_model,
             service_tier: event.service_tier(),
             region: event.region.as_deref(),
         });
-        Ok((self.0.wholesale(lane, call)?, lane))
+        Ok((self.rater.wholesale(lane, call)?, lane))
     }
 
     /// The points of an event.
@@ -158,11 +163,11 @@ impl EventRater {
         product: Option<&'a str>,
         call: Call<'a>,
     ) -> EventWeigher<'a> {
-        EventWeigher { rater: RefCell::new(&mut self.0), lane, product, call }
+        EventWeigher { rater: RefCell::new(&mut self.rater), lane, product, call }
     }
 
     /// Ids of the prices that rated an event, with commas.
     pub(crate) fn price_ids(&mut self, lane: LaneNumber, rated: &Rated) -> Arc<str> {
-        self.0.price_ids(lane, rated.prices)
+        self.rater.price_ids(lane, rated.prices)
     }
 }

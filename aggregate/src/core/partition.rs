@@ -444,7 +444,7 @@ impl Partition {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         }
-        let card = Arc::clone(self.rater.card());
+        let card = self.rater.card();
         let Some(attribution) = attribute(&card, &event, completed_at_ms) else {
             let mut row = SuspenseRow::of(SuspenseReason::UnknownModel, &event);
             row.subreason =
