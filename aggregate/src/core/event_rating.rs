@@ -121,19 +121,29 @@ pub struct ReferenceLost {
 #[derive(Debug, Clone)]
 pub(crate) struct EventRater {
     rater: Rater,
-    /// The prices behind a counter of this partition's own: all partitions share theirs, and to
-    /// count it for each event would have the cores wait for each other.
-    own: Arc<Arc<RateCard>>,
+    card: Arc<OwnCard>,
+}
+
+/// The prices behind a counter of this partition's own: all partitions share theirs, and to count
+/// it for each event would have the cores wait for each other.
+#[derive(Debug)]
+pub(crate) struct OwnCard(Arc<RateCard>);
+
+impl std::ops::Deref for OwnCard {
+    type Target = RateCard;
+    fn deref(&self) -> &RateCard {
+        &self.0
+    }
 }
 
 impl EventRater {
     pub(crate) fn new(card: Arc<RateCard>) -> Self {
-        Self { own: Arc::new(Arc::clone(&card)), rater: Rater::new(card) }
+        Self { card: Arc::new(OwnCard(Arc::clone(&card))), rater: Rater::new(card) }
     }
 
     /// The prices.
-    pub(crate) fn card(&self) -> Arc<Arc<RateCard>> {
-        Arc::clone(&self.own)
+    pub(crate) fn card(&self) -> Arc<OwnCard> {
+        Arc::clone(&self.card)
     }
 
     /// What the vendor is owed for an event, and where its prices are.
