@@ -51,7 +51,7 @@ else
   printf '\n== shellcheck\nskipped: shellcheck is not installed (apt-get install -y shellcheck)\n'
 fi
 check 'cargo fmt' cargo fmt --all --check
-check 'cargo clippy' cargo clippy --workspace --all-targets --features tally-aggregate/stages --locked -- -D warnings
+check 'cargo clippy' cargo clippy --workspace --all-targets --features tally-aggregate/stages,tally-aggregate/fuzz,tally-ingest/fuzz --locked -- -D warnings
 if command -v cargo-deny >/dev/null; then
   check 'cargo deny' cargo deny check
 else
