@@ -16,7 +16,7 @@ RELEASE_TARGET ?= $(or $(TALLY_RELEASE_TARGET),$(TALLY_CACHE)/release)
 # Further arguments of `cargo test`, such as ARGS='-p tally-rating' or ARGS='--test faults'.
 ARGS ?=
 
-.PHONY: help setup build release demo test lint bench soak kafka s3 fmt clean
+.PHONY: help setup build release demo test lint fuzz bench soak kafka s3 fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ soak: ## the fault tests with their full counts, and what they measured; takes h
 lint: ## format, clippy, supply chain, shell scripts, file sizes, machine paths
 	@scripts/setup.sh build lint
 	@scripts/lint.sh
+
+fuzz: ## fuzz every reader for FUZZ_SECONDS (60) each, FUZZ_JOBS (1) at a time (ARGS='TARGET…')
+	@scripts/setup.sh build
+	@scripts/fuzz.sh $(ARGS)
 
 bench: ## measure, and print the figures
 	@scripts/setup.sh build test

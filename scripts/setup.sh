@@ -4,11 +4,13 @@
 #   scripts/setup.sh [build] [lint] [test]     nothing named = all of them
 #
 # As root on Debian or Ubuntu, with CI=true or TALLY_SETUP_INSTALL=1 (make sets it), missing packages are
-# installed. `test` also gets what the tests bring up: Kafka, S3 and a Python environment, in the cache.
+# installed. `lint` also gets cargo-deny, and `test` what the tests bring up: Kafka, S3 and a Python environment,
+# in the cache.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TALLY_CACHE=${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}
 VENV=$TALLY_CACHE/venv
+DENY_VERSION=0.20.2
 CHANNEL=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 packages=() # Debian packages to install
@@ -83,6 +85,18 @@ install_packages() {
   fi
 }
 
+# What checks the supply chain, built into the cache once. A debug build takes half the time, and a check of a second
+# becomes one of a few.
+fetch_deny() {
+  local program=$TALLY_CACHE/bin/cargo-deny build
+  if has cargo-deny || [[ $("$program" --version 2>/dev/null) == "cargo-deny $DENY_VERSION" ]]; then return; fi
+  echo "setup: building cargo-deny $DENY_VERSION (two minutes, once)"
+  build=$(mktemp -d)
+  CARGO_TARGET_DIR=$build cargo install --quiet --locked --debug --no-track --force \
+    --root "$TALLY_CACHE" --version "$DENY_VERSION" cargo-deny
+  rm -rf "$build"
+}
+
 # The Python environment, made anew when the pinned versions change.
 make_venv() {
   local pins=tests/python/requirements.txt
@@ -120,6 +134,7 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   exit 1
 fi
 keep_clones_apart
+if [[ " $* " == *' lint '* ]]; then fetch_deny; fi
 if [[ " $* " == *' test '* ]]; then
   scripts/kafka.sh fetch
   scripts/s3.sh fetch

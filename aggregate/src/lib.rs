@@ -14,6 +14,8 @@ mod dictionary_column;
 mod dry_run;
 mod epoch_files;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzzed;
 mod index_encoding;
 pub mod ledger;
 mod models;

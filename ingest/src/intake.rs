@@ -325,6 +325,6 @@ fn is_refused(parsed: &ParsedEvent<'_>) -> bool {
     event.source.is_empty()
         || event.id.is_empty()
         || event.account.is_empty()
-        || event.completed_at_ms.is_none_or(|at| at < 0)
+        || event.completed_at_ms.is_none()
         || parsed.errors.iter().map(|error| error.code).any(EventErrorCode::refused_at_door)
 }

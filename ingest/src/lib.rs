@@ -47,6 +47,8 @@ mod door;
 mod error;
 mod event_encoding;
 mod events;
+#[cfg(feature = "fuzz")]
+pub mod fuzzed;
 mod health;
 mod intake;
 mod known_fields;

@@ -12,7 +12,7 @@ use crate::window::Window;
 /// The bytes of an account do not parse, or name a package that the reference data does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadAccount {
-    /// Cut off, or not an account at all.
+    /// Cut off, not an account at all, or one whose figures none can have.
     #[error("the account's state does not parse")]
     Unreadable,
     /// A package's version is missing.
@@ -278,6 +278,9 @@ fn read_bucket(
     }
     if has(ARMED_AGAIN) {
         bucket.armed_again = reader.small()?;
+    }
+    if !bucket.is_sound() {
+        return Err(BadAccount::Unreadable);
     }
     account.buckets.push(bucket);
     Ok(())

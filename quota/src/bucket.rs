@@ -67,6 +67,20 @@ impl Bucket {
         self.allowance - self.used
     }
 
+    /// Whether its figures are those of a bucket, however often it was charged and changed: then
+    /// everything that is reckoned from them can be counted.
+    pub(crate) fn is_sound(&self) -> bool {
+        let is_used = (0..=self.allowance).contains(&self.used)
+            && (0..=self.used).contains(&self.used_rolled);
+        let is_allocated = (0..=self.used).contains(&self.base_used)
+            && (0..=self.price_pico).contains(&self.base_allocated_pico);
+        is_used
+            && is_allocated
+            && self.price_pico.checked_mul(self.allowance.max(100)).is_some()
+            && self.valid_from_ms <= self.valid_to_ms
+            && self.valid_to_ms <= self.end_ms()
+    }
+
     /// Whether an instant is in its rolled phase (`Some(true)`), its first phase, or neither.
     pub(crate) fn phase_at(&self, at_ms: i64) -> Option<bool> {
         if at_ms < self.valid_from_ms {

@@ -74,7 +74,7 @@ impl Calendar {
     /// # Errors
     /// Where the calendar needs the holidays of that year and has none.
     pub fn applies(&self, at_ms: i64) -> Result<bool, UnknownYear> {
-        let day = (at_ms + self.offset_ms).div_euclid(DAY_MS);
+        let day = at_ms.saturating_add(self.offset_ms).div_euclid(DAY_MS);
         // 1970-01-01 was a Thursday; Monday is 0.
         let weekday = (day + 3).rem_euclid(7) < 5;
         match self.days {
@@ -93,7 +93,7 @@ impl Calendar {
 
     /// Milliseconds since the local midnight before an instant.
     pub(crate) fn of_day_ms(&self, at_ms: i64) -> i64 {
-        (at_ms + self.offset_ms).rem_euclid(DAY_MS)
+        at_ms.saturating_add(self.offset_ms).rem_euclid(DAY_MS)
     }
 }
 

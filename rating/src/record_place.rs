@@ -1,7 +1,7 @@
 //! Where a record of a file stands, and the checks of its fields: each defect is noted with its
 //! place and reading goes on, so that all of them are told at once.
 
-use tally_schemas::{Currency, TokenClass};
+use tally_schemas::{Currency, TEXT_MAX_BYTES, TokenClass};
 
 use crate::calendar::Windows;
 use crate::instant::{Validity, parse_instant};
@@ -41,9 +41,13 @@ impl Place<'_> {
         read.map_err(|what| self.defect(field, what)).ok()
     }
 
+    /// A text that must be there.
     pub(crate) fn required(&mut self, field: &str, text: &str) -> String {
         if text.trim().is_empty() {
             self.defect(field, "is missing");
+        } else if text.len() > TEXT_MAX_BYTES {
+            // Rows and windows hold these texts beside those of events, which have the same limit.
+            self.defect(field, format!("is longer than {TEXT_MAX_BYTES} bytes"));
         }
         text.to_owned()
     }

@@ -67,6 +67,22 @@ fn every_defect_of_a_price_is_named_with_its_line() {
 }
 
 #[test]
+fn names_are_no_longer_than_those_of_events() {
+    let alias = |vendor: &str| {
+        format!(
+            "[[alias]]\nid = \"a\"\nmodel = \"a\"\nvendor = \"{vendor}\"\nbilled_model = \"a\"\n\
+             valid_from = \"2026-01-01\"\nknown_from = \"2026-01-01\"\n"
+        )
+    };
+    let (text, too_long) = (alias(&"v".repeat(256)), alias(&"v".repeat(257)));
+    Book::read(&[BookFile { name: "aliases.toml", text: &text }]).unwrap();
+    assert_eq!(
+        defects("aliases.toml", &too_long),
+        ["aliases.toml, line 1, alias a: vendor: is longer than 256 bytes"]
+    );
+}
+
+#[test]
 fn unknown_columns_and_keys_are_named() {
     let text = HEADER.replace("region", "reigon")
         + "p1,wholesale,,a,,m,input,token,CNY,1,,,,,,,,,,2026-01-01,,2026-01-01,,,,,\n";

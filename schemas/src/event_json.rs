@@ -14,6 +14,8 @@ use crate::usage_event::{UsageEvent, UsageSource};
 pub const TEXT_MAX_BYTES: usize = 256;
 /// Most labels an event may carry.
 pub const LABELS_MAX: usize = 64;
+/// Defects of one event that are told; beyond them one of each kind.
+const DEFECTS_MAX: usize = 64;
 
 /// An event as it was read, with everything that is wrong with it. `event` is complete where
 /// `errors` is empty, else it holds what could be read.
@@ -21,7 +23,7 @@ pub const LABELS_MAX: usize = 64;
 pub struct ParsedEvent<'a> {
     /// What could be read.
     pub event: UsageEvent<'a>,
-    /// Every defect, in the order found.
+    /// Every defect, in the order found; of very many the first, and one of each kind.
     pub errors: Vec<EventError>,
     /// Names of fields that the schema does not have, in order; they are ignored.
     pub unknown_fields: Vec<String>,
@@ -30,8 +32,12 @@ pub struct ParsedEvent<'a> {
 }
 
 impl ParsedEvent<'_> {
-    fn fail(&mut self, code: Code, field: &str, message: impl Into<String>) {
-        self.errors.push(EventError::new(code, field, message));
+    /// Notes a defect. An event of a few megabytes may have a million of them: they are told as far
+    /// as somebody may want to read them, so that memory stays what the event itself needs.
+    pub fn fail(&mut self, code: Code, field: &str, message: impl Into<String>) {
+        if self.errors.len() < DEFECTS_MAX || self.errors.iter().all(|error| error.code != code) {
+            self.errors.push(EventError::new(code, field, message));
+        }
     }
 }
 
@@ -483,12 +489,12 @@ fn text<'a>(parsed: &mut ParsedEvent<'a>, field: &str, value: Scalar<'a>) -> Opt
 }
 
 /// Latest time that is read: the end of the year 9999, which every table reader can hold.
-const TIME_MAX_MS: u64 = 253_402_300_799_999;
+pub(crate) const TIME_MAX_MS: i64 = 253_402_300_799_999;
 
 fn time(parsed: &mut ParsedEvent<'_>, field: &str, value: Scalar<'_>) -> Option<i64> {
     match value {
         Scalar::Null => None,
-        Scalar::Unsigned(ms) if ms <= TIME_MAX_MS => i64::try_from(ms).ok(),
+        Scalar::Unsigned(ms) if ms <= TIME_MAX_MS.cast_unsigned() => Some(ms.cast_signed()),
         Scalar::Text(text) => match text.parse::<jiff::Timestamp>() {
             Ok(at) if at.as_millisecond() >= 0 => Some(at.as_millisecond()),
             Ok(_) => {

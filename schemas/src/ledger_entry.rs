@@ -300,29 +300,35 @@ impl Flow {
         }
     }
 
-    /// Adds another flow.
+    /// Adds another flow. What passes the integers saturates: no stream gets there, and an entry
+    /// that says so does not add up.
     pub fn merge(&mut self, other: &Self) {
-        self.events += other.events;
+        self.events = self.events.saturating_add(other.events);
         for (sum, more) in self.tokens.iter_mut().zip(other.tokens) {
-            *sum += more;
+            *sum = sum.saturating_add(more);
         }
     }
 }
 
 impl ControlTotals {
-    /// Adds another set of totals.
+    /// Adds another set of totals, as [`Flow::merge`] does.
     pub fn merge(&mut self, other: &Self) {
-        self.records += other.records;
-        self.commands += other.commands;
-        self.duplicate_commands += other.duplicate_commands;
-        self.ticks += other.ticks;
+        for (sum, more) in [
+            (&mut self.records, other.records),
+            (&mut self.commands, other.commands),
+            (&mut self.duplicate_commands, other.duplicate_commands),
+            (&mut self.ticks, other.ticks),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
         self.received.merge(&other.received);
         self.accepted.merge(&other.accepted);
         self.suspended.merge(&other.suspended);
         self.duplicates.merge(&other.duplicates);
         self.rated.merge(&other.rated);
         for (reason, events) in &other.suspended_by_reason {
-            *self.suspended_by_reason.entry(reason.clone()).or_default() += events;
+            let sum = self.suspended_by_reason.entry(reason.clone()).or_default();
+            *sum = sum.saturating_add(*events);
         }
     }
 
@@ -331,8 +337,8 @@ impl ControlTotals {
         let mut sum = self.accepted.clone();
         sum.merge(&self.suspended);
         sum.merge(&self.duplicates);
-        sum == self.received
-            && self.suspended_by_reason.values().sum::<u64>() == self.suspended.events
+        let by_reason: u128 = self.suspended_by_reason.values().map(|n| u128::from(*n)).sum();
+        sum == self.received && by_reason == u128::from(self.suspended.events)
     }
 }
 
@@ -411,5 +417,21 @@ mod tests {
         assert!(totals.conserved());
         totals.accepted.tokens[3] -= 1;
         assert!(!totals.conserved());
+    }
+
+    #[test]
+    fn totals_that_no_stream_reaches_do_not_add_up() {
+        let mut totals = ControlTotals::default();
+        totals.accepted.events = u64::MAX;
+        totals.suspended.events = u64::MAX;
+        totals.accepted.tokens[0] = u128::MAX;
+        totals.duplicates.tokens[0] = u128::MAX;
+        totals.suspended_by_reason =
+            BTreeMap::from([("malformed".to_owned(), u64::MAX), ("too_old".to_owned(), u64::MAX)]);
+        assert!(!totals.conserved());
+        let mut twice = totals.clone();
+        twice.merge(&totals);
+        assert_eq!(twice.accepted.events, u64::MAX);
+        assert!(!twice.conserved());
     }
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::event_error::{EventError, EventErrorCode as Code};
-use crate::event_json::{LABELS_MAX, ParsedEvent, TEXT_MAX_BYTES, check_event};
+use crate::event_json::{LABELS_MAX, ParsedEvent, TEXT_MAX_BYTES, TIME_MAX_MS, check_event};
 use crate::token_class::{COUNT_MAX, TokenClass};
 use crate::usage_event::{UsageEvent, UsageSource};
 
@@ -86,8 +86,8 @@ pub const fn usage_class_of(field: u32) -> Option<TokenClass> {
     if field >= 1 && field <= 14 { Some(TokenClass::ALL[(field - 1) as usize]) } else { None }
 }
 
-/// Checks what the protobuf decoder alone does not: lengths, counts, the total, the labels; then
-/// what [`check_event`] checks. `classes` is how many classes the message named, `total` its
+/// Checks what the protobuf decoder alone does not: lengths, counts, the total, times, the labels;
+/// then what [`check_event`] checks. `classes` is how many classes the message named, `total` its
 /// `usage.total`.
 pub fn check_message(parsed: &mut ParsedEvent<'_>, classes: u32, total: Option<u64>) {
     let ParsedEvent { event, errors, .. } = parsed;
@@ -160,10 +160,14 @@ pub fn check_message(parsed: &mut ParsedEvent<'_>, classes: u32, total: Option<u
             errors.push(EventError::new(Code::CountOutOfRange, field, "above 2^53"));
         }
     }
-    if event.completed_at_ms.is_some_and(|ms| ms < 0)
-        || event.started_at_ms.is_some_and(|ms| ms < 0)
+    for (field, time) in
+        [("started_at", &mut event.started_at_ms), ("completed_at", &mut event.completed_at_ms)]
     {
-        errors.push(EventError::new(Code::InvalidTime, "completed_at", "before 1970"));
+        // A time that no table can hold is none, as in JSON.
+        let Some(ms) = time.filter(|ms| !(0..=TIME_MAX_MS).contains(ms)) else { continue };
+        let message = if ms < 0 { "before 1970" } else { "after the year 9999" };
+        errors.push(EventError::new(Code::InvalidTime, field, message));
+        *time = None;
     }
     event.labels.sort();
     check_event(parsed);

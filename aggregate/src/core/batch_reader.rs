@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use tally_schemas::{
-    EventError, EventErrorCode as Code, ParsedEvent, check_message, usage_class_of, usage_source_of,
+    EventErrorCode as Code, ParsedEvent, check_message, usage_class_of, usage_source_of,
 };
 
 /// The bytes are not the protobuf that they should be.
@@ -52,7 +52,8 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).map_err(|_| NotProtobuf("field number too large"))?;
+        // A key has 32 bits: three of them are the wire type.
+        let number = u32::try_from(key).map_err(|_| NotProtobuf("field number too large"))? >> 3;
         if number == 0 {
             return Err(NotProtobuf("field number 0"));
         }
@@ -95,12 +96,13 @@ pub(crate) fn parse_message(bytes: &[u8]) -> ParsedEvent<'_> {
     let mut classes = 0;
     let mut total = None;
     match read_event(bytes, &mut parsed, &mut classes, &mut total) {
-        Ok(()) => check_message(&mut parsed, classes, total),
-        Err(NotProtobuf(why)) => parsed.errors.push(EventError::new(
-            Code::Malformed,
-            "",
-            format!("not a UsageEvent message: {why}"),
-        )),
+        Ok(()) => {
+            keep_last_of_each(&mut parsed.event.labels);
+            check_message(&mut parsed, classes, total);
+        }
+        Err(NotProtobuf(why)) => {
+            parsed.fail(Code::Malformed, "", format!("not a UsageEvent message: {why}"));
+        }
     }
     parsed
 }
@@ -129,11 +131,11 @@ fn read_event<'a>(
             (12, Field::Varint(value)) => {
                 match i32::try_from(value).ok().and_then(usage_source_of) {
                     Some(source) => event.usage_source = source,
-                    None => parsed.errors.push(EventError::new(
+                    None => parsed.fail(
                         Code::InvalidUsageSource,
                         "usage_source",
                         format!("code {value} is not known"),
-                    )),
+                    ),
                 }
             }
             (13, Field::Bytes(bytes)) => event.finish_reason = optional(bytes)?,
@@ -169,11 +171,11 @@ fn read_usage<'a>(
                 parsed.event.usage.set(class, count);
             }
             (None, 15, Field::Varint(sum)) => *total = Some(sum),
-            (None, 16.., _) => parsed.errors.push(EventError::new(
+            (None, 16.., _) => parsed.fail(
                 Code::UnknownUsageClass,
-                format!("usage.#{number}"),
+                &format!("usage.#{number}"),
                 "not a known class; its price is not known either",
-            )),
+            ),
             _ => return Err(NotProtobuf("a count of the wrong type")),
         }
     }
@@ -190,13 +192,16 @@ fn read_label<'a>(bytes: &'a [u8], parsed: &mut ParsedEvent<'a>) -> Result<(), N
             _ => return Err(NotProtobuf("a label of the wrong type")),
         }
     }
-    let labels = &mut parsed.event.labels;
-    match labels.iter_mut().find(|(other, _)| *other == key) {
-        // The last one wins, as in every protobuf map.
-        Some(label) => label.1 = value,
-        None => labels.push((key, value)),
-    }
+    parsed.event.labels.push((key, value));
     Ok(())
+}
+
+/// Of labels with one key the last one wins, as in every protobuf map. By sorting, as a message may
+/// carry a hundred thousand before it is found to have too many.
+fn keep_last_of_each(labels: &mut Vec<(Cow<'_, str>, Cow<'_, str>)>) {
+    labels.sort_by(|a, b| a.0.cmp(&b.0));
+    labels.reverse();
+    labels.dedup_by(|a, b| a.0 == b.0);
 }
 
 fn text(bytes: &[u8]) -> Result<Cow<'_, str>, NotProtobuf> {
@@ -302,6 +307,44 @@ mod tests {
                 prop_assert!(UsageBatch::decode(bytes.as_slice()).is_ok() || events.iter().any(|e| !parse_message(e).errors.is_empty()));
             }
             parse_event(&bytes);
+        }
+    }
+
+    /// Bytes of labels, in which the last of each key counts, and a great many of them.
+    #[test]
+    fn the_last_of_each_label_counts_however_many_there_are() {
+        let label = |key: &str, value: &str| {
+            let text = |field: u8, text: &str| {
+                [&[field << 3 | 2, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+            };
+            let entry = [text(1, key), text(2, value)].concat();
+            // Field 21, a message.
+            [&[0xaa, 0x01, u8::try_from(entry.len()).unwrap()][..], &entry].concat()
+        };
+        let few = [label("b", "1"), label("a", "2"), label("b", "3"), label("", "4")].concat();
+        let generated = UsageEventMessage::decode(few.as_slice()).unwrap();
+        let read: Vec<(String, String)> = parse_message(&few)
+            .event
+            .labels
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect();
+        assert_eq!(read, generated.labels.into_iter().collect::<Vec<_>>());
+        // A search for each would take minutes.
+        let many: Vec<u8> = (0..300_000).flat_map(|n| label(&n.to_string(), "x")).collect();
+        let parsed = parse_message(&many);
+        assert!(parsed.errors.iter().any(|error| error.message == "at most 64 labels"));
+    }
+
+    #[test]
+    fn field_numbers_have_29_bits() {
+        for (key, fits) in [(u64::from(u32::MAX) - 7, true), (u64::from(u32::MAX) + 1, false)] {
+            let mut bytes = Vec::new();
+            prost::encoding::encode_varint(key, &mut bytes);
+            bytes.push(0);
+            assert_eq!(UsageEventMessage::decode(bytes.as_slice()).is_ok(), fits);
+            let malformed = parse_message(&bytes).errors.iter().any(|e| e.code == Code::Malformed);
+            assert_eq!(!malformed, fits, "{key}");
         }
     }
 

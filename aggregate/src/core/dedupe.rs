@@ -230,7 +230,8 @@ impl Dedupe {
     pub(crate) fn expire(&mut self, watermark_ms: Option<i64>) {
         if let Some(watermark) = watermark_ms {
             // One day more than events are accepted for, as they are judged by the log's clock.
-            let oldest = watermark - self.limits.horizon_ms - 86_400_000;
+            let kept_ms = self.limits.horizon_ms.saturating_add(86_400_000);
+            let oldest = watermark.saturating_sub(kept_ms);
             self.sealed = self.sealed.split_off(&self.bucket_of(oldest));
         }
     }
@@ -254,7 +255,8 @@ impl Dedupe {
         }
         let open = self.open.entry(bucket).or_default();
         open.seal_at_ms = seal_at_ms;
-        if open.ids.len() == 0 && ids.is_sorted_by(|a, b| a.0 < b.0) {
+        // 0 shares its place with 1.
+        if open.ids.len() == 0 && ids.is_sorted_by(|a, b| a.0.max(1) < b.0) {
             open.ids = IdTable::from_sorted(ids);
         } else {
             for (id, content) in ids {

@@ -8,12 +8,14 @@ use crate::core::batch_reader::parse_message;
 pub(crate) fn message_text(message: &[u8]) -> String {
     let parsed = parse_message(message);
     let event = &parsed.event;
+    // What the event does not hold as it came must not get lost in its text.
     let readable = !parsed.errors.iter().any(|error| {
         matches!(
             error.code,
             tally_schemas::EventErrorCode::Malformed
                 | tally_schemas::EventErrorCode::UnknownUsageClass
                 | tally_schemas::EventErrorCode::InvalidUsageSource
+                | tally_schemas::EventErrorCode::InvalidTime
                 | tally_schemas::EventErrorCode::CountOutOfRange
                 | tally_schemas::EventErrorCode::TotalMismatch
         )

@@ -2,7 +2,7 @@
 
 mod arrow_schema;
 pub(crate) mod base_policy;
-mod batch_reader;
+pub(crate) mod batch_reader;
 mod counts;
 pub(crate) mod dedupe;
 mod epoch;
@@ -17,7 +17,7 @@ mod notice;
 mod partition;
 pub(crate) mod quota_rows;
 mod quota_stage;
-mod state_codec;
+pub(crate) mod state_codec;
 mod stored_windows;
 pub(crate) mod subscriber_windows;
 mod suspense_rows;

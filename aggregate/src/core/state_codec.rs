@@ -7,7 +7,7 @@
 //! integers, with only the sums that are not zero, as an epoch may change a hundred thousand.
 
 use prost::encoding::{decode_varint, encode_varint};
-use tally_schemas::{Amounts, CLASS_COUNT, StateFile};
+use tally_schemas::{Amounts, CLASS_COUNT, Currency, StateFile, TEXT_MAX_BYTES};
 
 use crate::core::dedupe::SegmentRef;
 use crate::core::id_table::IdEntry;
@@ -245,11 +245,20 @@ impl<'a> Reader<'a> {
         Ok(bytes.chunks_exact(16).map(|entry| (word(&entry[..8]), word(&entry[8..]))).collect())
     }
 
-    /// A model or vendor: by its number, or new.
+    /// A text of an event or of the price book, which is never longer than this.
+    fn short_text_of(&mut self, length: u64) -> Result<&'a str, BadState> {
+        if length > TEXT_MAX_BYTES as u64 {
+            return Err(BadState("a name that is too long"));
+        }
+        self.text_of(length)
+    }
+
+    /// A model, vendor or currency: by its number, or new.
     fn name(&mut self, names: &mut Vec<&'a str>) -> Result<&'a str, BadState> {
         match self.varint()?.checked_sub(1) {
             None => {
-                let name = self.text()?;
+                let length = self.varint()?;
+                let name = self.short_text_of(length)?;
                 names.push(name);
                 Ok(name)
             }
@@ -269,15 +278,15 @@ impl<'a> Reader<'a> {
         let ahead = self.varint()?;
         let ahead = (ahead >> 1).cast_signed() ^ -(ahead & 1).cast_signed();
         let start_ms = before_ms.wrapping_add(ahead);
-        let account = self.text()?;
+        let length = self.varint()?;
+        let account = self.short_text_of(length)?;
         let subscriber = match self.varint()?.checked_sub(1) {
             None => account,
-            Some(length) => self.text_of(length)?,
+            Some(length) => self.short_text_of(length)?,
         };
         let (model, vendor) = (self.name(names)?, self.name(names)?);
-        let given = |code: &'a str| Some(code).filter(|code| !code.is_empty());
         let (retail_currency, wholesale_currency) = if is_rated {
-            (given(self.name(names)?), given(self.name(names)?))
+            (currency(self.name(names)?)?, currency(self.name(names)?)?)
         } else {
             (None, None)
         };
@@ -300,6 +309,15 @@ impl<'a> Reader<'a> {
         }
         let what = WindowedModel { model, vendor, retail_currency, wholesale_currency };
         Ok(OpenWindow { start_ms, account, subscriber, what, sums, events, amounts })
+    }
+}
+
+/// The code of a currency; an absent one is empty.
+fn currency(code: &str) -> Result<Option<&str>, BadState> {
+    match code {
+        "" => Ok(None),
+        code if Currency::parse(code).is_some() => Ok(Some(code)),
+        _ => Err(BadState("a currency that is none")),
     }
 }
 
@@ -479,6 +497,46 @@ mod tests {
         assert_eq!(decode(&bytes), Ok((head(), vec![window("A1"), window("A2")])));
         bytes[7] = b'1';
         assert!(decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn names_that_no_event_can_have_are_refused() {
+        let window = |name: &str, currency: &'static str| {
+            let what = WindowedModel {
+                model: "glm-5",
+                vendor: "zhipu",
+                retail_currency: Some(currency),
+                wholesale_currency: None,
+            };
+            let (sums, amounts) = ([0; CLASS_COUNT], Amounts::default());
+            let open = |account: &str, subscriber: &str, what| {
+                encode(&[StateRecord::Window(OpenWindow {
+                    start_ms: 0,
+                    account,
+                    subscriber,
+                    what,
+                    sums,
+                    events: 1,
+                    amounts,
+                })])
+            };
+            [
+                open(name, "s", what),
+                open("a", name, what),
+                open("a", "s", WindowedModel { model: name, ..what }),
+                open("a", "s", WindowedModel { vendor: name, ..what }),
+            ]
+        };
+        let longest = "n".repeat(TEXT_MAX_BYTES);
+        assert!(window(&longest, "CNY").iter().all(|bytes| decode(bytes).is_ok()));
+        // One byte more, and what would not even fit where windows keep their lengths.
+        for length in [TEXT_MAX_BYTES + 1, 21_000, 70_000] {
+            let name = "n".repeat(length);
+            assert!(window(&name, "CNY").iter().all(|bytes| decode(bytes).is_err()), "{length}");
+        }
+        for wrong in ["CN", "CNYY", "cny", "元"] {
+            assert!(window("n", wrong).iter().all(|bytes| decode(bytes).is_err()), "{wrong}");
+        }
     }
 
     proptest! {

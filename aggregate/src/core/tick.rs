@@ -22,9 +22,14 @@ pub(crate) fn write_tick(at_ms: i64) -> Vec<u8> {
 /// The time of a tick.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with it. Nothing came before 1970: whoever may write to the log could else make
+/// the first watermark of a partition one that no time can be reckoned from.
 pub(crate) fn read_tick(bytes: &[u8]) -> Result<i64, String> {
-    serde_json::from_slice::<Tick>(bytes).map(|tick| tick.at).map_err(|error| error.to_string())
+    match serde_json::from_slice::<Tick>(bytes) {
+        Ok(tick) if tick.at < 0 => Err("before 1970".to_owned()),
+        Ok(tick) => Ok(tick.at),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -39,6 +44,7 @@ mod tests {
             r#"{"command":"tick","at":1.5}"#,
             r#"{"command":"tick","at":"2026-11-22T14:22:37Z"}"#,
             r#"{"command":"tick","at":1,"account":"A1"}"#,
+            r#"{"command":"tick","at":-9223372036854775808}"#,
         ] {
             assert!(read_tick(wrong.as_bytes()).is_err(), "{wrong}");
         }

@@ -10,6 +10,9 @@ use super::instant::{BillTime, parse_time};
 use super::mapping::{BeyondPico, BillMapping, ColumnSum, TotalRow};
 use super::rows::{Cells, Stop};
 
+/// Amounts from here on are mistakes: sums of them must fit 128 bits.
+const AMOUNT_MAX_PICO: i128 = 10_i128.pow(37);
+
 /// Position of each column that is read.
 #[derive(Debug)]
 pub(crate) struct Columns(BTreeMap<String, usize>);
@@ -144,7 +147,15 @@ impl CellReader<'_> {
             if !self.mapping.amount.compared {
                 return Ok(0);
             }
-            return Ok(i128::from(price.unwrap_or(0)) * i128::from(quantity.unwrap_or(0)));
+            let (price, quantity) = (price.unwrap_or(0), quantity.unwrap_or(0));
+            let pico = i128::from(price).checked_mul(i128::from(quantity));
+            return pico.filter(|pico| *pico < AMOUNT_MAX_PICO).ok_or_else(|| {
+                let found = format!(
+                    "{quantity} units at {price} micro-currency per 1,000,000 are more than any bill"
+                );
+                let column = self.mapping.amount.price.as_ref().map_or("", |(column, _)| column);
+                defect(column, found, "ask for the file again")
+            });
         };
         let text = self.text(cells, column).unwrap_or_default();
         if text.is_empty() {
@@ -175,7 +186,8 @@ impl CellReader<'_> {
             BeyondPico::Refuse => number.units(12),
             BeyondPico::Round => number.units_rounded(12),
         };
-        pico.filter(|pico| pico.unsigned_abs() < 10_u128.pow(37)).ok_or_else(|| {
+        let limit = AMOUNT_MAX_PICO.unsigned_abs();
+        pico.filter(|pico| pico.unsigned_abs() < limit).ok_or_else(|| {
             let found = format!("{text:?} has more decimals than twelve, or too many digits");
             let advice = "write beyond_pico = \"round\" under [amount] in the mapping if the bill \
                           was made from floats";

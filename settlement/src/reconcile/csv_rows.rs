@@ -33,12 +33,12 @@ pub(crate) fn read_csv(
     }
     let header: Vec<String> = record.iter().map(str::to_owned).collect();
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
-    let places = positions(&names, wanted, Place::Line(skipped + 1))?;
+    let places = positions(&names, wanted, Place::Line(mapping.header))?;
     loop {
         if !reader.read_record(&mut record).map_err(stop)? {
             return Ok(());
         }
-        let line = record.position().map_or(0, csv::Position::line) + skipped;
+        let line = record.position().map_or(0, csv::Position::line).saturating_add(skipped);
         let place = Place::Line(line);
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;

@@ -138,7 +138,9 @@ pub(crate) fn skip_lines(input: &mut impl BufRead, lines: u64) -> io::Result<()>
     let mut line = Vec::new();
     for _ in 0..lines {
         line.clear();
-        input.read_until(b'\n', &mut line)?;
+        if input.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
     }
     Ok(())
 }

@@ -158,6 +158,37 @@ fn negative_amounts_are_credits_only_where_the_mapping_says_so() {
 }
 
 #[test]
+fn a_price_times_its_quantity_stays_what_can_be_counted() {
+    let priced = mapping(&[
+        ("request_id = \"id\"\n", ""),
+        ("amount = \"amount\"\n", "class = \"id\"\nprice = \"amount\"\nquantity = \"prompt\"\n"),
+        (
+            "[classes]\ninput = [\"prompt\", \"-cached\"]\ncached_input = \"cached\"\n",
+            "[class_words]\nin = \"input\"\n",
+        ),
+        ("[total]\ncolumn = \"id\"\nwords = [\"合计\"]\n", ""),
+    ]);
+    let error = |quantity: &str, price: &str| {
+        let bill = format!("{HEADER}{}", line("in", &[(3, quantity), (5, price)]));
+        Case::new("bill.csv", bill.as_bytes(), &priced).error()
+    };
+    // Each of them fits 64 bits.
+    assert_eq!(
+        error("18446744073709551615", "18446744.073709551615"),
+        "bill.csv, line 2, column \"amount\": 18446744073709551615 units at 18446744073709551615 \
+         micro-currency per 1,000,000 are more than any bill; ask for the file again"
+    );
+}
+
+#[test]
+fn a_header_behind_the_end_of_the_file_is_missing() {
+    let far = mapping(&[("source =", "header = 9223372036854775807\nsource =")]);
+    let bill = format!("{HEADER}{GOOD}");
+    let error = Case::new("bill.csv", bill.as_bytes(), &far).error();
+    assert!(error.contains("the file has no header"), "{error}");
+}
+
+#[test]
 fn a_total_row_must_be_the_sum_of_its_lines() {
     let two = format!("{GOOD}{}", line("r2", &[]));
     let total = |prompt: &str, amount: &str| format!("{two}合计,,,{prompt},8,{amount},\n");

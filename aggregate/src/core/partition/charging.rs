@@ -24,12 +24,13 @@ impl Partition {
     ) -> Option<SuspenseRow> {
         let home = partition_of(&event.account, self.config.partition_count);
         let settings = &self.config.aggregate;
-        let ahead = at_ms - position.timestamp_ms;
+        // A producer may stamp its records with any time.
+        let ahead = at_ms.saturating_sub(position.timestamp_ms);
         let (reason, words) = if home != self.config.partition {
             (SuspenseReason::WrongPartition, format!("account belongs to partition {home}"))
         } else if ahead > settings.future_max_ms.cast_signed() {
             (SuspenseReason::TimeInFuture, format!("{ahead} ms after it was received"))
-        } else if -ahead > settings.dedupe_horizon_days.cast_signed() * 86_400_000 {
+        } else if ahead.saturating_neg() > settings.dedupe_horizon_days.cast_signed() * 86_400_000 {
             let days = settings.dedupe_horizon_days;
             (SuspenseReason::TooOld, format!("older than the dedupe horizon of {days} days"))
         } else {

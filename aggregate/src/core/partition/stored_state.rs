@@ -109,7 +109,7 @@ impl Partition {
     }
 
     /// All state.
-    pub(super) fn base(&self) -> Vec<u8> {
+    pub(crate) fn base(&self) -> Vec<u8> {
         let mut writer = self.state_writer(self.policy.base_bytes());
         for (bucket, segments) in self.dedupe.sealed_buckets() {
             for segment in segments {

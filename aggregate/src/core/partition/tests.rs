@@ -1,6 +1,7 @@
 //! What becomes of single records, good and bad.
 
-use tally_schemas::TokenClass;
+use prost::Message as _;
+use tally_schemas::{TokenClass, UsageBatch, UsageEventMessage};
 
 use super::*;
 
@@ -96,6 +97,62 @@ fn poison_is_held_back_with_its_reason() {
     assert_eq!(reason_of(Some(b""), RecordKind::Batch), ["malformed"]);
     assert_eq!(reason_of(Some(b"\x0a\xff"), RecordKind::Batch), ["malformed"]);
     assert_eq!(reason_of(Some(&[b' '; RECORD_MAX_BYTES + 1]), RecordKind::Single), ["too_large"]);
+}
+
+/// What JSON refuses as a time is none in protobuf either, whatever the log's own time is.
+#[test]
+fn times_of_protobuf_have_the_limits_of_json() {
+    let batch = |completed_at: i64, started_at: i64| {
+        let text = event(|_| ());
+        let parsed = parse_event(text.as_bytes());
+        let message = UsageEventMessage {
+            completed_at: Some(completed_at),
+            started_at: Some(started_at),
+            ..UsageEventMessage::from_event(&parsed.event)
+        };
+        UsageBatch { events: vec![message] }.encode_to_vec()
+    };
+    const END_MS: i64 = 253_402_300_800_000;
+    for (completed_at, started_at) in
+        [(i64::MIN, 0), (-1, 0), (END_MS, 0), (i64::MAX, 0), (AT, i64::MIN), (AT, END_MS)]
+    {
+        let bytes = batch(completed_at, started_at);
+        for timestamp_ms in [0, AT, i64::MAX] {
+            let mut partition = partition();
+            let record = Record {
+                offset: 0,
+                timestamp_ms,
+                key: None,
+                value: Some(&bytes),
+                kind: RecordKind::Batch,
+            };
+            partition.push(record).unwrap();
+            let totals = partition.close().totals;
+            let reasons: Vec<String> = totals.suspended_by_reason.into_keys().collect();
+            // An event with a time is looked at where it belongs before anything else.
+            let expected = match (completed_at == AT, timestamp_ms) {
+                (true, 0) => "time_in_future",
+                (true, i64::MAX) => "too_old",
+                _ => "invalid_time",
+            };
+            assert_eq!(reasons, [expected], "{completed_at} {started_at} {timestamp_ms}");
+        }
+    }
+    assert_eq!(reason_of(Some(&batch(END_MS - 1, 0)), RecordKind::Batch), ["time_in_future"]);
+    // The payload is kept as it came.
+    let raw = message_text(split_batch(&batch(-1, 0)).unwrap()[0]);
+    assert!(raw.starts_with("hex:") && raw.contains("50ffffffffffffffffff01"), "{raw}");
+}
+
+#[test]
+fn very_many_defects_are_told_by_the_first_and_one_of_each_kind() {
+    let classes: String = (0..100_000).map(|n| format!("\"c{n}\":1,")).collect();
+    let text = event(|_| ()).replacen("\"input\"", &format!("{classes}\"input\":-1,\"input\""), 1);
+    let errors = parse_event(text.as_bytes()).errors;
+    let codes: Vec<&str> = errors.iter().rev().take(3).map(|error| error.code.as_str()).collect();
+    assert_eq!(codes, ["duplicate_field", "count_negative", "unknown_usage_class"]);
+    assert_eq!(errors.len(), 66);
+    assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), ["unknown_usage_class"]);
 }
 
 fn command(name: &str, fields: &str) -> String {

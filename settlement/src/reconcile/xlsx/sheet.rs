@@ -1,5 +1,7 @@
 //! The cells of a sheet, row by row, as texts.
 
+use std::borrow::Cow;
+
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
@@ -10,8 +12,9 @@ use crate::reconcile::rows::Stop;
 /// Columns that a sheet can have.
 const COLUMNS_MAX: usize = 16_384;
 
-/// What is done with each row: its number, and its cells from column A on.
-pub(super) type EachSheetRow<'a> = dyn FnMut(u64, &[Option<String>]) -> Result<(), Stop> + 'a;
+/// What is done with each row: its number, and its cells from column A on. A shared string is
+/// borrowed: a small file may name a long one in each of many cells.
+pub(super) type EachSheetRow<'a> = dyn FnMut(u64, &[Option<Cow<'_, str>>]) -> Result<(), Stop> + 'a;
 
 #[derive(Debug, Default)]
 struct Cell {
@@ -26,7 +29,7 @@ pub(super) fn read_sheet(
     each: &mut EachSheetRow<'_>,
 ) -> Result<(), Stop> {
     let mut reader = Reader::from_str(xml);
-    let mut row: Vec<Option<String>> = Vec::new();
+    let mut row: Vec<Option<Cow<'_, str>>> = Vec::new();
     let mut number = 0;
     let mut cell: Option<Cell> = None;
     let mut in_value = false;
@@ -72,7 +75,7 @@ pub(super) fn read_sheet(
 
 fn row_number(element: &BytesStart<'_>, last: u64) -> Result<u64, Stop> {
     match attribute(element, b"r")? {
-        None => Ok(last + 1),
+        None => last.checked_add(1).ok_or_else(|| bad_xml("no row follows the last one")),
         Some(text) => text.parse().map_err(|_| bad_xml(format!("row {text:?}"))),
     }
 }
@@ -89,16 +92,16 @@ fn begin(element: &BytesStart<'_>, next: usize) -> Result<Cell, Stop> {
 }
 
 /// The text of a cell by its type.
-fn value(cell: Cell, strings: &[String], row: u64) -> Result<Option<String>, Stop> {
+fn value(cell: Cell, strings: &[String], row: u64) -> Result<Option<Cow<'_, str>>, Stop> {
     Ok(match cell.kind.as_str() {
         "s" => {
             let string = cell.text.parse::<usize>().ok().and_then(|at| strings.get(at));
             let missing = || broken(format!("row {row} refers to a text that is not there"));
-            Some(string.ok_or_else(missing)?.clone())
+            Some(Cow::Borrowed(string.ok_or_else(missing)?.as_str()))
         }
-        "e" => Some(format!("error {}", cell.text)),
+        "e" => Some(Cow::Owned(format!("error {}", cell.text))),
         _ if cell.text.is_empty() => None,
-        _ => Some(cell.text),
+        _ => Some(Cow::Owned(cell.text)),
     })
 }
 
@@ -136,11 +139,13 @@ mod tests {
         let strings = ["x".to_owned(), "模型".to_owned()];
         let mut rows = Vec::new();
         read_sheet(xml, &strings, &mut |number, cells| {
-            rows.push((number, cells.to_vec()));
+            let own =
+                |cell: &Option<Cow<'_, str>>| cell.clone().map(|c| Cow::Owned(c.into_owned()));
+            rows.push((number, cells.iter().map(own).collect::<Vec<Option<Cow<'static, str>>>>()));
             Ok(())
         })
         .unwrap();
-        let text = |text: &str| Some(text.to_owned());
+        let text = |text: &'static str| Some(Cow::Borrowed(text));
         assert_eq!(
             rows,
             [
@@ -148,5 +153,26 @@ mod tests {
                 (3, vec![text("a & b"), None, text("1")]),
             ]
         );
+    }
+
+    #[test]
+    fn no_row_follows_the_last_number_there_is() {
+        let xml = format!("<sheetData><row r=\"{}\"/><row></row></sheetData>", u64::MAX);
+        assert!(read_sheet(&xml, &[], &mut |_, _| Ok(())).is_err());
+        let xml = format!("<sheetData><row r=\"{}\"></row></sheetData>", u64::MAX);
+        assert!(read_sheet(&xml, &[], &mut |_, _| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn a_shared_string_is_not_copied_for_each_cell() {
+        let strings = ["x".repeat(1 << 20)];
+        let cells = "<c t=\"s\"><v>0</v></c>".repeat(COLUMNS_MAX);
+        let xml = format!("<sheetData><row>{cells}</row></sheetData>");
+        read_sheet(&xml, &strings, &mut |_, cells| {
+            assert_eq!(cells.len(), COLUMNS_MAX);
+            assert!(cells.iter().all(|cell| matches!(cell, Some(Cow::Borrowed(_)))));
+            Ok(())
+        })
+        .unwrap();
     }
 }
