@@ -483,7 +483,7 @@ fn text<'a>(parsed: &mut ParsedEvent<'a>, field: &str, value: Scalar<'a>) -> Opt
 }
 
 /// Latest time that is read: the end of the year 9999, which every table reader can hold.
-const TIME_MAX_MS: u64 = 253_402_300_799_999;
+pub(crate) const TIME_MAX_MS: u64 = 253_402_300_799_999;
 
 fn time(parsed: &mut ParsedEvent<'_>, field: &str, value: Scalar<'_>) -> Option<i64> {
     match value {

@@ -46,6 +46,7 @@ const fn sort_columns(table: Table) -> &'static [&'static str] {
         Table::Suspense => &["kafka_partition", "kafka_offset", "batch_index"],
         Table::QuotaLedger => &["account", "at", "kafka_offset"],
         Table::Alerts => &["account", "at", "id"],
+        Table::ControlTotals => &["source", "hour", "kafka_offset"],
     }
 }
 
