@@ -28,7 +28,7 @@ use tally_schemas::{LedgerFloor, Table, floor_path};
 use tally_tables::{AsOf, Janitor, JanitorSettings, Publisher, StatValue, TableSet};
 
 const DAY_MS: i64 = 86_400_000;
-const ALL: [Table; 6] = Table::ALL;
+const ALL: [Table; 7] = Table::ALL;
 
 fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
