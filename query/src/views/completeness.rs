@@ -122,12 +122,12 @@ WITH seen AS (
     UNION ALL
     SELECT told.source, told.gateway_epoch, told.low - 1, told.first_hour
     FROM told LEFT JOIN ends
-      ON ends.source = told.source AND ends.gateway_epoch IS NOT DISTINCT FROM told.gateway_epoch
+      ON ends.source = told.source AND (ends.gateway_epoch IS NOT DISTINCT FROM told.gateway_epoch)
     WHERE ends.low IS NULL OR told.low <= ends.low
     UNION ALL
     SELECT told.source, told.gateway_epoch, told.high + 1, told.last_hour
     FROM told LEFT JOIN ends
-      ON ends.source = told.source AND ends.gateway_epoch IS NOT DISTINCT FROM told.gateway_epoch
+      ON ends.source = told.source AND (ends.gateway_epoch IS NOT DISTINCT FROM told.gateway_epoch)
     WHERE ends.high IS NULL OR told.high >= ends.high
   )
 ), gaps AS (
@@ -139,7 +139,7 @@ SELECT gaps.source, gaps.gateway_epoch, gaps.first_missing, gaps.last_missing,
   coalesce(min(totals.hour), date_trunc('hour', gaps.at)) AS hour,
   gaps.at AS after, gaps.next_at AS before
 FROM gaps LEFT JOIN control_totals AS totals
-  ON totals.source = gaps.source AND totals.gateway_epoch IS NOT DISTINCT FROM gaps.gateway_epoch
+  ON totals.source = gaps.source AND (totals.gateway_epoch IS NOT DISTINCT FROM gaps.gateway_epoch)
   AND totals.first_seq <= gaps.last_missing AND totals.last_seq >= gaps.first_missing
 GROUP BY gaps.source, gaps.gateway_epoch, gaps.first_missing, gaps.last_missing, gaps.at, gaps.next_at",
     },
