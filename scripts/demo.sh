@@ -66,7 +66,7 @@ python3 scripts/sell.py "$http" 20000
 
 heading "An hour of traffic of 20,000 accounts: 30 models of 10 vendors, duplicates, late and bad events"
 "$tally" generate --events 200000 --seed 7 --accounts 20000 --dup-rate 0.01 --late-rate 0.005 \
-  --bad-rate 0.0005 --out http --truth "$work/truth.json"
+  --bad-rate 0.0005 --out http --truth "$work/truth.json" --control-totals "$work/totals.ndjson"
 settled
 
 heading "Alerts, as a webhook received them while the traffic came in"
@@ -80,7 +80,7 @@ heading "Twenty photo cut-outs at 31,000 points each, from a gift of 500,000: th
 now="$(date +%s)000"
 for n in $(seq 20); do
   printf '{"source":"gw-photo","id":"cutout-%s","account":"A000000010","model":"photo-cutout-1","product":"photo-cutout",
-    "completed_at":%s,"usage":{"requests":1}}\n' "$n" "$((now + n))" | tr -d '\n '
+    "completed_at":%s,"usage":{"requests":1},"gateway_epoch":1,"gateway_seq":%s}\n' "$n" "$((now + n))" "$((n < 12 ? n : n + 1))" | tr -d '\n '
   echo
 done >"$work/cutouts.ndjson"
 curl -sf "http://$http/v1/events" -H 'content-type: application/x-ndjson' --data-binary @"$work/cutouts.ndjson"
@@ -144,6 +144,17 @@ CSV
 heading "What is owed to a vendor this month, so far: a draft that foots"
 "$tally" settle statement --vendor deepseek --period "$(TZ=Asia/Shanghai date +%Y-%m)" --lang en >"$work/statement.csv"
 python3 scripts/show_statement.py "$work/statement.csv" 8
+
+heading "What gateways say they sent, beside what came: one photo was lost on the way, and is named"
+hour=$((${now%000} / 3600 * 3600))000
+printf '{"source":"gw-photo","gateway_epoch":1,"hour":%s,"events":21,"first_seq":1,"last_seq":21,"usage":{"requests":21}}\n' \
+  "$hour" >>"$work/totals.ndjson"
+curl -sf "http://$http/v1/control-totals" -H 'content-type: application/x-ndjson' --data-binary @"$work/totals.ndjson"
+echo
+settled
+sql "SELECT state, count(*) AS gateway_hours, sum(sent) AS sent, sum(accepted) AS accepted, sum(held_back) AS held_back,
+  sum(missing) AS missing FROM settlement.completeness GROUP BY state ORDER BY state"
+sql "SELECT source, gateway_epoch, first_missing, last_missing, hour FROM settlement.missing_events WHERE source = 'gw-photo'"
 
 heading "What is held back, and why"
 sql "SELECT reason, count(*) AS events, min(substr(subreason, 1, 72)) AS for_example

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
-use tally_generate::{PoisonKind, Share, Traffic, TrafficParams, Truth};
+use tally_generate::{HourlyTotals, PoisonKind, Share, Traffic, TrafficParams, Truth};
 
 use crate::cli::{GlobalArgs, LogArgs};
 use crate::config;
@@ -56,6 +56,9 @@ pub(crate) struct GenerateArgs {
     /// Write the exact totals that must come out
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
+    /// Write what the gateways would say they sent: a body of POST /v1/control-totals
+    #[arg(long, value_name = "FILE")]
+    control_totals: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -79,6 +82,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: GenerateArgs) -> Result<(), F
         pace: args.rate.map_or(Pace::Max, Pace::PerSecond),
         delivery: Delivery { target: args.out.clone(), batch: args.batch, url: args.url },
         truth: args.truth.map(|path| (Truth::new(args.seed), path)),
+        totals: args.control_totals.map(|path| (HourlyTotals::default(), path)),
     };
     let report = run.send(Traffic::new(params).map(Ok)).await?;
     report.print(&args.out, global.json)

@@ -96,6 +96,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReplayArgs) -> Result<(), Fai
         },
         delivery: Delivery { target: args.out.clone(), batch: args.batch, url: args.url },
         truth: args.truth.map(|path| (Truth::new(0), path)),
+        totals: None,
     };
     let report = run.send(events).await?;
     report.print(&args.out, global.json)

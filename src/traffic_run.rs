@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tally_generate::{GeneratedEvent, Truth};
+use tally_generate::{GeneratedEvent, HourlyTotals, Truth};
 use tally_schemas::Config;
 use tokio::signal;
 
@@ -25,6 +25,8 @@ pub(crate) struct TrafficRun<'c> {
     pub(crate) delivery: Delivery,
     /// The truth to be kept, and where to write it.
     pub(crate) truth: Option<(Truth, PathBuf)>,
+    /// The gateways' control totals to be kept, and where to write them.
+    pub(crate) totals: Option<(HourlyTotals, PathBuf)>,
 }
 
 /// What was sent.
@@ -70,7 +72,7 @@ impl TrafficRun<'_> {
         events: impl Iterator<Item = Result<GeneratedEvent, Failure>>,
     ) -> Result<TrafficReport, Failure> {
         let mut sink = Sink::open(&self.delivery, self.config).await?;
-        let mut truth = self.truth;
+        let (mut truth, mut totals) = (self.truth, self.totals);
         let mut progress = Progress::new(self.what, self.total);
         let mut pacer = Pacer::new(self.pace);
         let mut sent = 0_u64;
@@ -86,6 +88,9 @@ impl TrafficRun<'_> {
             if let Some((truth, _)) = &mut truth {
                 truth.add(&event)?;
             }
+            if let Some((totals, _)) = &mut totals {
+                totals.add(&event)?;
+            }
             sink.send(event).await?;
             sent += 1;
             progress.step();
@@ -99,6 +104,9 @@ impl TrafficRun<'_> {
         let elapsed = progress.finish();
         if let Some((truth, path)) = truth {
             write_truth(&truth, &path)?;
+        }
+        if let Some((totals, path)) = totals {
+            std::fs::write(&path, totals.ndjson()).map_err(|error| file_failure(&path, &error))?;
         }
         Ok(TrafficReport {
             sent,

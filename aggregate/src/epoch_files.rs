@@ -92,6 +92,10 @@ pub fn encode_epoch(
         let constant = ["kafka_partition", "epoch"];
         keep(write_file(NewFile::of(Table::Suspense, &name, &constant), [batch]))?;
     }
+    if closed.control_totals.len() > 0 {
+        let batch = closed.control_totals.into_batch(partition, n);
+        keep(write_file(NewFile::of(Table::ControlTotals, &name, &[]), [batch]))?;
+    }
     let constant = ["kafka_partition", "epoch"];
     if closed.quota_ledger.len() > 0 {
         let batch = closed.quota_ledger.batch(partition, n);

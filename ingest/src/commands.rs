@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tally_schemas::{EventErrorCode, ParsedEvent, TEXT_MAX_BYTES, UsageEvent, check_event};
+use tally_schemas::{
+    CONTROL_TOTAL, EventErrorCode, ParsedEvent, TEXT_MAX_BYTES, UsageEvent, check_event,
+};
 
 use crate::answer::Defect;
 use crate::body::read_body;
@@ -88,6 +90,9 @@ fn checked(
     }
     if command.get("command").and_then(Value::as_str) == Some("tick") {
         fail("invalid_command", "command", "the stream itself lets time pass".to_owned());
+    }
+    if command.get("command").and_then(Value::as_str) == Some(CONTROL_TOTAL) {
+        fail("invalid_command", "command", "use POST /v1/control-totals".to_owned());
     }
     let id = match command.get("id") {
         Some(Value::String(id)) if !id.is_empty() && id.len() <= TEXT_MAX_BYTES => id.clone(),

@@ -249,9 +249,21 @@ impl Door {
         record: SingleRecord,
         reservation: Reservation,
     ) -> Result<(), Problem> {
+        self.append_singles(vec![record], reservation).await
+    }
+
+    /// Appends records that no batch carries, at once.
+    ///
+    /// # Errors
+    /// As of [`Door::append_single`]; some may be in the log then.
+    pub(crate) async fn append_singles(
+        &self,
+        records: Vec<SingleRecord>,
+        reservation: Reservation,
+    ) -> Result<(), Problem> {
         let reservation = Arc::new(reservation);
-        let pending = self.0.batcher.submit_single(record, &reservation);
-        self.acknowledged(vec![pending]).await
+        let submit = |record| self.0.batcher.submit_single(record, &reservation);
+        self.acknowledged(records.into_iter().map(submit).collect()).await
     }
 
     async fn read(

@@ -43,6 +43,7 @@ mod batcher;
 mod body;
 mod budget;
 mod commands;
+mod control_totals;
 mod door;
 mod error;
 mod event_encoding;

@@ -21,6 +21,8 @@ pub(crate) enum ProblemKind {
     Unparseable,
     /// A command, or its account, that cannot be taken.
     InvalidCommand,
+    /// A gateway's control total that cannot be taken.
+    InvalidControlTotal,
     /// The body did not arrive in time.
     BodyTimeout,
     /// The body is larger than the limit.
@@ -49,7 +51,7 @@ impl ProblemKind {
     const fn status(self) -> StatusCode {
         match self {
             Self::Unparseable => StatusCode::BAD_REQUEST,
-            Self::InvalidCommand => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidCommand | Self::InvalidControlTotal => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -67,6 +69,7 @@ impl ProblemKind {
         match self {
             Self::Unparseable => "unparseable",
             Self::InvalidCommand => "invalid_command",
+            Self::InvalidControlTotal => "invalid_control_total",
             Self::BodyTimeout => "body_timeout",
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -85,6 +88,7 @@ impl ProblemKind {
         match self {
             Self::Unparseable => "The body cannot be read",
             Self::InvalidCommand => "The command cannot be taken",
+            Self::InvalidControlTotal => "The control totals cannot be taken",
             Self::BodyTimeout => "The body did not arrive in time",
             Self::TooLarge => "The request is too large",
             Self::UnsupportedMediaType => "The content type or encoding is not known",

@@ -11,7 +11,7 @@ use tower_http::decompression::{DecompressionBody, RequestDecompressionLayer};
 
 use crate::door::Door;
 use crate::problem::{Problem, ProblemKind};
-use crate::{commands, events, health};
+use crate::{commands, control_totals, events, health};
 
 /// The `/v1/…` paths of the door alone, to be merged with the paths of other roles.
 pub fn routes(door: Door) -> Router {
@@ -24,6 +24,7 @@ pub fn routes(door: Door) -> Router {
     Router::new()
         .route("/v1/events", post(events::post_events))
         .route("/v1/accounts/{account}/commands", post(commands::post_command))
+        .route("/v1/control-totals", post(control_totals::post_control_totals))
         .route("/v1/schema/usage-event.json", get(health::usage_event_schema))
         .method_not_allowed_fallback(method_not_allowed)
         .layer((CatchPanicLayer::custom(panicked), gunzip, rebox))

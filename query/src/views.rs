@@ -2,6 +2,7 @@
 //! is answered. A view only sums amounts that are stored with events and ledger rows; it never
 //! multiplies a price, and never adds two currencies.
 
+mod completeness;
 mod held_back;
 mod margin;
 mod quota;
@@ -49,7 +50,7 @@ const fn always(name: &'static str, column_type: ColumnType, comment: &'static s
 impl View {
     /// Every view.
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        quota::VIEWS.iter().chain(margin::VIEWS).chain(held_back::VIEWS)
+        quota::VIEWS.iter().chain(margin::VIEWS).chain(held_back::VIEWS).chain(completeness::VIEWS)
     }
 
     /// The Arrow schema, with comments in the metadata.

@@ -164,10 +164,10 @@ pub struct ControlTotals {
     pub suspended: Flow,
     /// Exact duplicates, dropped.
     pub duplicates: Flow,
-    /// Account commands that were carried out.
+    /// Account commands that were carried out, and control totals of gateways.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub commands: u64,
-    /// Account commands that came again, dropped.
+    /// The same that came again, dropped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub duplicate_commands: u64,
     /// Ticks of the clock.

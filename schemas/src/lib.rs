@@ -5,6 +5,7 @@
 //! - [`TokenClass`], [`UsageCounts`]: what is counted; [`Currency`]: what it is paid in.
 //! - [`Table`]: the tables and their columns.
 //! - [`LedgerEntry`]: one committed epoch; [`ModelIncrement`]: what it adds by model and day.
+//! - [`GatewayTotal`]: what a gateway says it sent in an hour.
 //! - [`AlertMessage`]: one alert as receivers get it.
 //! - [`partition_of`]: which partition an account belongs to.
 //! - [`Config`]: every setting, with its origin.
@@ -14,6 +15,7 @@ mod config;
 mod config_load;
 mod event_error;
 mod event_json;
+mod gateway_total;
 mod ledger_entry;
 mod model_increments;
 mod money;
@@ -38,6 +40,7 @@ pub use event_json::{
     EventSeed, FIELDS as EVENT_FIELDS, LABELS_MAX, ParsedEvent, TEXT_MAX_BYTES, check_event,
     is_phone_number, parse_event,
 };
+pub use gateway_total::{CONTROL_TOTAL, GatewayTotal};
 pub use ledger_entry::{
     ControlTotals, CurrencySums, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry,
     LedgerFloor, LogClock, Offsets, RatedTotals, StateFile, StateManifest, UsageSums, entry_path,

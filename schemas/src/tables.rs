@@ -21,6 +21,8 @@ pub enum Table {
     QuotaLedger,
     /// Thresholds that were crossed.
     Alerts,
+    /// What gateways say they sent.
+    ControlTotals,
 }
 
 /// Type of a column.
@@ -188,7 +190,7 @@ const WINDOW_TAIL: [Column; 6] = [
     column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
 ];
 
-const SUSPENSE: [Column; 14] = [
+const SUSPENSE: [Column; 16] = [
     column("reason", Text, false, "Why the event is held back"),
     column("subreason", Text, true, "Every defect: code, field and words"),
     column("first_seen", Timestamp, false, "When Kafka received it, UTC"),
@@ -208,6 +210,13 @@ const SUSPENSE: [Column; 14] = [
     column("kafka_offset", Int64, false, "Kafka offset of the record"),
     column("batch_index", Int32, false, "Position within a UsageBatch, 0 for a single event"),
     column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
+    column(
+        "gateway_epoch",
+        Int64,
+        true,
+        "Start number of the gateway process, where it could be read",
+    ),
+    column("gateway_seq", Int64, true, "Number within it, where it could be read"),
 ];
 
 const POSITION: [Column; 4] = [
@@ -284,15 +293,26 @@ const ALERTS: [Column; 17] = [
     column("corrects", Text, true, "The sent alert that does not hold any more"),
 ];
 
+const CONTROL_TOTALS: [Column; 7] = [
+    column("source", Text, false, "Gateway"),
+    column("gateway_epoch", Int64, true, "Start number of the gateway process"),
+    column("hour", Timestamp, false, "Start of the hour of completed_at that it is about, UTC"),
+    column("events", Int64, false, "Events that it sent, each once"),
+    column("first_seq", Int64, true, "First gateway_seq of these events"),
+    column("last_seq", Int64, true, "Last gateway_seq of these events"),
+    column("received_at", Timestamp, false, "When Kafka received the total, UTC"),
+];
+
 impl Table {
     /// Every table that the stream writes.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::UsageEvents,
         Self::UsageBySubscriber,
         Self::UsageByModel,
         Self::Suspense,
         Self::QuotaLedger,
         Self::Alerts,
+        Self::ControlTotals,
     ];
 
     /// Name in SQL and below `tables/`.
@@ -304,6 +324,7 @@ impl Table {
             Self::Suspense => "suspense",
             Self::QuotaLedger => "quota_ledger",
             Self::Alerts => "alerts",
+            Self::ControlTotals => "control_totals",
         }
     }
 
@@ -327,6 +348,9 @@ impl Table {
             }
             Self::QuotaLedger => "One row for each debit or credit of a bucket, exactly once",
             Self::Alerts => "One row for each alert, exactly once, superseded ones too",
+            Self::ControlTotals => {
+                "What each gateway says it sent in an hour; settlement.completeness compares it"
+            }
         }
     }
 
@@ -338,7 +362,8 @@ impl Table {
             | Self::UsageByModel
             | Self::Suspense
             | Self::QuotaLedger
-            | Self::Alerts => &[],
+            | Self::Alerts
+            | Self::ControlTotals => &[],
         }
     }
 
@@ -361,6 +386,9 @@ impl Table {
             Self::Suspense => SUSPENSE.to_vec(),
             Self::QuotaLedger => QUOTA_LEDGER.into_iter().chain(POSITION).collect(),
             Self::Alerts => ALERTS.into_iter().chain(POSITION).collect(),
+            Self::ControlTotals => {
+                CONTROL_TOTALS.into_iter().chain(classes).chain(POSITION).collect()
+            }
         }
     }
 

@@ -28,7 +28,7 @@ use tally_schemas::{LedgerFloor, Table, floor_path};
 use tally_tables::{AsOf, Janitor, JanitorSettings, Publisher, StatValue, TableSet};
 
 const DAY_MS: i64 = 86_400_000;
-const ALL: [Table; 6] = Table::ALL;
+const ALL: [Table; 7] = Table::ALL;
 
 fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
@@ -126,7 +126,7 @@ async fn a_checkpoint_says_what_the_commits_say_and_old_versions_stay_readable()
         publish_singly(&store, 3..8).await;
         let before = pin(&store).await;
         let report = run(&store, 1, wall_ms()).await;
-        assert!(report.starts_with("6 checkpoints, 48 files"), "{report}");
+        assert!(report.starts_with("7 checkpoints, 56 files"), "{report}");
         // A fresh reader starts at the checkpoint; merging has replaced the eight files by one.
         let after = TableSet::open(Arc::clone(&store));
         let latest = after.pin(None).await.unwrap();
@@ -229,12 +229,14 @@ async fn merging_keeps_every_row_and_sorts_them() {
     }
     publish(&store, 1).await;
     let report = run(&store, 1, wall_ms()).await;
-    assert!(report.contains("merged into 6"), "{report}");
+    assert!(report.contains("merged into 7"), "{report}");
     let expected: Vec<i64> = (0..30_000).collect();
     let tables = pin(&store).await;
     for table in ALL {
         let column = match table {
-            Table::Suspense | Table::QuotaLedger | Table::Alerts => "kafka_offset",
+            Table::Suspense | Table::QuotaLedger | Table::Alerts | Table::ControlTotals => {
+                "kafka_offset"
+            }
             _ => "input",
         };
         assert_eq!(values(&store, table, column).await, expected);
@@ -309,7 +311,9 @@ async fn a_janitor_killed_at_any_put_leaves_every_row_and_the_next_one_finishes(
             run(&store, 1, late_ms + 4 * DAY_MS).await;
             for table in ALL {
                 let column = match table {
-                    Table::Suspense | Table::QuotaLedger | Table::Alerts => "kafka_offset",
+                    Table::Suspense | Table::QuotaLedger | Table::Alerts | Table::ControlTotals => {
+                        "kafka_offset"
+                    }
                     _ => "input",
                 };
                 assert_eq!(values(&store, table, column).await.len(), 18, "{fault:?} at {k}");

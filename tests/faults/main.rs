@@ -18,6 +18,7 @@ mod support;
 mod alerts;
 mod budgets;
 mod commit_unknown;
+mod completeness;
 mod door;
 mod duplicates;
 mod embedded;

@@ -3,6 +3,7 @@
 use tally_schemas::{ControlTotals, LogClock, ReferenceVersion};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::core::control_total_rows::ControlTotalRows;
 use crate::core::event_columns::EventColumns;
 use crate::core::model_windows::ModelRows;
 use crate::core::quota_rows::{AlertRows, QuotaLedgerRows};
@@ -18,6 +19,7 @@ pub(crate) struct Epoch {
     pub(crate) subscriber_rows: SubscriberRows,
     pub(crate) model_rows: ModelRows,
     pub(crate) suspense: SuspenseRows,
+    pub(crate) control_totals: ControlTotalRows,
     pub(crate) quota_ledger: QuotaLedgerRows,
     pub(crate) alerts: AlertRows,
     pub(crate) totals: ControlTotals,
@@ -70,6 +72,7 @@ impl Epoch {
             subscriber_rows: spare.subscriber_rows,
             model_rows: spare.model_rows,
             suspense: SuspenseRows::default(),
+            control_totals: ControlTotalRows::default(),
             quota_ledger: spare.quota_ledger,
             alerts: spare.alerts,
             totals: ControlTotals::default(),
@@ -108,6 +111,7 @@ pub struct ClosedEpoch {
     pub(crate) model_rows: ModelRows,
     pub(crate) model_window_ms: i64,
     pub(crate) suspense: SuspenseRows,
+    pub(crate) control_totals: ControlTotalRows,
     pub(crate) quota_ledger: QuotaLedgerRows,
     pub(crate) alerts: AlertRows,
     pub(crate) state: EpochState,

@@ -3,6 +3,7 @@
 mod arrow_schema;
 pub(crate) mod base_policy;
 pub(crate) mod batch_reader;
+mod control_total_rows;
 mod counts;
 pub(crate) mod dedupe;
 mod epoch;

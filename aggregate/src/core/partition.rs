@@ -2,6 +2,7 @@
 //! records and the reference data, so that a replay is identical.
 
 mod charging;
+mod control_total;
 mod statuses;
 mod stored_state;
 
@@ -10,8 +11,8 @@ use std::sync::Arc;
 use tally_log::{Record, RecordKind};
 use tally_rating::attribute;
 use tally_schemas::{
-    AggregateConfig, Amounts, ControlTotals, Currency, LogClock, ParsedEvent, SuspenseReason,
-    UsageCounts, parse_event,
+    AggregateConfig, Amounts, CONTROL_TOTAL, ControlTotals, Currency, LogClock, ParsedEvent,
+    SuspenseReason, UsageCounts, parse_event,
 };
 
 pub use self::statuses::QuotaPicture;
@@ -216,7 +217,7 @@ impl Partition {
         }
     }
 
-    /// Account commands carried out since the epoch began, and ticks.
+    /// Commands carried out since the epoch began, control totals and ticks.
     pub(crate) fn commands_carried_out(&self) -> u64 {
         self.epoch.totals.commands + self.epoch.totals.ticks
     }
@@ -248,6 +249,7 @@ impl Partition {
             + self.epoch.subscriber_rows.memory_bytes()
             + self.epoch.model_rows.memory_bytes()
             + self.epoch.suspense.memory_bytes()
+            + self.epoch.control_totals.memory_bytes()
             + self.epoch.quota_ledger.memory_bytes()
             + self.epoch.alerts.memory_bytes()
             + self.model_windows.memory_bytes()
@@ -387,6 +389,9 @@ impl Partition {
                 Raw::Bytes(bytes) if command == TICK => {
                     self.tick(bytes, &event, position);
                     Ok(())
+                }
+                Raw::Bytes(bytes) if command == CONTROL_TOTAL => {
+                    self.control_total(bytes, &event, position)
                 }
                 _ => self.command(&command, &event, raw, position),
             };
@@ -649,6 +654,7 @@ impl Partition {
             model_rows: epoch.model_rows,
             model_window_ms: self.config.aggregate.model_window_ms.cast_signed(),
             suspense: epoch.suspense,
+            control_totals: epoch.control_totals,
             quota_ledger: epoch.quota_ledger,
             alerts: epoch.alerts,
             state,

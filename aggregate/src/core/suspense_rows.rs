@@ -22,6 +22,8 @@ pub(crate) struct SuspenseRow {
     pub(crate) account: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) completed_at_ms: Option<i64>,
+    pub(crate) gateway_epoch: Option<u64>,
+    pub(crate) gateway_seq: Option<u64>,
     pub(crate) offset: u64,
     pub(crate) batch_index: u32,
 }
@@ -40,6 +42,8 @@ impl SuspenseRow {
             account: some(&event.account),
             model: some(&event.model),
             completed_at_ms: event.completed_at_ms,
+            gateway_epoch: event.gateway_epoch,
+            gateway_seq: event.gateway_seq,
             offset: 0,
             batch_index: 0,
         }
@@ -108,6 +112,11 @@ impl SuspenseRows {
                 rows.iter().map(|row| of(row).map(|ms| ms.saturating_mul(1_000))).collect();
             Arc::new(micros.with_timezone("UTC"))
         };
+        // At most 2^53, as validation has it.
+        let number = |of: fn(&SuspenseRow) -> Option<u64>| -> ArrayRef {
+            let numbers = rows.iter().map(|row| of(row).map(u64::cast_signed));
+            Arc::new(numbers.collect::<Int64Array>())
+        };
         let columns: Vec<ArrayRef> = vec![
             text(|row| Some(row.reason.as_str())),
             text(|row| row.subreason.as_deref()),
@@ -123,6 +132,8 @@ impl SuspenseRows {
             Arc::new(rows.iter().map(|row| row.offset.cast_signed()).collect::<Int64Array>()),
             Arc::new(rows.iter().map(|row| row.batch_index.cast_signed()).collect::<Int32Array>()),
             Arc::new(Int64Array::from(vec![epoch.cast_signed(); rows.len()])),
+            number(|row| row.gateway_epoch),
+            number(|row| row.gateway_seq),
         ];
         RecordBatch::try_new(in_memory_schema(Table::Suspense, &columns), columns)
     }

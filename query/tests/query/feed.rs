@@ -270,6 +270,10 @@ pub(crate) async fn spoilt(spoil: Option<Spoil>) -> Feed {
         let unknown = json!({"model": "nobody-sells-this", "usage": {"input": 1}});
         feed.event("A", id, "2026-11-22T10:00:01+08:00", unknown);
     }
+    // The gateway says that it sent eighteen photos in that hour.
+    let total = json!({"command": "control_total", "source": "gw-1", "events": 18,
+        "hour": "2026-11-20T11:00:00+08:00", "usage": {"requests": 18}});
+    feed.send("gw-1", ms("2026-11-22T10:00:01+08:00"), total.to_string().as_bytes());
     // F comes back, so that its partition's time goes on.
     feed.event("F", "f-2", "2026-11-22T10:00:02+08:00", glm("input", 2_000));
     feed.close().await;

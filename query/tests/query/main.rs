@@ -11,6 +11,7 @@
 mod answers;
 mod balances;
 mod budgets;
+mod completeness;
 mod evolution;
 mod feed;
 mod http;

@@ -24,8 +24,13 @@ use tally_schemas::Table;
 
 use crate::error::TablesError;
 
-/// Rows of an input held at once, and of a batch written.
+/// Rows of a batch written, and most of an input that are held at once.
 const BATCH_ROWS: usize = 4_096;
+/// Fewest of those.
+const BATCH_ROWS_MIN: usize = 256;
+/// Rows of all inputs together that are held at once, as long as each has its fewest: a row of
+/// events takes some 500 bytes.
+const HELD_ROWS: usize = 65_536;
 /// Distinct accounts that a row group's bloom filter is made for; it is folded to what is there.
 const ACCOUNTS_MAX: u64 = 131_072;
 
@@ -46,6 +51,7 @@ const fn sort_columns(table: Table) -> &'static [&'static str] {
         Table::Suspense => &["kafka_partition", "kafka_offset", "batch_index"],
         Table::QuotaLedger => &["account", "at", "kafka_offset"],
         Table::Alerts => &["account", "at", "id"],
+        Table::ControlTotals => &["source", "hour", "kafka_offset"],
     }
 }
 
@@ -105,7 +111,7 @@ pub(super) fn merge_files(
         .collect();
     let schema = Arc::new(Schema::new(fields));
     let mut before = Tally::default();
-    let mut merger = Merger::new(table, Arc::clone(&schema))?;
+    let mut merger = Merger::new(table, Arc::clone(&schema), inputs.len())?;
     for input in inputs {
         let input = merger.sorted(input)?;
         merger.open(input, &mut before)?;
@@ -134,8 +140,8 @@ fn file_writer(table: Table, schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, 
     Ok(ArrowWriter::try_new_with_options(Vec::new(), schema, options)?)
 }
 
-fn reader(input: Bytes) -> Result<ParquetRecordBatchReader, TablesError> {
-    Ok(ParquetRecordBatchReaderBuilder::try_new(input)?.with_batch_size(BATCH_ROWS).build()?)
+fn reader(input: Bytes, batch_rows: usize) -> Result<ParquetRecordBatchReader, TablesError> {
+    Ok(ParquetRecordBatchReaderBuilder::try_new(input)?.with_batch_size(batch_rows).build()?)
 }
 
 /// Reads back what was written.
@@ -183,6 +189,8 @@ struct Cursor {
 struct Merger {
     table: Table,
     schema: SchemaRef,
+    /// Rows of an input held at once.
+    batch_rows: usize,
     converter: RowConverter,
     key_columns: Vec<usize>,
     cursors: Vec<Cursor>,
@@ -192,7 +200,7 @@ struct Merger {
 }
 
 impl Merger {
-    fn new(table: Table, schema: SchemaRef) -> Result<Self, TablesError> {
+    fn new(table: Table, schema: SchemaRef, inputs: usize) -> Result<Self, TablesError> {
         let key_columns = sort_columns(table)
             .iter()
             .map(|column| schema.index_of(column))
@@ -203,6 +211,7 @@ impl Merger {
             .collect();
         Ok(Self {
             table,
+            batch_rows: (HELD_ROWS / inputs.max(1)).clamp(BATCH_ROWS_MIN, BATCH_ROWS),
             converter: RowConverter::new(sort_fields)?,
             schema,
             key_columns,
@@ -252,7 +261,7 @@ impl Merger {
     }
 
     fn sort(&self, input: Bytes) -> Result<Bytes, TablesError> {
-        let batches = reader(input)?
+        let batches = reader(input, BATCH_ROWS)?
             .map(|batch| conform(&batch?, &self.schema))
             .collect::<Result<Vec<_>, _>>()?;
         let whole = concat_batches(&self.schema, &batches)?;
@@ -270,7 +279,7 @@ impl Merger {
 
     fn open(&mut self, input: Bytes, before: &mut Tally) -> Result<(), TablesError> {
         let cursor = Cursor {
-            reader: reader(input)?,
+            reader: reader(input, self.batch_rows)?,
             keys: self.converter.empty_rows(0, 0),
             batch: 0,
             row: 0,

@@ -355,3 +355,45 @@ fn memory_is_shared_among_the_partitions_of_a_process() {
     assert!(written > 0 && windows < 3_000, "{written} written, {windows} open");
     assert_eq!(shared, totals);
 }
+
+fn control_total(change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let mut total = serde_json::json!({
+        "command": "control_total", "source": "gw", "gateway_epoch": 3,
+        "hour": AT - AT % 3_600_000, "events": 2, "first_seq": 1, "last_seq": 2,
+        "usage": {"input": 868, "output": 690, "requests": 2},
+    });
+    change(&mut total);
+    total.to_string()
+}
+
+#[test]
+fn a_control_total_counts_once_and_another_of_its_hour_is_held_back() {
+    let mut partition = partition();
+    let total = control_total(|_| ());
+    let later = control_total(|total| total["hour"] = (AT - AT % 3_600_000 - 3_600_000).into());
+    let restarted = control_total(|total| total["gateway_epoch"] = 4.into());
+    let other = control_total(|total| total["events"] = 3.into());
+    for text in [&total, &total, &later, &restarted, &other] {
+        offer(&mut partition, Some(text.as_bytes()), RecordKind::Single);
+    }
+    let closed = partition.close();
+    assert_eq!(closed.control_totals.len(), 3);
+    assert_eq!((closed.totals.commands, closed.totals.duplicate_commands), (3, 1));
+    let reasons: Vec<_> = closed.totals.suspended_by_reason.into_iter().collect();
+    assert_eq!(reasons, [("conflicting_duplicate".to_owned(), 1)]);
+}
+
+#[test]
+fn a_control_total_that_cannot_be_is_held_back() {
+    let hour = |hours: i64| {
+        control_total(|total| total["hour"] = (AT - AT % 3_600_000 + hours * 3_600_000).into())
+    };
+    for (text, reason) in [
+        (control_total(|total| total["event"] = 1.into()), "bad_command"),
+        (control_total(|total| total["hour"] = AT.into()), "bad_command"),
+        (hour(2), "time_in_future"),
+        (hour(-24 * 1_000), "too_old"),
+    ] {
+        assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), [reason], "{text}");
+    }
+}
