@@ -57,7 +57,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_restored_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-        let mut world = super::world::World::new(super::script::packages());
+        let mut world = World::new(packages());
         if world.quota.restore("A1", &bytes).is_err() {
             prop_assert!(world.quota.is_empty());
         }
@@ -67,10 +67,7 @@ proptest! {
     fn cut_bytes_are_refused(steps in runs(60), cut in 1_usize..40) {
         let (world, _) = carry_out(&steps, &|_| false);
         for (account, bytes) in world.quota.all() {
-            let mut other = super::world::World::with_tariffs(
-                super::script::packages(),
-                super::script::tariffs(),
-            );
+            let mut other = World::with_tariffs(packages(), tariffs());
             let kept = bytes.len().saturating_sub(cut);
             if kept > 0 {
                 prop_assert!(other.quota.restore(account, &bytes[..kept]).is_err());
