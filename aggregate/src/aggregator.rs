@@ -11,6 +11,7 @@ use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::announcer::{Announcer, announcement};
 use crate::core::{Partition, PartitionConfig};
 use crate::error::{AggregateError, ErrorKind};
 use crate::owner::{Ownership, Surroundings, take};
@@ -42,10 +43,11 @@ pub struct Aggregator {
     holdings: Mutex<BTreeMap<u32, Holding>>,
     fatal: Mutex<Option<AggregateError>>,
     desks: QuotaDesks,
-    /// Appends ticks to the log, where there are to be any.
-    ticks: Option<Arc<dyn LogProducer>>,
+    /// Appends ticks and announcements to the log.
+    producer: Arc<dyn LogProducer>,
+    extent: Extent,
     /// Ends of the partitions for a bounded run.
-    until: BTreeMap<u32, u64>,
+    until: Mutex<BTreeMap<u32, u64>>,
 }
 
 impl std::fmt::Debug for Aggregator {
@@ -83,14 +85,9 @@ impl Aggregator {
                 until.insert(partition, log.bounds(partition)?.end);
             }
         }
-        // A bounded run ends where the log ended: it adds nothing to it.
-        let ticks = if settings.tick_ms > 0 && extent == Extent::Endless {
-            Some(log.producer()?)
-        } else {
-            None
-        };
         Ok(Arc::new(Self {
-            ticks,
+            producer: log.producer()?,
+            extent,
             surroundings,
             settings,
             references,
@@ -102,7 +99,7 @@ impl Aggregator {
             holdings: Mutex::default(),
             fatal: Mutex::default(),
             desks: QuotaDesks::default(),
-            until,
+            until: Mutex::new(until),
         }))
     }
 
@@ -187,9 +184,27 @@ impl Aggregator {
             *until == 0
                 || partitions.get(partition).is_some_and(|status| status.committed_offset >= *until)
         };
-        if !self.until.is_empty() && self.until.iter().all(done) {
+        let until = self.until.lock();
+        if !until.is_empty() && until.iter().all(done) {
             self.stop.cancel();
         }
+    }
+
+    /// A bounded run announces newer reference data when it takes a partition, and ends behind
+    /// that: the next run rates by it. What was in the log before is rated as it was to be.
+    fn announce_at_once(&self, partition: u32, state: &Partition) -> Result<(), AggregateError> {
+        if self.extent == Extent::Endless {
+            return Ok(());
+        }
+        let current = &state.reference().version;
+        let Some(newer) = self.references.newer_than(current) else { return Ok(()) };
+        tracing::info!(partition, version = %newer, "reference data is announced");
+        let appended = self.producer.append(announcement(partition, &newer));
+        let offset = self.runtime.block_on(appended)?;
+        if let Some(until) = self.until.lock().get_mut(&partition) {
+            *until = offset.saturating_add(1).max(*until);
+        }
+        Ok(())
     }
 }
 
@@ -218,6 +233,10 @@ impl Assignee for Assigned {
                 break taken;
             }
         };
+        let taken = taken.and_then(|(ownership, state)| {
+            inner.announce_at_once(partition, &state)?;
+            Ok((ownership, state))
+        });
         match taken {
             Ok((ownership, state)) => {
                 let next = state.next_offset();
@@ -254,6 +273,9 @@ impl Assignee for Assigned {
             status.waiting = None;
         });
         let desk = Arc::new(QuotaDesk::new(state));
+        // A bounded run ends where the log ended: while it goes on, it adds nothing to it.
+        let runs_on = inner.extent == Extent::Endless;
+        let AggregateConfig { tick_ms, lateness_ms, reference_poll_ms, .. } = inner.settings;
         inner.desks.open(partition, &desk);
         let parts = WorkerParts {
             surroundings: reporting(&inner.surroundings, &inner.status, partition),
@@ -265,10 +287,12 @@ impl Assignee for Assigned {
             signals,
             status: inner.status.clone(),
             runtime: inner.runtime.clone(),
-            until: inner.until.get(&partition).copied(),
-            ticker: inner.ticks.clone().map(|producer| {
-                let AggregateConfig { tick_ms, lateness_ms, .. } = inner.settings;
-                Ticker::new(producer, tick_ms, lateness_ms)
+            until: inner.until.lock().get(&partition).copied(),
+            ticker: (runs_on && tick_ms > 0)
+                .then(|| Ticker::new(Arc::clone(&inner.producer), tick_ms, lateness_ms)),
+            announcer: runs_on.then(|| {
+                let producer = Arc::clone(&inner.producer);
+                Announcer::new(producer, partition, reference_poll_ms)
             }),
         };
         let committed = move |partition, offset| {

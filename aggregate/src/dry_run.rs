@@ -2,9 +2,9 @@
 //! nothing of it is kept.
 
 use tally_log::{Record, RecordKind};
-use tally_schemas::{AggregateConfig, UsageCounts, decimal_text, parse_event};
+use tally_schemas::{AggregateConfig, SuspenseReason, UsageCounts, decimal_text, parse_event};
 
-use crate::core::{LastOutcome, Partition, PartitionConfig, ReferenceData};
+use crate::core::{LastOutcome, Partition, PartitionConfig, REFERENCE, ReferenceData};
 
 /// What one event would cost, by which prices; or why it would be held back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +69,11 @@ impl DryRun {
             usage: event.usage,
             ..RatedLine::default()
         };
+        if parsed.command.as_deref() == Some(REFERENCE) {
+            rated.suspense = Some(SuspenseReason::UnsupportedCommand.as_str().to_owned());
+            rated.why = Some("only the stream changes by what it rates".into());
+            return rated;
+        }
         let record = Record {
             offset: self.0.next_offset(),
             timestamp_ms: event.completed_at_ms.unwrap_or(0),
@@ -127,5 +132,7 @@ mod tests {
         let rated = run.rate(second.as_bytes());
         assert_eq!(rated.retail_amount.as_deref(), Some("0.990000000000"));
         assert_eq!(rated.wholesale_amount.as_deref(), Some("6.000000000000"));
+        let change = br#"{"command":"reference","version":"3-8f14@1"}"#;
+        assert_eq!(run.rate(change).suspense.as_deref(), Some("unsupported_command"));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tally_log::{LogError, LogErrorKind};
 use tally_reference::ReferenceError;
+use tally_schemas::ReferenceVersion;
 
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,11 @@ pub enum AggregateError {
     /// The log did not do what was asked.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The log names reference data of which the store has no edition.
+    #[error(
+        "the log says that what follows is rated by reference data {0}, and the store has no such edition: nothing more is rated until it is there"
+    )]
+    NoSuchEdition(ReferenceVersion),
     /// Another owner committed entry `n`.
     #[error("fenced: entry {n} of partition {partition} belongs to owner {owner}")]
     Fenced {
@@ -89,7 +95,7 @@ impl AggregateError {
                 LogErrorKind::Invalid => ErrorKind::Invalid,
                 LogErrorKind::Data | LogErrorKind::Internal => ErrorKind::Data,
             },
-            Self::ReplyLost(_) => ErrorKind::Retry,
+            Self::ReplyLost(_) | Self::NoSuchEdition(_) => ErrorKind::Retry,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Damaged(_) | Self::Truncated { .. } | Self::Lost { .. } => ErrorKind::Data,

@@ -6,6 +6,7 @@
 //! partitions is added up by a second stage ([`SecondStage`]).
 
 mod aggregator;
+mod announcer;
 mod column_chunk;
 mod core;
 mod crash_point;
@@ -43,7 +44,7 @@ mod worker;
 
 pub use aggregator::{Aggregator, Extent};
 pub use core::{
-    AlertNotice, ClosedEpoch, NeedSegments, Notice, Partition, PartitionConfig, QuotaPicture,
+    AlertNotice, ClosedEpoch, Need, NeedSegments, Notice, Partition, PartitionConfig, QuotaPicture,
     ReferenceData, ReferenceLost, SegmentRef, SpareColumns, StatusNotice,
 };
 
@@ -60,7 +61,7 @@ pub use owner::{Edge, Ownership, Surroundings};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use quota_answers::{NoQuota, PartitionOwner};
 pub use reference_feed::ReferenceFeed;
-pub use references::References;
+pub use references::{Found, References};
 pub use store::{open_store, probe};
 pub use stored_windows::stored_windows;
 pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus, Times, Waiting};

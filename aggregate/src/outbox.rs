@@ -112,9 +112,8 @@ impl Outbox {
         }
     }
 
-    /// Whether the replay has come by everything that a predecessor sent. Until then it must be
-    /// rated by what the predecessor rated by, or what was sent would not be true.
-    pub(crate) fn has_replayed(&self) -> bool {
+    /// Whether the replay has come by everything that a predecessor sent.
+    fn has_replayed(&self) -> bool {
         self.read_back.alerts.is_empty()
     }
 

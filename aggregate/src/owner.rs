@@ -17,7 +17,7 @@ use crate::error::{AggregateError, ErrorKind};
 use crate::ledger::{self, Creation, StoredEntry};
 use crate::notice_topic::{NoticeTopic, NoticeTopics, ReadBack, partitions_reached};
 use crate::planted::{Bug, planted};
-use crate::references::References;
+use crate::references::{Found, References};
 
 /// What the stream needs of the world beside the log and the store. Passed in, so that the
 /// simulation can replace it.
@@ -113,7 +113,7 @@ pub async fn take(
     let mut ownership = claim(surroundings, place, bounds, Some(first_reference)).await?;
     let reference = match &ownership.last().next_reference {
         Some(version) if !planted(Bug::NewestReferenceAtRecovery) => {
-            references.load(version).await?
+            named_by_ledger(references, version).await?
         }
         _ => references.newest(),
     };
@@ -127,6 +127,19 @@ pub async fn take(
     .await?;
     ownership.read_back = read_back;
     Ok((ownership, state))
+}
+
+/// The reference data that a ledger entry names.
+async fn named_by_ledger(
+    references: &dyn References,
+    version: &ReferenceVersion,
+) -> Result<ReferenceData, AggregateError> {
+    let there = match references.find(version).await? {
+        Found::Here(reference) => return Ok(reference),
+        Found::Other(there) => format!("the store has {there}"),
+        Found::Absent => "the store has no such edition".to_owned(),
+    };
+    Err(AggregateError::Damaged(format!("the ledger names reference data {version}, {there}")))
 }
 
 /// Claims a ledger. The state after its last entry is the caller's to recover. `first_reference` is

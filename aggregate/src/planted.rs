@@ -51,6 +51,10 @@ pub(crate) enum Bug {
     AlertsEndBehindReplay,
     /// A new owner rates by the newest reference data, not by what its predecessor committed to.
     NewestReferenceAtRecovery,
+    /// An owner changes to newer reference data at the end of an epoch, without a record of the log.
+    ReferenceWithoutRecord,
+    /// A record that names older reference data is followed too.
+    OlderReferenceTaken,
     /// What an epoch adds by model is by day of UTC, not of Asia/Shanghai.
     IncrementsByUtcDay,
     /// The second stage commits the positions that it had before the epoch.

@@ -7,24 +7,36 @@ use tally_schemas::ReferenceVersion;
 use crate::core::ReferenceData;
 use crate::error::AggregateError;
 
-/// Versions of reference data, each of which, once named by a ledger entry, can be had again.
+/// What there is under the name of a version. Editions are made one after the other and never
+/// changed, so `Here` and `Other` are said by everybody who asks, at any time.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// It.
+    Here(ReferenceData),
+    /// The edition of this number is another one, or is never read as of that time: this.
+    Other(ReferenceVersion),
+    /// There is no edition of this number, or not yet.
+    Absent,
+}
+
+/// Versions of reference data, each of which, once named by a ledger entry or by the log, can be
+/// had again.
 pub trait References: Send + Sync + std::fmt::Debug {
     /// What a ledger begins with.
     fn newest(&self) -> ReferenceData;
 
-    /// What should follow `current`, where anything does: it has all that `current` has. Asked
-    /// often, by every partition, between records.
-    fn newer_than(&self, current: &ReferenceVersion) -> Option<ReferenceData>;
+    /// The version that should follow `current`, where any does: it has all that `current` has.
+    /// Asked often, by every partition, between records.
+    fn newer_than(&self, current: &ReferenceVersion) -> Option<ReferenceVersion>;
 
-    /// Exactly the version of a ledger entry.
+    /// Exactly this version.
     ///
     /// # Errors
-    /// `Retry` while the store is away; `Data` where the version is missing, or is not what its
-    /// name says.
-    fn load<'a>(
+    /// `Retry` while the store is away; `Data` where what is stored is damaged.
+    fn find<'a>(
         &'a self,
         version: &'a ReferenceVersion,
-    ) -> BoxFuture<'a, Result<ReferenceData, AggregateError>>;
+    ) -> BoxFuture<'a, Result<Found, AggregateError>>;
 }
 
 /// Reference data that never changes.
@@ -33,19 +45,21 @@ impl References for ReferenceData {
         self.clone()
     }
 
-    fn newer_than(&self, _: &ReferenceVersion) -> Option<ReferenceData> {
+    fn newer_than(&self, _: &ReferenceVersion) -> Option<ReferenceVersion> {
         None
     }
 
-    fn load<'a>(
+    fn find<'a>(
         &'a self,
         version: &'a ReferenceVersion,
-    ) -> BoxFuture<'a, Result<ReferenceData, AggregateError>> {
+    ) -> BoxFuture<'a, Result<Found, AggregateError>> {
         let found = if *version == self.version {
-            Ok(self.clone())
+            Found::Here(self.clone())
+        } else if version.edition == self.version.edition {
+            Found::Other(self.version.clone())
         } else {
-            Err(AggregateError::Damaged(format!("there is no reference data {version}")))
+            Found::Absent
         };
-        Box::pin(std::future::ready(found))
+        Box::pin(std::future::ready(Ok(found)))
     }
 }

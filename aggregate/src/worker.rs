@@ -1,17 +1,20 @@
 //! One thread a partition: reads records, runs the core, closes epochs. While an epoch is being
 //! stored the next one is already gathered; a third does not begin before the first is committed.
 
+mod reference_change;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use tally_log::{LogErrorKind, PartitionReader, Record};
-use tally_schemas::{AggregateConfig, ReferenceVersion};
+use tally_schemas::{AggregateConfig, LedgerEntry, ReferenceVersion};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::{ReferenceData, SpareColumns};
+use crate::announcer::Announcer;
+use crate::core::{Need, NeedSegments, SpareColumns};
 use crate::crash_point::crash_point;
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
@@ -53,6 +56,11 @@ pub(crate) struct Signals {
     pub(crate) abandon: CancellationToken,
 }
 
+/// Whether what comes after an epoch is rated by something else than the epoch was.
+fn changes_reference(entry: &LedgerEntry) -> bool {
+    entry.next_reference.as_ref().is_some_and(|next| next.to_string() != entry.reference_version)
+}
+
 /// What a commit in flight brings back.
 struct Commit {
     ownership: Ownership,
@@ -76,6 +84,7 @@ pub(crate) struct Worker {
     /// Where a bounded run ends: epochs are closed there without waiting.
     until: Option<u64>,
     ticker: Option<Ticker>,
+    announcer: Option<Announcer>,
     in_flight: Option<Receiver<Commit>>,
     epoch_began_ms: Option<i64>,
     outbox: Outbox,
@@ -118,6 +127,8 @@ pub(crate) struct WorkerParts {
     pub(crate) until: Option<u64>,
     /// Appends ticks, where there are to be any.
     pub(crate) ticker: Option<Ticker>,
+    /// Announces newer reference data; none in a bounded run, which does so at its start.
+    pub(crate) announcer: Option<Announcer>,
 }
 
 impl Worker {
@@ -142,6 +153,7 @@ impl Worker {
             committed,
             until: parts.until,
             ticker: parts.ticker,
+            announcer: parts.announcer,
             in_flight: None,
             epoch_began_ms: None,
             idle_since_ms: None,
@@ -168,15 +180,7 @@ impl Worker {
         }
         self.collect_commit()?;
         if self.signals.drain.is_cancelled() {
-            let committed = self.wait_for_commit()? && self.close()? && self.wait_for_commit()?;
-            return Ok(Some(if committed { Ended::Drained } else { Ended::Abandoned }));
-        }
-        // Asked for last: it reads the whole book.
-        if self.outbox.has_replayed()
-            && let Some(newer) = self.newer_reference()
-            && !self.change_reference(newer)?
-        {
-            return Ok(Some(Ended::Abandoned));
+            return self.drained().map(Some);
         }
         if self.must_close() {
             if !self.wait_for_commit()? {
@@ -232,6 +236,7 @@ impl Worker {
             self.epoch_began_ms = Some(self.surroundings.edge.now_ms());
         }
         self.tick(reader.known_end());
+        self.announce();
         self.report(reader.known_end());
         match read {
             Ok(_) => {
@@ -253,6 +258,12 @@ impl Worker {
                 }
             },
         }
+    }
+
+    /// Commits what was read.
+    fn drained(&mut self) -> Result<Ended, AggregateError> {
+        let committed = self.wait_for_commit()? && self.close()? && self.wait_for_commit()?;
+        Ok(if committed { Ended::Drained } else { Ended::Abandoned })
     }
 
     /// Appends a tick to the log, where it has been idle for long and something is due. Not while
@@ -315,17 +326,24 @@ impl Worker {
         loop {
             // The state is free while the store is asked.
             let pushed = self.desk.state().push(record);
-            let Err(need) = pushed else { return Ok(()) };
-            // A segment may belong to the epoch that is just being stored.
-            if !self.wait_for_commit().map_err(Ended::Failed)? {
-                return Err(Ended::Abandoned);
+            match pushed {
+                Ok(()) => return Ok(()),
+                Err(Need::Segments(need)) => self.load_segments(&need)?,
+                Err(Need::Reference(version)) => self.follow(version)?,
             }
-            let segments = self.runtime.block_on(read_segments(&self.surroundings, &need));
-            let mut state = self.desk.state();
-            segments
-                .and_then(|segments| provide_segments(&mut state, &need, &segments))
-                .map_err(Ended::Failed)?;
         }
+    }
+
+    fn load_segments(&mut self, need: &NeedSegments) -> Result<(), Ended> {
+        // A segment may belong to the epoch that is just being stored.
+        if !self.wait_for_commit().map_err(Ended::Failed)? {
+            return Err(Ended::Abandoned);
+        }
+        let segments = self.runtime.block_on(read_segments(&self.surroundings, need));
+        let mut state = self.desk.state();
+        segments
+            .and_then(|segments| provide_segments(&mut state, need, &segments))
+            .map_err(Ended::Failed)
     }
 
     /// Limits that the epoch must not pass.
@@ -355,31 +373,6 @@ impl Worker {
         }
         let age_ms = self.epoch_began_ms.map_or(0, |began| now_ms.saturating_sub(began));
         self.at_bounded_end() || age_ms.max(0).cast_unsigned() >= self.settings.freshness_ms
-    }
-
-    fn newer_reference(&self) -> Option<ReferenceData> {
-        let current = self.desk.state().reference().version.clone();
-        self.references.newer_than(&current)
-    }
-
-    /// Takes newer reference data at an epoch boundary. Nothing is rated by it before the entry
-    /// that names it is committed, so that a replay, by whomever, changes at the same record; an
-    /// idle partition writes an entry without rows. `false` where the worker was told to let go.
-    fn change_reference(&mut self, newer: ReferenceData) -> Result<bool, AggregateError> {
-        newer
-            .keeps(self.desk.state().reference())
-            .map_err(|lost| AggregateError::Damaged(lost.to_string()))?;
-        let to = Some(&newer.version);
-        if !(self.wait_for_commit()? && self.send(to)? && self.wait_for_commit()?) {
-            return Ok(false);
-        }
-        crash_point("reference-named");
-        tracing::info!(partition = self.partition, version = %newer.version, "reference data changes");
-        self.desk
-            .state()
-            .set_reference(newer)
-            .map_err(|lost| AggregateError::Damaged(lost.to_string()))?;
-        Ok(true)
     }
 
     /// Closes the epoch, where there is anything in it, and sends it on its way. `false` where it
@@ -434,7 +427,12 @@ impl Worker {
                         // would be lost.
                         encoded.entry.alerts_ends =
                             notices.acknowledged().await?.or(encoded.entry.alerts_ends);
-                        ownership.commit(encoded.objects, encoded.entry).await.map(|_| ())
+                        let changes = changes_reference(&encoded.entry);
+                        ownership.commit(encoded.objects, encoded.entry).await?;
+                        if changes {
+                            crash_point("reference-named");
+                        }
+                        Ok(())
                     };
                     tokio::select! {
                         result = commit => result,

@@ -88,8 +88,15 @@ fn checked(
     if !command.get("command").and_then(Value::as_str).is_some_and(name_is_fine) {
         fail("invalid_command", "command", "expected a name such as purchase or top_up".to_owned());
     }
-    if command.get("command").and_then(Value::as_str) == Some("tick") {
-        fail("invalid_command", "command", "the stream itself lets time pass".to_owned());
+    match command.get("command").and_then(Value::as_str) {
+        Some("tick") => {
+            fail("invalid_command", "command", "the stream itself lets time pass".to_owned());
+        }
+        Some("reference") => {
+            let message = "the stream itself says by which prices it rates; approve them";
+            fail("invalid_command", "command", message.to_owned());
+        }
+        _ => {}
     }
     if command.get("command").and_then(Value::as_str) == Some(CONTROL_TOTAL) {
         fail("invalid_command", "command", "use POST /v1/control-totals".to_owned());

@@ -18,6 +18,15 @@ pub struct ReferenceVersion {
     pub hash: String,
 }
 
+impl ReferenceVersion {
+    /// Whether it is a later edition or a later reading than `other`, and forgets nothing that was
+    /// known to that.
+    pub fn exceeds(&self, other: &Self) -> bool {
+        self.known_at_ms >= other.known_at_ms
+            && (self.edition, self.known_at_ms) > (other.edition, other.known_at_ms)
+    }
+}
+
 /// A text that names no reference data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no version of reference data, such as 3-8f14e45fceea167a@1795326157827")]
@@ -76,5 +85,19 @@ mod tests {
         let version = |text: &str| text.parse::<ReferenceVersion>().unwrap();
         assert!(version("3-b@5") < version("3-b@6"));
         assert!(version("3-b@6") < version("4-a@6"));
+    }
+
+    #[test]
+    fn what_exceeds_another_version_forgets_nothing_of_it() {
+        let exceeds = |text: &str, other: &str| {
+            let version = |text: &str| text.parse::<ReferenceVersion>().unwrap();
+            version(text).exceeds(&version(other))
+        };
+        assert!(exceeds("3-b@6", "3-b@5") && exceeds("4-a@6", "3-b@6"));
+        for other in ["4-b@6", "4-a@6", "5-b@6", "4-b@7"] {
+            assert!(!exceeds("4-b@6", other), "{other}");
+        }
+        // A later edition, as it was read before the older one was.
+        assert!(!exceeds("4-b@6", "3-b@7"));
     }
 }

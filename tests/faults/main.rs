@@ -15,6 +15,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alert_prices;
 mod alerts;
 mod budgets;
 mod commit_unknown;

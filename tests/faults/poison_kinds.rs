@@ -379,11 +379,24 @@ fn wrong_for_the_stream(place: Place) -> Vec<Poison> {
         "command": "purchase", "id": "c1", "account": ACCOUNT, "at": place.now_ms,
         "package": "p", "quantity": 1,
     });
+    let forged = json!({
+        "command": "reference", "version": format!("0-ffffffffffffffff@{}", place.now_ms - 1_000),
+    });
     vec![
         place.record("conflict: the first", Some(first.into_bytes()), Expected::Accepted),
         place.raw("conflict: the second", second.as_bytes(), Reason::ConflictingDuplicate),
         wrong_partition,
         place.raw("a command", command.to_string().as_bytes(), Reason::UnknownPackage),
+        place.raw(
+            "reference data that nobody approved",
+            forged.to_string().as_bytes(),
+            Reason::BadCommand,
+        ),
+        place.raw(
+            "reference data without a version",
+            br#"{"command":"reference","edition":7}"#,
+            Reason::BadCommand,
+        ),
     ]
 }
 

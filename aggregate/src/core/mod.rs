@@ -18,6 +18,7 @@ mod notice;
 mod partition;
 pub(crate) mod quota_rows;
 mod quota_stage;
+mod reference_record;
 pub(crate) mod state_codec;
 mod stored_windows;
 pub(crate) mod subscriber_windows;
@@ -33,8 +34,9 @@ pub use epoch::{ClosedEpoch, SpareColumns};
 pub use event_rating::{ReferenceData, ReferenceLost};
 pub(crate) use last_outcome::LastOutcome;
 pub use notice::{AlertNotice, Notice, StatusNotice};
-pub use partition::{NeedSegments, Partition, PartitionConfig, QuotaPicture};
+pub use partition::{Need, NeedSegments, Partition, PartitionConfig, QuotaPicture};
 pub(crate) use partition::{StateForm, blake3_hex};
+pub(crate) use reference_record::{REFERENCE, write_reference};
 pub(crate) use stored_windows::StoredWindows;
 #[cfg(test)]
 pub(crate) use subscriber_windows::OpenWindow;

@@ -3,6 +3,7 @@
 
 mod charging;
 mod control_total;
+mod references;
 mod statuses;
 mod stored_state;
 
@@ -12,7 +13,7 @@ use tally_log::{Record, RecordKind};
 use tally_rating::attribute;
 use tally_schemas::{
     AggregateConfig, Amounts, CONTROL_TOTAL, ControlTotals, Currency, LogClock, ParsedEvent,
-    SuspenseReason, UsageCounts, parse_event,
+    ReferenceVersion, SuspenseReason, UsageCounts, parse_event,
 };
 
 pub use self::statuses::QuotaPicture;
@@ -22,13 +23,14 @@ use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
 use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
 use crate::core::epoch::{ClosedEpoch, Epoch, EpochState, SpareColumns};
 use crate::core::event_columns::AcceptedEvent;
-use crate::core::event_rating::{EventRater, ReferenceData, ReferenceLost};
+use crate::core::event_rating::{EventRater, ReferenceData};
 use crate::core::last_outcome::LastOutcome;
 use crate::core::message_text::message_text;
 use crate::core::model_windows::{Addition, ModelWindows};
 use crate::core::notice::Notice;
 use crate::core::quota_rows::Cause;
 use crate::core::quota_stage::{Mover, QuotaStage};
+use crate::core::reference_record::REFERENCE;
 use crate::core::state_codec::{BadState, decode_segment, encode_segment};
 #[cfg(test)]
 use crate::core::subscriber_windows::OpenWindow;
@@ -51,6 +53,24 @@ pub struct PartitionConfig {
     pub partition_count: u32,
     /// Settings of the stream.
     pub aggregate: AggregateConfig,
+}
+
+/// What a record needs before it can be taken. Nothing is lost: push the same record again
+/// afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// A sealed bucket's segments.
+    Segments(NeedSegments),
+    /// What follows is rated by this version: [`Partition::close`] the epoch, which names it for
+    /// what comes next, and [`Partition::set_reference`] it; or, where nobody approved such a
+    /// version, [`Partition::refuse_reference`] it.
+    Reference(ReferenceVersion),
+}
+
+impl From<NeedSegments> for Need {
+    fn from(need: NeedSegments) -> Self {
+        Self::Segments(need)
+    }
 }
 
 /// The record needs a sealed bucket's segments: load them, [`Partition::provide`] them, and push
@@ -83,6 +103,8 @@ pub(crate) fn blake3_hex(bytes: &[u8]) -> String {
 pub struct Partition {
     config: PartitionConfig,
     reference: ReferenceData,
+    /// What the next record names and nobody approved, and why.
+    refused: Option<(ReferenceVersion, String)>,
     rater: EventRater,
     accounts: QuotaStage,
     dedupe: Dedupe,
@@ -157,6 +179,7 @@ impl Partition {
             rater: EventRater::new(Arc::clone(&reference.card)),
             accounts: QuotaStage::new(Arc::clone(&reference.packages), follows_numbers),
             reference,
+            refused: None,
             dedupe,
             newest_ms: None,
             watermark_ms: None,
@@ -169,32 +192,6 @@ impl Partition {
             policy: BasePolicy::default(),
             scratch: Vec::new(),
         }
-    }
-
-    /// The reference data in use.
-    pub fn reference(&self) -> &ReferenceData {
-        &self.reference
-    }
-
-    /// Uses newer reference data from now on. Between [`Partition::close`] and the next
-    /// [`Partition::push`] only, after the entry that names it is committed: a replay must use it
-    /// from the same record on.
-    ///
-    /// # Errors
-    /// Where it lacks what the data in use has; then that stays.
-    pub fn set_reference(&mut self, reference: ReferenceData) -> Result<(), ReferenceLost> {
-        reference.keeps(&self.reference)?;
-        let older = &self.reference;
-        self.accounts.quota.set_reference(Arc::clone(&reference.packages)).map_err(|lost| {
-            ReferenceLost {
-                newer: reference.version.clone(),
-                older: older.version.clone(),
-                record: lost.to_string(),
-            }
-        })?;
-        self.rater = EventRater::new(Arc::clone(&reference.card));
-        self.reference = reference;
-        Ok(())
     }
 
     /// Next offset to be read.
@@ -314,8 +311,8 @@ impl Partition {
     /// offered twice.
     ///
     /// # Errors
-    /// [`NeedSegments`]: nothing is lost, push the same record again afterwards.
-    pub fn push(&mut self, record: Record<'_>) -> Result<(), NeedSegments> {
+    /// What it needs: nothing is lost, push the same record again afterwards.
+    pub fn push(&mut self, record: Record<'_>) -> Result<(), Need> {
         if record.offset < self.next {
             return Ok(());
         }
@@ -382,7 +379,7 @@ impl Partition {
         parsed: ParsedEvent<'_>,
         raw: Raw<'_>,
         position: Position,
-    ) -> Result<(), NeedSegments> {
+    ) -> Result<(), Need> {
         let ParsedEvent { event, errors, command, .. } = parsed;
         if let Some(command) = command {
             return match raw {
@@ -390,10 +387,13 @@ impl Partition {
                     self.tick(bytes, &event, position);
                     Ok(())
                 }
-                Raw::Bytes(bytes) if command == CONTROL_TOTAL => {
-                    self.control_total(bytes, &event, position)
+                Raw::Bytes(bytes) if command == REFERENCE => {
+                    self.reference_record(bytes, &event, position)
                 }
-                _ => self.command(&command, &event, raw, position),
+                Raw::Bytes(bytes) if command == CONTROL_TOTAL => {
+                    Ok(self.control_total(bytes, &event, position)?)
+                }
+                _ => Ok(self.command(&command, &event, raw, position)?),
             };
         }
         let counts = event.usage;
@@ -442,7 +442,7 @@ impl Partition {
             }
             Verdict::Need(bucket) => {
                 let segments = self.dedupe.segments_of(bucket).to_vec();
-                return Err(NeedSegments { bucket, segments });
+                return Err(NeedSegments { bucket, segments }.into());
             }
         }
         if let Some(row) = row {

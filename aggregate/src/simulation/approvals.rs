@@ -10,7 +10,7 @@ use super::price_book;
 use super::world::World;
 use crate::core::ReferenceData;
 use crate::error::AggregateError;
-use crate::references::References;
+use crate::references::{Found, References};
 
 /// The editions of a run, each with the tick of its approval.
 #[derive(Debug)]
@@ -45,15 +45,15 @@ impl References for Approvals {
         approved.unwrap_or(&self.editions[0]).1.clone()
     }
 
-    fn newer_than(&self, current: &ReferenceVersion) -> Option<ReferenceData> {
-        let newest = self.newest();
-        (newest.version > *current && self.world.once_in(3)).then_some(newest)
+    fn newer_than(&self, current: &ReferenceVersion) -> Option<ReferenceVersion> {
+        let newest = self.newest().version;
+        (newest > *current && self.world.once_in(3)).then_some(newest)
     }
 
-    fn load<'a>(
+    fn find<'a>(
         &'a self,
         version: &'a ReferenceVersion,
-    ) -> BoxFuture<'a, Result<ReferenceData, AggregateError>> {
+    ) -> BoxFuture<'a, Result<Found, AggregateError>> {
         Box::pin(async move {
             self.world.sleep(self.world.draw(0..4)).await;
             let per_mille = u64::from(self.world.inside().faults.per_mille);
@@ -62,8 +62,12 @@ impl References for Approvals {
                     object_store::Error::Generic { store: "simulated", source: "away".into() };
                 return Err(error.into());
             }
-            let found = self.edition(version).cloned();
-            found.ok_or_else(|| AggregateError::Damaged(format!("no reference data {version}")))
+            if let Some(found) = self.edition(version) {
+                return Ok(Found::Here(found.clone()));
+            }
+            let of_number = |there: &&ReferenceData| there.version.edition == version.edition;
+            let there = self.editions.iter().map(|(_, data)| data).find(of_number);
+            Ok(there.map_or(Found::Absent, |there| Found::Other(there.version.clone())))
         })
     }
 }

@@ -232,7 +232,7 @@ fn expected_cells(finished: &Finished) -> BTreeMap<CellKey, Sum> {
     for site in &finished.sites {
         let objects = site.world.inside().objects.clone();
         let entries = check_ledger(&objects, &site.config).unwrap();
-        let schedule = Schedule::of(&entries, &site.approvals).unwrap();
+        let schedule = Schedule::of(&site.log, &entries, &site.approvals).unwrap();
         let straight = straight_run(&site.log, &site.config, &schedule);
         let truth = truth_of(&site.log, &site.config.aggregate, &schedule, &straight.retail);
         for ((start_ms, _, keys), sum) in &truth.by_model {

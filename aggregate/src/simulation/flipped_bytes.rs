@@ -12,6 +12,7 @@ use super::member::Site;
 use super::plan::Faults;
 use super::scenario::{Finished, run, site_over};
 use super::simulated_log::Logged;
+use crate::core::Need;
 use crate::error::{AggregateError, ErrorKind};
 use crate::owner::{load_segments, take};
 
@@ -34,10 +35,16 @@ async fn recovered(site: Site) -> Result<Recovered, AggregateError> {
         take(&site.surroundings, &site.config, site.approvals.as_ref(), bounds).await?;
     let (next, watermark_ms) = (state.next_offset(), state.watermark_ms());
     let open = state.open_windows().map(|window| format!("{window:?}")).collect();
-    for (offset, record) in (1_000_000..).zip(&site.log.records) {
-        let again = Logged { offset, ..record.clone() };
+    for (offset, record) in (1_000_000..).zip(site.log.records()) {
+        let again = Logged { offset, ..record };
         while let Err(need) = state.push(again.record()) {
-            load_segments(&site.surroundings, &mut state, &need).await?;
+            match need {
+                Need::Segments(need) => {
+                    load_segments(&site.surroundings, &mut state, &need).await?;
+                }
+                // What the run was rated by in the end is the newest that its log names truly.
+                Need::Reference(forged) => state.refuse_reference(forged, "forged".to_owned()),
+            }
         }
     }
     Ok(Recovered { next, watermark_ms, open, totals: state.close().cumulative })

@@ -11,16 +11,18 @@ use tally_schemas::ReferenceVersion;
 
 use super::approvals::Approvals;
 use super::simulated_alerts::SimulatedAlerts;
-use super::simulated_log::SimulatedLog;
+use super::simulated_log::{SimulatedLog, SimulatedProducer};
 use super::simulated_statuses::SimulatedStatuses;
 use super::world::World;
-use crate::core::{Partition, PartitionConfig, ReferenceData, ReferenceLost, SpareColumns};
+use crate::announcer::Announcer;
+use crate::core::{Need, Partition, PartitionConfig, ReferenceData, ReferenceLost, SpareColumns};
 use crate::epoch_files::encode_epoch;
 use crate::error::{AggregateError, ErrorKind};
 use crate::notice_topic::NoticeTopics;
 use crate::outbox::{Courier, Outbox, open_outbox};
 use crate::owner::{Ownership, Surroundings, load_segments, take};
-use crate::references::References;
+use crate::planted::{Bug, planted};
+use crate::references::{Found, References};
 use crate::stream_status::StreamStatus;
 
 /// Where a member runs.
@@ -30,7 +32,7 @@ pub(super) struct Site {
     pub(super) surroundings: Surroundings,
     pub(super) config: PartitionConfig,
     pub(super) approvals: Arc<Approvals>,
-    pub(super) log: Rc<SimulatedLog>,
+    pub(super) log: Arc<SimulatedLog>,
     /// Whether the member has the partition, and no longer only asks for it.
     pub(super) owns: Rc<Cell<bool>>,
 }
@@ -38,8 +40,8 @@ pub(super) struct Site {
 /// How a member ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// Everything up to the end of the log is committed.
-    Drained,
+    /// Everything up to this offset, where the log ended, is committed.
+    Drained(u64),
     /// Another owner has the partition.
     Fenced,
     /// The store was away when it mattered; to be tried anew.
@@ -57,6 +59,7 @@ struct Member {
     ownership: Option<Ownership>,
     commit: Option<Commit>,
     outbox: Outbox,
+    announcer: Announcer,
 }
 
 /// Takes the partition and processes it to the end of the log.
@@ -81,7 +84,7 @@ pub(super) async fn run_member(mut site: Site) -> Ended {
         Err(error) => Err(error),
     };
     match ended {
-        Ok(()) => Ended::Drained,
+        Ok(to) => Ended::Drained(to),
         Err(error) => match error.kind() {
             ErrorKind::Fenced => Ended::Fenced,
             ErrorKind::Retry => Ended::Away,
@@ -116,31 +119,42 @@ async fn claimed(site: &Site) -> Result<(Member, Courier), AggregateError> {
     let Surroundings { edge, notices, .. } = site.surroundings.clone();
     let read_back = ownership.take_read_back();
     let (outbox, courier) = open_outbox(notices, edge, StreamStatus::default(), read_back);
-    let member =
-        Member { site: site.clone(), state, ownership: Some(ownership), commit: None, outbox };
+    let producer = SimulatedProducer { world: site.world.clone(), log: Arc::clone(&site.log) };
+    let PartitionConfig { partition, aggregate, .. } = &site.config;
+    let announcer = Announcer::new(Arc::new(producer), *partition, aggregate.reference_poll_ms);
+    let (site, ownership) = (site.clone(), Some(ownership));
+    let member = Member { site, state, ownership, commit: None, outbox, announcer };
     Ok((member, courier))
 }
 
 impl Member {
-    async fn run(&mut self) -> Result<(), AggregateError> {
+    async fn run(&mut self) -> Result<u64, AggregateError> {
         let world = self.site.world.clone();
-        let log = Rc::clone(&self.site.log);
+        let log = Arc::clone(&self.site.log);
         loop {
             self.rest(world.draw(0..12)).await?;
+            let next = self.state.next_offset();
             let current = &self.state.reference().version;
-            if let Some(newer) = self.site.approvals.newer_than(current)
-                && self.outbox.has_replayed()
-            {
-                self.change_reference(newer).await?;
+            if let Some(newer) = self.site.approvals.newer_than(current) {
+                if planted(Bug::ReferenceWithoutRecord) {
+                    self.follow(newer).await?;
+                } else {
+                    let now_ms = self.site.surroundings.edge.now_ms();
+                    self.announcer.announce(newer, next, now_ms);
+                }
             }
             let max = usize::try_from(world.draw(1..24)).unwrap();
-            let next = self.state.next_offset();
             for record in log.read(next, max, world.tick()) {
                 while let Err(need) = self.state.push(record.record()) {
-                    world.note(|| format!("needs the segments of bucket {}", need.bucket));
-                    // A segment may belong to the epoch that is just being stored.
-                    self.wait_for_commit().await?;
-                    load_segments(&self.site.surroundings, &mut self.state, &need).await?;
+                    match need {
+                        Need::Reference(version) => self.follow(version).await?,
+                        Need::Segments(need) => {
+                            world.note(|| format!("needs the segments of bucket {}", need.bucket));
+                            // A segment may belong to the epoch that is just being stored.
+                            self.wait_for_commit().await?;
+                            load_segments(&self.site.surroundings, &mut self.state, &need).await?;
+                        }
+                    }
                 }
             }
             self.outbox.check()?;
@@ -153,7 +167,8 @@ impl Member {
             if at_end {
                 self.wait_for_commit().await?;
                 self.close();
-                return self.wait_for_commit().await;
+                self.wait_for_commit().await?;
+                return Ok(self.state.next_offset());
             }
             if self.state.epoch_events() >= self.site.config.aggregate.epoch_max_events {
                 self.wait_for_commit().await?;
@@ -207,11 +222,28 @@ impl Member {
         self.outbox.hand_over(notices, self.state.next_offset());
     }
 
-    /// As the worker does: the entry that names the newer data is committed before it is used.
+    /// As the worker does: rates by what the log names, or has its record held back.
+    async fn follow(&mut self, named: ReferenceVersion) -> Result<(), AggregateError> {
+        let mut attempt = 0;
+        loop {
+            let why = match self.site.approvals.find(&named).await {
+                Ok(Found::Here(newer)) => return self.change_reference(newer).await,
+                Ok(Found::Other(there)) => {
+                    self.state.refuse_reference(named, format!("the store has {there}"));
+                    return Ok(());
+                }
+                Ok(Found::Absent) => return Err(AggregateError::NoSuchEdition(named)),
+                Err(error) if error.kind() == ErrorKind::Retry => error,
+                Err(error) => return Err(error),
+            };
+            attempt += 1;
+            self.site.surroundings.edge.pause(attempt, &why).await;
+        }
+    }
+
     async fn change_reference(&mut self, newer: ReferenceData) -> Result<(), AggregateError> {
         self.wait_for_commit().await?;
         self.send(Some(&newer.version));
-        self.wait_for_commit().await?;
         self.site.world.note(|| format!("rates by {} from now on", newer.version));
         let lost = |lost: ReferenceLost| AggregateError::Damaged(lost.to_string());
         self.state.set_reference(newer).map_err(lost)

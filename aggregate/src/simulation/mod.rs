@@ -93,6 +93,7 @@ fn seeds_hold() {
         ("held-back events", reach.suspended),
         ("alerts", reach.alerts),
         ("changes of the reference data", reach.reference_changes),
+        ("records that repeat one", reach.reference_repeats),
         ("statuses", reach.statuses),
     ] {
         assert!(reached >= seeds / 8, "only {reached} {what} in {seeds} seeds");

@@ -122,7 +122,7 @@ pub(super) fn truth_of(
         retail,
         truth: Truth::default(),
     };
-    for record in &log.records {
+    for record in &log.records() {
         oracle.record(record);
     }
     oracle.truth
@@ -141,6 +141,11 @@ impl Oracle<'_> {
                 self.truth.ticks += 1;
                 // It is never later than when the log received it.
                 self.newest_ms = self.newest_ms.max(Some((*at_ms).min(record.timestamp_ms)));
+            }
+            Content::Reference(_) => {
+                if self.schedule.refuses(record.offset) {
+                    self.hold_back(place, "bad_command", &nothing);
+                }
             }
             Content::Events(events) => {
                 for (index, event) in (0..).zip(events) {

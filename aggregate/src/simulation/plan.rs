@@ -50,6 +50,7 @@ impl Plan {
             dedupe_horizon_days: 1,
             windows_open_max_bytes: if random.random_ratio(1, 5) { 1_500 } else { 1 << 30 },
             future_max_ms: 15_000,
+            reference_poll_ms: 40,
             ..AggregateConfig::default()
         };
         let traffic = Traffic {

@@ -9,7 +9,7 @@ use crate::planted::{Bug, plant};
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 3_000;
 
-const BUGS: [Bug; 22] = [
+const BUGS: [Bug; 24] = [
     Bug::OffsetBeforeData,
     Bug::FenceSkipped,
     Bug::DedupeLostAtRestart,
@@ -32,6 +32,8 @@ const BUGS: [Bug; 22] = [
     Bug::LostReplySentAgain,
     Bug::AlertsEndOffByOne,
     Bug::NewestReferenceAtRecovery,
+    Bug::ReferenceWithoutRecord,
+    Bug::OlderReferenceTaken,
 ];
 
 #[test]

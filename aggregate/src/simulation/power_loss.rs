@@ -18,7 +18,7 @@ fn every_prefix_of_the_write_log_recovers() {
             let sent = alerts.iter().filter(|alert| alert.writes_before <= count);
             let told = statuses.iter().filter(|status| status.writes_before <= count);
             let told = (sent.cloned().collect(), told.cloned().collect());
-            if let Err(broken) = resume(seed, objects.clone(), told) {
+            if let Err(broken) = resume(seed, &finished, objects.clone(), told) {
                 panic!("seed {seed}, after {count} writes: {broken}");
             }
         }

@@ -24,6 +24,8 @@ pub(super) struct Reach {
     /// Alerts that had to be sent.
     pub(super) alerts: u64,
     pub(super) reference_changes: u64,
+    /// Records that name reference data and change nothing: of two owners, or forged.
+    pub(super) reference_repeats: u64,
     pub(super) statuses: u64,
 }
 
@@ -66,6 +68,7 @@ impl Reach {
         self.duplicates += other.duplicates;
         self.alerts += other.alerts;
         self.reference_changes += other.reference_changes;
+        self.reference_repeats += other.reference_repeats;
         self.statuses += other.statuses;
     }
 }

@@ -15,6 +15,7 @@ use super::plan::{Faults, Plan};
 use super::reach::Reach;
 use super::schedule::Schedule;
 use super::simulated_alerts::AlertRecord;
+use super::simulated_log::SimulatedLog;
 use super::simulated_statuses::{StatusRecord, check_statuses};
 use super::straight_run::straight_run;
 use super::workload::make_log;
@@ -43,7 +44,8 @@ struct Run {
     world: World,
     sites: Vec<Site>,
     members: Members,
-    done: Vec<bool>,
+    /// How far each partition was drained, where it was.
+    drained: Vec<Option<u64>>,
     disturbances: u64,
     fenced: u64,
 }
@@ -57,14 +59,19 @@ pub(super) fn run(seed: u64, trace: bool) -> Result<Finished, String> {
     run.finished()
 }
 
-/// Begins with what a store and the topics of notices held at some instant, ends calmly, and checks.
+/// Begins with what a store and the topics of notices held at some instant of a run that has
+/// finished, over its log; ends calmly, and checks.
 pub(super) fn resume(
     seed: u64,
+    finished: &Finished,
     objects: Objects,
     told: (Vec<AlertRecord>, Vec<StatusRecord>),
 ) -> Result<Finished, String> {
     let plan = Plan::of(seed);
     let mut run = Run::staged(&plan, Faults::default(), false);
+    for (site, before) in run.sites.iter_mut().zip(&finished.sites) {
+        site.log = Arc::new(SimulatedLog::clone(&before.log));
+    }
     run.world.begin_with(objects, told);
     run.calm()?;
     run.finished()
@@ -89,7 +96,7 @@ impl Run {
                 aggregate: plan.settings.clone(),
             },
             approvals: Arc::clone(&approvals),
-            log: Rc::new(make_log(
+            log: Arc::new(make_log(
                 plan.seed,
                 &plan.traffic,
                 &plan.settings,
@@ -101,7 +108,7 @@ impl Run {
         let sites: Vec<Site> = (0..plan.partition_count).map(site).collect();
         Self {
             members: Actors::new(&world),
-            done: vec![false; sites.len()],
+            drained: vec![None; sites.len()],
             disturbances: plan.disturbances,
             fenced: 0,
             world,
@@ -132,7 +139,7 @@ impl Run {
         let partition = site.config.partition;
         self.world.note(|| format!("a member of partition {partition} ended: {ended:?}"));
         match ended {
-            Ended::Drained => self.done[partition as usize] = true,
+            Ended::Drained(to) => self.drained[partition as usize] = Some(to),
             Ended::Fenced => self.fenced += 1,
             Ended::Away => {}
             Ended::Stopped(error) => return Err(format!("I12: a member stopped: {error}")),
@@ -142,7 +149,7 @@ impl Run {
 
     /// Until everything is committed once, with everything going wrong.
     fn stormy(&mut self) -> Result<(), String> {
-        while !self.done.iter().all(|done| *done) {
+        while self.drained.iter().any(Option::is_none) {
             if self.members.polls > POLLS_MAX {
                 return Err(format!("I14: not done after {POLLS_MAX} polls"));
             }
@@ -156,7 +163,7 @@ impl Run {
                 let awake = members.any(|actor| {
                     actor.tag.config.partition as usize == partition && actor.stopped_until <= tick
                 });
-                if !awake && !self.done[partition] {
+                if !awake && self.drained[partition].is_none() {
                     self.start(partition);
                 }
             }
@@ -205,21 +212,39 @@ impl Run {
             actor.stopped_until = tick + world.draw(0..60);
             actor.tag.owns.get() && world.once_in(2)
         });
-        self.done.fill(false);
-        for partition in 0..self.sites.len() {
-            self.start(partition);
-        }
+        self.drained.fill(None);
         self.members.polls = 0;
+        loop {
+            // Who had a partition may have appended to the log after the last owner came to its end.
+            let ends = self.sites.iter().map(|site| site.log.end());
+            let behind = self.drained.iter().zip(ends).map(|(to, end)| *to != Some(end));
+            let behind: Vec<usize> =
+                behind.enumerate().filter_map(|(partition, is)| is.then_some(partition)).collect();
+            if behind.is_empty() {
+                return Ok(());
+            }
+            for partition in behind {
+                self.drained[partition] = None;
+                self.start(partition);
+            }
+            self.end_calmly()?;
+            if self.drained.contains(&None) {
+                return Err(
+                    "I14: the last owner was fenced, though nobody came after it".to_owned()
+                );
+            }
+        }
+    }
+
+    /// Until nobody is left.
+    fn end_calmly(&mut self) -> Result<(), String> {
         while !self.members.alive.is_empty() {
             if self.members.polls > CALM_POLLS_MAX {
                 return Err(format!("I14: nothing came to an end in {CALM_POLLS_MAX} calm polls"));
             }
             self.step()?;
         }
-        if self.done.iter().all(|done| *done) {
-            return Ok(());
-        }
-        Err("I14: the last owner was fenced, though nobody came after it".to_owned())
+        Ok(())
     }
 }
 
@@ -231,7 +256,8 @@ pub(super) fn site_over(like: &Site, faults: Faults, objects: Objects) -> Site {
     let notices = NoticeTopics::default();
     let surroundings = Surroundings { store: store_of(&world), edge, notices };
     let approvals = like.approvals.in_world(&world);
-    Site { world, surroundings, approvals, ..like.clone() }
+    let log = Arc::new(SimulatedLog::clone(&like.log));
+    Site { world, surroundings, approvals, log, ..like.clone() }
 }
 
 fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
@@ -242,7 +268,7 @@ fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
         return Err(format!("I14: committed to {}, the log ends at {}", last.to, site.log.end()));
     }
     let mut stored = read_files(&objects, &entries)?;
-    let schedule = Schedule::of(&entries, &site.approvals)?;
+    let schedule = Schedule::of(&site.log, &entries, &site.approvals)?;
     let straight = straight_run(&site.log, &site.config, &schedule);
     let truth = truth_of(&site.log, &site.config.aggregate, &schedule, &straight.retail);
     let (at, entry) = (site.clone(), last.clone());
@@ -253,11 +279,11 @@ fn check(site: &Site, reach: &mut Reach) -> Result<(), String> {
     let recovered = recovered.map_err(|error| format!("I12: recovery: {error}"))?;
     check_truth(&truth, &straight, &entries, &mut stored, recovered.open_windows())?;
     let sent = site.world.inside().alerts.clone();
-    let changes = schedule.changes();
-    reach.alerts += check_alerts(&straight.sent, &sent, site.config.partition, changes)?;
+    reach.alerts += check_alerts(&straight.sent, &sent, site.config.partition)?;
     let statuses = site.world.inside().statuses.clone();
     let home = (site.config.partition, site.config.partition_count);
     reach.statuses += check_statuses(&straight.views, &statuses, home)?;
     reach.count(&objects, &entries, &truth, &site.world);
+    reach.reference_repeats += schedule.repeats();
     Ok(())
 }

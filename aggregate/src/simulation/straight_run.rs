@@ -13,7 +13,7 @@ use super::oracle::Place;
 use super::schedule::Schedule;
 use super::simulated_log::SimulatedLog;
 use super::simulated_statuses::View;
-use crate::core::{Notice, Partition, PartitionConfig};
+use crate::core::{Need, Notice, Partition, PartitionConfig};
 
 /// Currency and pico-currency of the retail side of an event.
 pub(super) type Retail = (Option<String>, i128);
@@ -67,12 +67,18 @@ pub(super) fn straight_run(
 ) -> StraightRun {
     let aggregate = AggregateConfig { dedupe_open_max_bytes: u64::MAX, ..config.aggregate.clone() };
     let config = PartitionConfig { aggregate, ..config.clone() };
-    let first = log.records.first().map_or(0, |record| record.offset);
+    let records = log.records();
+    let first = records.first().map_or(0, |record| record.offset);
     let mut partition = Partition::new(config.clone(), schedule.at(first).clone(), 0);
-    for record in &log.records {
+    for record in &records {
         let reference = schedule.at(record.offset);
         if partition.reference().version != reference.version {
             partition.set_reference(reference.clone()).unwrap();
+        }
+        if schedule.refuses(record.offset)
+            && let Err(Need::Reference(forged)) = partition.push(record.record())
+        {
+            partition.refuse_reference(forged, "forged".to_owned());
         }
         // Nothing is sealed before an epoch closes, so nothing is asked for.
         partition.push(record.record()).unwrap();

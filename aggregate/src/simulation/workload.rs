@@ -7,9 +7,12 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tally_log::RecordKind;
-use tally_schemas::{AggregateConfig, CLASS_COUNT, TokenClass, UsageBatch, partition_of};
+use tally_schemas::{
+    AggregateConfig, CLASS_COUNT, ReferenceVersion, TokenClass, UsageBatch, partition_of,
+};
 
 use super::encodings::{json_of, json_only, message_of};
+use super::price_book::EDITIONS;
 use super::simulated_log::{Content, Defect, Logged, Sent, SentCommand, SimulatedLog};
 
 /// Two minutes before midnight in Shanghai, so that runs cross a day.
@@ -90,7 +93,7 @@ pub(super) fn make_log(
         offset += if gap { gateways.random.random_range(2..9) } else { 1 };
         tick += gateways.random.random_range(0..=2 * traffic.ticks / traffic.records as u64);
     }
-    SimulatedLog { partition, partition_count, records }
+    SimulatedLog::new(partition, partition_count, records)
 }
 
 impl Gateways<'_> {
@@ -120,11 +123,12 @@ impl Gateways<'_> {
 
     fn unreadable(&mut self) -> (RecordKind, Option<Vec<u8>>, Content) {
         let text = |text: &str| Some(text.as_bytes().to_vec());
-        match self.random.random_range(0..5) {
+        match self.random.random_range(0..8) {
             0 => (RecordKind::Single, None, Content::Tombstone),
             1 => (RecordKind::Single, text("{\"source\":\"gw"), Content::Unreadable),
             2 => (RecordKind::Single, Some(vec![0xff, 0xfe, 0x00]), Content::Unreadable),
             3 => (RecordKind::Batch, Some(vec![0x0a, 0x7f, 0x01]), Content::Unreadable),
+            4..=6 => self.forged_reference(),
             _ => {
                 let bytes = b"{\"command\":\"top_up\",\"id\":\"c1\",\"account\":\"acct-1\"}";
                 let command = SentCommand {
@@ -137,6 +141,25 @@ impl Gateways<'_> {
                 (RecordKind::Single, Some(bytes.to_vec()), Content::Command(command))
             }
         }
+    }
+
+    /// A record that names reference data: the first edition, one that nobody approved, or one
+    /// before its time.
+    fn forged_reference(&mut self) -> (RecordKind, Option<Vec<u8>>, Content) {
+        let edition = self.random.random_range(0..EDITIONS as u64);
+        let named = |edition: u64, known_at_ms: i64| ReferenceVersion {
+            edition,
+            known_at_ms,
+            hash: format!("{edition:04x}"),
+        };
+        let version = match self.random.random_range(0..3) {
+            0 => named(0, 0),
+            1 => ReferenceVersion { hash: "ffff".to_owned(), ..named(edition, 0) },
+            _ => named(edition, self.now_ms + 1),
+        };
+        let value = json!({"command": "reference", "version": version.to_string()});
+        let content = Content::Reference(version);
+        (RecordKind::Single, Some(value.to_string().into_bytes()), content)
     }
 
     /// The clock of an owner, which may be wrong.

@@ -191,7 +191,7 @@ async fn a_field_given_twice_is_refused() {
 
 #[tokio::test]
 async fn an_account_command_is_sent_elsewhere() {
-    for command in [json!("purchase"), json!(5)] {
+    for command in [json!("purchase"), json!("reference"), json!(5)] {
         let bench = Bench::new();
         let body = json!({"command": command, "id": "c1", "account": "A1", "at": 1}).to_string();
         let answer = bench.accept(JSON, body).await;

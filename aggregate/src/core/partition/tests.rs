@@ -90,6 +90,8 @@ fn poison_is_held_back_with_its_reason() {
         (command("set_flags", "\"flags\":{\"colour\":1}"), "unknown_flag"),
         (r#"{"command":"tick","at":"soon"}"#.to_owned(), "bad_command"),
         (r#"{"command":"tick","at":5,"account":"A1"}"#.to_owned(), "bad_command"),
+        (r#"{"command":"reference","version":"soon"}"#.to_owned(), "bad_command"),
+        (r#"{"command":"reference","edition":3}"#.to_owned(), "bad_command"),
     ] {
         assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), [reason], "{text}");
     }
@@ -177,6 +179,48 @@ fn a_tick_lets_time_pass_and_not_more_than_the_log_says() {
     let totals = partition.close().totals;
     assert!(totals.conserved());
     assert_eq!((totals.records, totals.ticks, totals.received.events), (4, 4, 0));
+}
+
+/// A record that names reference data asks for it only where it is newer, and known by then.
+#[test]
+fn the_log_says_where_reference_data_changes() {
+    let version = |text: &str| text.parse::<ReferenceVersion>().unwrap();
+    let reference =
+        |text: &str| ReferenceData { version: version(text), ..ReferenceData::shipped().unwrap() };
+    let config = partition().config;
+    let mut partition = Partition::new(config, reference("3-cc@100"), 0);
+    let push = |partition: &mut Partition, name: &str| {
+        let text = format!(r#"{{"command":"reference","version":"{name}"}}"#);
+        let offset = partition.next_offset();
+        let value = Some(text.as_bytes());
+        let record =
+            Record { offset, timestamp_ms: AT, key: None, value, kind: RecordKind::Single };
+        partition.push(record)
+    };
+    let early = format!("4-dd@{}", AT + 1);
+    // What is in use, an older edition, an older reading, another edition of the same number, a
+    // newer one as it was read before what is in use, and one that is not known yet.
+    for same in ["3-cc@100", "2-bb@100", "3-cc@99", "3-xx@100", "4-dd@99", &early] {
+        assert_eq!(push(&mut partition, same), Ok(()), "{same}");
+    }
+    assert_eq!(partition.next_offset(), 6);
+    for newer in ["3-cc@101", "4-dd@100", &format!("4-dd@{AT}")] {
+        assert_eq!(push(&mut partition, newer), Err(Need::Reference(version(newer))));
+    }
+    assert_eq!(partition.next_offset(), 6, "what is asked for is not passed over");
+    // Nobody approved it.
+    partition.refuse_reference(version("4-xx@100"), "the store has another".to_owned());
+    assert_eq!(push(&mut partition, "4-dd@100"), Err(Need::Reference(version("4-dd@100"))));
+    assert_eq!(push(&mut partition, "4-xx@100"), Ok(()));
+    // The next one like it is looked at again.
+    assert_eq!(push(&mut partition, "4-xx@100"), Err(Need::Reference(version("4-xx@100"))));
+    let closed = partition.close();
+    assert_eq!((closed.totals.records, closed.totals.suspended_by_reason["bad_command"]), (7, 1));
+    partition.set_reference(reference("4-dd@100")).unwrap();
+    assert_eq!(push(&mut partition, "4-dd@100"), Ok(()));
+    let closed = partition.close();
+    assert_eq!(closed.reference, version("4-dd@100"));
+    assert_eq!((closed.totals.records, closed.totals.received.events), (1, 0));
 }
 
 /// Scenario S1 of the domain: a bucket of 10 M points, events of 1,234 tokens.
