@@ -16,6 +16,7 @@
 mod support;
 
 mod alerts;
+mod books;
 mod budgets;
 mod commit_unknown;
 mod completeness;
