@@ -141,6 +141,11 @@ CSV
 "$tally" price approve "$work/rise.csv" --by lin || echo "(exit code $?)"
 "$tally" price approve "$work/rise.csv" --by chen
 
+heading "Settlement terms: one person imports them, another approves them"
+# Yours take the place of the example's, whose approval is nobody's.
+"$tally" contract import settlement/data/settlement.toml --by lin
+"$tally" contract approve settlement/data/settlement.toml --by chen
+
 heading "What is owed to a vendor this month, so far: a draft that foots"
 "$tally" settle statement --vendor deepseek --period "$(TZ=Asia/Shanghai date +%Y-%m)" --lang en >"$work/statement.csv"
 python3 scripts/show_statement.py "$work/statement.csv" 8

@@ -128,7 +128,13 @@ pub(crate) fn approved(approved: &Approved) -> String {
     let Approved { kind, version, edition, approved_at_ms, changes: changed } = approved;
     let at = instant_text(*approved_at_ms);
     let count = changed.len();
+    let settles = changed.iter().all(|change| matches!(change.record, "terms" | "fx"));
+    let takes_it = if settles {
+        "every period that is put into review from now on is settled by it"
+    } else {
+        "the stream takes it at the next end of an epoch"
+    };
     format!(
-        "{kind} version {version} is approved since {at}: {count} new records, edition {edition} of the reference data\nthe stream takes it at the next end of an epoch"
+        "{kind} version {version} is approved since {at}: {count} new records, edition {edition} of the reference data\n{takes_it}"
     )
 }

@@ -1,18 +1,15 @@
-//! `tally settle`: statements of vendors, the closing of periods, and the vendors' bills.
-
-use std::path::PathBuf;
+//! `tally settle`: statements of vendors, the closing of periods, adjustments, the vendors' bills
+//! and disputes about them.
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use tally_query::{Closed, IssuedStatement, QueryEngine, Settlement};
-use tally_settlement::{
-    Contracts, EXAMPLE_CONTRACTS, Language, Period, PriceLists, Statement, statement_csv,
-};
+use tally_query::IssuedStatement;
+use tally_settlement::{Language, Period, PeriodState, Statement, statement_csv};
 
 use crate::cli::{GlobalArgs, StoreArgs};
-use crate::exit::{Failure, file_failure};
-use crate::{config, reference, settle_reconcile, sql_session, stdout};
+use crate::exit::Failure;
+use crate::settle_terms::{ContractArgs, SettledBy, engine};
+use crate::{settle_adjust, settle_close, settle_dispute, settle_reconcile, stdout};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettleCommand {
@@ -22,25 +19,35 @@ pub(crate) enum SettleCommand {
     /// gives the same hash, whenever it is printed. Of a closed period the sealed statement is
     /// printed.
     Statement(StatementArgs),
-    /// Seal a period: statements of every vendor, and a seal that carries the hash of the last
+    /// Put a period into review: fix what counts, and say what every vendor is owed
     ///
-    /// Can be started again after a crash and comes to the same seal; of a closed period the seal
-    /// is printed. Usage that comes later is on the next statement as an adjustment.
-    Close(CloseArgs),
+    /// Goes by approved terms only. Somebody else seals it with `tally settle approve`. Can be
+    /// started again after a crash; of a period in review the review is printed, of a closed one
+    /// the seal. Usage that comes later is on the next statement as an adjustment.
+    Close(settle_close::CloseArgs),
+    /// Seal a period that somebody else put into review
+    ///
+    /// Writes the statements of every vendor, and a seal that carries the hash of the last. Can be
+    /// started again after a crash and comes to the same seal.
+    Approve(settle_close::ApproveArgs),
+    /// Send a period in review back, so that it can be closed anew
+    Reject(settle_close::RejectArgs),
+    /// Say that a sealed statement was paid; a period of which all is paid is settled
+    Paid(settle_close::PaidArgs),
+    /// Propose an adjustment, approve or reject one, or list them
+    ///
+    /// An approved one is on the statement of the first period that is closed after that, as a row
+    /// with its reason and origin.
+    Adjust(settle_adjust::AdjustArgs),
     /// Compare a vendor's bill with our rated events
     ///
     /// By total, by day, model, class and price, and by the vendor's request id where the bill has
     /// it. Writes a folder with a report, every difference and, where something is outside of the
     /// tolerance, the evidence of a dispute; then the exit code is 1.
     Reconcile(settle_reconcile::ReconcileArgs),
-}
-
-/// By which contracts.
-#[derive(Debug, Args)]
-pub(crate) struct ContractArgs {
-    /// Settlement terms as TOML [default: the example that ships with Tally]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) contracts: Option<PathBuf>,
+    /// Dispute a vendor's bill, and put down how that ends
+    #[command(subcommand)]
+    Dispute(settle_dispute::DisputeCommand),
 }
 
 /// Which statement, and how it is written.
@@ -80,89 +87,30 @@ enum Labels {
     En,
 }
 
-/// Which period, and who closes it.
-#[derive(Debug, Args)]
-pub(crate) struct CloseArgs {
-    /// A month in Asia/Shanghai, such as 2026-10
-    #[arg(long, value_name = "YYYY-MM", value_parser = Period::parse)]
-    period: Period,
-    /// Who closes it
-    #[arg(long, value_name = "NAME")]
-    by: String,
-    #[command(flatten)]
-    contracts: ContractArgs,
-    #[command(flatten)]
-    store: StoreArgs,
-}
-
 pub(crate) async fn run(global: &GlobalArgs, command: SettleCommand) -> Result<(), Failure> {
     match command {
         SettleCommand::Statement(args) => statement(global, args).await,
-        SettleCommand::Close(args) => close(global, args).await,
+        SettleCommand::Close(args) => settle_close::close(global, args).await,
+        SettleCommand::Approve(args) => settle_close::approve(global, args).await,
+        SettleCommand::Reject(args) => settle_close::reject(global, args).await,
+        SettleCommand::Paid(args) => settle_close::paid(global, args).await,
+        SettleCommand::Adjust(args) => settle_adjust::run(global, args).await,
         SettleCommand::Reconcile(args) => settle_reconcile::run(global, args).await,
+        SettleCommand::Dispute(command) => settle_dispute::run(global, command).await,
     }
-}
-
-impl ContractArgs {
-    /// Reads and lints the contracts.
-    pub(crate) fn read(&self, prices: &PriceLists) -> Result<Contracts, Failure> {
-        let (name, text) = match &self.contracts {
-            Some(path) => {
-                let bytes = std::fs::read(path).map_err(|error| file_failure(path, &error))?;
-                let text = String::from_utf8(bytes).map_err(|error| {
-                    Failure::data(format!("{} is not UTF-8: {error}", path.display()))
-                })?;
-                (path.display().to_string(), text)
-            }
-            None => ("the shipped example".to_owned(), EXAMPLE_CONTRACTS.to_owned()),
-        };
-        let contracts =
-            Contracts::parse(&name, &text).map_err(|bad| Failure::data(bad.to_string()))?;
-        let findings = contracts.lint(&prices.vendors());
-        if findings.is_empty() {
-            return Ok(contracts);
-        }
-        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        Err(Failure::data(format!("{name} cannot settle money:\n{}", findings.join("\n"))))
-    }
-
-    /// What a reader of the result should know about the contracts.
-    fn note(&self) -> Option<String> {
-        let example = "by the example contracts that ship with Tally: give yours with --contracts";
-        self.contracts.is_none().then(|| example.to_owned())
-    }
-}
-
-/// The prices that events may have been rated by: every edition, as it was read at every time.
-pub(crate) async fn price_lists(
-    global: &GlobalArgs,
-    store: &StoreArgs,
-) -> Result<PriceLists, Failure> {
-    let config = config::load(global, &store.settings())?;
-    let mut prices = PriceLists::default();
-    for whole in reference::open_to_read(&config)?.every_whole().await? {
-        for known_at_ms in whole.readings_ms() {
-            prices.add_as_known(&whole.book, known_at_ms);
-        }
-    }
-    Ok(prices)
-}
-
-/// Opens a settlement over the configured store.
-async fn engine(global: &GlobalArgs, store: &StoreArgs) -> Result<QueryEngine, Failure> {
-    let (config, settings) = config::load_settings(global, &store.settings())?;
-    sql_session::open(&config, settings).await
 }
 
 async fn statement(global: &GlobalArgs, args: StatementArgs) -> Result<(), Failure> {
-    let prices = price_lists(global, &args.store).await?;
-    let contracts = args.contracts.read(&prices)?;
+    let draft = args.contracts.contracts.as_deref();
+    let settled_by = SettledBy::read(global, &args.store, draft).await?;
+    let note = settled_by.note();
     let engine = engine(global, &args.store).await?;
-    let settlement = Settlement::new(&engine, contracts, prices);
+    let settlement = settled_by.over(&engine);
     let now_ms = Timestamp::now().as_millisecond();
     let mut issued = settlement.statement(&args.vendor, args.period, now_ms).await?;
-    if issued.state.is_draft() {
-        issued.notes.extend(args.contracts.note());
+    // What is in review goes by the terms of its plan.
+    if issued.state.is_draft() && issued.state != PeriodState::Review {
+        issued.notes.extend(note);
     }
     let default = if global.json { StatementFormat::Json } else { StatementFormat::Csv };
     match args.format.unwrap_or(default) {
@@ -201,59 +149,4 @@ fn statement_json(issued: &IssuedStatement) -> Result<String, Failure> {
         statement: &issued.statement,
     };
     Ok(serde_json::to_string_pretty(&envelope)?)
-}
-
-async fn close(global: &GlobalArgs, args: CloseArgs) -> Result<(), Failure> {
-    if args.by.trim().is_empty() {
-        return Err(Failure::usage("--by needs the name of who closes the period"));
-    }
-    let prices = price_lists(global, &args.store).await?;
-    let contracts = args.contracts.read(&prices)?;
-    let engine = engine(global, &args.store).await?;
-    let settlement = Settlement::new(&engine, contracts, prices);
-    let now_ms = Timestamp::now().as_millisecond();
-    let version = env!("CARGO_PKG_VERSION");
-    let closed = settlement.close(args.period, args.by.trim(), now_ms, version).await?;
-    if global.json {
-        return stdout::print(serde_json::to_string_pretty(&closed_json(&closed)?)?);
-    }
-    if let Some(note) = args.contracts.note().filter(|_| !closed.was_closed) {
-        eprintln!("{note}");
-    }
-    stdout::print(closed_in_words(&closed))
-}
-
-fn closed_json(closed: &Closed) -> Result<Value, Failure> {
-    Ok(json!({
-        "hash": closed.hash,
-        "was_closed": closed.was_closed,
-        "seal": serde_json::to_value(&closed.seal)?,
-    }))
-}
-
-fn closed_in_words(closed: &Closed) -> String {
-    let seal = &closed.seal;
-    let at =
-        Timestamp::from_millisecond(seal.at_ms).map_or_else(|_| String::new(), |at| at.to_string());
-    let when = if closed.was_closed { "was closed" } else { "is closed" };
-    let mut lines = vec![
-        format!("{} {when} by {} at {at}", seal.period, seal.by),
-        format!("seal     {} {}", seal.n, closed.hash),
-        format!(
-            "events   {} of the period, {} late; {} data files",
-            seal.totals.events,
-            seal.totals.late_events,
-            seal.files.len()
-        ),
-    ];
-    for statement in &seal.statements {
-        lines.push(format!(
-            "{:<20} {:>18} {}  {}",
-            statement.vendor,
-            statement.total.gross.to_string(),
-            statement.currency,
-            statement.hash
-        ));
-    }
-    lines.join("\n")
 }

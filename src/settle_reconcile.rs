@@ -3,6 +3,7 @@
 mod our_rows;
 mod pack;
 mod scratch;
+mod summary;
 mod tables;
 
 use std::fs::File;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use futures::StreamExt;
-use tally_query::{Limits as QueryLimits, QueryEngine};
+use tally_query::{Limits as QueryLimits, QueryEngine, TermsOrigin};
 use tally_rating::{Book, RateCard};
+use tally_settlement::person_name;
 use tally_settlement::reconcile::{
     BillContext, BillMapping, Comparison, Limits, Outcome, Period, PriceTable, ReconcileError,
     ReconcileErrorKind, shipped_mapping, shipped_names,
@@ -22,10 +24,11 @@ use tally_settlement::reconcile::{
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, FailureKind, file_failure};
 use crate::progress::Progress;
-use crate::settle::{ContractArgs, price_lists};
+use crate::settle_terms::SettledBy;
 use crate::{config, reference, sql_session, stdout};
 use our_rows::{OurEvents, OurRows};
-use pack::{Evidence, Pack};
+use pack::Pack;
+pub(crate) use summary::Evidence;
 
 /// A bill, how it is read, and where the result goes.
 #[derive(Debug, Args)]
@@ -47,9 +50,13 @@ pub(crate) struct ReconcileArgs {
     /// openai-usage, records-csv)
     #[arg(long, value_name = "MAPPING")]
     mapping: String,
-    /// Settlement terms as TOML, whose tolerance and tax rate decide [default: the mapping's]
+    /// Settlement terms as TOML that nobody has approved yet, whose tolerance and tax rate decide
+    /// [default: the approved terms of the vendor; without any, the mapping's]
     #[arg(long, value_name = "FILE")]
     contracts: Option<PathBuf>,
+    /// Put what it comes to down in the books, under this name
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
     /// Folder that is made for the result [default: reconciliation/V-YYYY-MM]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -76,19 +83,14 @@ impl From<ReconcileError> for Failure {
 
 pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), Failure> {
     let (config, settings) = config::load_settings(global, &args.store.settings())?;
+    if args.by.as_deref().is_some_and(|by| person_name(by).is_none()) {
+        return Err(Failure::usage("--by needs the name of the person who does this"));
+    }
     let (mapping, mapping_text) = mapping(&args.mapping)?;
     let period = Period::parse(&args.period, mapping.time.offset_ms)
         .map_err(|error| Failure::usage(format!("--period {error}")))?;
-    let mapping = match &args.contracts {
-        None => mapping,
-        Some(path) => {
-            let prices = price_lists(global, &args.store).await?;
-            let contracts = ContractArgs { contracts: Some(path.clone()) }.read(&prices)?;
-            mapping
-                .with_contracts(&contracts, &args.vendor, period)
-                .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
-        }
-    };
+    let settled_by = SettledBy::read(global, &args.store, args.contracts.as_deref()).await?;
+    let mapping = by_terms(mapping, &settled_by, &args, period)?;
     let book = reference::open_to_read(&config)?.newest_whole().await?.book;
     check_vendor(&book, &args.vendor)?;
     let card = RateCard::new(&book, None);
@@ -122,7 +124,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), 
     let pin = engine.pin(None).await?;
     add_our_rows(&engine, &pin, &ours, &context, &mut comparison).await?;
 
-    let mut evidence = Evidence::default();
+    let mut evidence = pack::Evidence::default();
     let outcome = pack.compare(comparison, &mut evidence)?;
     pack.write_outcome(&outcome)?;
     if !outcome.is_inside() {
@@ -132,7 +134,32 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), 
         pack.write_manifest(&args.file, &mapping_text, &book, &pin)?;
     }
     pack.commit()?;
+    if let Some(by) = &args.by {
+        let (_, bill_hash) = pack::hash(&args.file)?;
+        let text = serde_json::to_string(&outcome)?;
+        let reconciled = summary::reconciled(&out.join("summary.json"), &text, bill_hash)?;
+        settled_by.over(&engine).put_down(&reconciled, by, reference::now_ms()).await?;
+    }
     tell(global, &outcome, &out)
+}
+
+/// The mapping with the tolerance and tax rate of the vendor's terms, where it has any.
+fn by_terms(
+    mapping: BillMapping,
+    settled_by: &SettledBy,
+    args: &ReconcileArgs,
+    period: Period,
+) -> Result<BillMapping, Failure> {
+    let contracts = settled_by.terms.contracts.as_known(reference::now_ms());
+    match (&args.contracts, &settled_by.terms.origin) {
+        (Some(path), _) => mapping
+            .with_contracts(&contracts, &args.vendor, period)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
+        (None, TermsOrigin::Approved(_)) => {
+            Ok(mapping.clone().with_contracts(&contracts, &args.vendor, period).unwrap_or(mapping))
+        }
+        (None, _) => Ok(mapping),
+    }
 }
 
 /// Prints the outcome; where something is outside of the tolerance, that is a failed check.
@@ -215,7 +242,7 @@ async fn write_our_events(
     pin: &Arc<tally_tables::PinnedTables>,
     ours: &OurEvents<'_>,
     pack: &mut Pack,
-    evidence: &Evidence,
+    evidence: &pack::Evidence,
 ) -> Result<(), Failure> {
     if evidence.ours.is_empty() {
         return Ok(());

@@ -2,6 +2,8 @@
 //! limits, over HTTP and the PostgreSQL wire.
 
 mod answer_rows;
+mod books_rows;
+mod books_schema;
 mod budget_table;
 mod budget_view;
 mod catalog;
@@ -19,6 +21,7 @@ mod http_sql;
 mod ledger_view;
 mod limits;
 mod metrics;
+mod people_rows;
 mod pg_wire;
 mod pin;
 mod provider;
@@ -29,9 +32,11 @@ mod settle;
 mod shanghai_calendar;
 mod system_schema;
 mod terminal_table;
+mod terms_rows;
 mod verify;
 mod views;
 
+pub use books_schema::BooksTable;
 pub use budget_view::{BudgetSource, BudgetView};
 pub use checked_arithmetic::CheckedArithmetic;
 pub use checked_sum::checked_sum;
@@ -46,7 +51,10 @@ pub use pg_wire::PgServer;
 pub use pin::parse_as_of;
 pub use provider::PinnedTableProvider;
 pub use reference_schema::ReferenceTable;
-pub use settle::{Closed, IssuedStatement, Settlement};
+pub use settle::{
+    CloseOutcome, Closed, Decided, HowResolved, InReview, IssuedStatement, NewAdjustment,
+    NewDispute, Settlement, SettlementTerms, TermsOrigin,
+};
 pub use system_schema::SystemTable;
 pub use terminal_table::render_table;
 pub use verify::{Check, Report, Truth, TruthModel, VerifyOptions, verify};

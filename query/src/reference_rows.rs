@@ -13,12 +13,14 @@ use tally_schemas::decimal_text;
 
 use crate::reference_schema::ReferenceTable;
 use crate::system_schema::{integers, maybe_texts, texts, times, whole as whole_number};
+use crate::terms_rows::{contract_rows, rate_rows};
 
 /// Columns of a table, in its order.
 pub(crate) fn rows_of(table: ReferenceTable, whole: &Whole) -> Result<Vec<ArrayRef>, ArrowError> {
     match table {
         ReferenceTable::PriceBook => prices(whole),
-        ReferenceTable::Contracts => contracts(whole),
+        ReferenceTable::Contracts => contract_rows(whole),
+        ReferenceTable::FxRates => rate_rows(whole),
         ReferenceTable::Packages => packages(whole),
         ReferenceTable::Calendars => calendars(whole),
         ReferenceTable::ModelAliases => aliases(whole),
@@ -26,17 +28,18 @@ pub(crate) fn rows_of(table: ReferenceTable, whole: &Whole) -> Result<Vec<ArrayR
 }
 
 /// Who brought and approved a record.
-struct Standing<'a> {
-    id: &'a str,
-    source: &'a str,
-    known_from_ms: i64,
-    approved_by: &'a str,
-    approved_at_ms: i64,
+pub(crate) struct Standing<'a> {
+    /// What its versions share, among all rows of the table.
+    pub(crate) id: &'a str,
+    pub(crate) source: &'a str,
+    pub(crate) known_from_ms: i64,
+    pub(crate) approved_by: &'a str,
+    pub(crate) approved_at_ms: i64,
 }
 
 impl<'a> Standing<'a> {
     /// None where it is not approved: then it rates nothing.
-    fn of_version(version: &'a Version) -> Option<Self> {
+    pub(crate) fn of_version(version: &'a Version) -> Option<Self> {
         let approval = version.approved.as_ref()?;
         Some(Self {
             id: &version.id,
@@ -49,7 +52,7 @@ impl<'a> Standing<'a> {
 }
 
 /// The columns that every table ends with.
-fn standing(kind: ReferenceKind, whole: &Whole, rows: &[Standing<'_>]) -> Vec<ArrayRef> {
+pub(crate) fn standing(kind: ReferenceKind, whole: &Whole, rows: &[Standing<'_>]) -> Vec<ArrayRef> {
     let layer = |row: &Standing<'_>| whole.layer_approved_at(kind, row.approved_at_ms);
     let superseded = |row: &Standing<'_>| {
         let later = rows.iter().filter(|other| other.id == row.id);
@@ -74,16 +77,16 @@ fn standing(kind: ReferenceKind, whole: &Whole, rows: &[Standing<'_>]) -> Vec<Ar
 }
 
 /// Micro-units as decimals.
-fn micro(values: impl Iterator<Item = Option<i128>>) -> Result<ArrayRef, ArrowError> {
+pub(crate) fn micro(values: impl Iterator<Item = Option<i128>>) -> Result<ArrayRef, ArrowError> {
     let decimals = values.collect::<Decimal128Array>().with_precision_and_scale(38, 6)?;
     Ok(Arc::new(decimals))
 }
 
-fn flags(values: impl Iterator<Item = Option<bool>>) -> ArrayRef {
+pub(crate) fn flags(values: impl Iterator<Item = Option<bool>>) -> ArrayRef {
     Arc::new(values.collect::<BooleanArray>())
 }
 
-fn maybe_integers(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+pub(crate) fn maybe_integers(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(Int64Array::from_iter(values))
 }
 
@@ -126,25 +129,6 @@ fn prices(whole: &Whole) -> Result<Vec<ArrayRef>, ArrowError> {
         flags(prices().map(|p| Some(p.promotion))),
     ];
     columns.extend(standing(ReferenceKind::Price, whole, &standings));
-    Ok(columns)
-}
-
-fn contracts(whole: &Whole) -> Result<Vec<ArrayRef>, ArrowError> {
-    let all = whole.book.contracts().iter();
-    let (rows, standings): (Vec<_>, Vec<_>) =
-        all.filter_map(|c| Some((c, Standing::of_version(&c.version)?))).unzip();
-    let contracts = || rows.iter();
-    let mut columns = vec![
-        texts(contracts().map(|c| &c.version.id)),
-        texts(contracts().map(|c| &c.vendor)),
-        texts(contracts().map(|c| c.model.to_string())),
-        texts(contracts().map(|_| "price_list")),
-        texts(contracts().map(|c| c.currency.code())),
-        integers(contracts().map(|c| whole_number(c.discount_ppm))),
-        times(contracts().map(|c| Some(c.valid.from_ms))),
-        times(contracts().map(|c| c.valid.to_ms)),
-    ];
-    columns.extend(standing(ReferenceKind::Contract, whole, &standings));
     Ok(columns)
 }
 

@@ -18,8 +18,10 @@ use crate::system_schema::{ColumnSpec, commented, time_type, without_comments};
 pub enum ReferenceTable {
     /// One row a version of a price.
     PriceBook,
-    /// One row a version of a contract.
+    /// One row a version of a contract, or of settlement terms.
     Contracts,
+    /// One row a version of an exchange rate.
+    FxRates,
     /// One row a version of a package or tariff.
     Packages,
     /// One row a holiday of a version of a calendar.
@@ -45,14 +47,21 @@ const STANDING: [&str; 8] = [
 
 impl ReferenceTable {
     /// Every table.
-    pub const ALL: [Self; 5] =
-        [Self::PriceBook, Self::Contracts, Self::Packages, Self::Calendars, Self::ModelAliases];
+    pub const ALL: [Self; 6] = [
+        Self::PriceBook,
+        Self::Contracts,
+        Self::FxRates,
+        Self::Packages,
+        Self::Calendars,
+        Self::ModelAliases,
+    ];
 
     /// Name in its schema.
     pub const fn name(self) -> &'static str {
         match self {
             Self::PriceBook => "price_book",
             Self::Contracts => "contracts",
+            Self::FxRates => "fx_rates",
             Self::Packages => "packages",
             Self::Calendars => "calendars",
             Self::ModelAliases => "model_aliases",
@@ -62,7 +71,7 @@ impl ReferenceTable {
     /// Its schema.
     pub const fn schema_name(self) -> &'static str {
         match self {
-            Self::PriceBook | Self::Contracts => "settlement",
+            Self::PriceBook | Self::Contracts | Self::FxRates => "settlement",
             Self::Packages | Self::Calendars | Self::ModelAliases => "public",
         }
     }
@@ -73,7 +82,10 @@ impl ReferenceTable {
             Self::PriceBook => {
                 "One row an approved version of a price: what it is for, when it holds, who approved it"
             }
-            Self::Contracts => "One row an approved version of a contract with a vendor",
+            Self::Contracts => {
+                "One row an approved version of a contract with a vendor: what events are rated by, and the terms that periods are settled by"
+            }
+            Self::FxRates => "One row an approved version of a rate that a period is settled at",
             Self::Packages => "One row an approved version of a package or a pay-as-you-go tariff",
             Self::Calendars => {
                 "One row a statutory holiday of an approved version of a calendar; one without a day where it has none"
@@ -130,13 +142,46 @@ impl ReferenceTable {
             ],
             Self::Contracts => vec![
                 ("contract_id", Utf8, false, "Id; its versions share it"),
+                (
+                    "applies_to",
+                    Utf8,
+                    false,
+                    "rating: the price of an event; settlement: what is owed for a period",
+                ),
                 ("vendor", Utf8, false, "Vendor"),
                 ("model_pattern", Utf8, false, "Billed model, or the beginning of names and a *"),
                 ("form", Utf8, false, "How the vendor is paid"),
+                ("figures", Utf8, true, "The form with its figures, in words; settlement only"),
                 ("currency", Utf8, false, "ISO 4217 code of the settlement"),
-                ("discount_ppm", Int64, false, "What is taken off list prices, parts per million"),
+                (
+                    "discount_ppm",
+                    Int64,
+                    true,
+                    "What is taken off list prices, parts per million; rating only",
+                ),
+                ("tax_ppm", Int64, true, "Tax of the net amount, parts per million"),
+                ("amounts_include_tax", Boolean, true, "Whether prices and amounts include tax"),
+                ("rounding", Utf8, true, "How a line is rounded to 0.01: half_up or half_even"),
+                ("minimum", MICRO, true, "Guaranteed amount a month"),
+                ("carry_months", Int64, true, "Months in which a shortfall may be used"),
+                ("cap", MICRO, true, "Most that a month may come to"),
+                ("prepaid", Utf8, true, "What was paid in advance, in words"),
+                ("trial", Utf8, true, "Free trials and who bears them, in words"),
+                (
+                    "tolerance",
+                    Utf8,
+                    true,
+                    "What the vendor's bill may differ by without a dispute, in words",
+                ),
                 ("valid_from", time_type(), false, "In force from, UTC"),
                 ("valid_to", time_type(), true, "In force until, UTC; null: no end"),
+            ],
+            Self::FxRates => vec![
+                ("from_currency", Utf8, false, "Currency that is converted"),
+                ("to_currency", Utf8, false, "Currency that comes out"),
+                ("period", Utf8, false, "Month whose statements it is for, such as 2026-10"),
+                ("rate", MICRO, false, "What one of from_currency comes to"),
+                ("rate_date", Date32, false, "Day of the rate"),
             ],
             Self::Packages => vec![
                 ("id", Utf8, false, "Id; its versions share it"),

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tally_schemas::Table;
 use tally_tables::PinnedTables;
 
+use crate::books_schema::{BooksRows, BooksTable};
 use crate::budget_table::{BUDGETS, BudgetRows};
 use crate::catalog::{FixedCatalog, FixedSchema};
 use crate::checked_arithmetic::CheckedArithmetic;
@@ -225,6 +226,10 @@ impl Sessions {
         });
         let budgets = BudgetRows::new(self.source.budgets.clone());
         settlement.insert(BUDGETS.to_owned(), Arc::new(GatheredTable(budgets)));
+        for table in BooksTable::ALL {
+            let rows = BooksRows::new(table, Arc::clone(&self.source));
+            settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
+        }
         let schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = [
             ("public".to_owned(), Arc::new(FixedSchema { tables: public }) as _),
             ("system".to_owned(), Arc::new(FixedSchema { tables: system.collect() }) as _),

@@ -1,14 +1,21 @@
-//! Settlement over the tables: statements from one pinned version, and the sealing of periods.
+//! Settlement over the tables: statements from one pinned version, the sealing of periods, and what
+//! people do to the books.
 //!
 //! Every number comes from rows of `usage_events` that are summed and never multiplied; what they
 //! come to is decided by `tally-settlement`. Objects are created and never overwritten:
 //!
-//! - `statements/<period>/plan.json`: what closing the period was begun with;
+//! - `statements/journal/<n>.json`: what somebody did, entry after entry; each carries the hash of
+//!   the one before;
+//! - `statements/<period>/plan-<hash>.json`: what closing the period was begun with;
 //! - `statements/<period>/vendor-<vendor>.json`: a sealed statement;
 //! - `statements/seals/<n>.json`: seal `n`, which carries the hash of seal `n - 1`. Creating it is
 //!   the close.
 
+mod adjust;
+mod approve;
 mod close;
+mod dispute;
+mod journal_store;
 mod rated_groups;
 mod seal_store;
 
@@ -16,12 +23,16 @@ use std::sync::Arc;
 
 use tally_schemas::Table;
 use tally_settlement::{
-    Contracts, CutOff, Period, PeriodFacts, PeriodState, Plan, PriceLists, RatedGroup, Seal,
-    Statement, StatementInput,
+    Contracts, CutOff, Period, PeriodFacts, PeriodState, Plan, PostedAdjustment, PriceLists,
+    RatedGroup, Seal, Statement, StatementInput,
 };
 use tally_tables::PinnedTables;
 
-pub use self::close::Closed;
+pub use self::adjust::NewAdjustment;
+pub use self::approve::{Closed, Decided};
+pub use self::close::{CloseOutcome, InReview};
+pub use self::dispute::{HowResolved, NewDispute};
+pub(crate) use self::journal_store::Journal;
 use self::rated_groups::Scope;
 pub(crate) use self::rated_groups::within;
 pub(crate) use self::seal_store::{SealStore, sha256_of};
@@ -41,25 +52,59 @@ pub struct IssuedStatement {
     pub notes: Vec<String>,
 }
 
-/// Settles over one engine, by given contracts and prices.
+/// Where the terms are from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TermsOrigin {
+    /// They are approved, in this edition of the reference data.
+    Approved(String),
+    /// A file of this name: good for a draft.
+    Draft(String),
+    /// The example that ships: good for a draft.
+    Example,
+}
+
+/// By what periods are settled.
+#[derive(Debug, Clone)]
+pub struct SettlementTerms {
+    /// Terms and rates: of approved ones every version, else without a lint.
+    pub contracts: Contracts,
+    /// Where they are from.
+    pub origin: TermsOrigin,
+}
+
+/// Settles over one engine, by given terms and prices.
 #[derive(Debug)]
 pub struct Settlement<'a> {
     engine: &'a QueryEngine,
     store: SealStore<'a>,
-    contracts: Contracts,
+    terms: SettlementTerms,
     prices: PriceLists,
 }
 
-/// What is known of a period before anything is done about it.
+/// What is known before anything is done.
 struct Known {
+    journal: Journal,
     seals: Vec<Seal>,
-    plan: Option<Plan>,
+}
+
+impl Known {
+    fn facts(&self, period: Period, now_ms: i64) -> PeriodFacts<'_> {
+        PeriodFacts {
+            period,
+            now_ms,
+            review: self.journal.books.review(period),
+            seals: &self.seals,
+            is_paid: self.journal.books.is_paid(period),
+            unsealed_before: None,
+            is_behind: false,
+        }
+    }
 }
 
 impl<'a> Settlement<'a> {
-    /// Settles by contracts that were linted.
-    pub fn new(engine: &'a QueryEngine, contracts: Contracts, prices: PriceLists) -> Self {
-        Self { engine, store: SealStore::new(engine.ledger().store()), contracts, prices }
+    /// Settles by terms and prices.
+    pub fn new(engine: &'a QueryEngine, terms: SettlementTerms, prices: PriceLists) -> Self {
+        Self { engine, store: SealStore::new(engine.ledger().store()), terms, prices }
     }
 
     /// The statement of a vendor: the sealed one of a closed period, a draft of any other.
@@ -73,16 +118,8 @@ impl<'a> Settlement<'a> {
         period: Period,
         now_ms: i64,
     ) -> Result<IssuedStatement, QueryError> {
-        let known = self.known(period).await?;
-        let facts = PeriodFacts {
-            period,
-            now_ms,
-            plan: known.plan.as_ref(),
-            seals: &known.seals,
-            is_paid: false,
-            unsealed_before: None,
-            is_behind: false,
-        };
+        let known = self.known().await?;
+        let facts = known.facts(period, now_ms);
         let state = facts.state();
         if let Some(seal) = facts.seal() {
             let statement = self.store.statement(seal, vendor).await?.ok_or_else(|| {
@@ -96,24 +133,30 @@ impl<'a> Settlement<'a> {
             let cut_offs = seal.cut_offs.clone();
             return Ok(IssuedStatement { statement, state, cut_offs, notes: Vec::new() });
         }
-        self.draft(vendor, period, state, &known).await
+        self.draft(vendor, &facts, &known).await
     }
 
     async fn draft(
         &self,
         vendor: &str,
-        period: Period,
-        state: PeriodState,
+        facts: &PeriodFacts<'_>,
         known: &Known,
     ) -> Result<IssuedStatement, QueryError> {
+        let (period, state) = (facts.period, facts.state());
         let mut notes = Vec::new();
         let pin = self.engine.pin(None).await?;
-        let planned = known.plan.as_ref();
-        let cut_offs = planned.map_or_else(|| self.cut_offs(&pin), |plan| plan.cut_offs.clone());
-        let contracts = match planned {
-            Some(plan) => planned_contracts(plan)?,
-            None => self.contracts.clone(),
+        let draft = match facts.standing_review() {
+            Some(review) => {
+                let review = &review.review.what;
+                Draft::of_plan(&self.store.plan(period, &review.plan).await?)?
+            }
+            None => Draft {
+                cut_offs: self.cut_offs(&pin),
+                contracts: self.terms.contracts.as_known(facts.now_ms),
+                posted: due(known, period),
+            },
         };
+        let Draft { cut_offs, contracts, posted } = draft;
         let before = known.seals.last().filter(|seal| seal.period.next() == period);
         if before.is_none() && !known.seals.is_empty() {
             notes.push(format!(
@@ -138,7 +181,8 @@ impl<'a> Settlement<'a> {
             Some(_) => self.earlier(&known.seals, vendor).await?,
             None => Vec::new(),
         };
-        let statement = self.build(&contracts, vendor, period, &groups, &earlier)?;
+        let posted = of_vendor(&posted, &contracts, vendor);
+        let statement = self.build(&contracts, vendor, period, (&groups, &earlier, &posted))?;
         if statement.is_empty() {
             return Err(invalid(format!(
                 "{vendor} has no usage in {period}, no minimum and no balance: there is no statement"
@@ -152,8 +196,7 @@ impl<'a> Settlement<'a> {
         contracts: &Contracts,
         vendor: &str,
         period: Period,
-        groups: &[RatedGroup],
-        earlier: &[Statement],
+        (groups, earlier, posted): (&[RatedGroup], &[Statement], &[PostedAdjustment]),
     ) -> Result<Statement, QueryError> {
         Ok(Statement::build(&StatementInput {
             vendor,
@@ -162,14 +205,14 @@ impl<'a> Settlement<'a> {
             prices: &self.prices,
             groups,
             earlier,
-            posted: &[],
+            posted,
         })?)
     }
 
-    async fn known(&self, period: Period) -> Result<Known, QueryError> {
-        // The plan first: a seal that is created in between is then seen too.
-        let plan = self.store.plan(period).await?;
-        Ok(Known { plan, seals: self.store.seals().await? })
+    async fn known(&self) -> Result<Known, QueryError> {
+        // The journal first: a seal that is created in between is then seen too.
+        let journal = self.store.journal().await?;
+        Ok(Known { journal, seals: self.store.seals().await? })
     }
 
     /// The sealed statements of a vendor, the oldest first.
@@ -193,10 +236,33 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// The contracts that a plan was made with.
-fn planned_contracts(plan: &Plan) -> Result<Contracts, QueryError> {
-    Contracts::parse("contracts of the plan", &plan.contracts_text)
-        .map_err(|error| QueryError::Data(error.to_string()))
+/// What a draft is made with.
+struct Draft {
+    cut_offs: Vec<CutOff>,
+    contracts: Contracts,
+    posted: Vec<PostedAdjustment>,
+}
+
+impl Draft {
+    fn of_plan(plan: &Plan) -> Result<Self, QueryError> {
+        let contracts = plan.contracts()?;
+        Ok(Self { cut_offs: plan.cut_offs.clone(), contracts, posted: plan.posted.clone() })
+    }
+}
+
+/// The adjustments that a close of the period has to count.
+fn due(known: &Known, period: Period) -> Vec<PostedAdjustment> {
+    known.journal.books.due(period).map(|state| state.posted()).collect()
+}
+
+/// Those of a vendor, by the terms that they belong to.
+fn of_vendor(
+    posted: &[PostedAdjustment],
+    contracts: &Contracts,
+    vendor: &str,
+) -> Vec<PostedAdjustment> {
+    let of_vendor = |id: &str| contracts.terms(id).is_some_and(|terms| terms.vendor == vendor);
+    posted.iter().filter(|posted| of_vendor(&posted.terms)).cloned().collect()
 }
 
 fn invalid(message: String) -> QueryError {

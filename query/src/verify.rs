@@ -5,6 +5,7 @@
 //! for publication. Every check runs, whatever the others found.
 
 mod budget_checks;
+mod journal_checks;
 mod ledger_checks;
 mod quota_checks;
 mod reference_checks;

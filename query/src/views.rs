@@ -5,6 +5,7 @@
 mod completeness;
 mod held_back;
 mod margin;
+mod payable;
 mod quota;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +51,8 @@ const fn always(name: &'static str, column_type: ColumnType, comment: &'static s
 impl View {
     /// Every view.
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        quota::VIEWS.iter().chain(margin::VIEWS).chain(held_back::VIEWS).chain(completeness::VIEWS)
+        let settlement = margin::VIEWS.iter().chain(payable::VIEWS).chain(held_back::VIEWS);
+        quota::VIEWS.iter().chain(settlement).chain(completeness::VIEWS)
     }
 
     /// The Arrow schema, with comments in the metadata.

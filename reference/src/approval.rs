@@ -2,12 +2,13 @@
 //! approval, so of two at once one wins, and the other looks again at what there is then.
 
 use serde::Serialize;
+use tally_settlement::same_person;
 
 use crate::error::ReferenceError;
 use crate::finding::Finding;
 use crate::import::next_instant;
 use crate::kind::ReferenceKind;
-use crate::person::{named, same};
+use crate::person::named;
 use crate::sealed_json::seal;
 use crate::store::{Creation, ReferenceStore};
 use crate::stored::{Edition, FORMAT, Layer, edition_path};
@@ -51,7 +52,7 @@ impl ReferenceStore {
                 return Err(ReferenceError::AlreadyApproved { kind, version, by });
             }
             let importer = &candidate.stored.imported_by;
-            if same(importer, &by) {
+            if same_person(importer, &by) {
                 let importer = importer.clone();
                 return Err(ReferenceError::SamePerson { kind, version, importer });
             }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tally_quota::ReferenceError as BadPackages;
 use tally_rating::{BadBook, Lint};
+use tally_settlement::{BadContracts, ContractLint};
 
 /// Something that keeps a version from being approved.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -24,6 +25,14 @@ impl Finding {
 
     pub(crate) fn of_book(bad: &BadBook) -> Vec<Self> {
         bad.defects.iter().map(|defect| Self::new("unreadable", defect)).collect()
+    }
+
+    pub(crate) fn of_terms(bad: &BadContracts) -> Vec<Self> {
+        bad.defects.iter().map(|defect| Self::new("unreadable", defect)).collect()
+    }
+
+    pub(crate) fn of_terms_lint(lint: &ContractLint) -> Self {
+        Self::new(lint.code.name(), lint.to_string())
     }
 
     pub(crate) fn of_packages(bad: &BadPackages) -> Vec<Self> {

@@ -1,6 +1,7 @@
 //! Import: files become a candidate. It rates nothing before somebody else approves it.
 
 use serde::Serialize;
+use tally_settlement::is_terms_file;
 
 use crate::error::ReferenceError;
 use crate::finding::Finding;
@@ -8,7 +9,7 @@ use crate::kind::ReferenceKind;
 use crate::person::named;
 use crate::sealed_json::seal;
 use crate::store::{Creation, ReferenceStore};
-use crate::stored::{FORMAT, FileOrigin, StoredFile, StoredVersion, version_path};
+use crate::stored::{FORMAT, FileOrigin, StoredFile, StoredVersion, TERMS_FORMAT, version_path};
 use crate::whole::{Change, Whole};
 
 /// Files that are to become a version.
@@ -35,8 +36,10 @@ pub struct Imported {
 
 impl NewFiles {
     fn candidate(&self, version: u64, by: &str, now_ms: i64) -> StoredVersion {
+        let has_terms = self.kind == ReferenceKind::Contract
+            && self.files.iter().any(|file| is_terms_file(&file.text));
         StoredVersion {
-            format: FORMAT,
+            format: if has_terms { TERMS_FORMAT } else { FORMAT },
             kind: self.kind,
             version,
             files: self.files.clone(),

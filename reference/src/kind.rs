@@ -10,7 +10,8 @@ pub enum ReferenceKind {
     Price,
     /// Packages, tariffs, account thresholds.
     Package,
-    /// Contracts with vendors.
+    /// Contracts with vendors: what events are rated by, and in files of their own the terms and
+    /// exchange rates that periods are settled by.
     Contract,
 }
 

@@ -12,7 +12,7 @@ use crate::kind::ReferenceKind;
 use crate::sealed_json::{hash_of, open, seal};
 use crate::shipped::{SHIPPER, version_0};
 use crate::stored::{
-    Edition, FORMAT, Layer, StoredEdition, StoredVersion, edition_path, version_path,
+    Edition, FORMAT, Layer, StoredEdition, StoredVersion, TERMS_FORMAT, edition_path, version_path,
 };
 use crate::whole::Whole;
 
@@ -230,9 +230,9 @@ fn missing(path: &str) -> ReferenceError {
 }
 
 fn readable(path: &str, format: u32) -> Result<(), ReferenceError> {
-    if format > FORMAT {
+    if format > TERMS_FORMAT {
         return Err(ReferenceError::Usage(format!(
-            "{path} has format {format}, this build reads up to {FORMAT}: upgrade"
+            "{path} has format {format}, this build reads up to {TERMS_FORMAT}: upgrade"
         )));
     }
     Ok(())

@@ -13,6 +13,10 @@ use crate::kind::ReferenceKind;
 /// The format that this build writes; it reads this one and no later one.
 pub(crate) const FORMAT: u32 = 1;
 
+/// The format of a version with settlement terms, which a build that does not know them must not
+/// take for a contract that it can read.
+pub(crate) const TERMS_FORMAT: u32 = 2;
+
 /// A file as it was imported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {

@@ -1,9 +1,14 @@
-//! Everything that an edition holds, read: one price book, with the contracts, and one set of
-//! packages.
+//! Everything that an edition holds, read: one price book, with the contracts that events are rated
+//! by, one set of packages, and the terms that periods are settled by.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use tally_quota::{LayerApproval, PackageChange, PackageFile, PackageLayer, QuotaReference};
 use tally_rating::{Approval, Book, BookFile, BookLayer, RecordChange};
+use tally_settlement::{
+    BadContracts, ContractLint, Contracts, TermsChange, TermsFile, TermsLayer, is_terms_file,
+};
 
 use crate::error::ReferenceError;
 use crate::finding::{Finding, lines};
@@ -19,6 +24,8 @@ pub struct Whole {
     pub book: Book,
     /// Packages and tariffs.
     pub packages: QuotaReference,
+    /// Settlement terms and exchange rates: everything that is approved, whenever it is known.
+    pub terms: Contracts,
     versions: Vec<StoredVersion>,
     /// When a reader of the book learns something new.
     known_times_ms: Vec<i64>,
@@ -29,7 +36,8 @@ pub struct Whole {
 /// A record that one version has and another has not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// `price`, `alias`, `calendar`, `weights`, `product`, `contract`, `package` or `tariff`.
+    /// `price`, `alias`, `calendar`, `weights`, `product`, `contract`, `package`, `tariff`, `terms`
+    /// or `fx`.
     pub record: &'static str,
     /// Its id.
     pub id: String,
@@ -57,6 +65,13 @@ impl From<PackageChange> for Change {
     }
 }
 
+impl From<TermsChange> for Change {
+    fn from(change: TermsChange) -> Self {
+        let TermsChange { kind, id, known_from_ms, place, now, before } = change;
+        Self { record: kind, id, known_from_ms, place, now, before }
+    }
+}
+
 /// What would be, with one version more.
 #[derive(Debug)]
 pub(crate) struct Extended {
@@ -69,19 +84,44 @@ type LayerText<'a> = (&'a StoredVersion, Option<(&'a str, i64)>);
 
 fn read_book(layers: &[LayerText<'_>]) -> Result<Book, tally_rating::BadBook> {
     let of_kind = |kind| layers.iter().filter(move |(version, _)| version.kind == kind);
-    // Contracts last, as in the files that ship.
+    // Contracts last, as in the files that ship. Settlement terms rate nothing, and must not make
+    // another book of the one that rates.
+    let rates = |version: &StoredVersion, text: &str| {
+        version.kind != ReferenceKind::Contract || !is_terms_file(text)
+    };
     let layers: Vec<BookLayer<'_>> = of_kind(ReferenceKind::Price)
         .chain(of_kind(ReferenceKind::Contract))
         .map(|(version, approval)| BookLayer {
             files: version
                 .files
                 .iter()
+                .filter(|file| rates(version, &file.text))
                 .map(|file| BookFile { name: &file.name, text: &file.text })
                 .collect(),
             approval: approval.map(|(by, at_ms)| Approval { by: by.to_owned(), at_ms }),
         })
+        .filter(|layer| !layer.files.is_empty())
         .collect();
     Book::read_layers(&layers)
+}
+
+/// The terms that periods are settled by. What ships has none.
+fn read_terms(layers: &[LayerText<'_>]) -> Result<Contracts, BadContracts> {
+    let of_kind = layers.iter().filter(|(version, _)| version.kind == ReferenceKind::Contract);
+    let layers: Vec<TermsLayer> = of_kind
+        .filter_map(|(version, approval)| {
+            let (approved_by, approved_at_ms) = (*approval)?;
+            let files: Vec<TermsFile> = version
+                .files
+                .iter()
+                .filter(|file| is_terms_file(&file.text))
+                .map(|file| TermsFile { name: file.name.clone(), text: file.text.clone() })
+                .collect();
+            let approved_by = approved_by.to_owned();
+            (!files.is_empty()).then_some(TermsLayer { files, approved_by, approved_at_ms })
+        })
+        .collect();
+    Contracts::read_layers(&layers)
 }
 
 fn read_packages(layers: &[LayerText<'_>]) -> Result<QuotaReference, tally_quota::ReferenceError> {
@@ -113,12 +153,13 @@ impl Whole {
         let book = read_book(&layers).map_err(|bad| damaged(&Finding::of_book(&bad)))?;
         let packages =
             read_packages(&layers).map_err(|bad| damaged(&Finding::of_packages(&bad)))?;
+        let terms = read_terms(&layers).map_err(|bad| damaged(&Finding::of_terms(&bad)))?;
         let shipped: Vec<LayerText<'_>> =
             layers.iter().filter(|(version, _)| version.version == 0).copied().collect();
         let shipped = read_book(&shipped).map_err(|bad| damaged(&Finding::of_book(&bad)))?;
         let shipped_known_ms = shipped.known_times().last().copied().unwrap_or(i64::MIN);
         let known_times_ms = book.known_times();
-        Ok(Self { edition, book, packages, versions, known_times_ms, shipped_known_ms })
+        Ok(Self { edition, book, packages, terms, versions, known_times_ms, shipped_known_ms })
     }
 
     /// The time at which the book is to be read for who asks at `now_ms`: the last at which it
@@ -199,9 +240,25 @@ impl Whole {
             }
             findings.extend(book.lint_since(at_ms).iter().map(Finding::of_lint));
         }
+        if kind == ReferenceKind::Contract {
+            let terms = read_terms(&layers).map_err(|bad| Finding::of_terms(&bad))?;
+            changes.extend(terms.changes_since(&self.terms).into_iter().map(Change::from));
+            findings.extend(self.new_lints(&terms).iter().map(Finding::of_terms_lint));
+        }
         let strangers: Vec<Finding> =
             changes.iter().filter_map(|change| stranger(kind, change)).collect();
         if strangers.is_empty() { Ok(Extended { changes, findings }) } else { Err(strangers) }
+    }
+}
+
+impl Whole {
+    /// What is wrong with terms and was not before: what was approved then, was approved.
+    fn new_lints(&self, terms: &Contracts) -> Vec<ContractLint> {
+        let vendors: BTreeSet<String> =
+            self.book.prices().iter().map(|price| price.vendor.clone()).collect();
+        let vendors: Vec<String> = vendors.into_iter().collect();
+        let before = self.terms.lint(&vendors);
+        terms.lint(&vendors).into_iter().filter(|lint| !before.contains(lint)).collect()
     }
 }
 
@@ -215,7 +272,7 @@ fn layer_texts<'a>(layers: &'a [Layer], versions: &'a [StoredVersion]) -> Vec<La
 /// A record that another kind of version must bring.
 fn stranger(kind: ReferenceKind, change: &Change) -> Option<Finding> {
     let home = match change.record {
-        "contract" => ReferenceKind::Contract,
+        "contract" | "terms" | "fx" => ReferenceKind::Contract,
         "package" | "tariff" => ReferenceKind::Package,
         _ => ReferenceKind::Price,
     };

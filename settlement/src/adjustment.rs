@@ -7,6 +7,8 @@ use crate::decimal::{Cents, Units};
 use crate::error::SettlementError;
 use crate::line::Amounts;
 use crate::period::Period;
+use crate::person::same_person;
+use crate::{Bug, planted};
 
 /// Why there is an adjustment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,6 +81,11 @@ impl AdjustmentReason {
             Self::Cap => "cap",
             Self::PrepaidDrawn => "prepaid_drawn",
         }
+    }
+
+    /// The reason of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 
     /// Whether a person posts it; the others follow from usage and terms.
@@ -189,7 +196,7 @@ impl PostedAdjustment {
         if self.by.trim().is_empty() || self.approved_by.trim().is_empty() {
             return Err(bad("needs who posts it and who approves it".to_owned()));
         }
-        if self.by.trim() == self.approved_by.trim() {
+        if same_person(&self.by, &self.approved_by) && !planted(Bug::TwoEyes) {
             return Err(bad(format!("{} may not approve what they post themselves", self.by)));
         }
         match (self.orig_period, &self.orig_line_id) {

@@ -35,15 +35,21 @@ pub(crate) struct ContractFile {
     pub(crate) rates: Vec<FxRate>,
 }
 
-/// Reads a file.
+/// Reads a file. Where its records will be known from their approval on, they need not say since
+/// when.
 ///
 /// # Errors
 /// Every defect.
-pub(crate) fn read_contracts(name: &str, text: &str) -> Result<ContractFile, BadContracts> {
+pub(crate) fn read_contracts(
+    name: &str,
+    text: &str,
+    known_from_approval: bool,
+) -> Result<ContractFile, BadContracts> {
     let mut defects = Defects::new(name, text);
     let mut file = ContractFile::default();
+    let reading = Reading { name, known_from_approval };
     match DeTable::parse(text) {
-        Ok(document) => read_document(document.get_ref(), &mut file, &mut defects),
+        Ok(document) => read_document(reading, document.get_ref(), &mut file, &mut defects),
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
             defects.add(at, error.message());
@@ -53,9 +59,25 @@ pub(crate) fn read_contracts(name: &str, text: &str) -> Result<ContractFile, Bad
     if defects.is_empty() { Ok(file) } else { Err(BadContracts { defects }) }
 }
 
-fn read_document<'t>(document: &DeTable<'t>, file: &mut ContractFile, defects: &mut Defects<'t>) {
+/// A file that is being read.
+#[derive(Debug, Clone, Copy)]
+struct Reading<'a> {
+    name: &'a str,
+    known_from_approval: bool,
+}
+
+fn read_document<'t>(
+    reading: Reading<'_>,
+    document: &DeTable<'t>,
+    file: &mut ContractFile,
+    defects: &mut Defects<'t>,
+) {
     for (key, value) in document {
-        let (name, at) = (key.get_ref().as_ref(), key.span().start);
+        let (name, at): (&str, usize) = (key.get_ref(), key.span().start);
+        if name == "contract" {
+            defects.add(at, "[[contract]] is what events are rated by: give it a file of its own");
+            continue;
+        }
         let Some(list) = value.get_ref().as_array().filter(|_| matches!(name, "terms" | "fx"))
         else {
             defects.add(at, format!("{name} is not known here; known are [[terms]] and [[fx]]"));
@@ -71,12 +93,12 @@ fn read_document<'t>(document: &DeTable<'t>, file: &mut ContractFile, defects: &
                 Fields::new(format!("{name} number {}", number + 1), at, table, defects);
             match name {
                 "terms" => {
-                    let terms = read_terms(&mut fields);
+                    let terms = read_terms(reading, &mut fields);
                     fields.finish();
                     file.terms.extend(terms);
                 }
                 _ => {
-                    let rate = read_rate(&mut fields);
+                    let rate = read_rate(reading, &mut fields);
                     fields.finish();
                     file.rates.extend(rate);
                 }
@@ -85,7 +107,16 @@ fn read_document<'t>(document: &DeTable<'t>, file: &mut ContractFile, defects: &
     }
 }
 
-fn read_terms(fields: &mut Fields<'_, '_, '_>) -> Option<Terms> {
+/// From when on a record is known, as it is written.
+fn read_known_from(reading: Reading<'_>, fields: &mut Fields<'_, '_, '_>) -> Option<Option<i64>> {
+    if reading.known_from_approval {
+        fields.optional_instant("known_from")
+    } else {
+        fields.instant("known_from").map(Some)
+    }
+}
+
+fn read_terms(reading: Reading<'_>, fields: &mut Fields<'_, '_, '_>) -> Option<Terms> {
     let id = fields.text("id");
     if let Some(id) = &id {
         fields.of = format!("terms {id}");
@@ -118,7 +149,7 @@ fn read_terms(fields: &mut Fields<'_, '_, '_>) -> Option<Terms> {
     {
         fields.wrong(format!("valid_to {to} lies before valid_from {from}"));
     }
-    let known_from_ms = fields.instant("known_from");
+    let written_ms = read_known_from(reading, fields);
     let source = fields.optional_text("source");
     let approved = read_approval(fields);
     Some(Terms {
@@ -137,8 +168,10 @@ fn read_terms(fields: &mut Fields<'_, '_, '_>) -> Option<Terms> {
         tolerance: tolerance?.unwrap_or(Tolerance::NONE),
         valid_from: valid_from?,
         valid_to: valid_to?,
-        known_from_ms: known_from_ms?,
+        known_from_ms: written_ms?.unwrap_or(i64::MIN),
+        written_ms: written_ms?,
         source: source?.unwrap_or_default(),
+        file: reading.name.to_owned(),
         line,
         approved: approved?,
     })
@@ -298,7 +331,8 @@ fn read_approval(fields: &mut Fields<'_, '_, '_>) -> Option<Option<Approved>> {
     }
 }
 
-fn read_rate(fields: &mut Fields<'_, '_, '_>) -> Option<FxRate> {
+fn read_rate(reading: Reading<'_>, fields: &mut Fields<'_, '_, '_>) -> Option<FxRate> {
+    let line = fields.line();
     let (from, to) = (fields.currency("from"), fields.currency("to"));
     if let (Some(from), Some(to)) = (from, to) {
         fields.of = format!("fx {from} {to}");
@@ -307,10 +341,24 @@ fn read_rate(fields: &mut Fields<'_, '_, '_>) -> Option<FxRate> {
     let rate = fields.decimal("rate", 6);
     let date = fields.day("date");
     let source = fields.text("source");
+    let written_ms = fields.optional_instant("known_from");
     let rate_micro = rate?;
     if rate_micro <= 0 || from? == to? {
         fields.wrong("a rate is above 0 and between two currencies");
         return None;
     }
-    Some(FxRate { from: from?, to: to?, period: period?, rate_micro, date: date?, source: source? })
+    let written_ms = written_ms?;
+    Some(FxRate {
+        from: from?,
+        to: to?,
+        period: period?,
+        rate_micro,
+        date: date?,
+        source: source?,
+        known_from_ms: written_ms.unwrap_or(i64::MIN),
+        written_ms,
+        file: reading.name.to_owned(),
+        line,
+        approved: None,
+    })
 }

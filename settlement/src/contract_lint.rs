@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 
-use crate::contracts::Contracts;
+use crate::contracts::{Contracts, FxRate};
 use crate::terms::{Burden, Form, Terms};
 
 /// A finding.
@@ -198,7 +198,8 @@ fn nonsense(terms: &Terms, add: &mut impl FnMut(ContractLintCode, String)) {
 fn versions(contracts: &Contracts, found: &mut BTreeSet<ContractLint>) {
     let mut seen = BTreeSet::new();
     for terms in &contracts.terms {
-        if !seen.insert((&terms.id, terms.known_from_ms)) {
+        // Of one approval the order of the times in the files decides.
+        if !seen.insert((&terms.id, terms.known_from_ms, terms.written_ms)) {
             let what = "two versions are known from the same time".to_owned();
             add(found, ContractLintCode::SameKnownTime, terms, what);
         }
@@ -207,7 +208,7 @@ fn versions(contracts: &Contracts, found: &mut BTreeSet<ContractLint>) {
 
 fn rates(contracts: &Contracts, found: &mut BTreeSet<ContractLint>) {
     for (number, rate) in contracts.rates.iter().enumerate() {
-        let id = format!("{} {} {}", rate.from, rate.to, rate.period);
+        let id = rate.words_id();
         let mut say = |code, what: String| {
             found.insert(ContractLint { code, id: id.clone(), line: 0, what });
         };
@@ -216,11 +217,20 @@ fn rates(contracts: &Contracts, found: &mut BTreeSet<ContractLint>) {
             .filter(|other| other.from == rate.from && other.to == rate.to);
         for other in same {
             if other.period == rate.period {
-                say(ContractLintCode::Overlap, "there are two rates for the period".to_owned());
+                if (other.known_from_ms, other.written_ms) == (rate.known_from_ms, rate.written_ms)
+                {
+                    let what = "there are two rates for the period".to_owned();
+                    say(ContractLintCode::Overlap, what);
+                }
+                continue;
             }
             let (low, high) =
                 (rate.rate_micro.min(other.rate_micro), rate.rate_micro.max(other.rate_micro));
-            if high > low.saturating_mul(RATE_TIMES_MAX) {
+            let count = |rate: &FxRate| {
+                let counting = contracts.rate(rate.from, rate.to, rate.period);
+                counting.is_some_and(|counting| counting.rate_micro == rate.rate_micro)
+            };
+            if high > low.saturating_mul(RATE_TIMES_MAX) && count(rate) && count(other) {
                 say(
                     ContractLintCode::Nonsense,
                     format!("is more than twice, or less than half, the rate of {}", other.period),

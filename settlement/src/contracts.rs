@@ -7,10 +7,11 @@ use jiff::civil::Date;
 use tally_schemas::Currency;
 
 use crate::contract_file::{BadContracts, ContractFile, read_contracts};
+use crate::contract_layers::TermsLayer;
 use crate::contract_lint::{ContractLint, lint};
 use crate::period::Period;
 use crate::sealed_object::hash_of;
-use crate::terms::Terms;
+use crate::terms::{Approved, Terms};
 use crate::{Bug, planted};
 
 /// The contracts that ship with Tally as an example: one for each vendor of the shipped prices.
@@ -31,38 +32,64 @@ pub struct FxRate {
     pub date: Date,
     /// Who published it.
     pub source: String,
+    /// From when on this version is known, milliseconds UTC.
+    pub known_from_ms: i64,
+    /// The same as it is written, where it is.
+    pub(crate) written_ms: Option<i64>,
+    /// File that it is in.
+    pub(crate) file: String,
+    /// Line of the file that it begins on.
+    pub(crate) line: usize,
+    pub(crate) approved: Option<Approved>,
+}
+
+impl FxRate {
+    /// What the versions of a rate share, in words.
+    pub fn words_id(&self) -> String {
+        format!("{} {} {}", self.from, self.to, self.period)
+    }
+
+    /// Who approved it and when, milliseconds UTC.
+    pub fn approval(&self) -> Option<(&str, i64)> {
+        self.approved.as_ref().map(|approved| (approved.by.as_str(), approved.at_ms))
+    }
 }
 
 /// Every version of the terms of every vendor, and the rates.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contracts {
-    version: String,
-    text: String,
+    pub(crate) version: String,
+    pub(crate) layers: Vec<TermsLayer>,
     pub(crate) terms: Vec<Terms>,
     pub(crate) rates: Vec<FxRate>,
 }
 
 impl Contracts {
-    /// Reads contracts; `name` is for messages.
+    /// Reads contracts whose records say by themselves who approved them; `name` is for messages.
     ///
     /// # Errors
     /// Every defect, with its line.
     pub fn parse(name: &str, text: &str) -> Result<Self, BadContracts> {
         // Spreadsheets and editors put a byte order mark in front.
         let text = text.trim_start_matches('\u{feff}');
-        let ContractFile { terms, rates } = read_contracts(name, text)?;
+        let ContractFile { terms, rates } = read_contracts(name, text, false)?;
         let version = hash_of(text.as_bytes())[..16].to_owned();
-        Ok(Self { version, text: text.to_owned(), terms, rates })
+        Ok(Self { version, layers: Vec::new(), terms, rates })
     }
 
-    /// Version of the contracts: a hash of their text.
+    /// Version of the contracts: a hash of their text and approvals.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The text that they were read from.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// Every version of terms, in the order in which they came.
+    pub fn all_terms(&self) -> &[Terms] {
+        &self.terms
+    }
+
+    /// Every version of a rate, in the order in which they came.
+    pub fn all_rates(&self) -> &[FxRate] {
+        &self.rates
     }
 
     /// What is wrong with the terms taken together, and with their figures; `vendors` are those of
@@ -101,9 +128,12 @@ impl Contracts {
         self.counting().find(|terms| terms.id == id)
     }
 
-    /// The rate between two currencies for a period.
+    /// The rate between two currencies for a period: of several versions the one known last.
     pub fn rate(&self, from: Currency, to: Currency, period: Period) -> Option<&FxRate> {
-        self.rates.iter().find(|rate| rate.from == from && rate.to == to && rate.period == period)
+        let versions = self.rates.iter();
+        versions
+            .filter(|rate| rate.from == from && rate.to == to && rate.period == period)
+            .max_by_key(|rate| rate.known_from_ms)
     }
 
     /// The vendors with terms.

@@ -5,24 +5,34 @@
 //! - [`PriceLists`]: the prices by which stored amounts are proved, by version of the price book.
 //! - [`Statement::build`]: from a period's rated groups to lines that foot.
 //! - [`decide_close`] and [`Seal`]: how a period ends, and what makes it stay as it is.
+//! - [`Books`]: what people did (reviews, approvals, adjustments, disputes, payments), replayed
+//!   from a journal whose entries carry each other's hashes.
 //!
 //! The rules are in `docs/settlement.md`.
 
 mod adjustment;
+mod books;
+mod books_error;
+mod books_rules;
 mod contract_fields;
 mod contract_file;
+mod contract_layers;
 mod contract_lint;
+mod contract_words;
 mod contracts;
 mod control;
+mod day_text;
 mod decimal;
 mod error;
 mod footing;
 mod fraction;
+mod journal;
 mod labels;
 mod line;
 mod minimum;
 mod period;
 mod period_state;
+mod person;
 mod planted;
 mod prepayment;
 mod price_lists;
@@ -39,18 +49,26 @@ mod tiers;
 mod words;
 
 pub use adjustment::{Adjustment, AdjustmentReason, PostedAdjustment};
+pub use books::{AdjustmentState, Books, DisputeState, Done, ReviewState};
+pub use books_error::BooksError;
 pub use contract_file::BadContracts;
+pub use contract_layers::{TermsChange, TermsFile, TermsLayer, is_terms_file};
 pub use contract_lint::{ContractLint, ContractLintCode};
 pub use contracts::{Contracts, EXAMPLE_CONTRACTS, FxRate};
 pub use control::ControlTotals;
 pub use decimal::{Cents, Pico, Units, parse_decimal};
 pub use error::{ErrorKind, SettlementError};
 pub use fraction::{Fraction, Rounding};
+pub use journal::{
+    Act, ClassSum, CurrencySum, Decision, Dispute, DisputeOutcome, JournalEntry, Payment, Proposal,
+    Reconciled, Resolution, Review, adjustment_name, dispute_name, entry_of_name,
+};
 pub use labels::Language;
 pub use line::{Amounts, Line};
 pub use minimum::{Carry, MinimumBalance};
 pub use period::Period;
 pub use period_state::{CloseDecision, PeriodFacts, PeriodState, Refusal, decide_close};
+pub use person::{person_name, same_person};
 pub use planted::Bug;
 #[cfg(any(test, feature = "planted"))]
 pub use planted::plant;

@@ -3,8 +3,9 @@
 
 use std::fmt;
 
+use crate::books::ReviewState;
 use crate::period::Period;
-use crate::seal::{Plan, Seal};
+use crate::seal::Seal;
 
 /// Where a period is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub enum PeriodState {
     Open,
     /// It is over; its usage still comes in and counts.
     SoftClosed,
-    /// What counts is fixed by a plan; the statements are being looked at.
+    /// What counts is fixed by a plan; somebody else looks at the statements.
     Review,
     /// Sealed: nothing in it changes any more.
     Closed,
@@ -46,8 +47,8 @@ pub struct PeriodFacts<'a> {
     pub period: Period,
     /// The time, milliseconds UTC.
     pub now_ms: i64,
-    /// Its plan, where there is one.
-    pub plan: Option<&'a Plan>,
+    /// Its last review, where there is one.
+    pub review: Option<&'a ReviewState>,
     /// Every seal, in order.
     pub seals: &'a [Seal],
     /// Whether it was paid.
@@ -64,10 +65,15 @@ impl PeriodFacts<'_> {
         if self.seal().is_some() {
             return if self.is_paid { PeriodState::Settled } else { PeriodState::Closed };
         }
-        if self.plan.is_some() {
+        if self.standing_review().is_some() {
             return PeriodState::Review;
         }
         if self.now_ms < self.period.end_ms() { PeriodState::Open } else { PeriodState::SoftClosed }
+    }
+
+    /// Its review, unless that was rejected.
+    pub fn standing_review(&self) -> Option<&ReviewState> {
+        self.review.filter(|state| state.decision.is_none() || state.is_approved())
     }
 
     /// Its seal.
@@ -127,10 +133,12 @@ impl fmt::Display for Refusal {
 /// What a request to close a period comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseDecision<'a> {
-    /// Fix what counts, then write the statements and the seal.
+    /// Fix what counts, and put it into review.
     Plan,
-    /// Somebody began: go on with what was fixed.
-    Resume(&'a Plan),
+    /// It is in review: somebody else has to decide.
+    InReview(&'a ReviewState),
+    /// It was approved: write the statements and the seal.
+    Resume(&'a ReviewState),
     /// It is closed; this is its seal.
     Sealed(&'a Seal),
     /// It cannot be.
@@ -143,8 +151,10 @@ pub fn decide_close<'a>(facts: &PeriodFacts<'a>) -> CloseDecision<'a> {
     if let Some(seal) = facts.seals.iter().find(|seal| seal.period == period) {
         return CloseDecision::Sealed(seal);
     }
-    if let Some(plan) = facts.plan {
-        return CloseDecision::Resume(plan);
+    match facts.review {
+        Some(state) if state.is_approved() => return CloseDecision::Resume(state),
+        Some(state) if state.decision.is_none() => return CloseDecision::InReview(state),
+        _ => {}
     }
     if facts.now_ms < period.end_ms() {
         return CloseDecision::Refuse(Refusal::NotOver { period });
@@ -170,7 +180,9 @@ pub fn decide_close<'a>(facts: &PeriodFacts<'a>) -> CloseDecision<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::books::Done;
     use crate::control::ControlTotals;
+    use crate::journal::{Decision, Review};
 
     fn seal(period: Period) -> Seal {
         Seal {
@@ -179,8 +191,14 @@ mod tests {
             period,
             by: "a".into(),
             at_ms: 0,
+            approved_by: "b".into(),
+            approved_at_ms: 0,
+            entry: 1,
+            entry_hash: String::new(),
             code_version: String::new(),
             contracts_version: String::new(),
+            reference: String::new(),
+            adjustments: Vec::new(),
             price_book_versions: Vec::new(),
             cut_offs: Vec::new(),
             files: Vec::new(),
@@ -191,11 +209,27 @@ mod tests {
         }
     }
 
-    fn facts<'a>(period: Period, seals: &'a [Seal], plan: Option<&'a Plan>) -> PeriodFacts<'a> {
+    fn done<T>(n: u64, by: &str, what: T) -> Done<T> {
+        Done { n, by: by.into(), at_ms: 0, what }
+    }
+
+    fn review(period: Period, approve: Option<bool>) -> ReviewState {
+        let plan = String::new();
+        let review = Review { period, plan, statements: Vec::new(), adjustments: Vec::new() };
+        let decision =
+            approve.map(|approve| done(1, "b", Decision { of: 0, approve, note: "seen".into() }));
+        ReviewState { review: done(0, "a", review), decision }
+    }
+
+    fn facts<'a>(
+        period: Period,
+        seals: &'a [Seal],
+        review: Option<&'a ReviewState>,
+    ) -> PeriodFacts<'a> {
         PeriodFacts {
             period,
             now_ms: period.end_ms(),
-            plan,
+            review,
             seals,
             is_paid: false,
             unsealed_before: None,
@@ -208,18 +242,6 @@ mod tests {
         let october = Period::parse("2026-10").unwrap();
         let now_ms = october.end_ms();
         let state = |facts: &PeriodFacts<'_>| (facts.state(), facts.state().is_draft());
-        let plan = Plan {
-            format: 1,
-            n: 0,
-            period: october,
-            by: "a".into(),
-            at_ms: now_ms,
-            code_version: String::new(),
-            contracts_text: String::new(),
-            cut_offs: Vec::new(),
-            files: Vec::new(),
-            previous: String::new(),
-        };
         let seals = [seal(october)];
         let open = PeriodFacts { now_ms: now_ms - 1, ..facts(october, &[], None) };
         assert_eq!(state(&open), (PeriodState::Open, true));
@@ -230,10 +252,19 @@ mod tests {
         let over = facts(october, &[], None);
         assert_eq!(state(&over), (PeriodState::SoftClosed, true));
         assert_eq!(decide_close(&over), CloseDecision::Plan);
-        let review = facts(october, &[], Some(&plan));
-        assert_eq!(state(&review), (PeriodState::Review, true));
-        assert_eq!(decide_close(&review), CloseDecision::Resume(&plan));
-        let closed = facts(october, &seals, Some(&plan));
+        let [waits, rejected, approved] =
+            [None, Some(false), Some(true)].map(|decision| review(october, decision));
+        let in_review = facts(october, &[], Some(&waits));
+        assert_eq!(state(&in_review), (PeriodState::Review, true));
+        assert_eq!(decide_close(&in_review), CloseDecision::InReview(&waits));
+        // What was sent back is planned again.
+        let sent_back = facts(october, &[], Some(&rejected));
+        assert_eq!(state(&sent_back), (PeriodState::SoftClosed, true));
+        assert_eq!(decide_close(&sent_back), CloseDecision::Plan);
+        let resumed = facts(october, &[], Some(&approved));
+        assert_eq!(state(&resumed), (PeriodState::Review, true));
+        assert_eq!(decide_close(&resumed), CloseDecision::Resume(&approved));
+        let closed = facts(october, &seals, Some(&approved));
         assert_eq!(state(&closed), (PeriodState::Closed, false));
         assert_eq!(decide_close(&closed), CloseDecision::Sealed(&seals[0]));
         let paid = PeriodFacts { is_paid: true, ..closed };

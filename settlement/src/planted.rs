@@ -38,10 +38,18 @@ pub enum Bug {
     TermsEndIncluded,
     /// The terms for every model go before those for one.
     WidestTermsFirst,
+    /// Terms count before they are known.
+    KnownTimeIgnored,
+    /// One person does both halves of four eyes.
+    TwoEyes,
+    /// An adjustment that is on a statement is put on the next one too.
+    AdjustedTwice,
+    /// An adjustment counts before anybody approves it.
+    UnapprovedAdjusts,
 }
 
 impl Bug {
-    /// Every one.
+    /// Those that a statement shows.
     pub const ALL: [Self; 16] = [
         Self::HalfEvenForgotten,
         Self::NoRoundingLine,
@@ -60,6 +68,10 @@ impl Bug {
         Self::TermsEndIncluded,
         Self::WidestTermsFirst,
     ];
+
+    /// Those that show where people decide.
+    pub const OF_PEOPLE: [Self; 4] =
+        [Self::KnownTimeIgnored, Self::TwoEyes, Self::AdjustedTwice, Self::UnapprovedAdjusts];
 }
 
 #[cfg(any(test, feature = "planted"))]

@@ -1,20 +1,25 @@
 //! The seal of a period, and the plan that comes before it.
 //!
 //! A plan fixes everything that could come out otherwise in a second run: who closes and when, up
-//! to which epoch of each partition events count, by which contracts. Whoever finds a plan goes on
-//! with it. A seal names what the plan came to and the hash of the seal before it.
+//! to which epoch of each partition events count, by which terms and with which adjustments.
+//! Whoever finds a plan in review goes on with it. A seal names what the plan came to, who approved
+//! it, and the hash of the seal before it.
 
 use serde::{Deserialize, Serialize};
 
+use crate::adjustment::PostedAdjustment;
+use crate::contract_layers::TermsLayer;
+use crate::contracts::Contracts;
 use crate::control::ControlTotals;
 use crate::error::SettlementError;
+use crate::journal::JournalEntry;
 use crate::line::Amounts;
 use crate::period::Period;
 use crate::sealed_object::{decode_sealed, encode_sealed, hash_of};
 use crate::statement::Statement;
 
 /// Format of plans and seals that this build writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Up to which entry of a partition's ledger events count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,8 +59,12 @@ pub struct Plan {
     pub at_ms: i64,
     /// Version of the program.
     pub code_version: String,
-    /// The contracts, whole.
-    pub contracts_text: String,
+    /// Edition of the reference data that the terms are from.
+    pub reference: String,
+    /// The approved terms and rates, whole; of them what was known when it was begun.
+    pub terms: Vec<TermsLayer>,
+    /// The adjustments that people posted.
+    pub posted: Vec<PostedAdjustment>,
     /// What counts, by partition.
     pub cut_offs: Vec<CutOff>,
     /// What it is read from.
@@ -74,6 +83,24 @@ impl Plan {
     /// Never in a build whose tests pass.
     pub fn to_bytes(&self) -> Result<Vec<u8>, SettlementError> {
         encode_sealed(self)
+    }
+
+    /// BLAKE3 of its bytes, in hex, which is its name.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn hash(&self) -> Result<String, SettlementError> {
+        Ok(hash_of(&self.to_bytes()?))
+    }
+
+    /// The terms and rates that it was made with.
+    ///
+    /// # Errors
+    /// `Damaged` where they cannot be read.
+    pub fn contracts(&self) -> Result<Contracts, SettlementError> {
+        Contracts::read_layers(&self.terms)
+            .map(|contracts| contracts.as_known(self.at_ms))
+            .map_err(|bad| SettlementError::Damaged(format!("terms of a plan: {bad}")))
     }
 
     /// Reads a stored plan; `what` is for messages.
@@ -113,14 +140,26 @@ pub struct Seal {
     pub n: u64,
     /// Period.
     pub period: Period,
-    /// Who closed it.
+    /// Who put it into review.
     pub by: String,
-    /// When that was begun, milliseconds UTC.
+    /// When, milliseconds UTC.
     pub at_ms: i64,
+    /// Who approved it.
+    pub approved_by: String,
+    /// When, milliseconds UTC.
+    pub approved_at_ms: i64,
+    /// Entry of the journal that approved it.
+    pub entry: u64,
+    /// Hash of that entry, and so of everything that people had done until then.
+    pub entry_hash: String,
     /// Version of the program that began.
     pub code_version: String,
     /// Version of the contracts.
     pub contracts_version: String,
+    /// Edition of the reference data that they are from.
+    pub reference: String,
+    /// Adjustments that people posted and that are on its statements.
+    pub adjustments: Vec<String>,
     /// Versions of the price book.
     pub price_book_versions: Vec<String>,
     /// What counts, by partition.
@@ -137,23 +176,15 @@ pub struct Seal {
     pub previous: String,
 }
 
-impl Seal {
-    /// What a plan came to.
+impl SealedStatement {
+    /// Statements by vendor, as a review and a seal name them.
     ///
     /// # Errors
-    /// `Overflow`.
-    pub fn of(
-        plan: &Plan,
-        contracts_version: &str,
-        statements: &[Statement],
-    ) -> Result<Self, SettlementError> {
-        let mut totals = ControlTotals::default();
-        let mut versions: Vec<String> = Vec::new();
+    /// Never in a build whose tests pass.
+    pub fn of_all(statements: &[Statement]) -> Result<Vec<Self>, SettlementError> {
         let mut sealed = Vec::new();
         for statement in statements {
-            totals.merge(&statement.control)?;
-            versions.extend(statement.price_book_versions.iter().cloned());
-            sealed.push(SealedStatement {
+            sealed.push(Self {
                 vendor: statement.vendor.clone(),
                 sequence: statement.sequence,
                 hash: statement.hash()?,
@@ -161,23 +192,51 @@ impl Seal {
                 total: statement.total,
             });
         }
+        sealed.sort_by(|a, b| a.vendor.cmp(&b.vendor));
+        Ok(sealed)
+    }
+}
+
+impl Seal {
+    /// What a plan came to, as an entry of the journal approved it.
+    ///
+    /// # Errors
+    /// `Overflow`.
+    pub fn of(
+        plan: &Plan,
+        approval: &JournalEntry,
+        contracts_version: &str,
+        statements: &[Statement],
+    ) -> Result<Self, SettlementError> {
+        let mut totals = ControlTotals::default();
+        let mut versions: Vec<String> = Vec::new();
+        for statement in statements {
+            totals.merge(&statement.control)?;
+            versions.extend(statement.price_book_versions.iter().cloned());
+        }
         versions.sort_unstable();
         versions.dedup();
-        sealed.sort_by(|a, b| a.vendor.cmp(&b.vendor));
+        let sealed = SealedStatement::of_all(statements)?;
         Ok(Self {
             format: FORMAT,
             n: plan.n,
             period: plan.period,
             by: plan.by.clone(),
             at_ms: plan.at_ms,
+            approved_by: approval.by.clone(),
+            approved_at_ms: approval.at_ms,
+            entry: approval.n,
+            entry_hash: approval.hash()?,
             code_version: plan.code_version.clone(),
             contracts_version: contracts_version.to_owned(),
+            reference: plan.reference.clone(),
+            adjustments: plan.posted.iter().map(|posted| posted.id.clone()).collect(),
             price_book_versions: versions,
             cut_offs: plan.cut_offs.clone(),
             files: plan.files.clone(),
             statements: sealed,
             totals,
-            plan: hash_of(&plan.to_bytes()?),
+            plan: plan.hash()?,
             previous: plan.previous.clone(),
         })
     }
@@ -245,6 +304,13 @@ fn known_format(what: &str, format: u32) -> Result<(), SettlementError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::{Act, Decision};
+
+    fn approval(n: u64) -> JournalEntry {
+        let act = Act::DecideReview(Decision { of: n, approve: true, note: String::new() });
+        let by = "chief".to_owned();
+        JournalEntry { format: 1, n: n + 1, at_ms: 2, by, act, previous: String::new() }
+    }
 
     fn chain() -> Vec<Seal> {
         let mut period = Period::parse("2026-10").unwrap();
@@ -258,12 +324,14 @@ mod tests {
                 by: "finance".into(),
                 at_ms: 1,
                 code_version: "0".into(),
-                contracts_text: "[[terms]]".into(),
+                reference: "1-ab@0".into(),
+                terms: Vec::new(),
+                posted: Vec::new(),
                 cut_offs: vec![CutOff { partition: 0, epoch: n }],
                 files: Vec::new(),
                 previous,
             };
-            let seal = Seal::of(&plan, "c", &[]).unwrap();
+            let seal = Seal::of(&plan, &approval(n), "c", &[]).unwrap();
             previous = seal.hash().unwrap();
             seals.push(seal);
             period = period.next();

@@ -158,7 +158,7 @@ impl<'a> SectionDraft<'a> {
         };
         for posted in &self.posted {
             payable.0 = payable.0.checked_add(posted.amount.0).ok_or_else(overflow)?;
-            ledger.adjustments.push(self.posted(context.vendor, posted).ok_or_else(overflow)?);
+            ledger.adjustments.push(self.posted(posted).ok_or_else(overflow)?);
         }
         if let Some(cap) = terms.cap.filter(|cap| payable > *cap && !planted(Bug::CapForgotten)) {
             let beyond = cap.0 - payable.0;
@@ -373,8 +373,9 @@ impl<'a> SectionDraft<'a> {
         }
     }
 
-    fn posted(&self, vendor: &str, posted: &PostedAdjustment) -> Option<Adjustment> {
-        let id = self.adjustment_id(vendor, posted.reason, &posted.id);
+    /// Under the number that people know it by.
+    fn posted(&self, posted: &PostedAdjustment) -> Option<Adjustment> {
+        let id = posted.id.clone();
         Some(Adjustment {
             orig_period: posted.orig_period,
             orig_line_id: posted.orig_line_id.clone(),

@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use tally_rating::{ModelPattern, TierMode};
 use tally_schemas::{Currency, TokenClass};
 
+use crate::contract_words::{form_words, prepaid_words, tolerance_words, trial_words};
 use crate::decimal::Cents;
 use crate::fraction::Rounding;
 use crate::{Bug, planted};
@@ -210,8 +211,12 @@ pub struct Terms {
     pub valid_to: Option<Date>,
     /// From when on this version is known, milliseconds UTC.
     pub known_from_ms: i64,
+    /// The same as it is written, where it is.
+    pub(crate) written_ms: Option<i64>,
     /// Where it comes from.
     pub source: String,
+    /// File that it is in.
+    pub(crate) file: String,
     /// Line of the file that it begins on.
     pub line: usize,
     pub(crate) approved: Option<Approved>,
@@ -229,6 +234,31 @@ impl Terms {
     /// Whether they are approved.
     pub const fn is_approved(&self) -> bool {
         self.approved.is_some()
+    }
+
+    /// Who approved them and when, milliseconds UTC.
+    pub fn approval(&self) -> Option<(&str, i64)> {
+        self.approved.as_ref().map(|approved| (approved.by.as_str(), approved.at_ms))
+    }
+
+    /// The form with its figures, in words.
+    pub fn form_words(&self) -> String {
+        form_words(&self.form)
+    }
+
+    /// Free trials, in words.
+    pub fn trial_words(&self) -> Option<String> {
+        trial_words(self)
+    }
+
+    /// What was paid in advance, in words.
+    pub fn prepaid_words(&self) -> Option<String> {
+        prepaid_words(self)
+    }
+
+    /// What may differ from the vendor's bill without a dispute, in words.
+    pub fn tolerance_words(&self) -> String {
+        tolerance_words(self)
     }
 
     /// Whether what packages paid for an event makes it a free trial.

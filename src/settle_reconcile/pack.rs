@@ -273,7 +273,7 @@ impl OurEventsFile {
 }
 
 /// Size and BLAKE3 of a file.
-fn hash(path: &Path) -> Result<(u64, String), Failure> {
+pub(super) fn hash(path: &Path) -> Result<(u64, String), Failure> {
     let mut file = File::open(path).map_err(|error| file_failure(path, &error))?;
     let mut hasher = blake3::Hasher::new();
     let bytes = std::io::copy(&mut file, &mut hasher)?;

@@ -17,6 +17,7 @@ mod support;
 
 mod alert_prices;
 mod alerts;
+mod books;
 mod budgets;
 mod commit_unknown;
 mod completeness;

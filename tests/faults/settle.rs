@@ -1,6 +1,6 @@
 //! Two months settled by the real program, on the embedded log and a local folder: statements
-//! foot with an independent sum of the rows, a close that dies at any point comes to the same
-//! seal (R28), and what comes later is an adjustment of the month it belongs to (R15).
+//! foot with an independent sum of the rows, a close or an approval that dies at any point comes to
+//! the same seal (R28), and what comes later is an adjustment of the month it belongs to (R15).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -54,7 +54,8 @@ const VENDORS: [&str; 10] = [
     "openai",
 ];
 
-fn contracts(folder: &Path) -> PathBuf {
+/// Terms of every vendor and a rate a month, in a file.
+pub(crate) fn contracts(folder: &Path) -> PathBuf {
     let forms: BTreeMap<&str, &str> = FORMS.into();
     let mut text = String::new();
     for vendor in VENDORS {
@@ -62,8 +63,7 @@ fn contracts(folder: &Path) -> PathBuf {
         text.push_str(&format!(
             "[[terms]]\nid = \"{vendor}-2026\"\nvendor = \"{vendor}\"\nmodel_pattern = \"*\"\n{form}\n\
              currency = \"CNY\"\ntax_ppm = 60000\nrounding = \"half_even\"\n\
-             valid_from = \"2026-01-01\"\nknown_from = \"2026-01-01\"\napproved_by = \"test\"\n\
-             approved_at = \"2026-01-01\"\n"
+             valid_from = \"2026-01-01\"\n"
         ));
     }
     for (period, rate) in [("2026-02", "7.0123"), ("2026-03", "6.9876")] {
@@ -77,18 +77,26 @@ fn contracts(folder: &Path) -> PathBuf {
     path
 }
 
-/// A place with a log, a store and contracts.
-struct Books {
-    folder: PathBuf,
-    contracts: PathBuf,
+/// A place with a log and a store.
+pub(crate) struct Books {
+    pub(crate) folder: PathBuf,
 }
 
 impl Books {
-    fn run(&self, arguments: &[&str]) -> Output {
+    /// Imports a file of contracts by one person and approves it by another.
+    pub(crate) fn put_in_force(&self, file: &Path) {
+        let file = file.to_str().unwrap();
+        self.done(&["contract", "import", file, "--by", "lin"]);
+        let said = self.refused(3, &["contract", "approve", file, "--by", "Lin "]);
+        assert!(said.contains("four eyes"), "{said}");
+        self.done(&["contract", "approve", file, "--by", "chen"]);
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         tally(&self.folder, arguments).stdin(Stdio::null()).output().unwrap()
     }
 
-    fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(
             output.status.success(),
@@ -100,7 +108,7 @@ impl Books {
     }
 
     /// The words of a command that must end with this code.
-    fn refused(&self, code: i32, arguments: &[&str]) -> String {
+    pub(crate) fn refused(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {words}");
@@ -108,7 +116,7 @@ impl Books {
     }
 
     /// Events from `start` on over so many hours, through the log into the tables.
-    fn traffic(&self, seed: u64, events: u32, start: &str, hours: u32) {
+    pub(crate) fn traffic(&self, seed: u64, events: u32, start: &str, hours: u32) {
         let (seed, events) = (seed.to_string(), events.to_string());
         let (hours, accounts) = (format!("{hours}h"), ACCOUNTS.to_string());
         self.done(&[
@@ -130,22 +138,27 @@ impl Books {
         assert!(drained.contains("DRAINED"), "{drained}");
     }
 
-    fn settle<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
-        let contracts = self.contracts.to_str().unwrap();
-        [&["settle"], arguments, &["--contracts", contracts]].concat()
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.done(&[arguments, &["--json"]].concat())).unwrap()
     }
 
-    fn statement(&self, vendor: &str, period: &str) -> Value {
-        let arguments = ["statement", "--vendor", vendor, "--period", period, "--format", "json"];
-        serde_json::from_str(&self.done(&self.settle(&arguments))).unwrap()
+    pub(crate) fn statement(&self, vendor: &str, period: &str) -> Value {
+        self.json(&["settle", "statement", "--vendor", vendor, "--period", period])
     }
 
-    fn close_command<'a>(&'a self, period: &'a str, by: &'a str) -> Vec<&'a str> {
-        self.settle(&["close", "--period", period, "--by", by, "--json"])
+    /// Puts a month into review, or says what it is in.
+    pub(crate) fn review(&self, period: &str, by: &str) -> Value {
+        self.json(&["settle", "close", "--period", period, "--by", by])
     }
 
-    fn close(&self, period: &str, by: &str) -> Value {
-        serde_json::from_str(&self.done(&self.close_command(period, by))).unwrap()
+    pub(crate) fn approve(&self, period: &str, by: &str) -> Value {
+        self.json(&["settle", "approve", "--period", period, "--by", by])
+    }
+
+    /// Closes a month: `by` puts it into review, the chief approves.
+    pub(crate) fn close(&self, period: &str, by: &str) -> Value {
+        let review = self.review(period, by);
+        if review["state"] == "closed" { review } else { self.approve(period, "chief") }
     }
 
     /// Prints the statement of every vendor, and compares them with the rows.
@@ -180,7 +193,7 @@ impl Books {
     fn copied(&self, to: &Path) -> Self {
         let status = Command::new("cp").arg("-r").arg(&self.folder).arg(to).status().unwrap();
         assert!(status.success());
-        Self { folder: to.to_owned(), contracts: self.contracts.clone() }
+        Self { folder: to.to_owned() }
     }
 
     /// Every object below `statements/`, by its path.
@@ -237,8 +250,9 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
     let mut dice = Dice::of("settle");
     let scratch = tempfile::tempdir().unwrap();
     let contracts = contracts(scratch.path());
-    let books = Books { folder: scratch.path().join("books"), contracts };
+    let books = Books { folder: scratch.path().join("books") };
     std::fs::create_dir(&books.folder).unwrap();
+    books.put_in_force(&contracts);
     sell(&books.folder);
     books.traffic(dice.next_seed(), 4_000, "2026-02-01T01:00:00+08:00", 5 * 24);
     books.traffic(dice.next_seed(), 3_000, "2026-03-02T00:00:00+08:00", 5 * 24);
@@ -248,6 +262,9 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
     assert!(drafts.values().all(|draft| draft["status"] == "draft"));
     let trial = adjustments(&drafts).iter().any(|row| row["reason"] == "free_trial");
     assert!(trial, "no trial was settled");
+    let draft = scratch.path().join("draft.toml");
+    std::fs::write(&draft, "[[fx]]\nfrom = \"EUR\"\nto = \"CNY\"\nperiod = \"2026-02\"\nrate = \"8\"\ndate = \"2026-02-28\"\nsource = \"test\"\n").unwrap();
+    let draft = draft.to_str().unwrap();
     for (code, words, arguments) in [
         (2, "is not a period", vec!["statement", "--vendor", "qwen", "--period", "2026-13"]),
         (2, "neither usage", vec!["statement", "--vendor", "acme", "--period", "2026-02"]),
@@ -255,8 +272,14 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
         (2, "is not over", vec!["close", "--period", "2999-01", "--by", "ann"]),
         (2, "cannot be closed before 2026-02", vec!["close", "--period", "2026-03", "--by", "ann"]),
         (2, "needs the name", vec!["close", "--period", "2026-02", "--by", " "]),
+        (2, "is not in review", vec!["approve", "--period", "2026-02", "--by", "ann"]),
+        (
+            2,
+            "is a draft",
+            vec!["close", "--period", "2026-02", "--by", "ann", "--contracts", draft],
+        ),
     ] {
-        let said = books.refused(code, &books.settle(&arguments));
+        let said = books.refused(code, &[&["settle"], arguments.as_slice()].concat());
         assert!(said.contains(words), "{said}");
     }
     assert!(!books.folder.join("store/statements").exists(), "a refusal left something behind");
@@ -266,7 +289,20 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
     closes_at_once(&books, scratch.path());
     closes_while_late_events_come(&books, dice.next_seed(), scratch.path());
 
-    let closed = books.close("2026-02", "ann");
+    let review = books.review("2026-02", "ann");
+    assert_eq!((&review["state"], &review["was_there"]), (&json!("review"), &json!(false)));
+    let own = ["settle", "approve", "--period", "2026-02", "--by", " ANN"];
+    let said = books.refused(3, &own);
+    assert!(said.contains("2026-02 is ann's: somebody else must approve it (four eyes)"), "{said}");
+    // What is sent back is put into review anew, by a plan of its own.
+    let reject = ["settle", "reject", "--period", "2026-02", "--by", "bob", "--note", "look again"];
+    books.done(&reject);
+    let again = books.review("2026-02", "ann");
+    assert_ne!(again["plan"], review["plan"]);
+    assert_eq!(again["statements"], review["statements"]);
+    assert_eq!(books.statement("qwen", "2026-02")["state"], "review");
+    let closed = books.close("2026-02", "bob");
+    assert_eq!(closed["seal"]["plan"], again["plan"]);
     for (vendor, draft) in &drafts {
         assert_eq!(
             draft["hash"],
@@ -326,34 +362,52 @@ fn sealed_lines(sealed: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
     lines
 }
 
-/// R28: wherever a close dies, the next one comes to the same statements; once there is a plan,
-/// to the very seal that was begun.
+/// R28: wherever a close or its approval dies, the next one comes to the same statements; once it
+/// is in review, to the very plan that was begun, and once approved, to the very seal.
 fn dies_anywhere(books: &Books, scratch: &Path) {
     let mut all = BTreeSet::new();
-    for (number, point) in [
-        "before-settle-plan:1",
-        "after-settle-plan:1",
-        "after-settle-statement:1",
-        "after-settle-statement:5",
-        "before-settle-seal:1",
-        "after-settle-seal:1",
+    let close = ["settle", "close", "--period", "2026-02", "--by", "first"];
+    let approve = ["settle", "approve", "--period", "2026-02", "--by", "boss"];
+    for (number, (command, point, by, approved_by)) in [
+        (close, "before-settle-plan:1", "second", "chief"),
+        (close, "after-settle-plan:1", "second", "chief"),
+        (close, "before-books-entry:1", "second", "chief"),
+        (close, "after-books-entry:1", "first", "chief"),
+        (close, "after-settle-review:1", "first", "chief"),
+        (approve, "before-settle-approval:1", "first", "chief"),
+        (approve, "after-books-entry:1", "first", "boss"),
+        (approve, "after-settle-approval:1", "first", "boss"),
+        (approve, "after-settle-statement:1", "first", "boss"),
+        (approve, "after-settle-statement:5", "first", "boss"),
+        (approve, "before-settle-seal:1", "first", "boss"),
+        (approve, "after-settle-seal:1", "first", "boss"),
     ]
     .into_iter()
     .enumerate()
     {
         let copy = books.copied(&scratch.join(format!("copy-{number}")));
-        let arguments = copy.close_command("2026-02", "first");
-        let died = tally(&copy.folder, &arguments).env("TALLY_CRASH_AT", point).output().unwrap();
+        if command == approve {
+            let review = copy.review("2026-02", "first");
+            assert_eq!(review["state"], "review", "{review}");
+        }
+        let died = tally(&copy.folder, &command).env("TALLY_CRASH_AT", point).output().unwrap();
         assert_eq!(died.status.code(), None, "{point}: it did not die");
-        let before = if number == 0 { BTreeMap::new() } else { copy.sealed() };
+        let nothing = ["before-settle-plan:1"].contains(&point);
+        let before = if nothing { BTreeMap::new() } else { copy.sealed() };
         let closed = copy.close("2026-02", "second");
-        let by = if number == 0 { "second" } else { "first" };
-        assert_eq!(closed["seal"]["by"], by, "{point}");
+        let seal = &closed["seal"];
+        assert_eq!(
+            (&seal["by"], &seal["approved_by"]),
+            (&json!(by), &json!(approved_by)),
+            "{point}"
+        );
         let after = copy.sealed();
         assert!(before.iter().all(|(path, bytes)| after[path] == *bytes), "{point}");
         assert_eq!(copy.close("2026-02", "third")["hash"], closed["hash"], "{point}");
+        assert_eq!(copy.approve("2026-02", "third")["hash"], closed["hash"], "{point}");
         copy.done(&["verify"]);
         all.insert(hashes(&closed));
+        std::fs::remove_dir_all(&copy.folder).unwrap();
     }
     assert_eq!(all.len(), 1, "statements differ by where the close died");
 }
@@ -361,12 +415,17 @@ fn dies_anywhere(books: &Books, scratch: &Path) {
 /// R29: tables made again from the log give the same bytes, whatever the number of threads.
 fn rebuilds_the_same(books: &Books, drafts: &BTreeMap<String, Value>, scratch: &Path) {
     let copy = books.copied(&scratch.join("copy-rebuilt"));
-    std::fs::remove_dir_all(copy.folder.join("store")).unwrap();
+    // What people imported and approved is not in the log: it is kept.
+    let (store, kept) = (copy.folder.join("store"), copy.folder.join("kept"));
+    std::fs::rename(store.join("reference"), &kept).unwrap();
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    std::fs::rename(&kept, store.join("reference")).unwrap();
     assert!(copy.done(&["aggregate", "--until-end"]).contains("DRAINED"));
     for (number, (vendor, draft)) in drafts.iter().enumerate() {
         let arguments =
-            ["statement", "--vendor", vendor.as_str(), "--period", "2026-02", "--format", "json"];
-        let mut command = tally(&copy.folder, &copy.settle(&arguments));
+            ["settle", "statement", "--vendor", vendor.as_str(), "--period", "2026-02", "--json"];
+        let mut command = tally(&copy.folder, &arguments);
         let output = command.env("TALLY_QUERY__THREADS", (1 + number % 4).to_string()).output();
         let again: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
         assert_eq!(again["hash"], draft["hash"], "{vendor}");
@@ -395,12 +454,14 @@ fn closes_while_late_events_come(books: &Books, seed: u64, scratch: &Path) {
     let mut stream =
         tally(&copy.folder, &["aggregate", "--until-end"]).stdout(Stdio::null()).spawn().unwrap();
     // It is refused with "try again" while committed events of the month wait for the tables.
-    let february = eventually("a close of February", PATIENCE, || {
-        let output = copy.run(&copy.close_command("2026-02", "ann"));
+    eventually("a close of February", PATIENCE, || {
+        let output = copy.run(&["settle", "close", "--period", "2026-02", "--by", "ann"]);
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(matches!(output.status.code(), Some(0 | 5)), "{words}");
-        output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).unwrap())
+        output.status.success().then_some(())
     });
+    // Events go on coming between review and approval.
+    let february = copy.approve("2026-02", "chief");
     assert!(stream.wait().unwrap().success());
     let march = copy.close("2026-03", "ann");
     let counted = |closed: &Value, which: &str| closed["seal"]["totals"][which].as_u64().unwrap();
@@ -415,24 +476,32 @@ fn closes_while_late_events_come(books: &Books, seed: u64, scratch: &Path) {
     copy.done(&["verify"]);
 }
 
-/// Two that close at once come to one seal.
-fn closes_at_once(books: &Books, scratch: &Path) {
-    let copy = books.copied(&scratch.join("copy-race"));
-    let closers: Vec<_> = ["ann", "bob", "cam"]
+/// People who do the same at once: what it comes to, which is one thing.
+fn at_once(copy: &Books, people: [&str; 3], command: &str, what: &str) -> String {
+    let running: Vec<_> = people
         .iter()
         .map(|by| {
-            let mut command = tally(&copy.folder, &copy.close_command("2026-02", by));
+            let arguments = ["settle", command, "--period", "2026-02", "--by", by, "--json"];
+            let mut command = tally(&copy.folder, &arguments);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         })
         .collect();
-    let mut seals = BTreeSet::new();
-    for closer in closers {
-        let output = closer.wait_with_output().unwrap();
+    let mut found = BTreeSet::new();
+    for process in running {
+        let output = process.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let closed: Value = serde_json::from_slice(&output.stdout).unwrap();
-        seals.insert(closed["hash"].as_str().unwrap().to_owned());
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        found.insert(said[what].as_str().unwrap().to_owned());
     }
-    assert_eq!(seals.len(), 1, "{seals:?}");
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.pop_first().unwrap()
+}
+
+/// Two that close at once come to one review, and two that approve at once to one seal.
+fn closes_at_once(books: &Books, scratch: &Path) {
+    let copy = books.copied(&scratch.join("copy-race"));
+    at_once(&copy, ["ann", "bob", "cam"], "close", "plan");
+    at_once(&copy, ["dan", "eve", "fay"], "approve", "hash");
     copy.done(&["verify"]);
 }
 
@@ -447,7 +516,7 @@ fn notices_an_edit(books: &Books) {
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{report}");
     assert!(report.contains("is not what was sealed"), "{report}");
-    let arguments = ["statement", "--vendor", "baidu", "--period", "2026-02"];
-    let said = books.refused(3, &books.settle(&arguments));
+    let arguments = ["settle", "statement", "--vendor", "baidu", "--period", "2026-02"];
+    let said = books.refused(3, &arguments);
     assert!(said.contains("is not what was sealed"), "{said}");
 }

@@ -1,5 +1,6 @@
-//! Closing a period. Whatever could come out otherwise in a second run is fixed by the plan, so
-//! that a crash at any point, and two that close at once, end in the same seal (R28).
+//! Closing a period, the first half: a plan that somebody puts into review. Whatever could come out
+//! otherwise in a second run is fixed by it, so that a crash at any point, and two that close at
+//! once, end in the same seal (R28).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,139 +10,157 @@ use futures::stream::TryStreamExt;
 use tally_aggregate::{crash_point, ledger};
 use tally_schemas::{EntryKind, Table};
 use tally_settlement::{
-    CloseDecision, CutOff, Period, PeriodFacts, Plan, RatedGroup, Refusal, Seal, SealedFile,
-    Statement, decide_close,
+    Act, CloseDecision, CutOff, Done, Period, PeriodFacts, Plan, RatedGroup, Refusal, Review, Seal,
+    SealedFile, SealedStatement, Statement, adjustment_name, decide_close, person_name,
 };
 use tally_tables::PinnedTables;
 
+use super::approve::Closed;
 use super::rated_groups::{self, Scope};
 use super::seal_store::SealStore;
-use super::{Known, Settlement, invalid, planned_contracts, sha256_of};
+use super::{Known, Settlement, TermsOrigin, due, invalid, of_vendor, sha256_of};
+use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::ledger_view::error_of;
 
 /// Files that are hashed at once.
 const HASHED_AT_ONCE: usize = 4;
 
-/// A closed period.
+/// A period in review.
 #[derive(Debug, Clone)]
-pub struct Closed {
-    /// Its seal.
-    pub seal: Seal,
-    /// Hash of the seal.
-    pub hash: String,
-    /// Whether it had been closed before.
-    pub was_closed: bool,
+pub struct InReview {
+    /// Who put it there and when, and what it comes to.
+    pub review: Done<Review>,
+    /// The adjustments that it counts, by name.
+    pub adjustments: Vec<String>,
+    /// Whether it was in review before.
+    pub was_there: bool,
+}
+
+/// What a request to close a period came to.
+#[derive(Debug, Clone)]
+pub enum CloseOutcome {
+    /// Somebody else has to approve it.
+    InReview(InReview),
+    /// It is closed: it was, or an approval that was interrupted is carried out.
+    Closed(Closed),
 }
 
 impl Settlement<'_> {
-    /// Closes a period: writes its statements and its seal. A second call returns the same seal.
+    /// Puts a period into review: fixes what counts and says what it comes to. A second call
+    /// returns the same review, and of an approved one the seal.
     ///
     /// # Errors
-    /// `Invalid` where it cannot be closed yet or not in this order, and for contracts that do not
-    /// cover its usage; `Retry` where tables are behind or the store is away; `Data` for rows that
-    /// do not foot and for objects that are not what they should be.
+    /// `Invalid` where it cannot be closed yet or not in this order, where no terms are approved,
+    /// and for terms that do not cover its usage; `Retry` where tables are behind or the store is
+    /// away; `Data` for rows that do not foot and for objects that are not what they should be.
     pub async fn close(
         &self,
         period: Period,
         by: &str,
         now_ms: i64,
         code_version: &str,
-    ) -> Result<Closed, QueryError> {
-        let known = self.known(period).await?;
-        let pin = self.engine.pin(None).await?;
-        let cut_offs = self.cut_offs(&pin);
-        let first_close = known.seals.is_empty() && known.plan.is_none();
-        let unsealed_before = if first_close {
-            rated_groups::first_day_before(self.engine, &pin, period, &cut_offs).await?
-        } else {
-            None
-        };
-        let facts = PeriodFacts {
-            period,
-            now_ms,
-            plan: known.plan.as_ref(),
-            seals: &known.seals,
-            is_paid: false,
-            unsealed_before,
-            is_behind: self.is_behind(period, &cut_offs).await?,
-        };
-        let (plan, made) = match decide_close(&facts) {
-            CloseDecision::Sealed(seal) => {
-                return Ok(Closed { seal: seal.clone(), hash: seal.hash()?, was_closed: true });
+    ) -> Result<CloseOutcome, QueryError> {
+        person_name(by).ok_or(tally_settlement::BooksError::NoName)?;
+        loop {
+            let mut known = self.known().await?;
+            let pin = self.engine.pin(None).await?;
+            let cut_offs = self.cut_offs(&pin);
+            let unsealed_before = if known.seals.is_empty() {
+                rated_groups::first_day_before(self.engine, &pin, period, &cut_offs).await?
+            } else {
+                None
+            };
+            let facts = PeriodFacts {
+                unsealed_before,
+                is_behind: is_behind(self.engine, period, &cut_offs).await?,
+                ..known.facts(period, now_ms)
+            };
+            match decide_close(&facts) {
+                CloseDecision::Sealed(seal) => {
+                    let hash = seal.hash()?;
+                    let closed = Closed { seal: seal.clone(), hash, was_closed: true };
+                    return Ok(CloseOutcome::Closed(closed));
+                }
+                CloseDecision::Refuse(refusal @ Refusal::Behind) => {
+                    return Err(QueryError::Retry(refusal.to_string()));
+                }
+                CloseDecision::Refuse(refusal) => return Err(invalid(refusal.to_string())),
+                CloseDecision::InReview(state) => {
+                    let there = in_review(state.review.clone(), true);
+                    return Ok(CloseOutcome::InReview(there));
+                }
+                CloseDecision::Resume(state) => {
+                    let closed = self.carry_out(&known, state).await?;
+                    return Ok(CloseOutcome::Closed(closed));
+                }
+                CloseDecision::Plan => {}
             }
-            CloseDecision::Refuse(refusal @ Refusal::Behind) => {
-                return Err(QueryError::Retry(refusal.to_string()));
+            let plan = self.plan(&facts, &known, &pin, cut_offs, (by, code_version)).await?;
+            // Nothing is fixed that could not be sealed: terms can still be corrected.
+            let statements = self.statements(&plan, &known, &pin).await?;
+            if let Some(review) = self.review(&mut known, &plan, &statements, by).await? {
+                return Ok(CloseOutcome::InReview(in_review(review, false)));
             }
-            CloseDecision::Refuse(refusal) => return Err(invalid(refusal.to_string())),
-            CloseDecision::Resume(plan) => (plan.clone(), None),
-            CloseDecision::Plan => {
-                let plan = self.plan(&facts, &pin, cut_offs, by, code_version).await?;
-                // Nothing is fixed that could not be sealed: contracts can still be corrected.
-                let statements = self.statements(&plan, &known, &pin).await?;
-                let standing = self.fix(&plan).await?;
-                let made = (standing == plan).then_some(statements);
-                (standing, made)
-            }
-        };
-        let statements = match made {
-            Some(statements) => statements,
-            None => {
-                self.has_everything(&plan, &pin)?;
-                self.statements(&plan, &known, &pin).await?
-            }
-        };
-        let seal = self.seal(&plan, &statements).await?;
-        Ok(Closed { hash: seal.hash()?, seal, was_closed: false })
+            // Somebody did something meanwhile; what they did may count in this period.
+        }
     }
 
-    /// Whether committed events of a period, or of one before, wait for their publication.
-    async fn is_behind(&self, period: Period, cut_offs: &[CutOff]) -> Result<bool, QueryError> {
-        let ledgers = self.engine.ledger();
-        let end = period.end_day().to_string();
-        let published: BTreeMap<u32, u64> =
-            cut_offs.iter().map(|cut_off| (cut_off.partition, cut_off.epoch)).collect();
-        for last in ledgers.all_last().await? {
-            let partition = last.entry.partition;
-            let floor = ledger::floor(ledgers.store(), ledgers.topic(), partition)
-                .await
-                .map_err(error_of)?;
-            let from = published.get(&partition).map_or(0, |epoch| epoch + 1).max(floor);
-            for n in from..=last.entry.n {
-                let entry = ledger::read_entry(ledgers.store(), ledgers.topic(), partition, n)
-                    .await
-                    .map_err(error_of)?;
-                let Some(stored) = entry else { continue };
-                let waits = stored.entry.kind == EntryKind::Epoch
-                    && stored.entry.files.iter().any(|file| {
-                        let day = file.partition_values.get("day");
-                        file.table == Table::UsageEvents.name() && day.is_some_and(|d| *d < end)
-                    });
-                if waits {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
+    async fn review(
+        &self,
+        known: &mut Known,
+        plan: &Plan,
+        statements: &[Statement],
+        by: &str,
+    ) -> Result<Option<Done<Review>>, QueryError> {
+        let review = Review {
+            period: plan.period,
+            plan: plan.hash()?,
+            statements: SealedStatement::of_all(statements)?,
+            adjustments: known.journal.books.due(plan.period).map(|due| due.proposal.n).collect(),
+        };
+        let path = SealStore::plan_path(plan.period, &review.plan);
+        crash_point("before-settle-plan");
+        self.stands(&path, &plan.to_bytes()?).await?;
+        crash_point("after-settle-plan");
+        let act = Act::Review(review.clone());
+        let entry = self.store.append(&mut known.journal, act, by, plan.at_ms).await?;
+        crash_point("after-settle-review");
+        Ok(entry.map(|entry| Done { n: entry.n, by: entry.by, at_ms: entry.at_ms, what: review }))
     }
 
     async fn plan(
         &self,
         facts: &PeriodFacts<'_>,
+        known: &Known,
         pin: &Arc<PinnedTables>,
         cut_offs: Vec<CutOff>,
-        by: &str,
-        code_version: &str,
+        (by, code_version): (&str, &str),
     ) -> Result<Plan, QueryError> {
+        let reference = match &self.terms.origin {
+            TermsOrigin::Approved(edition) => edition.clone(),
+            TermsOrigin::Draft(name) => {
+                return Err(invalid(format!(
+                    "{name} is a draft, and a close goes by approved terms: tally contract import {name} --by NAME, then tally contract approve {name} --by ANOTHER, then close without --contracts"
+                )));
+            }
+            TermsOrigin::Example => {
+                return Err(invalid(
+                    "no settlement terms are approved: tally contract import FILE --by NAME, then tally contract approve FILE --by ANOTHER".to_owned(),
+                ));
+            }
+        };
         let last = facts.seals.last();
         Ok(Plan {
             format: Plan::FORMAT,
             n: last.map_or(0, |seal| seal.n + 1),
             period: facts.period,
-            by: by.to_owned(),
+            by: by.trim().to_owned(),
             at_ms: facts.now_ms,
             code_version: code_version.to_owned(),
-            contracts_text: self.contracts.text().to_owned(),
+            reference,
+            terms: self.terms.contracts.layers().to_vec(),
+            posted: due(known, facts.period),
             cut_offs,
             files: self.files(facts, pin).await?,
             previous: last.map_or(Ok(String::new()), Seal::hash)?,
@@ -185,23 +204,14 @@ impl Settlement<'_> {
             .await
     }
 
-    /// Creates the plan; where somebody was faster, theirs is what counts.
-    async fn fix(&self, plan: &Plan) -> Result<Plan, QueryError> {
-        let path = SealStore::plan_path(plan.period);
-        crash_point("before-settle-plan");
-        let standing = self.store.create(&path, &plan.to_bytes()?).await?;
-        crash_point("after-settle-plan");
-        Ok(Plan::from_bytes(path.as_ref(), &standing)?)
-    }
-
     /// The statements of a plan, by vendor; empty ones are left out.
-    async fn statements(
+    pub(super) async fn statements(
         &self,
         plan: &Plan,
         known: &Known,
         pin: &Arc<PinnedTables>,
     ) -> Result<Vec<Statement>, QueryError> {
-        let contracts = planned_contracts(plan)?;
+        let contracts = plan.contracts()?;
         let before: Vec<Seal> =
             known.seals.iter().filter(|seal| seal.period < plan.period).cloned().collect();
         let scope = Scope {
@@ -216,57 +226,61 @@ impl Settlement<'_> {
             by_vendor.entry(group.vendor.clone()).or_default().push(group);
         }
         let mut statements = Vec::new();
+        let mut counted = 0;
         for (vendor, groups) in by_vendor {
             let earlier = self.earlier(&before, &vendor).await?;
-            let statement = self.build(&contracts, &vendor, plan.period, &groups, &earlier)?;
+            let posted = of_vendor(&plan.posted, &contracts, &vendor);
+            counted += posted.len();
+            let parts = (groups.as_slice(), earlier.as_slice(), posted.as_slice());
+            let statement = self.build(&contracts, &vendor, plan.period, parts)?;
             if !statement.is_empty() {
                 statements.push(statement);
             }
         }
-        Ok(statements)
-    }
-
-    /// Writes the statements and the seal of a plan, or finds them there.
-    async fn seal(&self, plan: &Plan, statements: &[Statement]) -> Result<Seal, QueryError> {
-        for statement in statements {
-            let path = SealStore::statement_path(plan.period, &statement.vendor);
-            self.stands(&path, &statement.to_bytes()?).await?;
-            crash_point("after-settle-statement");
+        if counted == plan.posted.len() {
+            return Ok(statements);
         }
-        let seal = Seal::of(plan, planned_contracts(plan)?.version(), statements)?;
-        let path = SealStore::seal_path(seal.n);
-        crash_point("before-settle-seal");
-        self.stands(&path, &seal.to_bytes()?).await?;
-        crash_point("after-settle-seal");
-        Ok(seal)
+        // Terms stay approved once they are, so that only damage brings this about.
+        let lost = plan.posted.iter().find(|posted| contracts.terms(&posted.terms).is_none());
+        let (id, terms) = lost.map_or(("", ""), |lost| (lost.id.as_str(), lost.terms.as_str()));
+        Err(QueryError::Data(format!("{id} is for the terms {terms}, which nobody has")))
     }
+}
 
-    /// Creates an object that may be there already, but with no other content.
-    async fn stands(
-        &self,
-        path: &object_store::path::Path,
-        bytes: &[u8],
-    ) -> Result<(), QueryError> {
-        if self.store.create(path, bytes).await? == bytes {
-            return Ok(());
-        }
-        Err(QueryError::Data(format!(
-            "{path} is there with other content than this run comes to; nothing was changed"
-        )))
-    }
+fn in_review(review: Done<Review>, was_there: bool) -> InReview {
+    let adjustments = review.what.adjustments.iter().map(|n| adjustment_name(*n)).collect();
+    InReview { review, adjustments, was_there }
+}
 
-    /// A plan counts epochs that this pin must hold.
-    fn has_everything(&self, plan: &Plan, pin: &Arc<PinnedTables>) -> Result<(), QueryError> {
-        let held = self.cut_offs(pin);
-        let holds = |wanted: &CutOff| {
-            held.iter().any(|cut| cut.partition == wanted.partition && cut.epoch >= wanted.epoch)
-        };
-        match plan.cut_offs.iter().find(|wanted| !holds(wanted)) {
-            None => Ok(()),
-            Some(CutOff { partition, epoch }) => Err(QueryError::Data(format!(
-                "the plan of {} counts epoch {epoch} of partition {partition}, which usage_events does not have",
-                plan.period
-            ))),
+/// Whether committed events of a period, or of one before, wait for their publication.
+async fn is_behind(
+    engine: &QueryEngine,
+    period: Period,
+    cut_offs: &[CutOff],
+) -> Result<bool, QueryError> {
+    let ledgers = engine.ledger();
+    let end = period.end_day().to_string();
+    let published: BTreeMap<u32, u64> =
+        cut_offs.iter().map(|cut_off| (cut_off.partition, cut_off.epoch)).collect();
+    for last in ledgers.all_last().await? {
+        let partition = last.entry.partition;
+        let floor =
+            ledger::floor(ledgers.store(), ledgers.topic(), partition).await.map_err(error_of)?;
+        let from = published.get(&partition).map_or(0, |epoch| epoch + 1).max(floor);
+        for n in from..=last.entry.n {
+            let entry = ledger::read_entry(ledgers.store(), ledgers.topic(), partition, n)
+                .await
+                .map_err(error_of)?;
+            let Some(stored) = entry else { continue };
+            let waits = stored.entry.kind == EntryKind::Epoch
+                && stored.entry.files.iter().any(|file| {
+                    let day = file.partition_values.get("day");
+                    file.table == Table::UsageEvents.name() && day.is_some_and(|d| *d < end)
+                });
+            if waits {
+                return Ok(true);
+            }
         }
     }
+    Ok(false)
 }

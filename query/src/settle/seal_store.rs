@@ -49,9 +49,10 @@ impl<'a> SealStore<'a> {
         Self(store)
     }
 
-    /// Where the plan of a period is.
-    pub(crate) fn plan_path(period: Period) -> Path {
-        Path::from_iter(["statements", &period.to_string(), "plan.json"])
+    /// Where a plan of a period is. Plans have the name of their content: one that is sent back is
+    /// followed by another.
+    pub(crate) fn plan_path(period: Period, hash: &str) -> Path {
+        Path::from_iter(["statements", &period.to_string(), &format!("plan-{hash}.json")])
     }
 
     /// Where a statement of a period is. Vendors are names that people choose, so a path is made
@@ -66,7 +67,7 @@ impl<'a> SealStore<'a> {
         Path::from_iter(["statements", "seals", &format!("{n:020}.json")])
     }
 
-    async fn get(&self, path: &Path) -> Result<Option<Bytes>, QueryError> {
+    pub(super) async fn get(&self, path: &Path) -> Result<Option<Bytes>, QueryError> {
         let answer = match self.0.get(path).await {
             Ok(answer) => answer,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -89,13 +90,19 @@ impl<'a> SealStore<'a> {
         }
     }
 
-    /// The plan of a period.
-    pub(crate) async fn plan(&self, period: Period) -> Result<Option<Plan>, QueryError> {
-        let path = Self::plan_path(period);
-        match self.get(&path).await? {
-            Some(bytes) => Ok(Some(Plan::from_bytes(path.as_ref(), &bytes)?)),
-            None => Ok(None),
+    /// The plan that a review names.
+    ///
+    /// # Errors
+    /// `Data` where it is gone or not that one, `Retry` while the store is away.
+    pub(crate) async fn plan(&self, period: Period, hash: &str) -> Result<Plan, QueryError> {
+        let path = Self::plan_path(period, hash);
+        let Some(bytes) = self.get(&path).await? else {
+            return Err(QueryError::Data(format!("{path} is gone, which the journal names")));
+        };
+        if hash_of(&bytes) != hash {
+            return Err(QueryError::Data(format!("{path} is not what its name says")));
         }
+        Ok(Plan::from_bytes(path.as_ref(), &bytes)?)
     }
 
     /// Every seal, in order.

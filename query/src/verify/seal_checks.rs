@@ -8,7 +8,7 @@ use tally_schemas::{CLASS_COUNT, TokenClass};
 use tally_settlement::{ControlTotals, CutOff, Pico, Seal, Units};
 use tally_tables::PinnedTables;
 
-use super::{Check, Finding};
+use super::{Check, Finding, journal_checks};
 use crate::answer_rows::{count, decimal, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
@@ -22,12 +22,14 @@ pub(super) async fn all(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Ch
         Ok(seals) => seals,
         Err(error) => return vec![failed(chain, &error)],
     };
-    vec![
+    let mut checks = vec![
         links(chain, &seals),
         statements(&store, &seals).await,
         events(engine, pin, &seals).await,
         files(engine, &seals).await,
-    ]
+    ];
+    checks.extend(journal_checks::all(&store, &seals).await);
+    checks
 }
 
 fn failed(mut finding: Finding, error: &QueryError) -> Check {

@@ -10,6 +10,7 @@
 
 mod answers;
 mod balances;
+mod books;
 mod budgets;
 mod completeness;
 mod evolution;

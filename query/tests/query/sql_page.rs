@@ -2,7 +2,8 @@
 
 use tally_query::render_table;
 
-use crate::feed::{engine_over, worked_out};
+use crate::books::settled;
+use crate::feed::engine_over;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sql.md");
 
@@ -48,13 +49,17 @@ fn examples_are_found_with_their_answers() {
 
 #[tokio::test]
 async fn every_example_of_the_page_answers_what_it_shows() {
-    let feed = worked_out().await;
+    let feed = settled().await;
     let engine = engine_over(&feed.store).await;
     let page = std::fs::read_to_string(PAGE).unwrap();
     let examples = examples(&page);
     assert!(examples.len() >= 12, "{}", examples.len());
     for view in tally_query::View::all() {
         let name = format!("{}.{}", view.schema, view.name);
+        assert!(examples.iter().any(|example| example.sql.contains(&name)), "no example of {name}");
+    }
+    for table in tally_query::BooksTable::ALL {
+        let name = format!("settlement.{}", table.name());
         assert!(examples.iter().any(|example| example.sql.contains(&name)), "no example of {name}");
     }
     let mut differing = Vec::new();

@@ -3,7 +3,8 @@
 use arrow::datatypes::DataType;
 use tally_query::{PgServer, View, render_table};
 
-use crate::feed::{engine_over, random, rows, worked_out};
+use crate::books::settled;
+use crate::feed::{engine_over, random, rows};
 use crate::psql::psql;
 
 /// The type with plain strings.
@@ -16,7 +17,7 @@ fn plain(data_type: &DataType) -> DataType {
 
 #[tokio::test]
 async fn a_view_has_the_columns_that_it_declares() {
-    let feed = worked_out().await;
+    let feed = settled().await;
     let engine = engine_over(&feed.store).await;
     for view in View::all() {
         let sql = format!("SELECT * FROM {}.{}", view.schema, view.name);
@@ -56,7 +57,7 @@ async fn an_empty_store_has_empty_views() {
 
 #[tokio::test]
 async fn clients_see_views_with_comments() {
-    let feed = worked_out().await;
+    let feed = settled().await;
     let engine = engine_over(&feed.store).await;
     for view in View::all() {
         let sql = format!(
@@ -95,6 +96,8 @@ async fn clients_see_views_with_comments() {
         ("\\d+ quota.balance", "FROM quota_ledger WHERE bucket IS NOT NULL"),
         ("\\d+ settlement.margin", "Region: the province"),
         ("\\d+ settlement.suspense_aging", "over 30 days"),
+        ("\\d+ settlement.statement_lines", "Units x price, or the shared revenue, exactly"),
+        ("\\d+ settlement.contracts", "What the vendor's bill may differ by without a dispute"),
         ("\\dn", "settlement"),
         ("SELECT remaining, unearned FROM quota.balance WHERE account = 'A'", "8400000.000000"),
         (

@@ -12,4 +12,5 @@ mod bitemporal;
 mod damage;
 mod imports;
 mod litellm;
+mod terms;
 mod world;

@@ -1,0 +1,253 @@
+//! The books as tables: periods, sealed statements with their lines, adjustments, disputes and
+//! comparisons with bills. Read from the sealed objects when a query scans them.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use async_trait::async_trait;
+
+use crate::books_rows::{StoredBooks, rows_of};
+use crate::error::QueryError;
+use crate::gathered_table::RowSource;
+use crate::settle::SealStore;
+use crate::system_schema::{ColumnSpec, SystemSource, commented, time_type, without_comments};
+
+/// A table of the books, in schema `settlement`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BooksTable {
+    /// One row a period that was put into review.
+    Periods,
+    /// One row a sealed statement.
+    Statements,
+    /// One row a line, adjustment or rounding line of a sealed statement.
+    StatementLines,
+    /// One row an adjustment, on a statement or on its way.
+    Adjustments,
+    /// One row a dispute.
+    Disputes,
+    /// One row a comparison with a bill and currency.
+    Reconciliation,
+}
+
+/// Amounts of the books: hundredths, with the decimals that amounts have everywhere.
+pub(crate) const AMOUNT: DataType = DataType::Decimal128(38, 12);
+
+impl BooksTable {
+    /// Every table.
+    pub const ALL: [Self; 6] = [
+        Self::Periods,
+        Self::Statements,
+        Self::StatementLines,
+        Self::Adjustments,
+        Self::Disputes,
+        Self::Reconciliation,
+    ];
+
+    /// Name in schema `settlement`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Periods => "periods",
+            Self::Statements => "statements",
+            Self::StatementLines => "statement_lines",
+            Self::Adjustments => "adjustments",
+            Self::Disputes => "disputes",
+            Self::Reconciliation => "reconciliation",
+        }
+    }
+
+    /// What a SQL client shows.
+    pub const fn comment(self) -> &'static str {
+        match self {
+            Self::Periods => {
+                "One row a period that was put into review: who did, who approved, what it was sealed with"
+            }
+            Self::Statements => "One row a sealed statement of a vendor, and when it was paid",
+            Self::StatementLines => {
+                "One row a line, adjustment or rounding line of a sealed statement; their sum is its total"
+            }
+            Self::Adjustments => {
+                "One row an adjustment: on a sealed statement, or proposed by a person and on its way to one"
+            }
+            Self::Disputes => "One row a dispute with a vendor about a bill",
+            Self::Reconciliation => {
+                "One row a comparison with a vendor's bill that was put down, and currency"
+            }
+        }
+    }
+
+    fn columns(self) -> Vec<ColumnSpec> {
+        use DataType::{Boolean, Date32, Int64, Utf8};
+        let period = ("period", Utf8, false, "Month in Asia/Shanghai, such as 2026-10");
+        let vendor = ("vendor", Utf8, false, "Vendor");
+        match self {
+            Self::Periods => vec![
+                period,
+                ("state", Utf8, false, "soft_closed (sent back), review, closed or settled"),
+                ("reviewed_by", Utf8, false, "Who put it into review"),
+                ("reviewed_at", time_type(), false, "When, UTC"),
+                ("decided_by", Utf8, true, "Who approved it or sent it back: somebody else"),
+                ("decided_at", time_type(), true, "When, UTC"),
+                ("note", Utf8, true, "Why it was sent back"),
+                ("statements", Int64, false, "Statements"),
+                ("seal", Int64, true, "Number of the seal; null before it is sealed"),
+                ("seal_hash", Utf8, true, "BLAKE3 of the seal, in hex"),
+                ("events", Int64, true, "Events of the period that are on its statements"),
+                (
+                    "late_events",
+                    Int64,
+                    true,
+                    "Events of earlier periods that came after their seal",
+                ),
+                ("contracts_version", Utf8, true, "Version of the settlement terms"),
+                ("reference", Utf8, true, "Edition of the reference data that they are from"),
+                ("price_book_versions", Utf8, true, "Versions of the price book, with commas"),
+            ],
+            Self::Statements => vec![
+                period,
+                vendor,
+                ("sequence", Int64, false, "Number among the vendor's statements"),
+                ("state", Utf8, false, "closed, or settled where it was paid"),
+                ("currency", Utf8, false, "ISO 4217 code of all amounts"),
+                ("net", AMOUNT, false, "Total without tax"),
+                ("tax", AMOUNT, false, "Tax"),
+                ("gross", AMOUNT, false, "Total with tax: what is paid"),
+                ("total_in_words", Utf8, false, "The gross total in Chinese words"),
+                ("events", Int64, false, "Events of the period"),
+                ("late_events", Int64, false, "Events of earlier periods"),
+                ("hash", Utf8, false, "BLAKE3 of the statement, in hex"),
+                ("paid_on", Date32, true, "Day of the payment"),
+                ("payment_reference", Utf8, true, "What the bank calls the payment"),
+                ("paid_by", Utf8, true, "Who said that it was paid"),
+            ],
+            Self::StatementLines => vec![
+                period,
+                vendor,
+                ("terms", Utf8, false, "Id of the terms that it is by"),
+                ("kind", Utf8, false, "line, adjustment or rounding"),
+                ("line_id", Utf8, true, "Id, the same in every run; null for a rounding line"),
+                ("model", Utf8, true, "Billed model or pattern; null where it is for the section"),
+                ("class", Utf8, true, "Token class; revenue for a share, units for tiers"),
+                ("supplier", Utf8, true, "Supplier; null where it is over all"),
+                ("service_tier", Utf8, true, "Service tier; null where it is over all"),
+                ("price_id", Utf8, true, "Price, or the number of a tier"),
+                ("price_book_version", Utf8, true, "Version of the price book"),
+                ("unit_price", AMOUNT, true, "Price of 1,000,000 units"),
+                ("trial", Boolean, false, "Whether it is a free trial"),
+                ("units", Int64, false, "Units; events for a share; 0 where it has none"),
+                ("listed", AMOUNT, true, "Units x price, or the shared revenue, exactly"),
+                ("listed_currency", Utf8, true, "Currency of listed"),
+                ("currency", Utf8, false, "ISO 4217 code of net, tax and gross"),
+                ("net", AMOUNT, false, "What is owed, without tax"),
+                ("tax", AMOUNT, false, "Tax"),
+                ("gross", AMOUNT, false, "With tax"),
+                ("reason", Utf8, true, "Reason of an adjustment"),
+                ("orig_period", Utf8, true, "Period that an adjustment belongs to"),
+                ("orig_line_id", Utf8, true, "Line that an adjustment corrects"),
+            ],
+            Self::Adjustments => vec![
+                ("adjustment", Utf8, false, "Number of a posted one (ADJ-...), else its id"),
+                vendor,
+                (
+                    "state",
+                    Utf8,
+                    false,
+                    "proposed, rejected, approved (waits for the next close) or on_statement",
+                ),
+                ("period", Utf8, true, "Period of the statement that it is on"),
+                ("wanted_period", Utf8, true, "First period that a posted one may count in"),
+                ("terms", Utf8, false, "Id of the terms that it belongs to"),
+                ("reason", Utf8, false, "Why, such as late_usage or dispute_credit"),
+                ("orig_period", Utf8, true, "Period that it corrects"),
+                ("orig_line_id", Utf8, true, "Line that it corrects"),
+                ("posted", Boolean, false, "Whether a person asked for it"),
+                ("amount", AMOUNT, false, "As it was posted; else net"),
+                ("net", AMOUNT, true, "On the statement, without tax"),
+                ("gross", AMOUNT, true, "On the statement, with tax"),
+                ("currency", Utf8, true, "ISO 4217 code, where it is on a statement"),
+                ("note", Utf8, true, "Words of whoever posted it"),
+                ("proposed_by", Utf8, true, "Who asked for it"),
+                ("proposed_at", time_type(), true, "When, UTC"),
+                ("decided_by", Utf8, true, "Who approved or rejected it"),
+                ("decided_at", time_type(), true, "When, UTC"),
+                ("dispute", Utf8, true, "Dispute that it comes from"),
+            ],
+            Self::Disputes => vec![
+                ("dispute", Utf8, false, "Number"),
+                vendor,
+                period,
+                ("state", Utf8, false, "open, accepted, rejected or settled"),
+                ("currency", Utf8, false, "ISO 4217 code"),
+                ("our_amount", AMOUNT, false, "Our amount for the period"),
+                ("their_amount", AMOUNT, false, "The bill's amount"),
+                ("at_stake", AMOUNT, false, "The bill's amount less ours"),
+                ("differences", Int64, false, "Differences outside of the tolerance"),
+                ("classes", Utf8, false, "Classes of the differences, with their counts"),
+                ("bill", Utf8, false, "Name of the bill's file"),
+                ("bill_hash", Utf8, false, "BLAKE3 of the bill, in hex"),
+                ("evidence_hash", Utf8, false, "BLAKE3 of the evidence's manifest, in hex"),
+                ("deadline", Date32, false, "Until when the vendor has to answer"),
+                ("opened_by", Utf8, false, "Who opened it"),
+                ("opened_at", time_type(), false, "When, UTC"),
+                ("resolved_by", Utf8, true, "Who ended it"),
+                ("resolved_at", time_type(), true, "When, UTC"),
+                ("credit", AMOUNT, true, "What the vendor gives back"),
+                ("adjustment", Utf8, true, "Adjustment that says so"),
+                ("note", Utf8, true, "How it ended, in words; before that, what it is about"),
+            ],
+            Self::Reconciliation => vec![
+                vendor,
+                period,
+                ("bill", Utf8, false, "Name of the bill's file"),
+                ("bill_hash", Utf8, false, "BLAKE3 of the bill, in hex"),
+                ("mapping", Utf8, false, "Mapping that it was read by"),
+                ("currency", Utf8, false, "ISO 4217 code"),
+                ("our_amount", AMOUNT, false, "Our amount"),
+                ("their_amount", AMOUNT, false, "The bill's amount"),
+                ("difference", AMOUNT, false, "The bill's amount less ours"),
+                ("inside", Boolean, false, "Whether everything is within the tolerance"),
+                ("bill_lines", Int64, false, "Lines of the bill"),
+                ("our_events", Int64, false, "Our events"),
+                ("differences", Int64, false, "Differences"),
+                ("disputed", Int64, false, "Of these, outside of the tolerance"),
+                ("classes", Utf8, false, "Classes of the differences, with their counts"),
+                ("compared_by", Utf8, false, "Who put it down"),
+                ("compared_at", time_type(), false, "When, UTC"),
+            ],
+        }
+    }
+
+    /// The Arrow schema, with comments in the metadata.
+    pub fn schema(self) -> SchemaRef {
+        commented(self.columns(), self.comment())
+    }
+}
+
+/// A table of the books, read when it is scanned.
+#[derive(Debug)]
+pub(crate) struct BooksRows {
+    table: BooksTable,
+    schema: SchemaRef,
+    source: Arc<SystemSource>,
+}
+
+impl BooksRows {
+    pub(crate) fn new(table: BooksTable, source: Arc<SystemSource>) -> Self {
+        Self { table, schema: without_comments(&table.schema()), source }
+    }
+}
+
+#[async_trait]
+impl RowSource for BooksRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    async fn rows(&self) -> Result<RecordBatch, QueryError> {
+        let store = SealStore::new(self.source.ledger.store());
+        let books = StoredBooks::read(&store).await?;
+        let columns = rows_of(self.table, &books)?;
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|error| QueryError::Internal(error.to_string()))
+    }
+}

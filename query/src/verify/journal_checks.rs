@@ -1,0 +1,127 @@
+//! What people did to the books, held to the rules again; and that every approved adjustment is on
+//! exactly one statement.
+
+use std::collections::BTreeMap;
+
+use tally_settlement::{AdjustmentState, Seal, Statement};
+
+use super::{Check, Finding};
+use crate::settle::{Journal, SealStore};
+
+/// Every check of the journal, beside what was sealed.
+pub(super) async fn all(store: &SealStore<'_>, seals: &[Seal]) -> Vec<Check> {
+    let mut chain =
+        Finding::new("I6", "people acted by the rules of four eyes, in one chain of entries");
+    let journal = match store.journal().await {
+        Ok(journal) => journal,
+        Err(error) => {
+            chain.add(error.to_string());
+            return vec![chain.done("nothing more")];
+        }
+    };
+    let entries = journal.entries.len();
+    vec![
+        chain.done(format!("{entries} entries")),
+        reviews(&journal, seals),
+        adjustments(store, &journal, seals).await,
+    ]
+}
+
+/// Each seal is what somebody else approved, and each approval became a seal.
+fn reviews(journal: &Journal, seals: &[Seal]) -> Check {
+    let mut finding = Finding::new("I6", "what was approved is what was sealed");
+    for seal in seals {
+        let period = seal.period;
+        let Some(state) = journal.books.review(period).filter(|state| state.is_approved()) else {
+            finding.add(format!("{period} is sealed, and nobody approved it"));
+            continue;
+        };
+        let entry = usize::try_from(seal.entry).ok().and_then(|n| journal.entries.get(n));
+        let named = entry.and_then(|entry| entry.hash().ok());
+        finding.expect(named.as_ref() == Some(&seal.entry_hash), || {
+            format!("{period}: entry {} is not the one that was sealed with", seal.entry)
+        });
+        let review = &state.review.what;
+        let decided = state.decision.as_ref().map(|done| (done.n, done.by.as_str()));
+        let as_sealed = review.plan == seal.plan
+            && review.statements == seal.statements
+            && decided == Some((seal.entry, seal.approved_by.as_str()))
+            && state.review.by == seal.by;
+        finding.expect(as_sealed, || format!("{period}: what was sealed is not what was approved"));
+    }
+    let last = seals.last().map(|seal| seal.period);
+    for state in journal.books.reviews().iter().filter(|state| state.is_approved()) {
+        let period = state.review.what.period;
+        // The last one may be on its way: whoever closes it again writes the seal.
+        let sealed = seals.iter().any(|seal| seal.period == period);
+        finding.expect(sealed || last.is_none_or(|last| period > last), || {
+            format!("{period} was approved, and its seal is gone")
+        });
+    }
+    finding.done(format!("{} periods", seals.len()))
+}
+
+/// The statements that each number is on, with vendor and what it comes to there.
+type Places = BTreeMap<String, Vec<String>>;
+
+async fn adjustments(store: &SealStore<'_>, journal: &Journal, seals: &[Seal]) -> Check {
+    let mut finding = Finding::new("I6", "each approved adjustment is on exactly one statement");
+    let mut places = Places::new();
+    for seal in seals {
+        for sealed in &seal.statements {
+            match store.statement(seal, &sealed.vendor).await {
+                Ok(Some(statement)) => place(&statement, journal, &mut places, &mut finding),
+                // What is wrong with a statement is another check's to say.
+                Ok(None) | Err(_) => {}
+            }
+        }
+    }
+    let (mut on, mut waiting) = (0, 0);
+    for state in journal.books.adjustments() {
+        let found = places.remove(&state.name()).unwrap_or_default();
+        let sealed = state.counted_in.is_some_and(|p| seals.iter().any(|seal| seal.period == p));
+        on += usize::from(sealed);
+        waiting += usize::from(state.state() == "approved");
+        let expected = usize::from(sealed);
+        finding.expect(found.len() == expected, || {
+            let (name, state) = (state.name(), state.state());
+            let there = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+            format!("{name} is {state} and must be on {expected} statements; it is on {there}")
+        });
+    }
+    for (name, there) in places {
+        finding.add(format!("{name} is on {} and in no journal", there.join(", ")));
+    }
+    finding.done(format!("{on} on statements, {waiting} wait for the next close"))
+}
+
+/// Notes what people posted to a statement, each as it was approved.
+fn place(statement: &Statement, journal: &Journal, places: &mut Places, finding: &mut Finding) {
+    let (period, vendor) = (statement.period, &statement.vendor);
+    let of_sections = statement.sections.iter().flat_map(|section| &section.adjustments);
+    for adjustment in of_sections.filter(|adjustment| adjustment.posted_by.is_some()) {
+        let id = &adjustment.id;
+        places.entry(id.clone()).or_default().push(format!("{period} of {vendor}"));
+        let known = journal.books.adjustments().find(|state| state.name() == *id);
+        let Some(state) = known else { continue };
+        finding.expect(is_as_approved(state, statement, adjustment), || {
+            format!("{id} on the statement of {vendor} for {period} is not what was approved")
+        });
+    }
+}
+
+fn is_as_approved(
+    state: &AdjustmentState,
+    statement: &Statement,
+    adjustment: &tally_settlement::Adjustment,
+) -> bool {
+    let (what, posted) = (&state.proposal.what, state.posted());
+    let amounts = adjustment.amounts;
+    state.counted_in == Some(statement.period)
+        && what.vendor == statement.vendor
+        && what.reason == adjustment.reason
+        // Amounts are net or gross, as the terms have them.
+        && (what.amount == amounts.net || what.amount == amounts.gross)
+        && adjustment.posted_by.as_ref() == Some(&posted.by)
+        && adjustment.approved_by.as_ref() == Some(&posted.approved_by)
+}

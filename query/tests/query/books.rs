@@ -1,0 +1,238 @@
+//! The books as tables, over a month that two people closed: what SQL says of periods, statements,
+//! adjustments, disputes and comparisons with bills.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tally_query::{
+    BooksTable, CloseOutcome, HowResolved, NewAdjustment, NewDispute, Settlement, SettlementTerms,
+    TermsOrigin,
+};
+use tally_reference::{FileOrigin, NewFiles, ReferenceKind, ReferenceStore, StoredFile, Whole};
+use tally_settlement::{
+    AdjustmentReason, Cents, ClassSum, CurrencySum, Decision, Payment, Period, Pico, PriceLists,
+    Reconciled,
+};
+
+use crate::feed::{Feed, engine_over, ms, rows, worked_out};
+
+/// Terms of the only vendor with usage in October.
+const TERMS: &str = "[[terms]]\nid = \"zhipu-2026\"\nvendor = \"zhipu\"\nmodel_pattern = \"*\"\n\
+    form = \"price_list\"\ncurrency = \"CNY\"\ntax_ppm = 60000\nrounding = \"half_up\"\n\
+    minimum = \"20.00\"\ncarry_months = 3\nvalid_from = \"2026-01-01\"\nsource = \"contract 2026-17\"\n\
+    tolerance = { qty_pct = \"0.1\", amt_pct = \"0.1\", amt_abs = \"1.00\", counts = \"ours\" }\n\
+    [[fx]]\nfrom = \"USD\"\nto = \"CNY\"\nperiod = \"2026-10\"\nrate = \"7.1\"\ndate = \"2026-10-30\"\n\
+    source = \"State Administration of Foreign Exchange\"\n";
+
+fn october() -> Period {
+    Period::parse("2026-10").unwrap()
+}
+
+async fn terms(feed: &Feed) -> Whole {
+    let references = ReferenceStore::new(Arc::clone(&feed.store));
+    let kind = ReferenceKind::Contract;
+    let files = vec![StoredFile { name: "terms.toml".to_owned(), text: TERMS.to_owned() }];
+    let new = NewFiles { kind, files, origin: FileOrigin::Written };
+    let imported = references.import(&new, "lin", ms("2026-10-30T09:00:00+08:00")).await.unwrap();
+    let (version, at_ms) = (imported.version.unwrap(), ms("2026-10-30T10:00:00+08:00"));
+    references.approve(kind, version, "chen", at_ms).await.unwrap();
+    references.newest_whole().await.unwrap()
+}
+
+fn compared() -> Reconciled {
+    let pico = |fen: i128| Pico(fen * 10_000_000_000);
+    Reconciled {
+        vendor: "zhipu".into(),
+        period: october(),
+        bill: "zhipu-2026-10.csv".into(),
+        bill_hash: "9c1b".into(),
+        mapping: "records-csv".into(),
+        bill_lines: 3,
+        our_events: 1,
+        differences: 2,
+        disputed: 2,
+        inside: false,
+        totals: vec![CurrencySum {
+            currency: "CNY".into(),
+            ours: pico(3_600),
+            theirs: pico(4_150),
+            inside: false,
+        }],
+        classes: vec![ClassSum {
+            class: "missing_at_ours".into(),
+            currency: "CNY".into(),
+            count: 2,
+            difference: pico(550),
+        }],
+    }
+}
+
+/// The worked-out store with October closed: a refund on its statement, a payment, and a dispute
+/// whose credit waits for an approval.
+pub(crate) async fn settled() -> Feed {
+    let feed = worked_out().await;
+    let whole = terms(&feed).await;
+    let mut prices = PriceLists::default();
+    prices.add(&whole.book);
+    for known_at_ms in whole.readings_ms() {
+        prices.add_as_known(&whole.book, known_at_ms);
+    }
+    let engine = engine_over(&feed.store).await;
+    let origin = TermsOrigin::Approved(whole.edition.read_at(0).to_string());
+    let settled_by = SettlementTerms { contracts: whole.terms, origin };
+    let settlement = Settlement::new(&engine, settled_by, prices);
+    let at = |time: &str| ms(&format!("{time}+08:00"));
+    let new = NewAdjustment {
+        vendor: "zhipu".into(),
+        period: october(),
+        terms: None,
+        reason: AdjustmentReason::ComplaintRefund,
+        amount: Cents(-100),
+        orig_period: None,
+        orig_line: None,
+        note: "refund of ticket 4711".into(),
+    };
+    let proposed = settlement.propose(&new, "ann", at("2026-11-01T09:00:00")).await.unwrap();
+    let decision = Decision { of: proposed.proposal.n, approve: true, note: String::new() };
+    settlement.decide_adjustment(&decision, "bob", at("2026-11-01T10:00:00")).await.unwrap();
+    let closed =
+        settlement.close(october(), "ann", at("2026-11-03T09:00:00"), "0.1.0").await.unwrap();
+    assert!(matches!(closed, CloseOutcome::InReview(_)), "{closed:?}");
+    settlement.approve(october(), "bob", at("2026-11-05T09:00:00")).await.unwrap();
+    let payment = Payment {
+        period: october(),
+        vendor: "zhipu".into(),
+        paid_on: "2026-11-20".parse().unwrap(),
+        reference: "BANK-7731".into(),
+    };
+    settlement.pay(&payment, "ann", at("2026-11-21T09:00:00")).await.unwrap();
+    settlement.put_down(&compared(), "cam", at("2026-11-06T09:00:00")).await.unwrap();
+    let dispute = NewDispute {
+        reconciled: compared(),
+        evidence: "77d0".into(),
+        deadline: "2026-11-14".parse().unwrap(),
+        note: "calls that nobody made".into(),
+    };
+    let opened = settlement.open_dispute(&dispute, "ann", at("2026-11-06T10:00:00")).await.unwrap();
+    let how = HowResolved::Settled { credit: Cents(250), terms: None };
+    let (n, note) = (opened.dispute.n, "half of it");
+    let ended =
+        settlement.resolve_dispute(n, &how, note, "ann", at("2026-11-12T09:00:00")).await.unwrap();
+    assert_eq!(ended.state(), "settled");
+    feed
+}
+
+#[tokio::test]
+async fn every_table_of_the_books_has_rows_and_comments() {
+    let feed = settled().await;
+    let engine = engine_over(&feed.store).await;
+    for table in BooksTable::ALL {
+        let sql = format!("SELECT * FROM settlement.{}", table.name());
+        let answer = engine.run(&sql, None, engine.limits()).await.unwrap();
+        let names: Vec<String> =
+            answer.schema.fields().iter().map(|field| field.name().clone()).collect();
+        let schema = table.schema();
+        let declared: Vec<String> =
+            schema.fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, declared, "{sql}");
+        let (_, batches) = answer.collect().await.unwrap();
+        assert!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>() > 0, "{sql} is empty");
+        let sql = format!(
+            "SELECT count(*) AS n FROM system.columns WHERE table_schema = 'settlement' \
+             AND table_name = '{}' AND comment <> ''",
+            table.name()
+        );
+        assert_eq!(rows(&engine, &sql).await[0]["n"], declared.len(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_store_has_empty_books() {
+    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let engine = engine_over(&store).await;
+    for table in BooksTable::ALL {
+        let sql = format!("SELECT count(*) AS n FROM settlement.{}", table.name());
+        assert_eq!(rows(&engine, &sql).await[0]["n"], 0, "{sql}");
+    }
+}
+
+/// 6,000,000 tokens at 6 yuan a million are 36.00, less 1.00, with 6 % of tax on it.
+#[tokio::test]
+async fn the_books_say_what_was_sealed() {
+    let feed = settled().await;
+    let engine = engine_over(&feed.store).await;
+    let found = rows(
+        &engine,
+        "SELECT period, state, reviewed_by, decided_by, statements, seal, events FROM settlement.periods",
+    )
+    .await;
+    let expected = json!({"period": "2026-10", "state": "settled", "reviewed_by": "ann",
+        "decided_by": "bob", "statements": 1, "seal": 0, "events": 1});
+    assert_eq!(found, [expected]);
+    let found = rows(
+        &engine,
+        "SELECT vendor, net, tax, gross, paid_on, payment_reference FROM settlement.statements",
+    )
+    .await;
+    let expected = json!({"vendor": "zhipu", "net": "35.000000000000", "tax": "2.100000000000",
+        "gross": "37.100000000000", "paid_on": "2026-11-20", "payment_reference": "BANK-7731"});
+    assert_eq!(found, [expected]);
+    let found = rows(
+        &engine,
+        "SELECT kind, model, class, units, listed, net, reason FROM settlement.statement_lines ORDER BY kind DESC",
+    )
+    .await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(
+        found[0],
+        json!({"kind": "line", "model": "glm-5", "class": "input", "units": 6_000_000,
+               "listed": "36.000000000000", "net": "36.000000000000", "reason": null})
+    );
+    let payable =
+        "SELECT model, units, net, gross FROM settlement.vendor_payable ORDER BY net DESC";
+    let found = rows(&engine, payable).await;
+    let expected = json!({"model": "glm-5", "units": 6_000_000, "net": "36.000000000000",
+        "gross": "38.160000000000"});
+    assert_eq!(found[0], expected);
+    let found = rows(
+        &engine,
+        "SELECT adjustment, state, period, amount, proposed_by, decided_by, dispute FROM settlement.adjustments ORDER BY 1",
+    )
+    .await;
+    let on_statement = json!({"adjustment": "ADJ-000000", "state": "on_statement",
+        "period": "2026-10", "amount": "-1.000000000000", "proposed_by": "ann", "decided_by": "bob",
+        "dispute": null});
+    let waits = json!({"adjustment": "ADJ-000007", "state": "proposed", "period": null,
+        "amount": "-2.500000000000", "proposed_by": "ann", "decided_by": null,
+        "dispute": "DSP-000006"});
+    assert_eq!(found, [on_statement, waits]);
+    let found = rows(
+        &engine,
+        "SELECT contract_id, applies_to, figures, minimum, valid_from, approved_by, version \
+         FROM settlement.contracts WHERE applies_to = 'settlement'",
+    )
+    .await;
+    let expected = json!({"contract_id": "zhipu-2026", "applies_to": "settlement",
+        "figures": "by price list", "minimum": "20.000000", "valid_from": "2025-12-31T16:00:00Z",
+        "approved_by": "chen", "version": 1});
+    assert_eq!(found, [expected]);
+}
+
+#[tokio::test]
+async fn verify_proves_that_an_adjustment_is_on_exactly_one_statement() {
+    let feed = settled().await;
+    let engine = engine_over(&feed.store).await;
+    let report =
+        tally_query::verify(&engine, &tally_query::VerifyOptions::default()).await.unwrap();
+    let of_books: Vec<_> =
+        report.checks.iter().filter(|check| check.what.contains("adjustment")).collect();
+    assert_eq!(of_books.len(), 1);
+    assert!(of_books[0].ok, "{:?}", of_books[0]);
+    assert_eq!(of_books[0].looked_at, "1 on statements, 0 wait for the next close");
+    let people: Vec<_> = report
+        .checks
+        .iter()
+        .filter(|check| check.what.contains("four eyes") || check.what.contains("approved"))
+        .collect();
+    assert!(people.len() == 3 && people.iter().all(|check| check.ok), "{people:?}");
+}

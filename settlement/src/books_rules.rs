@@ -1,0 +1,195 @@
+//! Who may do what to the books. Every rule stands here, once.
+
+use jiff::civil::Date;
+use jiff::tz::{Offset, TimeZone};
+
+use crate::adjustment::AdjustmentReason;
+use crate::books::{Books, DisputeState, Done, ReviewState};
+use crate::books_error::BooksError;
+use crate::journal::{
+    Act, Decision, Dispute, DisputeOutcome, Payment, Proposal, Reconciled, Resolution, Review,
+    adjustment_name,
+};
+use crate::person::{person_name, same_person};
+use crate::{Bug, planted};
+
+impl Books {
+    /// Refuses what may not be done as the books are, at a time.
+    pub(crate) fn admit(&self, act: &Act, by: &str, at_ms: i64) -> Result<(), BooksError> {
+        person_name(by).ok_or(BooksError::NoName)?;
+        let today = day_of(at_ms);
+        match act {
+            Act::Review(review) => self.admit_review(review),
+            Act::DecideReview(decision) => self.admit_review_decision(decision, by),
+            Act::Pay(payment) => self.admit_payment(payment, today),
+            Act::Adjust(proposal) => self.admit_proposal(proposal, today),
+            Act::DecideAdjustment(decision) => self.admit_adjustment_decision(decision, by),
+            Act::Reconcile(_) => Ok(()),
+            Act::OpenDispute(dispute) => self.admit_dispute(dispute, today),
+            Act::ResolveDispute(resolution) => self.admit_resolution(resolution, today),
+        }
+    }
+
+    fn admit_review(&self, review: &Review) -> Result<(), BooksError> {
+        let period = review.period;
+        if let Some(last) = self.last_closed() {
+            let next = last.next();
+            if period <= last {
+                return Err(BooksError::Closed { period, open: next });
+            }
+            if period != next {
+                return Err(BooksError::OutOfOrder { period, next });
+            }
+        }
+        // Periods are closed one at a time: what is in review must be decided first.
+        if let Some(state) = self.reviews.iter().find(|state| state.decision.is_none()) {
+            return Err(BooksError::InReview(state.review.what.period));
+        }
+        let due: Vec<u64> = self.due(period).map(|state| state.proposal.n).collect();
+        if review.adjustments != due {
+            let (found, expected) = (names(&review.adjustments), names(&due));
+            return Err(BooksError::OtherAdjustments { period, found, expected });
+        }
+        Ok(())
+    }
+
+    fn admit_review_decision(&self, decision: &Decision, by: &str) -> Result<(), BooksError> {
+        let found = self.reviews.iter().find(|state| state.review.n == decision.of);
+        let state = found.ok_or_else(|| {
+            BooksError::Damaged(format!(
+                "a decision about entry {}, which is no review",
+                decision.of
+            ))
+        })?;
+        let what = state.review.what.period.to_string();
+        not_decided(&what, state.decision.as_ref())?;
+        four_eyes(what, &state.review.by, by, decision)
+    }
+
+    fn admit_payment(&self, payment: &Payment, today: Date) -> Result<(), BooksError> {
+        let Payment { period, vendor, paid_on, reference } = payment;
+        let state = self.review(*period).filter(|state| state.is_approved());
+        let state = state.ok_or(BooksError::NotClosed(*period))?;
+        let statements = &state.review.what.statements;
+        let (period, vendor) = (*period, vendor.clone());
+        let Some(sealed) = statements.iter().find(|sealed| sealed.vendor == vendor) else {
+            let there: Vec<&str> = statements.iter().map(|s| s.vendor.as_str()).collect();
+            return Err(BooksError::NoStatement { vendor, period, there: there.join(", ") });
+        };
+        if sealed.total.gross.0 == 0 {
+            return Err(BooksError::NothingToPay { vendor, period });
+        }
+        if reference.trim().is_empty() {
+            return Err(BooksError::NoReference);
+        }
+        if *paid_on > today {
+            return Err(BooksError::Future(*paid_on));
+        }
+        if let Some(paid) = self.payment(period, &vendor) {
+            let Payment { paid_on, reference, .. } = paid.what.clone();
+            return Err(BooksError::PaidAlready { vendor, period, paid_on, reference });
+        }
+        Ok(())
+    }
+
+    fn admit_proposal(&self, proposal: &Proposal, today: Date) -> Result<(), BooksError> {
+        let Proposal { period, reason, amount, orig_period, orig_line_id, note, .. } = proposal;
+        if amount.0 == 0 {
+            return Err(BooksError::ZeroAmount);
+        }
+        if note.trim().is_empty() {
+            return Err(BooksError::NoNote);
+        }
+        if !reason.is_posted() {
+            return Err(BooksError::NotPosted(reason.name()));
+        }
+        if let Some(last) = self.last_closed().filter(|last| period <= last) {
+            return Err(BooksError::Closed { period: *period, open: last.next() });
+        }
+        if period.first_day() > today {
+            return Err(BooksError::NotBegun(*period));
+        }
+        match (orig_period, orig_line_id) {
+            (Some(orig), _) if orig >= period => {
+                Err(BooksError::OriginNotEarlier { orig: *orig, period: *period })
+            }
+            // What lies before the first close was settled elsewhere: it has no line here.
+            (Some(orig), Some(_)) if !self.is_closed(*orig) => Err(BooksError::OriginOpen(*orig)),
+            (None, Some(line)) => Err(BooksError::LineWithoutPeriod(line.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn admit_adjustment_decision(&self, decision: &Decision, by: &str) -> Result<(), BooksError> {
+        let state = self.adjustment(decision.of)?;
+        not_decided(&state.name(), state.decision.as_ref())?;
+        four_eyes(state.name(), &state.proposal.by, by, decision)
+    }
+
+    fn admit_dispute(&self, dispute: &Dispute, today: Date) -> Result<(), BooksError> {
+        let Reconciled { vendor, period, inside, .. } = &dispute.reconciled;
+        if *inside {
+            return Err(BooksError::NothingDisputed { vendor: vendor.clone(), period: *period });
+        }
+        if dispute.deadline < today {
+            return Err(BooksError::DeadlinePassed(dispute.deadline));
+        }
+        let same = |state: &&DisputeState| state.dispute.what.evidence == dispute.evidence;
+        match self.disputes.values().find(same) {
+            Some(state) => Err(BooksError::DisputedAlready(state.name())),
+            None => Ok(()),
+        }
+    }
+
+    fn admit_resolution(&self, resolution: &Resolution, today: Date) -> Result<(), BooksError> {
+        let state = self.dispute(resolution.dispute)?;
+        if let Some(done) = &state.resolution {
+            let (what, how, by) = (state.name(), state.state(), done.by.clone());
+            return Err(BooksError::Decided { what, how, by });
+        }
+        if resolution.note.trim().is_empty() {
+            return Err(BooksError::NoNote);
+        }
+        let DisputeOutcome::Settled(proposal) = &resolution.outcome else { return Ok(()) };
+        if proposal.amount.0 >= 0 {
+            return Err(BooksError::NoCredit);
+        }
+        let of_dispute = proposal.dispute == Some(resolution.dispute)
+            && proposal.reason == AdjustmentReason::DisputeCredit
+            && proposal.vendor == state.dispute.what.reconciled.vendor;
+        if !of_dispute {
+            let what = format!("the credit of {} is not one of that dispute", state.name());
+            return Err(BooksError::Damaged(what));
+        }
+        self.admit_proposal(proposal, today)
+    }
+}
+
+fn names(adjustments: &[u64]) -> String {
+    let names: Vec<String> = adjustments.iter().map(|n| adjustment_name(*n)).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn not_decided(what: &str, decision: Option<&Done<Decision>>) -> Result<(), BooksError> {
+    let Some(decision) = decision else { return Ok(()) };
+    let how = if decision.what.approve { "approved" } else { "rejected" };
+    let (what, by) = (what.to_owned(), decision.by.clone());
+    Err(BooksError::Decided { what, how, by })
+}
+
+/// Somebody else approves; who asked may take it back, and whoever rejects says why.
+fn four_eyes(what: String, who: &str, by: &str, decision: &Decision) -> Result<(), BooksError> {
+    if !decision.approve {
+        return if decision.note.trim().is_empty() { Err(BooksError::NoNote) } else { Ok(()) };
+    }
+    if same_person(who, by) && !planted(Bug::TwoEyes) {
+        return Err(BooksError::SamePerson { what, who: who.to_owned() });
+    }
+    Ok(())
+}
+
+/// The day of a time in Asia/Shanghai.
+fn day_of(at_ms: i64) -> Date {
+    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.to_zoned(TimeZone::fixed(Offset::constant(8))).date()
+}

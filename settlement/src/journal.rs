@@ -1,0 +1,272 @@
+//! The journal of the books: what people did, one entry after the other. Entry `n` is created once
+//! and carries the hash of entry `n - 1`, so that none can be changed, taken out or put between,
+//! and of two people who act at once one is next and the other looks again.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::adjustment::AdjustmentReason;
+use crate::day_text;
+use crate::decimal::{Cents, Pico};
+use crate::error::SettlementError;
+use crate::period::Period;
+use crate::seal::SealedStatement;
+use crate::sealed_object::{decode_sealed, encode_sealed, hash_of};
+
+/// Format of entries that this build writes and reads.
+const FORMAT: u32 = 1;
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalEntry {
+    /// Format of the object.
+    pub format: u32,
+    /// Place in the journal, from 0.
+    pub n: u64,
+    /// When, milliseconds UTC, by the clock of who did it.
+    pub at_ms: i64,
+    /// Who did it.
+    pub by: String,
+    /// What was done.
+    pub act: Act,
+    /// Hash of the entry before; empty for the first.
+    pub previous: String,
+}
+
+/// What people do to the books.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Puts a period into review.
+    Review(Review),
+    /// Seals what is in review, or sends it back.
+    DecideReview(Decision),
+    /// Says that a statement was paid.
+    Pay(Payment),
+    /// Proposes an adjustment.
+    Adjust(Proposal),
+    /// Makes a proposal count, or rejects it.
+    DecideAdjustment(Decision),
+    /// Puts down what the comparison with a bill came to.
+    Reconcile(Reconciled),
+    /// Disputes a bill.
+    OpenDispute(Dispute),
+    /// Ends a dispute.
+    ResolveDispute(Resolution),
+}
+
+/// A period that is in review: the plan of its close, and what that comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Review {
+    /// Period.
+    pub period: Period,
+    /// BLAKE3 of the plan, in hex, which is also its name.
+    pub plan: String,
+    /// The statements, by vendor: what is approved is these figures.
+    pub statements: Vec<SealedStatement>,
+    /// Entries of the adjustments that it counts, ascending.
+    pub adjustments: Vec<u64>,
+}
+
+/// A decision of somebody else about an earlier entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// The entry.
+    pub of: u64,
+    /// Whether it is approved.
+    pub approve: bool,
+    /// Why.
+    pub note: String,
+}
+
+/// The payment of a statement, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payment {
+    /// Period.
+    pub period: Period,
+    /// Vendor.
+    pub vendor: String,
+    /// Day of the payment.
+    #[serde(with = "day_text")]
+    pub paid_on: Date,
+    /// What the bank calls it.
+    pub reference: String,
+}
+
+/// An adjustment that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposal {
+    /// Vendor.
+    pub vendor: String,
+    /// The first period that it may count in.
+    pub period: Period,
+    /// Terms that it belongs to.
+    pub terms: String,
+    /// Why.
+    pub reason: AdjustmentReason,
+    /// What it adds to what is owed, with or without tax as the terms have it.
+    pub amount: Cents,
+    /// The closed period that it corrects.
+    pub orig_period: Option<Period>,
+    /// The line of that period that it corrects.
+    pub orig_line_id: Option<String>,
+    /// Words.
+    pub note: String,
+    /// The dispute that it comes from.
+    pub dispute: Option<u64>,
+}
+
+/// Differences of one class in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassSum {
+    /// Class.
+    pub class: String,
+    /// Currency.
+    pub currency: String,
+    /// Differences.
+    pub count: u64,
+    /// The vendor's amount less ours.
+    pub difference: Pico,
+}
+
+/// Both sides' sums in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurrencySum {
+    /// Currency.
+    pub currency: String,
+    /// Our amount.
+    pub ours: Pico,
+    /// The vendor's amount.
+    pub theirs: Pico,
+    /// Whether they are within the tolerance.
+    pub inside: bool,
+}
+
+/// What the comparison with a bill came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconciled {
+    /// Vendor.
+    pub vendor: String,
+    /// Period.
+    pub period: Period,
+    /// Name of the bill's file.
+    pub bill: String,
+    /// BLAKE3 of the bill, in hex.
+    pub bill_hash: String,
+    /// Mapping that it was read by.
+    pub mapping: String,
+    /// Lines of the bill.
+    pub bill_lines: u64,
+    /// Our events.
+    pub our_events: u64,
+    /// Differences.
+    pub differences: u64,
+    /// Of these, outside of the tolerance.
+    pub disputed: u64,
+    /// Whether everything is within the tolerance.
+    pub inside: bool,
+    /// Sums by currency.
+    pub totals: Vec<CurrencySum>,
+    /// Differences by class and currency.
+    pub classes: Vec<ClassSum>,
+}
+
+/// A bill that is disputed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dispute {
+    /// What the comparison came to.
+    pub reconciled: Reconciled,
+    /// BLAKE3 of the evidence's manifest, in hex; the manifest has the hash of every other file.
+    pub evidence: String,
+    /// Until when the vendor has to answer.
+    #[serde(with = "day_text")]
+    pub deadline: Date,
+    /// Words.
+    pub note: String,
+}
+
+/// How a dispute ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolution {
+    /// The entry that opened it.
+    pub dispute: u64,
+    /// How.
+    pub outcome: DisputeOutcome,
+    /// Words.
+    pub note: String,
+}
+
+/// How a dispute ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeOutcome {
+    /// The vendor's figure stands.
+    Accepted,
+    /// Ours stands: the vendor takes its claim back.
+    Rejected,
+    /// The vendor gives a credit, which is an adjustment that somebody else has to approve.
+    Settled(Proposal),
+}
+
+impl JournalEntry {
+    /// The format of this build.
+    pub const FORMAT: u32 = FORMAT;
+
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// Never in a build whose tests pass.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, SettlementError> {
+        encode_sealed(self)
+    }
+
+    /// Its hash: BLAKE3 of its bytes, in hex.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn hash(&self) -> Result<String, SettlementError> {
+        Ok(hash_of(&self.to_bytes()?))
+    }
+
+    /// Reads a stored entry; `what` is for messages.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
+        let entry: Self = decode_sealed(what, bytes)?;
+        if entry.format == FORMAT {
+            return Ok(entry);
+        }
+        Err(SettlementError::Damaged(format!(
+            "{what}: format {} is not known to this version, which knows {FORMAT}",
+            entry.format
+        )))
+    }
+}
+
+/// How an adjustment is called.
+pub fn adjustment_name(n: u64) -> String {
+    format!("ADJ-{n:06}")
+}
+
+/// How a dispute is called.
+pub fn dispute_name(n: u64) -> String {
+    format!("DSP-{n:06}")
+}
+
+/// The entry behind a name such as `ADJ-000012`, or `12`; `None` for another text.
+pub fn entry_of_name(prefix: &str, name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(prefix).unwrap_or(name);
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty();
+    number.then(|| digits.parse().ok()).flatten()
+}
