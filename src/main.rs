@@ -21,6 +21,7 @@ mod reference_words;
 mod replay;
 mod server;
 mod settle;
+mod settle_documents;
 mod settle_reconcile;
 mod sink;
 mod sql;

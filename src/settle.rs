@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tally_query::{Closed, IssuedStatement, QueryEngine, Settlement};
-use tally_settlement::{
-    Contracts, EXAMPLE_CONTRACTS, Language, Period, PriceLists, Statement, statement_csv,
-};
+use tally_query::{Closed, QueryEngine, Settlement};
+use tally_settlement::{Contracts, EXAMPLE_CONTRACTS, Period, PriceLists};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, file_failure};
+use crate::settle_documents::{self, DocumentArgs};
 use crate::{config, reference, settle_reconcile, sql_session, stdout};
 
 #[derive(Debug, Subcommand)]
@@ -52,32 +51,12 @@ pub(crate) struct StatementArgs {
     /// A month in Asia/Shanghai, such as 2026-10
     #[arg(long, value_name = "YYYY-MM", value_parser = Period::parse)]
     period: Period,
-    /// How the statement is written [default: csv, with --json json]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    format: Option<StatementFormat>,
-    /// Language of the labels in CSV
-    #[arg(long, value_enum, default_value_t = Labels::Zh, value_name = "LANG")]
-    lang: Labels,
+    #[command(flatten)]
+    document: DocumentArgs,
     #[command(flatten)]
     contracts: ContractArgs,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StatementFormat {
-    /// One table; its first column says what a row is
-    Csv,
-    /// The statement, with its state, cut-off and hash
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Labels {
-    /// Chinese
-    Zh,
-    /// English
-    En,
 }
 
 /// Which period, and who closes it.
@@ -155,6 +134,7 @@ async fn engine(global: &GlobalArgs, store: &StoreArgs) -> Result<QueryEngine, F
 }
 
 async fn statement(global: &GlobalArgs, args: StatementArgs) -> Result<(), Failure> {
+    args.document.check(global)?;
     let prices = price_lists(global, &args.store).await?;
     let contracts = args.contracts.read(&prices)?;
     let engine = engine(global, &args.store).await?;
@@ -164,43 +144,7 @@ async fn statement(global: &GlobalArgs, args: StatementArgs) -> Result<(), Failu
     if issued.state.is_draft() {
         issued.notes.extend(args.contracts.note());
     }
-    let default = if global.json { StatementFormat::Json } else { StatementFormat::Csv };
-    match args.format.unwrap_or(default) {
-        StatementFormat::Csv => {
-            let language = match args.lang {
-                Labels::Zh => Language::Zh,
-                Labels::En => Language::En,
-            };
-            let IssuedStatement { statement, state, cut_offs, notes } = &issued;
-            let csv = statement_csv(statement, *state, cut_offs, notes, language);
-            stdout::print_bytes(&csv.map_err(|error| Failure::internal(error.to_string()))?)
-        }
-        StatementFormat::Json => stdout::print(statement_json(&issued)?),
-    }
-}
-
-/// The statement in an envelope of what is not part of it. The hash is that of the statement's
-/// bytes as they are sealed: compact, in the order of the members here.
-fn statement_json(issued: &IssuedStatement) -> Result<String, Failure> {
-    #[derive(serde::Serialize)]
-    struct Envelope<'a> {
-        status: &'static str,
-        state: &'static str,
-        hash: String,
-        cut_offs: &'a [tally_settlement::CutOff],
-        notes: &'a [String],
-        statement: &'a Statement,
-    }
-    let hash = issued.statement.hash().map_err(|error| Failure::internal(error.to_string()))?;
-    let envelope = Envelope {
-        status: if issued.state.is_draft() { "draft" } else { "final" },
-        state: issued.state.name(),
-        hash,
-        cut_offs: &issued.cut_offs,
-        notes: &issued.notes,
-        statement: &issued.statement,
-    };
-    Ok(serde_json::to_string_pretty(&envelope)?)
+    settle_documents::write(global, &args.store, &args.document, &issued)
 }
 
 async fn close(global: &GlobalArgs, args: CloseArgs) -> Result<(), Failure> {
