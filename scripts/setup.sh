@@ -32,6 +32,12 @@ has_java_17() { at_least 17 "$(java -version 2>&1 | sed -n 's/.*version "\([0-9.
 has_go() { at_least 1.21 "$(go env GOVERSION 2>/dev/null | tr -d go)"; } # which fetches the Go it needs
 has_python_venv() { python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))'; }
 
+# A font with Chinese characters, which statements as PDF are set in.
+has_chinese_font() {
+  [[ -n $(find /usr/share/fonts /usr/local/share/fonts "$HOME/.local/share/fonts" "$HOME/.fonts" \
+    \( -iname 'NotoSansCJK*' -o -iname 'NotoSansSC*' -o -iname 'SourceHanSans*' \) -print -quit 2>/dev/null) ]]
+}
+
 check_rust() {
   local install="rustup toolchain install $CHANNEL --profile minimal -c rustfmt -c clippy"
   if has rustup; then
@@ -66,6 +72,8 @@ check_test() {
   lacks procps ps -p $$
   lacks python3-venv has_python_venv
   lacks postgresql-client psql --version
+  lacks fonts-noto-cjk has_chinese_font
+  lacks poppler-utils pdftotext -v # reads the statements that are PDF
   compgen -G "$TALLY_CACHE/kafka-*/libs" >/dev/null || lacks maven mvn --version
   if ! has versitygw && ! [[ -x $TALLY_CACHE/bin/versitygw ]] && ! has_go; then
     missing+=('Go 1.25 or later, to build the S3 server: https://go.dev/doc/install')

@@ -24,6 +24,7 @@ mod settle;
 mod settle_adjust;
 mod settle_close;
 mod settle_dispute;
+mod settle_documents;
 mod settle_reconcile;
 mod settle_terms;
 mod sink;

@@ -1,15 +1,15 @@
 //! `tally settle`: statements of vendors, the closing of periods, adjustments, the vendors' bills
 //! and disputes about them.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use tally_query::IssuedStatement;
-use tally_settlement::{Language, Period, PeriodState, Statement, statement_csv};
+use tally_settlement::{Period, PeriodState};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::Failure;
+use crate::settle_documents::{self, DocumentArgs};
 use crate::settle_terms::{ContractArgs, SettledBy, engine};
-use crate::{settle_adjust, settle_close, settle_dispute, settle_reconcile, stdout};
+use crate::{settle_adjust, settle_close, settle_dispute, settle_reconcile};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettleCommand {
@@ -59,32 +59,12 @@ pub(crate) struct StatementArgs {
     /// A month in Asia/Shanghai, such as 2026-10
     #[arg(long, value_name = "YYYY-MM", value_parser = Period::parse)]
     period: Period,
-    /// How the statement is written [default: csv, with --json json]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    format: Option<StatementFormat>,
-    /// Language of the labels in CSV
-    #[arg(long, value_enum, default_value_t = Labels::Zh, value_name = "LANG")]
-    lang: Labels,
+    #[command(flatten)]
+    document: DocumentArgs,
     #[command(flatten)]
     contracts: ContractArgs,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StatementFormat {
-    /// One table; its first column says what a row is
-    Csv,
-    /// The statement, with its state, cut-off and hash
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Labels {
-    /// Chinese
-    Zh,
-    /// English
-    En,
 }
 
 pub(crate) async fn run(global: &GlobalArgs, command: SettleCommand) -> Result<(), Failure> {
@@ -101,6 +81,7 @@ pub(crate) async fn run(global: &GlobalArgs, command: SettleCommand) -> Result<(
 }
 
 async fn statement(global: &GlobalArgs, args: StatementArgs) -> Result<(), Failure> {
+    args.document.check(global)?;
     let draft = args.contracts.contracts.as_deref();
     let settled_by = SettledBy::read(global, &args.store, draft).await?;
     let note = settled_by.note();
@@ -112,41 +93,5 @@ async fn statement(global: &GlobalArgs, args: StatementArgs) -> Result<(), Failu
     if issued.state.is_draft() && issued.state != PeriodState::Review {
         issued.notes.extend(note);
     }
-    let default = if global.json { StatementFormat::Json } else { StatementFormat::Csv };
-    match args.format.unwrap_or(default) {
-        StatementFormat::Csv => {
-            let language = match args.lang {
-                Labels::Zh => Language::Zh,
-                Labels::En => Language::En,
-            };
-            let IssuedStatement { statement, state, cut_offs, notes } = &issued;
-            let csv = statement_csv(statement, *state, cut_offs, notes, language);
-            stdout::print_bytes(&csv.map_err(|error| Failure::internal(error.to_string()))?)
-        }
-        StatementFormat::Json => stdout::print(statement_json(&issued)?),
-    }
-}
-
-/// The statement in an envelope of what is not part of it. The hash is that of the statement's
-/// bytes as they are sealed: compact, in the order of the members here.
-fn statement_json(issued: &IssuedStatement) -> Result<String, Failure> {
-    #[derive(serde::Serialize)]
-    struct Envelope<'a> {
-        status: &'static str,
-        state: &'static str,
-        hash: String,
-        cut_offs: &'a [tally_settlement::CutOff],
-        notes: &'a [String],
-        statement: &'a Statement,
-    }
-    let hash = issued.statement.hash().map_err(|error| Failure::internal(error.to_string()))?;
-    let envelope = Envelope {
-        status: if issued.state.is_draft() { "draft" } else { "final" },
-        state: issued.state.name(),
-        hash,
-        cut_offs: &issued.cut_offs,
-        notes: &issued.notes,
-        statement: &issued.statement,
-    };
-    Ok(serde_json::to_string_pretty(&envelope)?)
+    settle_documents::write(global, &args.store, &args.document, &issued)
 }

@@ -29,6 +29,8 @@ pub struct Config {
     pub quota: QuotaConfig,
     /// SQL.
     pub query: QueryConfig,
+    /// Statements as documents.
+    pub documents: DocumentsConfig,
 }
 
 /// The log that usage travels through.
@@ -296,6 +298,15 @@ impl Default for QueryConfig {
             threads: 0,
         }
     }
+}
+
+/// Statements as documents.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DocumentsConfig {
+    /// TrueType or OpenType file whose glyphs go into PDF; empty for a font of the machine that has
+    /// every character.
+    pub font: String,
 }
 
 /// Where a value comes from.

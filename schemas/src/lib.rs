@@ -32,8 +32,8 @@ pub use alert_message::{
     ALERT_JSON_SCHEMA, AlertEvent, AlertMessage, BUDGET_KINDS, LogPosition, SentAlert, Whole,
 };
 pub use config::{
-    AggregateConfig, AlertsConfig, BudgetsConfig, Config, ConfigError, HttpConfig, IngestConfig,
-    LogConfig, Origin, QueryConfig, QuotaConfig, Setting, StoreConfig,
+    AggregateConfig, AlertsConfig, BudgetsConfig, Config, ConfigError, DocumentsConfig, HttpConfig,
+    IngestConfig, LogConfig, Origin, QueryConfig, QuotaConfig, Setting, StoreConfig,
 };
 pub use event_error::{EventError, EventErrorCode, SuspenseReason};
 pub use event_json::{

@@ -11,12 +11,12 @@ pub enum Language {
     En,
 }
 
-/// A label in both languages.
-pub(crate) type Label = (&'static str, &'static str);
+/// A label in both languages: Chinese, English.
+pub type Label = (&'static str, &'static str);
 
 impl Language {
     /// The text of a label.
-    pub(crate) const fn of(self, label: Label) -> &'static str {
+    pub const fn of(self, label: Label) -> &'static str {
         match self {
             Self::Zh => label.0,
             Self::En => label.1,
@@ -85,8 +85,8 @@ pub(crate) const DRAFT: Label = ("草稿", "draft");
 pub(crate) const FINAL: Label = ("已封账", "final");
 pub(crate) const YES: Label = ("是", "yes");
 
-/// The label of a reason.
-pub(crate) const fn reason(reason: AdjustmentReason) -> Label {
+/// The label of a reason; in English its name in statements.
+pub const fn reason(reason: AdjustmentReason) -> Label {
     let zh = match reason {
         AdjustmentReason::LateUsage => "迟到用量",
         AdjustmentReason::ReRate => "重新批价",

@@ -42,6 +42,7 @@ mod seal;
 mod sealed_object;
 mod section;
 mod section_draft;
+mod shown;
 mod statement;
 mod statement_csv;
 mod terms;
@@ -63,7 +64,7 @@ pub use journal::{
     Act, ClassSum, CurrencySum, Decision, Dispute, DisputeOutcome, JournalEntry, Payment, Proposal,
     Reconciled, Resolution, Review, adjustment_name, dispute_name, entry_of_name,
 };
-pub use labels::Language;
+pub use labels::{Label, Language, reason as reason_label};
 pub use line::{Amounts, Line};
 pub use minimum::{Carry, MinimumBalance};
 pub use period::Period;
@@ -79,6 +80,7 @@ pub use rated_group::RatedGroup;
 pub use seal::{CutOff, Plan, Seal, SealedFile, SealedStatement};
 pub use sealed_object::{decode_sealed, encode_sealed, hash_of};
 pub use section::{FxLine, Section, TierVolume};
+pub use shown::{escape_into, grouped};
 pub use statement::{Statement, StatementInput};
 pub use statement_csv::statement_csv;
 pub use terms::{

@@ -34,8 +34,9 @@ impl Amounts {
         Some(Self { net: amount, tax, gross: Cents(amount.0.checked_add(tax.0)?) })
     }
 
-    /// The sum.
-    pub(crate) fn plus(self, other: Self) -> Option<Self> {
+    /// The sum; `None` where it would be too large.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Option<Self> {
         Some(Self {
             net: Cents(self.net.0.checked_add(other.net.0)?),
             tax: Cents(self.tax.0.checked_add(other.tax.0)?),

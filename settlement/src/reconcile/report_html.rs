@@ -6,6 +6,7 @@ use super::day_chart::day_chart;
 use super::difference::DifferenceRow;
 use super::group_rows::GroupRow;
 use super::outcome::{DayRow, Outcome};
+use crate::shown::{escape_into, grouped};
 
 /// Rows of level 2 on the page; all of them are in `groups.csv`.
 const GROUPS_SHOWN: usize = 500;
@@ -41,15 +42,7 @@ impl Page {
     }
 
     fn text(&mut self, text: &str) {
-        for character in text.chars() {
-            match character {
-                '&' => self.put("&amp;"),
-                '<' => self.put("&lt;"),
-                '>' => self.put("&gt;"),
-                '"' => self.put("&quot;"),
-                other => self.0.push(other),
-            }
-        }
+        escape_into(&mut self.0, text);
     }
 
     /// A paragraph.
@@ -96,27 +89,6 @@ impl Page {
     fn end_table(&mut self) {
         self.put("</tbody></table>\n");
     }
-}
-
-/// A number with commas between its thousands.
-fn grouped(number: &str) -> String {
-    let (sign, digits) = match number.strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", number),
-    };
-    let (whole, part) = digits.split_once('.').map_or((digits, None), |(w, p)| (w, Some(p)));
-    let mut text = sign.to_owned();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if let Some(part) = part {
-        text.push('.');
-        text.push_str(part);
-    }
-    text
 }
 
 /// A decimal without the zeros behind its last digit.
@@ -333,29 +305,4 @@ fn group_cells(row: &GroupRow) -> [String; 11] {
         optional(row.difference.as_ref()).to_owned(),
         row.class.unwrap_or_default().to_owned(),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_apart() {
-        for (number, text) in [
-            ("0", "0"),
-            ("999", "999"),
-            ("1000", "1,000"),
-            ("-1234567.8901", "-1,234,567.8901"),
-            ("", ""),
-        ] {
-            assert_eq!(grouped(number), text);
-        }
-    }
-
-    #[test]
-    fn texts_of_others_are_no_markup() {
-        let mut page = Page(String::new());
-        page.say("<script>\"&");
-        assert_eq!(page.0, "<p>&lt;script&gt;&quot;&amp;</p>\n");
-    }
 }
