@@ -249,7 +249,9 @@ impl Worker {
                 LogErrorKind::Retry => {
                     tracing::warn!(partition = self.partition, %error, "the log is not available, waiting");
                     let error = AggregateError::from(error);
-                    self.runtime.block_on(self.surroundings.edge.pause(1, &error));
+                    let edge = &self.surroundings.edge;
+                    // Within the runtime, as an edge that has timers needs it.
+                    self.runtime.block_on(async { edge.pause(1, &error).await });
                     Ok(None)
                 }
                 LogErrorKind::Gone => Ok(Some(Ended::Gone)),

@@ -230,7 +230,9 @@ impl Bench {
 async fn what_follows_the_announcement_is_rated_by_it_and_nothing_before() {
     let mut bench = Bench::new();
     let run = bench.run(Extent::Endless);
-    let mut offsets = Vec::new();
+    // The ledger begins with what is approved by then.
+    let mut offsets = vec![bench.send()];
+    bench.wait_for_commit();
     for edition in 1..=4 {
         let before: Vec<u64> = (0..20).map(|_| bench.send()).collect();
         if edition < 4 {

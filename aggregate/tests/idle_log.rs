@@ -231,6 +231,25 @@ async fn a_log_is_left_alone_where_ticks_are_off_and_in_a_bounded_run() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_away_is_waited_for() {
+    let settings = AggregateConfig { freshness_ms: 0, ..AggregateConfig::default() };
+    let bench = Bench::start(settings, Extent::Endless, BEGIN_MS);
+    eventually("the purchase", || (bench.committed() == 1).then_some(()));
+    bench.usage.set_away(true);
+    eventually("the pause", || {
+        let partitions = bench.aggregator.status().partitions();
+        partitions.get(&0)?.waiting.is_some().then_some(())
+    });
+    bench.usage.set_away(false);
+    let event = format!(
+        r#"{{"source":"gw","id":"1","account":"A1","model":"glm-5","completed_at":{BEGIN_MS},"usage":{{"input":1000}}}}"#
+    );
+    append(&bench.usage, &event, BEGIN_MS);
+    eventually("the event", || (bench.committed() == 2).then_some(()));
+    bench.stop.cancel();
+}
+
 /// The time of a log that is filled from the past goes on from where it is: its buckets do not end
 /// because the year is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,7 +30,7 @@ impl Worker {
         let mut attempt = 0;
         loop {
             let references = Arc::clone(&self.references);
-            let why = match self.unless_told(references.find(&named))? {
+            let why = match self.unless_told(async { references.find(&named).await })? {
                 Ok(Found::Here(newer)) => return self.change_reference(newer),
                 Ok(Found::Other(there)) => {
                     tracing::error!(partition, %named, %there, "the log names reference data that nobody approved");
@@ -49,8 +49,8 @@ impl Worker {
             }
             self.desk.answer();
             attempt += 1;
-            let pause = self.surroundings.edge.pause(attempt, &why);
-            self.unless_told(pause)?;
+            let edge = Arc::clone(&self.surroundings.edge);
+            self.unless_told(async { edge.pause(attempt, &why).await })?;
         }
     }
 
