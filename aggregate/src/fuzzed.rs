@@ -12,8 +12,8 @@ use crate::core::state_codec::{
     BadState, StateHead, StateReader, StateRecord, StateWriter, decode_segment, encode_segment,
 };
 use crate::core::{
-    ClosedEpoch, EpochState, NeedSegments, Partition, PartitionConfig, ReferenceData, StateForm,
-    StoredWindows,
+    ClosedEpoch, EpochState, Need, NeedSegments, Partition, PartitionConfig, ReferenceData,
+    StateForm, StoredWindows,
 };
 use crate::epoch_files::encode_epoch;
 use crate::ledger::{self, StoredEntry};
@@ -144,7 +144,8 @@ impl FuzzedPartition {
         }
     }
 
-    /// Pushes a record, loading the segments that it needs.
+    /// Pushes a record, loading the segments that it needs. Nobody approved any reference data that
+    /// it may name.
     ///
     /// # Errors
     /// What does not hold.
@@ -156,7 +157,14 @@ impl FuzzedPartition {
     ) -> Result<(), String> {
         let offset = self.state.next_offset();
         let record = Record { offset, timestamp_ms, key: None, value, kind };
-        while let Err(NeedSegments { bucket, segments }) = self.state.push(record) {
+        while let Err(need) = self.state.push(record) {
+            let NeedSegments { bucket, segments } = match need {
+                Need::Segments(need) => need,
+                Need::Reference(version) => {
+                    self.state.refuse_reference(version, "there is no other".to_owned());
+                    continue;
+                }
+            };
             let mut loaded = Vec::with_capacity(segments.len());
             for segment in segments {
                 let path = &segment.file.path;
