@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 
 use crate::adjustment::AdjustmentReason;
-use crate::books::{Books, DisputeState, Done, ReviewState};
+use crate::books::{Books, DisputeState, Done};
 use crate::books_error::BooksError;
 use crate::journal::{
     Act, Decision, Dispute, DisputeOutcome, Payment, Proposal, Reconciled, Resolution, Review,

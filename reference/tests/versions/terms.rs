@@ -138,8 +138,9 @@ async fn what_cannot_be_settled_by_is_refused_at_approval() {
         let error = world.import(KIND, "t.toml", &text, "alice", noon()).await.unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
-    let error = world.import(ReferenceKind::Price, "t.toml", &terms("m", "minimax", 0, ""), "a", 1);
-    assert!(matches!(error.await, Err(ReferenceError::Unreadable(_))));
+    let text = terms("m", "minimax", 0, "");
+    let error = world.import(ReferenceKind::Price, "t.toml", &text, "a", 1).await;
+    assert!(matches!(error, Err(ReferenceError::Unreadable(_))));
 }
 
 #[tokio::test]
