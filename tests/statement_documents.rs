@@ -22,9 +22,6 @@ currency = "CNY"
 tax_ppm = 60000
 rounding = "half_even"
 valid_from = "2026-01-01"
-known_from = "2026-01-01"
-approved_by = "test"
-approved_at = "2026-01-01"
 "#;
 
 /// Vendors, and what their contracts have beside the rest.
@@ -82,6 +79,8 @@ fn books(folder: &Path) {
          date = \"2026-02-28\"\nsource = \"test\"\n",
     );
     std::fs::write(folder.join("contracts.toml"), contracts).unwrap();
+    done(folder, &["contract", "import", "contracts.toml", "--by", "lin"]);
+    done(folder, &["contract", "approve", "contracts.toml", "--by", "chen"]);
     println!("seed {SEED}");
     let start = "2026-02-01T00:00:00+08:00";
     let arguments = ["generate", "--events", "3000", "--seed", SEED, "--accounts", "50"];
@@ -92,7 +91,7 @@ fn books(folder: &Path) {
 
 fn statement<'a>(vendor: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
     let which = ["settle", "statement", "--vendor", vendor, "--period", "2026-02"];
-    [&which[..], &["--contracts", "contracts.toml"], arguments].concat()
+    [&which[..], arguments].concat()
 }
 
 /// Writes every document of a vendor, and gives their number.
@@ -147,8 +146,8 @@ fn documents_have_what_the_statement_has_and_repeat_byte_for_byte() {
     assert_checked(folder, "drafts");
 
     // Sealed, with tiers, a minimum and dollars; and one of them twice.
-    let by = ["settle", "close", "--period", "2026-02", "--by", "ann"];
-    done(folder, &[&by[..], &["--contracts", "contracts.toml"]].concat());
+    done(folder, &["settle", "close", "--period", "2026-02", "--by", "ann"]);
+    done(folder, &["settle", "approve", "--period", "2026-02", "--by", "boss"]);
     for out in ["sealed", "again"] {
         std::fs::create_dir(folder.join(out)).unwrap();
     }

@@ -18,9 +18,6 @@ pub enum ErrorKind {
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// The statement cannot be encoded.
-    #[error(transparent)]
-    Statement(#[from] SettlementError),
     /// Sums of what is shown that are too large.
     #[error("the amounts of {0} are too large to be added")]
     Overflow(String),
@@ -50,7 +47,7 @@ pub enum DocumentError {
         /// What is wrong with it.
         why: String,
     },
-    /// A format library that refused what it was given.
+    /// A statement that cannot be encoded, or a format that cannot hold it.
     #[error("the document could not be written: {0}")]
     Format(String),
 }
@@ -63,7 +60,13 @@ impl DocumentError {
                 ErrorKind::Invalid
             }
             Self::Overflow(_) => ErrorKind::Data,
-            Self::Statement(_) | Self::Format(_) => ErrorKind::Internal,
+            Self::Format(_) => ErrorKind::Internal,
         }
+    }
+}
+
+impl From<SettlementError> for DocumentError {
+    fn from(error: SettlementError) -> Self {
+        Self::Format(error.to_string())
     }
 }

@@ -77,9 +77,10 @@ impl Quantity {
     }
 
     fn priced(self) -> (String, String) {
-        match self.is_per_million {
-            true => (decimal_text(self.units.0, 6), format!("1000000 {}", self.unit)),
-            false => (self.units.to_string(), self.unit.to_owned()),
+        if self.is_per_million {
+            (decimal_text(self.units.0, 6), format!("1000000 {}", self.unit))
+        } else {
+            (self.units.to_string(), self.unit.to_owned())
         }
     }
 }

@@ -117,7 +117,7 @@ impl Typeface {
 /// The place of a face's family among those that are looked for first.
 fn rank(face: &FaceInfo) -> usize {
     let of_family = |wanted: &&str| face.families.iter().any(|(name, _)| name == wanted);
-    FAMILIES.iter().position(|wanted| of_family(wanted)).unwrap_or(FAMILIES.len())
+    FAMILIES.iter().position(of_family).unwrap_or(FAMILIES.len())
 }
 
 /// The bold face of the same family.
