@@ -23,20 +23,22 @@ fn tax(contracts: &Contracts, id: &str) -> Option<u32> {
 fn the_last_that_is_known_counts_and_nothing_is_known_before_its_approval() {
     let late = terms("a", 90_000, "known_from = \"2026-06-01\"");
     let early = terms("b", 10_000, "known_from = \"2020-01-01\"");
-    let june = tally_rating::parse_instant("2026-06-01").unwrap();
+    let [begin, june] =
+        ["2026-01-01", "2026-06-01"].map(|day| tally_rating::parse_instant(day).unwrap());
     let contracts = Contracts::read_layers(&[
-        layer(&format!("{}{early}", terms("a", 60_000, "")), 1_000),
-        layer(&late, 2_000),
+        layer(&format!("{}{early}", terms("a", 60_000, "")), begin),
+        layer(&late, begin + 1_000),
     ])
     .unwrap();
     let known = |at_ms| contracts.as_known(at_ms);
-    assert_eq!((tax(&known(999), "a"), tax(&known(999), "b")), (None, None));
-    assert_eq!((tax(&known(1_000), "a"), tax(&known(1_000), "b")), (Some(60_000), Some(10_000)));
+    let both = |at_ms| (tax(&known(at_ms), "a"), tax(&known(at_ms), "b"));
+    assert_eq!(both(begin - 1), (None, None));
+    assert_eq!(both(begin), (Some(60_000), Some(10_000)));
     assert_eq!((tax(&known(june - 1), "a"), tax(&known(june), "a")), (Some(60_000), Some(90_000)));
     // The version says as of when, where that is not everything; then it does not change any more.
     assert_eq!(known(june).version(), contracts.version());
-    assert_eq!(known(2_000).version(), format!("{}@1000", contracts.version()));
-    assert_eq!(known(2_000).version(), known(june - 1).version());
+    assert_eq!(known(begin + 1_000).version(), format!("{}@{begin}", contracts.version()));
+    assert_eq!(known(begin + 1_000).version(), known(june - 1).version());
     plant(Some(Bug::KnownTimeIgnored));
     let noticed = tax(&known(june - 1), "a") != Some(60_000);
     plant(None);

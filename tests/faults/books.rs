@@ -350,12 +350,14 @@ fn sql_says_the_same(books: &Books, on_statement: &[(String, &str)]) {
             json!({"period": "2026-03", "state": "closed"})
         ]
     );
-    // Lines, adjustments and rounding lines sum to the statements, and so does what is payable.
+    // Lines, adjustments and rounding lines sum to the statements, and so does what is payable. A
+    // statement without any comes to nothing.
     for table in ["settlement.statement_lines", "settlement.vendor_payable"] {
         let query = format!(
-            "SELECT count(*) AS n FROM settlement.statements s JOIN \
+            "SELECT count(*) AS n FROM settlement.statements s LEFT JOIN \
              (SELECT period, vendor, sum(net) AS net, sum(tax) AS tax, sum(gross) AS gross FROM {table} GROUP BY 1, 2) l \
-             ON s.period = l.period AND s.vendor = l.vendor AND s.net = l.net AND s.tax = l.tax AND s.gross = l.gross"
+             ON s.period = l.period AND s.vendor = l.vendor \
+             WHERE s.net = coalesce(l.net, 0) AND s.tax = coalesce(l.tax, 0) AND s.gross = coalesce(l.gross, 0)"
         );
         let footing = sql(books, &query);
         let all = sql(books, "SELECT count(*) AS n FROM settlement.statements");

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from decimal import Decimal, localcontext
+from decimal import Decimal, InvalidOperation, localcontext
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,14 @@ NUMBER = re.compile(r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w.])")
 def exact(value: Any) -> Decimal:
     """A number or a text of a cell as the decimal that it was written as."""
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(str(value))
+
+
+def number(value: Any) -> Decimal | None:
+    """A cell's number; none where it is empty or words."""
+    try:
+        return None if value is None else exact(value)
+    except InvalidOperation:
+        return None
 
 
 def shown(value: str) -> str:
@@ -147,8 +155,7 @@ class Check:
         for column in COLUMNS:
             amount = Decimal(self.body["total"][column])
             self.same(f"{what} has the total {column}", amount in numbers, True)
-        found = Counter(exact(row[-1]) for row in balances[1:] if len(row) > 4 and row[4] is not None
-                        and not isinstance(row[4], str))  # fmt: skip
+        found = Counter(value for row in balances[1:] if len(row) > 4 and (value := number(row[4])) is not None)
         self.same(f"{what} balances", not self.balances() - found, True)
         values = Counter(exact(row[2]) for row in control[1:])
         self.same(f"{what} control totals", values, Counter(self.control()))

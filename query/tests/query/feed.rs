@@ -241,8 +241,10 @@ pub(crate) async fn spoilt(spoil: Option<Spoil>) -> Feed {
     // B's gift of 500,000 points pays for sixteen photo cut-outs and a part of the seventeenth.
     feed.command("B", "2026-11-20T08:00:00+08:00", purchase("gift-b", "mobile-gift-500k"));
     for second in 0..17 {
-        let photo =
-            json!({"model": "photo-cutout-1", "product": "photo-cutout", "usage": {"requests": 1}});
+        // The gateway's tenth was lost on the way.
+        let seq = if second < 9 { second + 1 } else { second + 2 };
+        let photo = json!({"model": "photo-cutout-1", "product": "photo-cutout",
+            "usage": {"requests": 1}, "gateway_epoch": 1, "gateway_seq": seq});
         let at = format!("2026-11-20T11:00:{second:02}+08:00");
         feed.event("B", &format!("b-{second}"), &at, photo);
     }
@@ -271,8 +273,8 @@ pub(crate) async fn spoilt(spoil: Option<Spoil>) -> Feed {
         feed.event("A", id, "2026-11-22T10:00:01+08:00", unknown);
     }
     // The gateway says that it sent eighteen photos in that hour.
-    let total = json!({"command": "control_total", "source": "gw-1", "events": 18,
-        "hour": "2026-11-20T11:00:00+08:00", "usage": {"requests": 18}});
+    let total = json!({"command": "control_total", "source": "gw-1", "gateway_epoch": 1,
+        "events": 18, "first_seq": 1, "last_seq": 18, "hour": "2026-11-20T11:00:00+08:00", "usage": {"requests": 18}});
     feed.send("gw-1", ms("2026-11-22T10:00:01+08:00"), total.to_string().as_bytes());
     // F comes back, so that its partition's time goes on.
     feed.event("F", "f-2", "2026-11-22T10:00:02+08:00", glm("input", 2_000));
