@@ -138,8 +138,10 @@ fn periods(books: &StoredBooks) -> Result<Vec<ArrayRef>, QueryError> {
     });
     let decision =
         |row: &(Period, &tally_settlement::ReviewState, Option<&Seal>)| row.1.decision.clone();
-    let hashes: Result<Vec<Option<String>>, _> =
-        of().map(|(.., seal)| seal.map(Seal::hash).transpose()).collect();
+    let mut hashes = Vec::with_capacity(rows.len());
+    for (.., seal) in of() {
+        hashes.push(seal.map(Seal::hash).transpose()?);
+    }
     let maybe = |of_seal: fn(&Seal) -> u64| {
         let column = rows.iter().map(|(.., seal)| seal.map(|seal| whole(of_seal(seal))));
         Arc::new(Int64Array::from_iter(column)) as ArrayRef
@@ -156,7 +158,7 @@ fn periods(books: &StoredBooks) -> Result<Vec<ArrayRef>, QueryError> {
         ),
         integers(of().map(|(_, state, _)| whole(state.review.what.statements.len()))),
         maybe(|seal| seal.n),
-        maybe_texts(hashes?.into_iter()),
+        maybe_texts(hashes.into_iter()),
         maybe(|seal| seal.totals.events),
         maybe(|seal| seal.totals.late_events),
         maybe_texts(of().map(|(.., seal)| seal.map(|seal| &seal.contracts_version))),

@@ -182,19 +182,19 @@ fn adjusts(books: &Books) -> Vec<(String, &'static str)> {
     assert_eq!(approve(books, "ADJ-000000", "bob")["state"], "approved");
     let said = books.refused(2, &["settle", "adjust", "--approve", "ADJ-000000", "--by", "cam"]);
     assert!(said.contains("was approved by bob already"), "{said}");
-    let expected = ("ADJ-000000".to_owned(), "-12.50".to_owned());
-    assert_eq!(posted(&books.statement("baidu", "2026-02")), [expected.clone()]);
+    let expected = [("ADJ-000000".to_owned(), "-12.50".to_owned())];
+    assert_eq!(posted(&books.statement("baidu", "2026-02")), expected);
 
     // What is approved while a month is in review counts in the next one.
     let review = books.review("2026-02", "ann");
     assert_eq!(review["adjustments"], json!(["ADJ-000000"]));
     let late = name(&books.json(&adjust("--amount", "3.20", &[])));
     approve(books, &late, "bob");
-    assert_eq!(posted(&books.statement("baidu", "2026-02")), [expected.clone()]);
+    assert_eq!(posted(&books.statement("baidu", "2026-02")), expected);
     let closed = books.approve("2026-02", "bob");
     assert_eq!(closed["seal"]["adjustments"], json!(["ADJ-000000"]));
     assert!(closed["seal"]["reference"].as_str().unwrap().starts_with("2-"), "{closed}");
-    assert_eq!(posted(&books.statement("baidu", "2026-02")), [expected]);
+    assert_eq!(posted(&books.statement("baidu", "2026-02")), expected);
     books.done(&["verify"]);
     let said = books.refused(2, &ADJUST);
     assert!(said.contains("2026-02 is closed; the first open period is 2026-03"), "{said}");

@@ -38,6 +38,7 @@ fn write_all<'a>(folder: &Path, name: &str, issue: impl Fn(Language) -> Issue<'a
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "make test says where its Python is")]
 fn check(folder: &Path) -> Output {
     let python =
         std::env::var("TALLY_TEST_PYTHON").expect("TALLY_TEST_PYTHON is not set: run `make test`");

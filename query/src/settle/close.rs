@@ -43,7 +43,7 @@ pub enum CloseOutcome {
     /// Somebody else has to approve it.
     InReview(InReview),
     /// It is closed: it was, or an approval that was interrupted is carried out.
-    Closed(Closed),
+    Closed(Box<Closed>),
 }
 
 impl Settlement<'_> {
@@ -80,7 +80,7 @@ impl Settlement<'_> {
                 CloseDecision::Sealed(seal) => {
                     let hash = seal.hash()?;
                     let closed = Closed { seal: seal.clone(), hash, was_closed: true };
-                    return Ok(CloseOutcome::Closed(closed));
+                    return Ok(CloseOutcome::Closed(Box::new(closed)));
                 }
                 CloseDecision::Refuse(refusal @ Refusal::Behind) => {
                     return Err(QueryError::Retry(refusal.to_string()));
@@ -92,7 +92,7 @@ impl Settlement<'_> {
                 }
                 CloseDecision::Resume(state) => {
                     let closed = self.carry_out(&known, state).await?;
-                    return Ok(CloseOutcome::Closed(closed));
+                    return Ok(CloseOutcome::Closed(Box::new(closed)));
                 }
                 CloseDecision::Plan => {}
             }

@@ -69,10 +69,9 @@ async fn adjustments(store: &SealStore<'_>, journal: &Journal, seals: &[Seal]) -
     let mut places = Places::new();
     for seal in seals {
         for sealed in &seal.statements {
-            match store.statement(seal, &sealed.vendor).await {
-                Ok(Some(statement)) => place(&statement, journal, &mut places, &mut finding),
-                // What is wrong with a statement is another check's to say.
-                Ok(None) | Err(_) => {}
+            // What is wrong with a statement is another check's to say.
+            if let Ok(Some(statement)) = store.statement(seal, &sealed.vendor).await {
+                place(&statement, journal, &mut places, &mut finding);
             }
         }
     }
