@@ -508,8 +508,13 @@ mod tests {
                 // Words such as DROP may be names of columns; what counts is where they stand.
                 let reads = ["SELECT", "WITH", "VALUES", "EXPLAIN", "("];
                 prop_assert!(reads.iter().any(|start| said.starts_with(start)), "{}", said);
-                for forbidden in ["REPEAT(", "FOR UPDATE", "INSERT INTO", "COPY (", "SELECT INTO"] {
+                for forbidden in ["REPEAT(", "FOR UPDATE", "INSERT INTO", "DROP TABLE", "COPY ("] {
                     prop_assert!(!said.contains(forbidden), "{}", said);
+                }
+                for word in ["INSERT", "DROP", "COPY", "CREATE"] {
+                    for before in ["EXPLAIN", "ANALYZE", "VERBOSE"] {
+                        prop_assert!(!said.contains(&format!("{before} {word}")), "{}", said);
+                    }
                 }
             }
             drop(parse(&text));
