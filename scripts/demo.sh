@@ -150,6 +150,34 @@ heading "What is owed to a vendor this month, so far: a draft that foots"
 "$tally" settle statement --vendor deepseek --period "$(TZ=Asia/Shanghai date +%Y-%m)" --lang en >"$work/statement.csv"
 python3 scripts/show_statement.py "$work/statement.csv" 8
 
+heading "Last month: one person puts it into review, another seals the statements of all vendors"
+last="$(TZ=Asia/Shanghai date -d "$(TZ=Asia/Shanghai date +%Y-%m-15) -1 month" +%Y-%m)"
+"$tally" generate --events 30000 --seed 8 --accounts 5000 --start "$last-10T09:00:00+08:00" --span 8h --out http \
+  --control-totals "$work/last.ndjson"
+cat "$work/last.ndjson" >>"$work/totals.ndjson"
+settled
+"$tally" settle close --period "$last" --by lin
+"$tally" settle approve --period "$last" --by lin || echo "(exit code $?)"
+"$tally" settle approve --period "$last" --by chen | head -n 4
+sql "SELECT vendor, currency, net, tax, gross, total_in_words FROM settlement.statements ORDER BY gross DESC"
+
+heading "One of them, and its largest line walked down to the events"
+"$tally" settle statement --vendor zhipu --period "$last" --lang en >"$work/sealed.csv"
+python3 scripts/show_statement.py "$work/sealed.csv" 6
+line="$("$tally" sql "SELECT line_id FROM settlement.statement_lines WHERE vendor = 'zhipu' AND kind = 'line'
+  ORDER BY gross DESC LIMIT 1" --format csv | tail -n 1)"
+"$tally" settle events --vendor zhipu --period "$last" --line "$line" --format csv | head -n 4
+
+heading "The vendor's bill for it, with six mistakes planted, all of which are found and named"
+"$tally" sql "SELECT vendor_request_id AS request_id, completed_at, billed_model AS model, service_tier,
+    wholesale_amount AS amount, wholesale_currency AS currency, input AS input_tokens, cached_input AS cached_tokens,
+    cache_write_5m AS cache_write_5m_tokens, cache_write_1h AS cache_write_1h_tokens, output AS output_tokens,
+    0 AS free_quota
+  FROM usage_events WHERE vendor = 'zhipu' AND shanghai_month(day) = DATE '$last-01' ORDER BY completed_at, id" \
+  --format csv | python3 scripts/make_bill.py "$work/bill.csv"
+"$tally" settle reconcile "$work/bill.csv" --vendor zhipu --period "$last" --mapping records-csv --by lin \
+  --out "$work/reconciled" 2>&1 | sed "s#$work#DIR#g" || [ "${PIPESTATUS[0]}" = 1 ]
+
 heading "What gateways say they sent, beside what came: one photo was lost on the way, and is named"
 hour=$((${now%000} / 3600 * 3600))000
 printf '{"source":"gw-photo","gateway_epoch":1,"hour":%s,"events":21,"first_seq":1,"last_seq":21,"usage":{"requests":21}}\n' \

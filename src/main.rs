@@ -25,6 +25,7 @@ mod settle_adjust;
 mod settle_close;
 mod settle_dispute;
 mod settle_documents;
+mod settle_events;
 mod settle_reconcile;
 mod settle_terms;
 mod sink;

@@ -9,7 +9,7 @@ use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::settle_documents::{self, DocumentArgs};
 use crate::settle_terms::{ContractArgs, SettledBy, engine};
-use crate::{settle_adjust, settle_close, settle_dispute, settle_reconcile};
+use crate::{settle_adjust, settle_close, settle_dispute, settle_events, settle_reconcile};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettleCommand {
@@ -19,6 +19,12 @@ pub(crate) enum SettleCommand {
     /// gives the same hash, whenever it is printed. Of a closed period the sealed statement is
     /// printed.
     Statement(StatementArgs),
+    /// List the events that a line of a statement is made of
+    ///
+    /// Proves that they are all of them: their units must sum to the line's, or there is no
+    /// answer but an error. A slice of a tier has no events of its own: of these lines it is the
+    /// events of all tiers.
+    Events(settle_events::EventsArgs),
     /// Put a period into review: fix what counts, and say what every vendor is owed
     ///
     /// Goes by approved terms only. Somebody else seals it with `tally settle approve`. Can be
@@ -70,6 +76,7 @@ pub(crate) struct StatementArgs {
 pub(crate) async fn run(global: &GlobalArgs, command: SettleCommand) -> Result<(), Failure> {
     match command {
         SettleCommand::Statement(args) => statement(global, args).await,
+        SettleCommand::Events(args) => settle_events::run(global, args).await,
         SettleCommand::Close(args) => settle_close::close(global, args).await,
         SettleCommand::Approve(args) => settle_close::approve(global, args).await,
         SettleCommand::Reject(args) => settle_close::reject(global, args).await,

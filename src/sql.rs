@@ -25,7 +25,7 @@ pub(crate) struct SqlArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum AnswerFormat {
+pub(crate) enum AnswerFormat {
     /// For people
     Table,
     /// With a header
@@ -51,13 +51,13 @@ pub(crate) async fn run(global: &GlobalArgs, args: SqlArgs) -> Result<(), Failur
 }
 
 /// Prints an answer for people.
-async fn print_table(answer: Answer) -> Result<(), Failure> {
+pub(crate) async fn print_table(answer: Answer) -> Result<(), Failure> {
     let (schema, batches) = answer.collect().await?;
     stdout::print(render_table(schema, &batches)?)
 }
 
 /// Prints an answer in a byte format, as its rows come.
-async fn print_bytes(mut answer: Answer, format: Format) -> Result<(), Failure> {
+pub(crate) async fn print_bytes(mut answer: Answer, format: Format) -> Result<(), Failure> {
     let mut encoder = Encoder::new(format, answer.schema)?;
     while let Some(batch) = answer.rows.next().await {
         stdout::print_bytes(&encoder.write(&batch?)?)?;

@@ -52,8 +52,8 @@ pub use pin::parse_as_of;
 pub use provider::PinnedTableProvider;
 pub use reference_schema::ReferenceTable;
 pub use settle::{
-    CloseOutcome, Closed, Decided, HowResolved, InReview, IssuedStatement, NewAdjustment,
-    NewDispute, Settlement, SettlementTerms, TermsOrigin,
+    CloseOutcome, Closed, Decided, HowResolved, InReview, IssuedStatement, LineEvents,
+    NewAdjustment, NewDispute, Settlement, SettlementTerms, TermsOrigin,
 };
 pub use system_schema::SystemTable;
 pub use terminal_table::render_table;

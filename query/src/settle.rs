@@ -16,6 +16,7 @@ mod approve;
 mod close;
 mod dispute;
 mod journal_store;
+mod line_events;
 mod rated_groups;
 mod seal_store;
 
@@ -33,6 +34,7 @@ pub use self::approve::{Closed, Decided};
 pub use self::close::{CloseOutcome, InReview};
 pub use self::dispute::{HowResolved, NewDispute};
 pub(crate) use self::journal_store::Journal;
+pub use self::line_events::LineEvents;
 use self::rated_groups::Scope;
 pub(crate) use self::rated_groups::within;
 pub(crate) use self::seal_store::{SealStore, sha256_of};

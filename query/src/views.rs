@@ -5,6 +5,7 @@
 mod completeness;
 mod held_back;
 mod margin;
+mod month_end;
 mod payable;
 mod quota;
 
@@ -51,7 +52,11 @@ const fn always(name: &'static str, column_type: ColumnType, comment: &'static s
 impl View {
     /// Every view.
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        let settlement = margin::VIEWS.iter().chain(payable::VIEWS).chain(held_back::VIEWS);
+        let settlement = margin::VIEWS
+            .iter()
+            .chain(payable::VIEWS)
+            .chain(month_end::VIEWS)
+            .chain(held_back::VIEWS);
         quota::VIEWS.iter().chain(settlement).chain(completeness::VIEWS)
     }
 

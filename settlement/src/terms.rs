@@ -262,7 +262,7 @@ impl Terms {
     }
 
     /// Whether what packages paid for an event makes it a free trial.
-    pub(crate) fn is_trial(&self, retail_price_ids: &str) -> bool {
+    pub fn is_trial(&self, retail_price_ids: &str) -> bool {
         let Some(trial) = &self.trial else { return false };
         !retail_price_ids.is_empty()
             && retail_price_ids.split(',').all(|id| trial.packages.iter().any(|p| p == id))

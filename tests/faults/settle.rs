@@ -233,6 +233,46 @@ fn sell(folder: &Path) {
     assert!(process.terminate(PATIENCE).success());
 }
 
+/// Walks lines of sealed statements down to their events: late ones, which came after the seal, are
+/// not among them.
+fn lines_are_their_events(books: &Books, period: &str, vendors: &BTreeMap<String, Value>) {
+    let mut walked = 0;
+    for vendor in vendors.keys() {
+        let statement = books.statement(vendor, period);
+        for section in statement["statement"]["sections"].as_array().unwrap() {
+            let lines = section["lines"].as_array().unwrap();
+            let some: BTreeSet<usize> =
+                [0, lines.len() / 2, lines.len().saturating_sub(1)].into_iter().collect();
+            for line in some.into_iter().filter_map(|n| lines.get(n)) {
+                let id = line["id"].as_str().unwrap();
+                let events = books.json(&[
+                    "settle", "events", "--vendor", vendor, "--period", period, "--line", id,
+                ]);
+                let units: i128 = events
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|event| {
+                        event["units"].to_string().trim_matches('"').parse::<i128>().unwrap()
+                    })
+                    .sum();
+                let expected: i128 = if line["class"] == "units" {
+                    let tiers = lines.iter().filter(|line| line["class"] == "units");
+                    tiers.map(|line| line["units"].as_str().unwrap().parse::<i128>().unwrap()).sum()
+                } else {
+                    line["units"].as_str().unwrap().parse().unwrap()
+                };
+                assert_eq!(units, expected, "{vendor} {line}");
+                walked += 1;
+            }
+        }
+    }
+    assert!(walked > 20, "{walked} lines were walked down");
+    let said = books
+        .refused(2, &["settle", "events", "--vendor", "qwen", "--period", period, "--line", "L0"]);
+    assert!(said.contains("has no line"), "{said}");
+}
+
 fn hashes(seal: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let statements = seal["seal"]["statements"].as_array().unwrap();
@@ -322,6 +362,7 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
     let late: Vec<&Value> =
         adjustments(&drafts).into_iter().filter(|row| row["reason"] == "late_usage").collect();
     assert!(late.len() > 20, "{} rows of late usage", late.len());
+    lines_are_their_events(&books, "2026-02", &drafts);
     let lines = sealed_lines(&sealed);
     for row in &late {
         assert_eq!(row["orig_period"], "2026-02", "{row}");

@@ -38,7 +38,7 @@ pub(crate) fn within(cut_offs: &[CutOff]) -> String {
 }
 
 impl Scope<'_> {
-    fn condition(&self) -> String {
+    pub(super) fn condition(&self) -> String {
         let counted = within(self.cut_offs);
         let (first, end) = (self.period.first_day(), self.period.end_day());
         let own = format!("(day >= DATE '{first}' AND day < DATE '{end}')");

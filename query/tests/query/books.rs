@@ -236,3 +236,38 @@ async fn verify_proves_that_an_adjustment_is_on_exactly_one_statement() {
         .collect();
     assert!(people.len() == 3 && people.iter().all(|check| check.ok), "{people:?}");
 }
+
+/// Every line of a sealed statement, walked down to its events and added up again.
+#[tokio::test]
+async fn a_line_is_exactly_its_events() {
+    let feed = settled().await;
+    let engine = engine_over(&feed.store).await;
+    let whole = ReferenceStore::new(Arc::clone(&feed.store)).newest_whole().await.unwrap();
+    let mut prices = PriceLists::default();
+    prices.add(&whole.book);
+    let origin = TermsOrigin::Approved(whole.edition.read_at(0).to_string());
+    let by = SettlementTerms { contracts: whole.terms, origin };
+    let settlement = Settlement::new(&engine, by, prices);
+    let now = ms("2026-11-22T09:00:00+08:00");
+    let issued = settlement.statement("zhipu", october(), now).await.unwrap();
+    let lines: Vec<_> = issued.statement.sections.iter().flat_map(|s| &s.lines).collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        let found = settlement.line_events("zhipu", october(), &line.id, now).await.unwrap();
+        assert_eq!(found.line, *line);
+        let (_, batches) = found.rows(&engine, None).await.unwrap().collect().await.unwrap();
+        let events: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+        assert_eq!(events, usize::try_from(found.events).unwrap());
+        let sql = format!(
+            "SELECT CAST(sum(units) AS BIGINT) AS units, count(DISTINCT id) AS events FROM ({})",
+            found.sql
+        );
+        let sum = &rows(&engine, &sql).await[0];
+        assert_eq!(sum["units"].to_string().trim_matches('"'), line.units.to_string());
+        assert_eq!(sum["events"], found.events);
+        let (_, first) = found.rows(&engine, Some(1)).await.unwrap().collect().await.unwrap();
+        assert_eq!(first.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
+    }
+    let error = settlement.line_events("zhipu", october(), "L0", now).await.unwrap_err();
+    assert!(error.to_string().contains("has no line \"L0\""), "{error}");
+}

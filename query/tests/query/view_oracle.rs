@@ -344,3 +344,86 @@ async fn outstanding_alerts_and_aging_suspense_are_those_of_the_tables() {
     let columns = ["reason", "model", "day", "events", "oldest"];
     assert_eq!(view(&engine, &columns, "settlement.suspense_aging").await, sorted(expected));
 }
+
+#[tokio::test]
+async fn revenue_liability_and_what_was_given_away_are_sums_of_the_rows() {
+    let feed = random().await;
+    let engine = engine_over(&feed.store).await;
+    let ledger: Vec<Value> = rows(&engine, "SELECT * FROM quota_ledger")
+        .await
+        .into_iter()
+        .filter(|row| !row["bucket"].is_null())
+        .map(with_day)
+        .map(with_month)
+        .collect();
+    // Up to each month of each package: the months come in order, as their texts sort.
+    let mut liability: BTreeMap<Vec<String>, i128> = BTreeMap::new();
+    let expected =
+        grouped(&ledger, &["package", "currency", "month"]).into_iter().map(|(key, rows)| {
+            let [sold, earned, lapsed] = [&CREDITS[..], &["debit", "adjust"], &["breakage"]]
+                .map(|k| sum(&rows, k, "amount"));
+            let change = sold - earned - lapsed;
+            let so_far = liability.entry(key[..2].to_vec()).or_default();
+            *so_far += change;
+            let mut line = key;
+            line.extend([sold, earned, lapsed, change, *so_far].map(|a| decimal_text(a, 12)));
+            line
+        });
+    let expected = sorted(expected.collect::<Vec<_>>());
+    let columns =
+        ["package", "currency", "month", "sold", "earned", "breakage", "change", "liability"];
+    let found = view(&engine, &columns, "settlement.package_revenue").await;
+    assert_eq!(found, expected);
+
+    let free: BTreeMap<String, String> = rows(&engine, "SELECT * FROM packages")
+        .await
+        .iter()
+        .filter(|row| is(row, "kind", &["trial", "free"]))
+        .map(|row| (text(&row["id"]), text(&row["funded_by"])))
+        .collect();
+    assert!(!free.is_empty());
+    let events: Vec<Value> =
+        rows(&engine, "SELECT * FROM usage_events").await.into_iter().map(with_month).collect();
+    let keys = ["month", "retail_price_ids", "vendor", "wholesale_currency"];
+    let (mut given, mut accrued) = (Lines::new(), Lines::new());
+    for (key, rows) in grouped(&events, &keys) {
+        let funded: BTreeSet<&str> =
+            key[1].split(',').filter_map(|id| free.get(id)).map(String::as_str).collect();
+        if funded.is_empty() {
+            continue;
+        }
+        let mut line = key.clone();
+        line.push(funded.into_iter().collect::<Vec<_>>().join(","));
+        line.push(rows.len().to_string());
+        line.push(sum_all(&rows, "points", 6));
+        line.push(sum_all(&rows, "wholesale_amount", 12));
+        given.push(line);
+    }
+    let columns = [
+        "month",
+        "package",
+        "vendor",
+        "currency",
+        "funded_by",
+        "events",
+        "points",
+        "wholesale_amount",
+    ];
+    assert_eq!(view(&engine, &columns, "settlement.free_usage_cost").await, sorted(given));
+
+    for (mut line, rows) in grouped(&events, &["month", "vendor", "wholesale_currency"]) {
+        line.push(rows.len().to_string());
+        line.push(sum_all(&rows, "wholesale_amount", 12));
+        line.extend(["open", "null"].map(str::to_owned));
+        accrued.push(line);
+    }
+    let columns =
+        ["month", "vendor", "currency", "events", "wholesale_amount", "state", "statement_net"];
+    assert_eq!(view(&engine, &columns, "settlement.accrual").await, sorted(accrued));
+}
+
+/// A row with the first day of its month.
+fn with_month(mut row: Value) -> Value {
+    row["month"] = format!("{}-01", &row["day"].as_str().unwrap()[..7]).into();
+    row
+}

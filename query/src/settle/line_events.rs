@@ -1,0 +1,298 @@
+//! From a line of a statement down to the events that it is made of, and the proof that these are
+//! all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use tally_schemas::TokenClass;
+use tally_settlement::{Contracts, Form, Line, Period, PeriodFacts, PeriodState, Section, Terms};
+use tally_tables::PinnedTables;
+
+use super::rated_groups::Scope;
+use super::{Settlement, invalid};
+use crate::answer_rows::{count, rows_of, text};
+use crate::engine::{Answer, QueryEngine};
+use crate::error::QueryError;
+use crate::limits::Limits;
+
+/// The events behind a line of a statement.
+#[derive(Debug)]
+pub struct LineEvents {
+    /// The line.
+    pub line: Line,
+    /// State of its period: of a draft the line may still change.
+    pub state: PeriodState,
+    /// How many events it is made of.
+    pub events: u64,
+    /// The query that finds them, over the tables.
+    pub sql: String,
+    pin: Arc<PinnedTables>,
+}
+
+impl LineEvents {
+    /// The events, the oldest first, of the version of the tables that they were counted in: the
+    /// first so many, or all.
+    ///
+    /// # Errors
+    /// As [`QueryEngine::run`].
+    pub async fn rows(
+        &self,
+        engine: &QueryEngine,
+        first: Option<u64>,
+    ) -> Result<Answer, QueryError> {
+        let limit = first.map_or(String::new(), |rows| format!(" LIMIT {rows}"));
+        let sql = format!("{}{limit}", self.sql);
+        engine.run_on(Arc::clone(&self.pin), &sql, Limits::unlimited()).await
+    }
+}
+
+/// What of an event a line counts.
+enum Counted<'a> {
+    /// Units of one class at one price.
+    Class(TokenClass),
+    /// Events: of a share, its line is of what subscribers paid.
+    Events,
+    /// Units of these classes, of which a tier has a slice.
+    Tiers(&'a [TokenClass]),
+}
+
+impl Counted<'_> {
+    /// What an event adds, in SQL.
+    fn units(&self) -> String {
+        match self {
+            Self::Class(class) => class.name().to_owned(),
+            Self::Events => "1".to_owned(),
+            Self::Tiers(classes) => {
+                let names: Vec<&str> = classes.iter().map(|class| class.name()).collect();
+                names.join(" + ")
+            }
+        }
+    }
+}
+
+impl Settlement<'_> {
+    /// The events that a line of a vendor's statement is made of. A slice of a tier has no events
+    /// of its own: of these lines it is the events of all tiers.
+    ///
+    /// # Errors
+    /// `Invalid` for a line that the statement does not have, `Data` where the events do not come
+    /// to the line's units, and what [`Self::statement`] may answer.
+    pub async fn line_events(
+        &self,
+        vendor: &str,
+        period: Period,
+        line_id: &str,
+        now_ms: i64,
+    ) -> Result<LineEvents, QueryError> {
+        let issued = self.statement(vendor, period, now_ms).await?;
+        let found = issued.statement.sections.iter().find_map(|section| {
+            section.lines.iter().find(|line| line.id == line_id).map(|line| (section, line))
+        });
+        let (section, line) = found.ok_or_else(|| {
+            let lines: usize = issued.statement.sections.iter().map(|s| s.lines.len()).sum();
+            invalid(format!(
+                "the statement of {vendor} for {period} has no line {line_id:?}; it has {lines} lines, which tally settle statement --vendor {vendor} --period {period} lists with their ids"
+            ))
+        })?;
+        let known = self.known().await?;
+        let contracts = self.contracts_of(&known.facts(period, now_ms)).await?;
+        let terms = contracts.terms(&section.terms).ok_or_else(|| {
+            QueryError::Data(format!("the terms {} of a section are not there", section.terms))
+        })?;
+        let pin = self.engine.pin(None).await?;
+        let scope =
+            Scope { period, cut_offs: &issued.cut_offs, sealed: None, vendor: Some(vendor) };
+        let counted = counted(line, terms)?;
+        let condition = format!("{}{}", scope.condition(), of_line(line, &counted));
+        let candidates = self.candidates(&pin, &condition, &counted.units()).await?;
+        let trial = match counted {
+            Counted::Tiers(_) => None,
+            Counted::Class(_) | Counted::Events => Some(line.trial),
+        };
+        let narrowed = Narrowed::of(&candidates, trial, &contracts, (vendor, terms));
+        let expected = match counted {
+            Counted::Tiers(_) => units_of_tiers(section),
+            Counted::Class(_) | Counted::Events => line.units.0,
+        };
+        if i128::from(narrowed.units) != expected {
+            return Err(QueryError::Data(format!(
+                "line {line_id} has {expected} units, its {} events come to {}",
+                narrowed.events, narrowed.units
+            )));
+        }
+        let sql = format!(
+            "SELECT source, id, completed_at, account, subscriber, model, vendor_request_id, \
+             {} AS units, retail_price_ids, wholesale_price_ids, wholesale_amount, wholesale_currency \
+             FROM usage_events WHERE {condition}{} ORDER BY completed_at, source, id",
+            counted.units(),
+            narrowed.condition
+        );
+        let (line, state) = (line.clone(), issued.state);
+        Ok(LineEvents { line, state, events: narrowed.events, sql, pin })
+    }
+
+    /// The terms that a period's statement goes by.
+    async fn contracts_of(&self, facts: &PeriodFacts<'_>) -> Result<Contracts, QueryError> {
+        let plan = match (facts.seal(), facts.standing_review()) {
+            (Some(seal), _) => &seal.plan,
+            (None, Some(review)) => &review.review.what.plan,
+            (None, None) => return Ok(self.terms.contracts.as_known(facts.now_ms)),
+        };
+        Ok(self.store.plan(facts.period, plan).await?.contracts()?)
+    }
+
+    /// What may be of the line, summed by what its terms look at: model, day, and who paid.
+    async fn candidates(
+        &self,
+        pin: &Arc<PinnedTables>,
+        condition: &str,
+        units: &str,
+    ) -> Result<Vec<Candidate>, QueryError> {
+        let sql = format!(
+            "SELECT billed_model, CAST(day AS VARCHAR), coalesce(retail_price_ids, ''), count(*), \
+             sum({units}) FROM usage_events WHERE {condition} \
+             GROUP BY billed_model, CAST(day AS VARCHAR), coalesce(retail_price_ids, '')"
+        );
+        let mut candidates = Vec::new();
+        for columns in rows_of(self.engine, pin, &sql).await? {
+            for row in 0..columns.first().map_or(0, |column| column.len()) {
+                let day = text(&columns, 1, row)?;
+                candidates.push(Candidate {
+                    billed_model: text(&columns, 0, row)?,
+                    day: day
+                        .parse()
+                        .map_err(|_| QueryError::Data(format!("a row of the day {day:?}")))?,
+                    payers: text(&columns, 2, row)?,
+                    events: count(&columns, 3, row)?,
+                    units: count(&columns, 4, row)?,
+                });
+            }
+        }
+        Ok(candidates)
+    }
+}
+
+/// Events of one model, day and payer that may be of a line.
+struct Candidate {
+    billed_model: String,
+    day: Date,
+    payers: String,
+    events: u64,
+    units: u64,
+}
+
+/// Which candidates are of the line, and how to tell them in SQL.
+struct Narrowed {
+    condition: String,
+    events: u64,
+    units: u64,
+}
+
+impl Narrowed {
+    /// `trial` is whether a line is of trials; none where it counts both.
+    fn of(
+        candidates: &[Candidate],
+        trial: Option<bool>,
+        contracts: &Contracts,
+        (vendor, terms): (&str, &Terms),
+    ) -> Self {
+        let mut narrowed = Self { condition: String::new(), events: 0, units: 0 };
+        let mut days: BTreeMap<&str, BTreeSet<Date>> = BTreeMap::new();
+        let mut payers: BTreeSet<&str> = BTreeSet::new();
+        let (mut other_days, mut other_payers) = (false, false);
+        for candidate in candidates {
+            let Candidate { billed_model, day, payers: paid, events, units } = candidate;
+            let by = contracts.terms_for(vendor, billed_model, *day);
+            let is_by_terms = by.is_some_and(|by| by.id == terms.id);
+            let is_paid_so = trial.is_none_or(|trial| terms.is_trial(paid) == trial);
+            other_days |= !is_by_terms;
+            other_payers |= !is_paid_so;
+            if is_by_terms {
+                days.entry(billed_model).or_default().insert(*day);
+            }
+            if is_paid_so {
+                payers.insert(paid);
+            }
+            if is_by_terms && is_paid_so {
+                narrowed.events += events;
+                narrowed.units += units;
+            }
+        }
+        if other_days {
+            let models: Vec<String> = days
+                .iter()
+                .map(|(model, days)| {
+                    let days: Vec<String> =
+                        days.iter().map(|day| format!("DATE '{day}'")).collect();
+                    format!("(billed_model = {} AND day IN ({}))", quoted(model), days.join(", "))
+                })
+                .collect();
+            narrowed.condition.push_str(&format!(" AND ({})", any_of(&models)));
+        }
+        if other_payers {
+            let payers: Vec<String> = payers.into_iter().map(quoted).collect();
+            let payers = if payers.is_empty() { "NULL".to_owned() } else { payers.join(", ") };
+            narrowed
+                .condition
+                .push_str(&format!(" AND coalesce(retail_price_ids, '') IN ({payers})"));
+        }
+        narrowed
+    }
+}
+
+fn any_of(conditions: &[String]) -> String {
+    if conditions.is_empty() { "false".to_owned() } else { conditions.join(" OR ") }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn counted<'t>(line: &Line, terms: &'t Terms) -> Result<Counted<'t>, QueryError> {
+    match &terms.form {
+        Form::Share { .. } => Ok(Counted::Events),
+        Form::Tiers { classes, .. } if line.class == "units" => Ok(Counted::Tiers(classes)),
+        _ => TokenClass::from_name(&line.class).map(Counted::Class).ok_or_else(|| {
+            QueryError::Data(format!("line {} is of the class {:?}", line.id, line.class))
+        }),
+    }
+}
+
+/// The units of every tier's line: together they are made of the same events.
+fn units_of_tiers(section: &Section) -> i128 {
+    section.lines.iter().filter(|line| line.class == "units").map(|line| line.units.0).sum()
+}
+
+/// What the columns of a line's events have in common, in SQL.
+fn of_line(line: &Line, counted: &Counted<'_>) -> String {
+    let mut condition = String::new();
+    let mut equal = |column: &str, value: &str| {
+        condition.push_str(&format!(" AND {column} = {}", quoted(value)));
+    };
+    match counted {
+        Counted::Tiers(_) => {}
+        Counted::Events => {
+            equal("billed_model", &line.model);
+            equal("supplier", &line.supplier);
+            equal("service_tier", &line.service_tier);
+            equal("retail_currency", &line.listed_currency);
+        }
+        Counted::Class(_) => {
+            equal("billed_model", &line.model);
+            equal("supplier", &line.supplier);
+            equal("service_tier", &line.service_tier);
+            equal("price_book_version", &line.price_book_version);
+            equal("wholesale_currency", &line.listed_currency);
+        }
+    }
+    if let Counted::Class(_) = counted {
+        let price = quoted(&format!(",{},", line.price));
+        condition
+            .push_str(&format!(" AND strpos(concat(',', wholesale_price_ids, ','), {price}) > 0"));
+    }
+    if !matches!(counted, Counted::Events) {
+        condition.push_str(&format!(" AND {} > 0", counted.units()));
+    }
+    condition
+}
