@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rust_xlsxwriter::XlsxError;
 use tally_settlement::SettlementError;
 
 /// What the caller should do about an error.
@@ -67,6 +68,12 @@ impl DocumentError {
 
 impl From<SettlementError> for DocumentError {
     fn from(error: SettlementError) -> Self {
+        Self::Format(error.to_string())
+    }
+}
+
+impl From<XlsxError> for DocumentError {
+    fn from(error: XlsxError) -> Self {
         Self::Format(error.to_string())
     }
 }

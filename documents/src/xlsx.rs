@@ -1,16 +1,17 @@
-//! A statement as a workbook. Amounts are written as their decimal text, never by way of a float;
-//! they are numbers where every sum of them is right to the cent, else texts.
+//! A statement as a workbook, written by `rust_xlsxwriter`. Amounts are numbers where a cell keeps
+//! every digit and every sum of them is right to the cent, else texts.
 
-mod archive;
 mod ledger;
+mod number;
 mod sheet;
 mod style;
 
-use tally_settlement::{Statement, escape_into};
+use rust_xlsxwriter::{DocProperties, ExcelDateTime, Workbook, XlsxError};
+use tally_settlement::Statement;
 
-use self::archive::Archive;
-use self::sheet::{Amounts, Cell, Sheet};
-use self::style::{Style, styles_xml};
+use self::number::Amounts;
+use self::sheet::{Cell, Sheet};
+use self::style::{Looks, Style};
 use crate::balances::{balances, exchange_rates, tier_volumes};
 use crate::bookkeeping::{Fact, control_totals};
 use crate::error::DocumentError;
@@ -20,10 +21,8 @@ use crate::outline::Outline;
 use crate::table::Table;
 use crate::value::Value;
 
-const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n";
-const RELATIONS: &str = "http://schemas.openxmlformats.org/package/2006/relationships";
-const DOCUMENT_RELATIONS: &str =
-    "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+/// Height of a row and width of a column that nothing else is said of, pixels.
+const PIXELS: (u32, u32) = (20, 64);
 
 /// Writes a statement: a sheet each for what is on its first page, lines, adjustments, balances
 /// and control totals.
@@ -32,8 +31,9 @@ const DOCUMENT_RELATIONS: &str =
 /// `Overflow` for sums beyond 128 bits, `Format` for more than the format can hold.
 pub fn statement_xlsx(issue: &Issue<'_>) -> Result<Vec<u8>, DocumentError> {
     let amounts = Amounts::decide(every_amount(issue.statement));
+    let outline = Outline::of(issue)?;
     let sheets = [
-        first_sheet(issue, amounts)?,
+        first_sheet(issue, &outline, amounts),
         Sheet::of_table(issue.language.of(labels::LINES), &ledger::lines(issue)?, amounts),
         Sheet::of_table(
             issue.language.of(labels::ADJUSTMENTS),
@@ -43,16 +43,30 @@ pub fn statement_xlsx(issue: &Issue<'_>) -> Result<Vec<u8>, DocumentError> {
         balance_sheet(issue, amounts),
         Sheet::of_table(issue.language.of(labels::CONTROL), &control_totals(issue), amounts),
     ];
-    let mut archive = Archive::default();
-    archive.add("[Content_Types].xml", &content_types(sheets.len()))?;
-    archive.add("_rels/.rels", &package_relations())?;
-    archive.add("xl/workbook.xml", &workbook(&sheets))?;
-    archive.add("xl/_rels/workbook.xml.rels", &workbook_relations(sheets.len()))?;
-    archive.add("xl/styles.xml", &styles_xml(issue.language))?;
-    for (number, sheet) in sheets.iter().enumerate() {
-        archive.add(&format!("xl/worksheets/sheet{}.xml", number + 1), &sheet.xml())?;
+    Ok(write(issue, &outline, &sheets)?)
+}
+
+fn write(issue: &Issue<'_>, outline: &Outline, sheets: &[Sheet]) -> Result<Vec<u8>, XlsxError> {
+    let looks = Looks::of(issue.language);
+    let mut workbook = Workbook::new();
+    workbook.set_default_format(looks.get(Style::Plain), PIXELS.0, PIXELS.1)?;
+    workbook.set_properties(&properties(issue, outline)?);
+    for sheet in sheets {
+        sheet.write(workbook.add_worksheet(), &looks)?;
     }
-    archive.finish()
+    workbook.save_to_buffer()
+}
+
+/// What the file says of itself. It has to have a time of its making, which would be that of the
+/// clock: the last day of the period takes its place, so that the same statement has the same bytes.
+fn properties(issue: &Issue<'_>, outline: &Outline) -> Result<DocProperties, XlsxError> {
+    let last_day = issue.statement.period.last_day().to_string();
+    let status = if issue.state.is_draft() { labels::STATUS_DRAFT } else { labels::STATUS_FINAL };
+    Ok(DocProperties::new()
+        .set_title(&outline.title)
+        .set_subject(&outline.subtitle)
+        .set_status(issue.language.of(status))
+        .set_creation_datetime(&ExcelDateTime::parse_from_str(&last_day)?))
 }
 
 /// Every amount that a person may add to others, in hundredths.
@@ -65,8 +79,7 @@ fn every_amount(statement: &Statement) -> impl Iterator<Item = i128> {
     rows.flat_map(|amounts| [amounts.net.0, amounts.tax.0, amounts.gross.0])
 }
 
-fn first_sheet(issue: &Issue<'_>, amounts: Amounts) -> Result<Sheet, DocumentError> {
-    let outline = Outline::of(issue)?;
+fn first_sheet(issue: &Issue<'_>, outline: &Outline, amounts: Amounts) -> Sheet {
     let of = |label| issue.language.of(label);
     let mut sheet = Sheet::new(of(labels::STATEMENT));
     sheet.add(vec![Cell::text(&outline.title, Style::Title)]);
@@ -91,7 +104,7 @@ fn first_sheet(issue: &Issue<'_>, amounts: Amounts) -> Result<Sheet, DocumentErr
     sheet.add_table(&outline.summary, amounts);
     sheet.add(Vec::new());
     add_facts(&mut sheet, &outline.basis);
-    Ok(sheet)
+    sheet
 }
 
 fn add_facts(sheet: &mut Sheet, facts: &[Fact]) {
@@ -113,69 +126,4 @@ fn balance_sheet(issue: &Issue<'_>, amounts: Amounts) -> Sheet {
         sheet.add_table(table, amounts);
     }
     sheet
-}
-
-fn content_types(sheets: usize) -> String {
-    const MAIN: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml";
-    let mut xml = format!(
-        "{DECLARATION}<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\">\
-         <Default Extension=\"rels\" ContentType=\"application/vnd.openxmlformats-package.relationships+xml\"/>\
-         <Default Extension=\"xml\" ContentType=\"application/xml\"/>\
-         <Override PartName=\"/xl/workbook.xml\" ContentType=\"{MAIN}.sheet.main+xml\"/>\
-         <Override PartName=\"/xl/styles.xml\" ContentType=\"{MAIN}.styles+xml\"/>"
-    );
-    for number in 1..=sheets {
-        xml.push_str(&format!(
-            "<Override PartName=\"/xl/worksheets/sheet{number}.xml\" ContentType=\"{MAIN}.worksheet+xml\"/>"
-        ));
-    }
-    xml.push_str("</Types>");
-    xml
-}
-
-fn package_relations() -> String {
-    format!(
-        "{DECLARATION}<Relationships xmlns=\"{RELATIONS}\"><Relationship Id=\"rId1\" \
-         Type=\"{DOCUMENT_RELATIONS}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"
-    )
-}
-
-fn workbook(sheets: &[Sheet]) -> String {
-    let mut xml = format!(
-        "{DECLARATION}<workbook xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\" \
-         xmlns:r=\"{DOCUMENT_RELATIONS}\"><sheets>"
-    );
-    for (number, sheet) in sheets.iter().enumerate() {
-        let number = number + 1;
-        xml.push_str("<sheet name=\"");
-        escape_into(&mut xml, &sheet.name);
-        xml.push_str(&format!("\" sheetId=\"{number}\" r:id=\"rId{number}\"/>"));
-    }
-    xml.push_str("</sheets><definedNames>");
-    // The head of each table is on every page of its print.
-    for (number, sheet) in sheets.iter().enumerate().skip(1) {
-        xml.push_str(&format!(
-            "<definedName name=\"_xlnm.Print_Titles\" localSheetId=\"{number}\">'"
-        ));
-        escape_into(&mut xml, &sheet.name);
-        xml.push_str("'!$1:$1</definedName>");
-    }
-    xml.push_str("</definedNames></workbook>");
-    xml
-}
-
-fn workbook_relations(sheets: usize) -> String {
-    let mut xml = format!("{DECLARATION}<Relationships xmlns=\"{RELATIONS}\">");
-    for number in 1..=sheets {
-        xml.push_str(&format!(
-            "<Relationship Id=\"rId{number}\" Type=\"{DOCUMENT_RELATIONS}/worksheet\" \
-             Target=\"worksheets/sheet{number}.xml\"/>"
-        ));
-    }
-    xml.push_str(&format!(
-        "<Relationship Id=\"rId{}\" Type=\"{DOCUMENT_RELATIONS}/styles\" Target=\"styles.xml\"/>\
-         </Relationships>",
-        sheets + 1
-    ));
-    xml
 }

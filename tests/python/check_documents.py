@@ -14,8 +14,10 @@ import json
 import re
 import subprocess
 import sys
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal, InvalidOperation, localcontext
 from html.parser import HTMLParser
 from pathlib import Path
@@ -131,6 +133,13 @@ class Check:
         what = f"{language}.xlsx"
         for sheet in book.worksheets[1:]:
             self.same(f"{what} {sheet.title} frozen", sheet.freeze_panes, "A2")
+            self.same(f"{what} {sheet.title} head of a print", sheet.print_title_rows, "$1:$1")
+        year, month = map(int, self.body["period"].split("-"))
+        last_day = datetime(year, month, monthrange(year, month)[1])
+        properties = book.properties
+        self.same(f"{what} times", (properties.created, properties.modified), (last_day, last_day))
+        for sheet in book.worksheets:
+            self.cells(f"{what} {sheet.title}", sheet)
         self.ledger(f"{what} lines", lines, [(section["terms"], row) for section, row in self.lines])
         for cells, (_, line) in zip(lines[1:], self.lines, strict=False):
             self.same(f"{what} units of {line['id']}", exact(cells[10]), Decimal(line["units"]))
@@ -159,6 +168,15 @@ class Check:
         self.same(f"{what} balances", not self.balances() - found, True)
         values = Counter(exact(row[2]) for row in control[1:])
         self.same(f"{what} control totals", values, Counter(self.control()))
+
+    def cells(self, what: str, sheet: Any) -> None:
+        """Numbers have no more digits than a float keeps; decimals that are texts stand on the right."""
+        for cell in (cell for row in sheet.iter_rows() for cell in row):
+            if isinstance(cell.value, (int, float)):
+                digits = exact(cell.value).normalize().as_tuple().digits
+                self.same(f"{what} {cell.coordinate} digits", len(digits) <= 15, True)
+            elif cell.number_format == "@":
+                self.same(f"{what} {cell.coordinate} is on the right", cell.alignment.horizontal, "right")
 
     def ledger(self, what: str, cells: list[tuple[Any, ...]], rows: list[tuple[str, dict[str, Any]]]) -> None:
         """A head, a row each, and a sum: exact, and to the cent where floats are added."""

@@ -1,26 +1,56 @@
 //! How cells of a workbook look.
 
+use rust_xlsxwriter::{Color, Format, FormatAlign, FormatBorder};
 use tally_settlement::Language;
 
-/// How a cell looks; the number is its place in [`styles_xml`].
+const INK: Color = Color::RGB(0x17_20_2B);
+const GREY: Color = Color::RGB(0x59_66_75);
+const BLUE: Color = Color::RGB(0x1F_4E_79);
+const RED: Color = Color::RGB(0xA8_32_2A);
+const SHADE: Color = Color::RGB(0xEE_F2_F6);
+
+const AMOUNT: &str = "#,##0.00;[Red]\\-#,##0.00";
+const COUNT: &str = "#,##0";
+const PRICE: &str = "#,##0.00####";
+/// A text, also where it looks like a number.
+const TEXT: &str = "@";
+
+/// How a cell looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    Plain = 0,
-    Title = 1,
-    Draft = 2,
-    Name = 3,
-    Head = 4,
-    HeadRight = 5,
-    Right = 6,
-    Amount = 7,
-    Count = 8,
-    Price = 9,
-    Bold = 10,
-    BoldAmount = 11,
-    BoldRight = 12,
+    Plain,
+    Title,
+    Draft,
+    Name,
+    Head,
+    HeadRight,
+    Right,
+    Amount,
+    Count,
+    Price,
+    Bold,
+    BoldAmount,
+    BoldRight,
 }
 
 impl Style {
+    /// In the order of the variants.
+    const ALL: [Self; 13] = [
+        Self::Plain,
+        Self::Title,
+        Self::Draft,
+        Self::Name,
+        Self::Head,
+        Self::HeadRight,
+        Self::Right,
+        Self::Amount,
+        Self::Count,
+        Self::Price,
+        Self::Bold,
+        Self::BoldAmount,
+        Self::BoldRight,
+    ];
+
     /// The same look for a row that sums others up.
     pub(super) const fn bold(self) -> Self {
         match self {
@@ -30,79 +60,69 @@ impl Style {
             other => other,
         }
     }
+
+    fn format(self, font: &str) -> Format {
+        let plain = Format::new().set_font_name(font).set_font_size(10).set_font_color(INK);
+        match self {
+            Self::Plain => plain,
+            Self::Title => plain.set_bold().set_font_size(16).set_font_color(BLUE),
+            Self::Draft => plain.set_bold().set_font_size(12).set_font_color(RED),
+            Self::Name => plain.set_font_color(GREY),
+            Self::Head => plain
+                .set_bold()
+                .set_background_color(SHADE)
+                .set_border_bottom(FormatBorder::Thin)
+                .set_border_bottom_color(GREY)
+                .set_align(FormatAlign::VerticalCenter)
+                .set_text_wrap(),
+            Self::HeadRight => Self::Head.format(font).set_align(FormatAlign::Right),
+            Self::Right => plain.set_num_format(TEXT).set_align(FormatAlign::Right),
+            Self::Amount => plain.set_num_format(AMOUNT),
+            Self::Count => plain.set_num_format(COUNT),
+            Self::Price => plain.set_num_format(PRICE),
+            Self::Bold => summed(plain),
+            Self::BoldAmount => summed(Self::Amount.format(font)),
+            Self::BoldRight => summed(Self::Right.format(font)),
+        }
+    }
 }
 
-/// Number format, font, fill, border and alignment of each style, in their order.
-const LOOKS: [(u16, u8, u8, u8, &str); 13] = [
-    (0, 0, 0, 0, ""),
-    (0, 2, 0, 0, ""),
-    (0, 3, 0, 0, ""),
-    (0, 4, 0, 0, ""),
-    (0, 1, 2, 1, "vertical=\"center\" wrapText=\"1\""),
-    (0, 1, 2, 1, "horizontal=\"right\" vertical=\"center\" wrapText=\"1\""),
-    (49, 0, 0, 0, "horizontal=\"right\""),
-    (164, 0, 0, 0, ""),
-    (165, 0, 0, 0, ""),
-    (166, 0, 0, 0, ""),
-    (0, 1, 0, 2, ""),
-    (164, 1, 0, 2, ""),
-    (49, 1, 0, 2, "horizontal=\"right\""),
-];
+/// A thin line above and a double one below: a sum, as books are kept.
+fn summed(format: Format) -> Format {
+    format
+        .set_bold()
+        .set_border_top(FormatBorder::Thin)
+        .set_border_top_color(INK)
+        .set_border_bottom(FormatBorder::Double)
+        .set_border_bottom_color(INK)
+}
 
-/// The part of the workbook that describes every style.
-pub(super) fn styles_xml(language: Language) -> String {
-    let font = language.of(("Microsoft YaHei", "Calibri"));
-    let fonts: String = [
-        (10, "", "FF17202B"),
-        (10, "<b/>", "FF17202B"),
-        (16, "<b/>", "FF1F4E79"),
-        (12, "<b/>", "FFA8322A"),
-        (10, "", "FF596675"),
-    ]
-    .iter()
-    .map(|(size, weight, color)| {
-        format!(
-            "<font>{weight}<sz val=\"{size}\"/><color rgb=\"{color}\"/><name val=\"{font}\"/></font>"
-        )
-    })
-    .collect();
-    let looks: String = LOOKS
-        .iter()
-        .map(|(format, font, fill, border, alignment)| {
-            let alignment = match *alignment {
-                "" => String::new(),
-                alignment => format!("<alignment {alignment}/>"),
-            };
-            format!(
-                "<xf numFmtId=\"{format}\" fontId=\"{font}\" fillId=\"{fill}\" borderId=\"{border}\" \
-                 xfId=\"0\" applyNumberFormat=\"1\" applyFont=\"1\" applyFill=\"1\" \
-                 applyBorder=\"1\" applyAlignment=\"1\">{alignment}</xf>"
-            )
-        })
-        .collect();
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n\
-         <styleSheet xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\">\
-         <numFmts count=\"3\">\
-         <numFmt numFmtId=\"164\" formatCode=\"#,##0.00;[Red]\\-#,##0.00\"/>\
-         <numFmt numFmtId=\"165\" formatCode=\"#,##0\"/>\
-         <numFmt numFmtId=\"166\" formatCode=\"#,##0.00####\"/></numFmts>\
-         <fonts count=\"5\">{fonts}</fonts>\
-         <fills count=\"3\"><fill><patternFill patternType=\"none\"/></fill>\
-         <fill><patternFill patternType=\"gray125\"/></fill>\
-         <fill><patternFill patternType=\"solid\"><fgColor rgb=\"FFEEF2F6\"/>\
-         <bgColor indexed=\"64\"/></patternFill></fill></fills>\
-         <borders count=\"3\">\
-         <border><left/><right/><top/><bottom/><diagonal/></border>\
-         <border><left/><right/><top/><bottom style=\"thin\"><color rgb=\"FF596675\"/></bottom>\
-         <diagonal/></border>\
-         <border><left/><right/><top style=\"thin\"><color rgb=\"FF17202B\"/></top>\
-         <bottom style=\"double\"><color rgb=\"FF17202B\"/></bottom><diagonal/></border></borders>\
-         <cellStyleXfs count=\"1\"><xf numFmtId=\"0\" fontId=\"0\" fillId=\"0\" borderId=\"0\"/>\
-         </cellStyleXfs>\
-         <cellXfs count=\"{}\">{looks}</cellXfs>\
-         <cellStyles count=\"1\"><cellStyle name=\"Normal\" xfId=\"0\" builtinId=\"0\"/></cellStyles>\
-         </styleSheet>",
-        LOOKS.len()
-    )
+/// Every style in the font of a language.
+#[derive(Debug)]
+pub(super) struct Looks([Format; Style::ALL.len()]);
+
+impl Looks {
+    pub(super) fn of(language: Language) -> Self {
+        let font = language.of(("Microsoft YaHei", "Calibri"));
+        Self(Style::ALL.map(|style| style.format(font)))
+    }
+
+    pub(super) const fn get(&self, style: Style) -> &Format {
+        &self.0[style as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_style_has_a_look_of_its_own() {
+        let looks = Looks::of(Language::Zh);
+        for (place, style) in Style::ALL.into_iter().enumerate() {
+            assert_eq!(style as usize, place, "{style:?}");
+            let same = Style::ALL.iter().filter(|other| looks.get(**other) == looks.get(style));
+            assert_eq!(same.count(), 1, "{style:?}");
+        }
+    }
 }
