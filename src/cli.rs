@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::exit::Failure;
 use crate::{
     aggregate, audit, config, generate, ingest, query, rate, reference, replay, settle, sql,
-    status, up, verify,
+    status, suspense, up, verify,
 };
 
 /// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
@@ -166,6 +166,9 @@ enum Command {
     Contract(reference::PlainCommand),
     /// Run a query: one statement that only reads
     Sql(sql::SqlArgs),
+    /// Held-back events: look at them, take them in again, or give them up
+    #[command(subcommand)]
+    Suspense(suspense::SuspenseCommand),
     /// Settle with the vendors: statements, closed periods, and their bills
     #[command(subcommand)]
     Settle(settle::SettleCommand),
@@ -222,6 +225,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             reference::run_plain(&global, ReferenceKind::Contract, command).await
         }
         Command::Sql(args) => sql::run(&global, args).await,
+        Command::Suspense(command) => suspense::run(&global, command).await,
         Command::Settle(command) => settle::run(&global, command).await,
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,

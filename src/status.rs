@@ -4,9 +4,8 @@
 //! log belongs to one process: where that runs, it is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -20,12 +19,13 @@ use tally_aggregate::ledger::{self, StoredEntry};
 use tally_aggregate::{StreamStatus, Waiting};
 use tally_log::EventLog;
 use tally_query::LedgerView;
-use tally_schemas::{Config, EntryKind, Table};
+use tally_schemas::{Config, ControlTotals, EntryKind, Table};
 use tally_tables::TableSet;
 use tally_webhooks::{Receiver, ReceiverStatus, WebhookStatus, dead_letters, receivers_of};
 
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
+use crate::running::Running;
 use crate::{config, event_log, stdout};
 
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ struct Status {
     /// The lowest watermark of the partitions.
     watermark: Option<String>,
     partitions: Vec<PartitionRow>,
-    /// Events held back since the first offset, by reason.
+    /// Events that are held back and open, by reason.
     suspended: BTreeMap<String, u64>,
     tables: Vec<TableRow>,
     /// Receivers of alerts.
@@ -146,47 +146,13 @@ pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Fai
     }
 }
 
-/// Where a process that has the embedded log says its address, and which process it is.
-fn address_file(config: &Config) -> PathBuf {
-    Path::new(&config.log.data).join("http-address")
-}
-
-/// The file that says where this process is; it goes with it.
-pub(crate) struct Announced(PathBuf);
-
-impl Drop for Announced {
-    fn drop(&mut self) {
-        // One that stays names a process that is gone, which is noticed.
-        drop(std::fs::remove_file(&self.0));
-    }
-}
-
-/// Lets `tally status` find this process while it runs.
-pub(crate) fn announce(
-    config: &Config,
-    address: std::net::SocketAddr,
-) -> Result<Option<Announced>, Failure> {
-    if !config.log.kafka.is_empty() {
-        return Ok(None);
-    }
-    let path = address_file(config);
-    std::fs::write(&path, format!("{address} {}\n", std::process::id()))?;
-    Ok(Some(Announced(path)))
-}
-
 /// Asks the process that has the embedded log. `None` where none answers: then nobody has it.
 async fn ask_running(config: &Config) -> Option<Status> {
-    if !config.log.kafka.is_empty() {
-        return None;
-    }
-    let text = std::fs::read_to_string(address_file(config)).ok()?;
-    let (address, process) = text.trim().split_once(' ')?;
-    let client =
-        reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().ok()?;
-    let answer = client.get(format!("http://{address}/v1/status")).send().await.ok()?;
+    let running = Running::find(config)?;
+    let answer = running.client()?.get(running.url("/v1/status")).send().await.ok()?;
     let status: Status = answer.error_for_status().ok()?.json().await.ok()?;
     // Another process may have got the port since.
-    (status.process.map(|id| id.to_string()).as_deref() == Some(process)).then_some(status)
+    (status.process == Some(running.process())).then_some(status)
 }
 
 /// `GET /v1/status` of a process that has the log open.
@@ -257,11 +223,9 @@ async fn observe(
         .into_iter()
         .map(|partition| row(partition, last.get(&partition), ends.get(&partition).copied()))
         .collect();
-    let mut suspended = BTreeMap::new();
+    let mut totals = ControlTotals::default();
     for stored in last.values() {
-        for (reason, events) in &stored.entry.cumulative.suspended_by_reason {
-            *suspended.entry(reason.clone()).or_default() += events;
-        }
+        totals.merge(&stored.entry.cumulative);
     }
     let waiting_since = partitions
         .iter()
@@ -278,7 +242,7 @@ async fn observe(
             .map(|_| waiting_since.map_or(0, |at_ms| (now.as_millisecond() - at_ms).max(0))),
         watermark: partitions.iter().filter_map(|row| row.watermark_ms).min().and_then(words_of),
         partitions,
-        suspended,
+        suspended: totals.open_by_reason(),
         tables: pinned
             .iter()
             .map(|table| TableRow {

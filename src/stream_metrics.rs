@@ -35,6 +35,21 @@ impl Collector for StreamCollector {
             ("tally_stream_records", "Log records committed", &counters.records),
             ("tally_stream_accepted", "Events accepted and committed", &counters.accepted),
             ("tally_stream_duplicates", "Exact duplicates dropped", &counters.duplicates),
+            (
+                "tally_suspense_recycled",
+                "Held-back events that were taken in again",
+                &counters.recycled,
+            ),
+            (
+                "tally_suspense_written_off",
+                "Held-back events that were given up",
+                &counters.written_off,
+            ),
+            (
+                "tally_suspense_left_open",
+                "Records that asked to recycle or write off a row, and left it open",
+                &counters.left_open,
+            ),
             ("tally_epoch_commits", "Ledger entries created", &counters.commits),
             (
                 "tally_quota_statuses",

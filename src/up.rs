@@ -12,11 +12,13 @@ use tally_query::PgServer;
 use crate::aggregate::{Stream, open_checked_store};
 use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::running::LogToken;
 use crate::status::WebhookLook;
 use crate::topics::Topics;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{
-    budgets, config, event_log, ingest, quota, server, sql_session, status, stop, stream_metrics,
+    budgets, config, event_log, ingest, quota, running, server, sql_session, status, stop,
+    stream_metrics, suspense_log,
 };
 
 /// Options of `tally up`.
@@ -68,8 +70,12 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let future_max_ms = config.aggregate.future_max_ms;
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let routes = tally_ingest::router(door.clone()).merge(tally_query::router(engine));
-    let routes = routes.merge(status).merge(quota);
-    let announced = status::announce(&config, http)?;
+    let mut routes = routes.merge(status).merge(quota);
+    let token = LogToken::new();
+    if config.log.kafka.is_empty() {
+        routes = routes.merge(suspense_log::routes(&log, token.clone())?);
+    }
+    let announced = running::announce(&config, http, &token)?;
     greet(&config, http, wire.address());
 
     // A stream that cannot go on takes the process down with it (I12).

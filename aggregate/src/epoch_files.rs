@@ -40,7 +40,7 @@ pub fn encode_epoch(
 ) -> Result<EncodedEpoch, AggregateError> {
     if !closed.totals.conserved() {
         return Err(AggregateError::Damaged(format!(
-            "offsets {}..{}: received is not accepted + suspended + duplicates (I1)",
+            "offsets {}..{}: received and recycled is not accepted + suspended + duplicates (I1)",
             closed.from, closed.to
         )));
     }
@@ -95,6 +95,10 @@ pub fn encode_epoch(
     if closed.control_totals.len() > 0 {
         let batch = closed.control_totals.into_batch(partition, n);
         keep(write_file(NewFile::of(Table::ControlTotals, &name, &[]), [batch]))?;
+    }
+    if closed.resolutions.len() > 0 {
+        let batch = closed.resolutions.into_batch(partition, n);
+        keep(write_file(NewFile::of(Table::SuspenseResolutions, &name, &[]), [batch]))?;
     }
     let constant = ["kafka_partition", "epoch"];
     if closed.quota_ledger.len() > 0 {

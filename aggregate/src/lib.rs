@@ -44,8 +44,8 @@ mod worker;
 
 pub use aggregator::{Aggregator, Extent};
 pub use core::{
-    AlertNotice, ClosedEpoch, Need, NeedSegments, Notice, Partition, PartitionConfig, QuotaPicture,
-    ReferenceData, ReferenceLost, SegmentRef, SpareColumns, StatusNotice,
+    AlertNotice, ClosedEpoch, HeldReading, Need, NeedSegments, Notice, Partition, PartitionConfig,
+    QuotaPicture, ReferenceData, ReferenceLost, SegmentRef, SpareColumns, StatusNotice,
 };
 
 pub use crash_point::crash_point;

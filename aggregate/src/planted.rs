@@ -35,6 +35,8 @@ pub(crate) enum Bug {
     AccountsLostAtRestart,
     /// An account command that came before is carried out again.
     CommandTwice,
+    /// It is not remembered that a held-back row was taken out of suspense.
+    TakenOutForgotten,
     /// Alerts of an epoch are not written.
     AlertRowLost,
     /// An epoch is committed before its alerts are acknowledged.

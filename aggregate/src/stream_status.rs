@@ -98,6 +98,12 @@ pub struct StreamCounters {
     pub commit_times: Times,
     /// Events held back, by reason.
     pub suspended: Mutex<BTreeMap<String, u64>>,
+    /// Held-back events that were taken in again.
+    pub recycled: AtomicU64,
+    /// Held-back events that were given up.
+    pub written_off: AtomicU64,
+    /// Records that asked for either, and left their row open.
+    pub left_open: AtomicU64,
     /// Alerts that the log has acknowledged, by kind.
     pub alerts: Mutex<BTreeMap<String, u64>>,
     /// How long alerts took from when the log received the record that caused them to when it
@@ -116,6 +122,9 @@ impl Default for StreamCounters {
             fenced: AtomicU64::default(),
             commit_times: Times::new(COMMIT_BOUNDS_MS),
             suspended: Mutex::default(),
+            recycled: AtomicU64::default(),
+            written_off: AtomicU64::default(),
+            left_open: AtomicU64::default(),
             alerts: Mutex::default(),
             alert_times: Times::new(ALERT_BOUNDS_MS),
         }
@@ -185,6 +194,9 @@ impl StreamStatus {
         counters.records.fetch_add(totals.records, Ordering::Relaxed);
         counters.accepted.fetch_add(totals.accepted.events, Ordering::Relaxed);
         counters.duplicates.fetch_add(totals.duplicates.events, Ordering::Relaxed);
+        counters.recycled.fetch_add(totals.recycled.events, Ordering::Relaxed);
+        counters.written_off.fetch_add(totals.written_off.events, Ordering::Relaxed);
+        counters.left_open.fetch_add(totals.left_open, Ordering::Relaxed);
         counters.commits.fetch_add(1, Ordering::Relaxed);
         let mut suspended = counters.suspended.lock();
         for (reason, events) in &totals.suspended_by_reason {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tally_schemas::{
-    CONTROL_TOTAL, EventErrorCode, ParsedEvent, TEXT_MAX_BYTES, UsageEvent, check_event,
+    CONTROL_TOTAL, EventErrorCode, ParsedEvent, RECYCLE, TEXT_MAX_BYTES, UsageEvent, WRITE_OFF,
+    check_event,
 };
 
 use crate::answer::Defect;
@@ -88,18 +89,17 @@ fn checked(
     if !command.get("command").and_then(Value::as_str).is_some_and(name_is_fine) {
         fail("invalid_command", "command", "expected a name such as purchase or top_up".to_owned());
     }
-    match command.get("command").and_then(Value::as_str) {
-        Some("tick") => {
-            fail("invalid_command", "command", "the stream itself lets time pass".to_owned());
-        }
+    let not_here = match command.get("command").and_then(Value::as_str) {
+        Some("tick") => Some("the stream itself lets time pass"),
         Some("reference") => {
-            let message = "the stream itself says by which prices it rates; approve them";
-            fail("invalid_command", "command", message.to_owned());
+            Some("the stream itself says by which prices it rates; approve them")
         }
-        _ => {}
-    }
-    if command.get("command").and_then(Value::as_str) == Some(CONTROL_TOTAL) {
-        fail("invalid_command", "command", "use POST /v1/control-totals".to_owned());
+        Some(CONTROL_TOTAL) => Some("use POST /v1/control-totals"),
+        Some(RECYCLE | WRITE_OFF) => Some("use tally suspense"),
+        _ => None,
+    };
+    if let Some(message) = not_here {
+        fail("invalid_command", "command", message.to_owned());
     }
     let id = match command.get("id") {
         Some(Value::String(id)) if !id.is_empty() && id.len() <= TEXT_MAX_BYTES => id.clone(),

@@ -30,6 +30,8 @@ mod reference_schema;
 mod session;
 mod settle;
 mod shanghai_calendar;
+mod suspense;
+mod suspense_table;
 mod system_schema;
 mod terminal_table;
 mod terms_rows;
@@ -54,6 +56,10 @@ pub use reference_schema::ReferenceTable;
 pub use settle::{
     CloseOutcome, Closed, Decided, HowResolved, InReview, IssuedStatement, LineEvents,
     NewAdjustment, NewDispute, Settlement, SettlementTerms, TermsOrigin,
+};
+pub use suspense::{
+    Approval, HeldFilter, HeldRow, HeldRows, HeldStatus, Proposal, ProposedRow, StoredProposal,
+    WriteOffs,
 };
 pub use system_schema::SystemTable;
 pub use terminal_table::render_table;

@@ -35,6 +35,7 @@ use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
 use crate::reference_schema::{ReferenceRows, ReferenceTable};
 use crate::shanghai_calendar::calendar_functions;
+use crate::suspense_table::suspense_table;
 use crate::system_schema::{
     COMMENT, SystemRows, SystemSource, SystemTable, shapes, without_comments,
 };
@@ -210,6 +211,13 @@ impl Sessions {
                 }
             };
             public.insert(pinned.table.name().to_owned(), provider);
+        }
+        let held = public.remove(Table::Suspense.name());
+        if let (Some(held), Some(resolutions)) =
+            (held, public.get(Table::SuspenseResolutions.name()).cloned())
+        {
+            let joined = suspense_table(held, resolutions)?;
+            public.insert(Table::Suspense.name().to_owned(), joined);
         }
         let mut settlement: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         for table in ReferenceTable::ALL {

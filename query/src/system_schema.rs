@@ -94,6 +94,14 @@ impl SystemTable {
                 ("accepted", Int64, false, "Events that became rows of usage_events"),
                 ("suspended", Int64, false, "Events held back"),
                 ("duplicates", Int64, false, "Exact duplicates, dropped"),
+                ("recycled", Int64, false, "Events taken out of suspense again"),
+                ("written_off", Int64, false, "Held-back events that were given up"),
+                (
+                    "left_open",
+                    Int64,
+                    false,
+                    "Records that asked for either, and left their row open",
+                ),
             ],
             Self::Epochs => vec![
                 ("topic", Utf8, false, "Kafka topic"),
@@ -282,6 +290,9 @@ fn partition_rows(last: &[StoredEntry]) -> Vec<ArrayRef> {
         integers(entries().map(|e| whole(e.cumulative.accepted.events))),
         integers(entries().map(|e| whole(e.cumulative.suspended.events))),
         integers(entries().map(|e| whole(e.cumulative.duplicates.events))),
+        integers(entries().map(|e| whole(e.cumulative.recycled.events))),
+        integers(entries().map(|e| whole(e.cumulative.written_off.events))),
+        integers(entries().map(|e| whole(e.cumulative.left_open))),
     ]
 }
 

@@ -10,6 +10,7 @@ mod ledger_checks;
 mod quota_checks;
 mod reference_checks;
 mod seal_checks;
+mod suspense_checks;
 mod table_checks;
 mod table_sums;
 mod truth;
@@ -133,6 +134,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     let windows = window_checks::windows_by_subscriber(engine, &evidence, &published, options);
     checks.push(windows.await);
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
+    checks.extend(suspense_checks::all(engine, &evidence, &published).await);
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
     checks.extend(seal_checks::all(engine, &evidence.pin).await);
     checks.extend(budget_checks::all(engine, &budgets, &evidence, options).await);

@@ -10,7 +10,10 @@ use crate::error::ReferenceError;
 const CHECKSUM_MEMBER: &[u8] = b",\"checksum\":\"";
 
 /// The bytes of a value that is written as an object with members.
-pub(crate) fn seal<T: Serialize>(value: &T) -> Result<Bytes, ReferenceError> {
+///
+/// # Errors
+/// `Usage` where the value cannot be written as JSON.
+pub fn seal<T: Serialize>(value: &T) -> Result<Bytes, ReferenceError> {
     let mut bytes = serde_json::to_vec(value).map_err(|e| ReferenceError::Usage(e.to_string()))?;
     // The object stays open for its last member.
     bytes.pop();
@@ -21,8 +24,11 @@ pub(crate) fn seal<T: Serialize>(value: &T) -> Result<Bytes, ReferenceError> {
     Ok(Bytes::from(bytes))
 }
 
-/// The value of sealed bytes.
-pub(crate) fn open<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, ReferenceError> {
+/// The value of sealed bytes; `path` is for the words of an error.
+///
+/// # Errors
+/// `Data` where they are not what was sealed.
+pub fn open<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, ReferenceError> {
     let intact = || {
         let (rest, checksum) = bytes.strip_suffix(b"\"}")?.split_last_chunk::<64>()?;
         Some(hash_of(rest.strip_suffix(CHECKSUM_MEMBER)?).as_bytes() == checksum)
@@ -35,7 +41,7 @@ pub(crate) fn open<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, R
 }
 
 /// BLAKE3 in hex.
-pub(crate) fn hash_of(bytes: &[u8]) -> String {
+pub fn hash_of(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 

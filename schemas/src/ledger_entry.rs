@@ -178,6 +178,20 @@ pub struct ControlTotals {
     pub rated: RatedTotals,
     /// Held-back events by reason; sums to `suspended.events`.
     pub suspended_by_reason: BTreeMap<String, u64>,
+    /// Events taken out of suspense again, whatever partition held them back: they are a second
+    /// time among the accepted, or among the duplicates where their identity had come meanwhile.
+    #[serde(default, skip_serializing_if = "Flow::is_nothing")]
+    pub recycled: Flow,
+    /// Held-back events that were given up; their tokens as far as they can be read.
+    #[serde(default, skip_serializing_if = "Flow::is_nothing")]
+    pub written_off: Flow,
+    /// Both by the reason of the row; sums to `recycled.events + written_off.events`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resolved_by_reason: BTreeMap<String, u64>,
+    /// Records that asked for either and left their row open, as it cannot be rated yet, is not
+    /// held back here, or is held back for something else.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_open: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -292,6 +306,11 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Whether it is of no event.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Adds one event.
     pub fn add(&mut self, counts: &crate::UsageCounts) {
         self.events += 1;
@@ -318,6 +337,7 @@ impl ControlTotals {
             (&mut self.commands, other.commands),
             (&mut self.duplicate_commands, other.duplicate_commands),
             (&mut self.ticks, other.ticks),
+            (&mut self.left_open, other.left_open),
         ] {
             *sum = sum.saturating_add(more);
         }
@@ -326,19 +346,50 @@ impl ControlTotals {
         self.suspended.merge(&other.suspended);
         self.duplicates.merge(&other.duplicates);
         self.rated.merge(&other.rated);
-        for (reason, events) in &other.suspended_by_reason {
-            let sum = self.suspended_by_reason.entry(reason.clone()).or_default();
-            *sum = sum.saturating_add(*events);
+        self.recycled.merge(&other.recycled);
+        self.written_off.merge(&other.written_off);
+        for (counts, more) in [
+            (&mut self.suspended_by_reason, &other.suspended_by_reason),
+            (&mut self.resolved_by_reason, &other.resolved_by_reason),
+        ] {
+            for (reason, events) in more {
+                let sum = counts.entry(reason.clone()).or_default();
+                *sum = sum.saturating_add(*events);
+            }
         }
     }
 
-    /// Whether received = accepted + suspended + duplicates, for events and each class (I1).
+    /// Whether received + recycled = accepted + suspended + duplicates, for events and each class
+    /// (I1): what is recycled comes a second time, out of suspense and not from a gateway.
     pub fn conserved(&self) -> bool {
-        let mut sum = self.accepted.clone();
-        sum.merge(&self.suspended);
-        sum.merge(&self.duplicates);
-        let by_reason: u128 = self.suspended_by_reason.values().map(|n| u128::from(*n)).sum();
-        sum == self.received && by_reason == u128::from(self.suspended.events)
+        let mut fates = self.accepted.clone();
+        fates.merge(&self.suspended);
+        fates.merge(&self.duplicates);
+        let mut inflow = self.received.clone();
+        inflow.merge(&self.recycled);
+        let sum_of = |by_reason: &BTreeMap<String, u64>| -> u128 {
+            by_reason.values().map(|events| u128::from(*events)).sum()
+        };
+        let resolved = u128::from(self.recycled.events) + u128::from(self.written_off.events);
+        fates == inflow
+            && sum_of(&self.suspended_by_reason) == u128::from(self.suspended.events)
+            && sum_of(&self.resolved_by_reason) == resolved
+    }
+
+    /// Events taken out of suspense: recycled or written off.
+    pub fn resolved_events(&self) -> u64 {
+        self.recycled.events.saturating_add(self.written_off.events)
+    }
+
+    /// Events that are held back and were not taken out, by reason, without those of which there
+    /// are none. Of the totals of all partitions: a row may be recycled in another than its own.
+    pub fn open_by_reason(&self) -> BTreeMap<String, u64> {
+        let resolved = |reason: &str| self.resolved_by_reason.get(reason).copied().unwrap_or(0);
+        let open = self
+            .suspended_by_reason
+            .iter()
+            .map(|(reason, events)| (reason.clone(), events.saturating_sub(resolved(reason))));
+        open.filter(|(_, events)| *events > 0).collect()
     }
 }
 
@@ -433,5 +484,29 @@ mod tests {
         twice.merge(&totals);
         assert_eq!(twice.accepted.events, u64::MAX);
         assert!(!twice.conserved());
+    }
+
+    #[test]
+    fn what_is_recycled_comes_out_of_suspense_and_is_conserved() {
+        let mut totals = ControlTotals::default();
+        let counts = UsageCounts([5; CLASS_COUNT]);
+        totals.received.add(&counts);
+        totals.suspended.add(&counts);
+        totals.suspended_by_reason.insert("no_price".to_owned(), 1);
+        // An entry without these members is read as one without any.
+        let before = serde_json::to_string(&totals).unwrap();
+        assert!(!before.contains("recycled") && !before.contains("left_open"), "{before}");
+        assert_eq!(serde_json::from_str::<ControlTotals>(&before).unwrap(), totals);
+        let mut later = ControlTotals::default();
+        later.recycled.add(&counts);
+        later.resolved_by_reason.insert("no_price".to_owned(), 1);
+        assert!(!later.conserved());
+        later.accepted.add(&counts);
+        assert!(later.conserved());
+        assert_eq!(totals.open_by_reason().get("no_price"), Some(&1));
+        totals.merge(&later);
+        assert!(totals.conserved() && totals.open_by_reason().is_empty());
+        totals.recycled.tokens[3] += 1;
+        assert!(!totals.conserved());
     }
 }

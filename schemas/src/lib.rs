@@ -6,6 +6,7 @@
 //! - [`Table`]: the tables and their columns.
 //! - [`LedgerEntry`]: one committed epoch; [`ModelIncrement`]: what it adds by model and day.
 //! - [`GatewayTotal`]: what a gateway says it sent in an hour.
+//! - [`Resolution`]: takes a held-back row out of suspense.
 //! - [`AlertMessage`]: one alert as receivers get it.
 //! - [`partition_of`]: which partition an account belongs to.
 //! - [`Config`]: every setting, with its origin.
@@ -21,7 +22,9 @@ mod model_increments;
 mod money;
 mod partition;
 mod plain_event;
+mod recycling;
 mod reference_version;
+mod resolution;
 mod tables;
 mod token_class;
 mod usage_event;
@@ -51,7 +54,11 @@ pub use model_increments::{
 };
 pub use money::{Amounts, Currency, PICO, decimal_text};
 pub use partition::{murmur2, partition_of};
+pub use recycling::{Recycling, SEND_COMMAND_AGAIN};
 pub use reference_version::{BadReferenceVersion, ReferenceVersion};
+pub use resolution::{
+    HeldPosition, NotAPosition, RECYCLE, Recycle, Resolution, WRITE_OFF, WriteOff,
+};
 pub use tables::{Column, ColumnType, Table};
 pub use token_class::{CLASS_COUNT, COUNT_MAX, TokenClass, UsageCounts};
 pub use usage_event::{UsageEvent, UsageSource};

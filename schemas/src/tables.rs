@@ -23,6 +23,8 @@ pub enum Table {
     Alerts,
     /// What gateways say they sent.
     ControlTotals,
+    /// Held-back events that were recycled or written off.
+    SuspenseResolutions,
 }
 
 /// Type of a column.
@@ -303,9 +305,27 @@ const CONTROL_TOTALS: [Column; 7] = [
     column("received_at", Timestamp, false, "When Kafka received the total, UTC"),
 ];
 
+const SUSPENSE_RESOLUTIONS: [Column; 10] = [
+    column("suspense_partition", Int32, false, "kafka_partition of the row of suspense"),
+    column("suspense_offset", Int64, false, "kafka_offset of the row of suspense"),
+    column("suspense_batch_index", Int32, false, "batch_index of the row of suspense"),
+    column("resolution", Text, false, "recycled or written_off"),
+    column(
+        "outcome",
+        Text,
+        true,
+        "Of a recycled row: accepted, or duplicate where its identity had come meanwhile",
+    ),
+    column("reason", Text, false, "Why the event was held back"),
+    column("why", Text, true, "Why it was written off"),
+    column("resolved_by", Text, false, "Who recycled it, or proposed to write it off"),
+    column("approved_by", Text, true, "Who approved the write-off: another person"),
+    column("at", Timestamp, false, "When Kafka received the record that resolved it, UTC"),
+];
+
 impl Table {
     /// Every table that the stream writes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UsageEvents,
         Self::UsageBySubscriber,
         Self::UsageByModel,
@@ -313,6 +333,7 @@ impl Table {
         Self::QuotaLedger,
         Self::Alerts,
         Self::ControlTotals,
+        Self::SuspenseResolutions,
     ];
 
     /// Name in SQL and below `tables/`.
@@ -325,6 +346,7 @@ impl Table {
             Self::QuotaLedger => "quota_ledger",
             Self::Alerts => "alerts",
             Self::ControlTotals => "control_totals",
+            Self::SuspenseResolutions => "suspense_resolutions",
         }
     }
 
@@ -351,6 +373,9 @@ impl Table {
             Self::ControlTotals => {
                 "What each gateway says it sent in an hour; settlement.completeness compares it"
             }
+            Self::SuspenseResolutions => {
+                "One row for each held-back event that was recycled or written off, exactly once, with its tokens"
+            }
         }
     }
 
@@ -363,7 +388,8 @@ impl Table {
             | Self::Suspense
             | Self::QuotaLedger
             | Self::Alerts
-            | Self::ControlTotals => &[],
+            | Self::ControlTotals
+            | Self::SuspenseResolutions => &[],
         }
     }
 
@@ -388,6 +414,9 @@ impl Table {
             Self::Alerts => ALERTS.into_iter().chain(POSITION).collect(),
             Self::ControlTotals => {
                 CONTROL_TOTALS.into_iter().chain(classes).chain(POSITION).collect()
+            }
+            Self::SuspenseResolutions => {
+                SUSPENSE_RESOLUTIONS.into_iter().chain(classes).chain(POSITION).collect()
             }
         }
     }

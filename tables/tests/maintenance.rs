@@ -28,7 +28,7 @@ use tally_schemas::{LedgerFloor, Table, floor_path};
 use tally_tables::{AsOf, Janitor, JanitorSettings, Publisher, StatValue, TableSet};
 
 const DAY_MS: i64 = 86_400_000;
-const ALL: [Table; 7] = Table::ALL;
+const ALL: [Table; 8] = Table::ALL;
 
 fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
@@ -229,14 +229,16 @@ async fn merging_keeps_every_row_and_sorts_them() {
     }
     publish(&store, 1).await;
     let report = run(&store, 1, wall_ms()).await;
-    assert!(report.contains("merged into 7"), "{report}");
+    assert!(report.contains("merged into 8"), "{report}");
     let expected: Vec<i64> = (0..30_000).collect();
     let tables = pin(&store).await;
     for table in ALL {
         let column = match table {
-            Table::Suspense | Table::QuotaLedger | Table::Alerts | Table::ControlTotals => {
-                "kafka_offset"
-            }
+            Table::Suspense
+            | Table::QuotaLedger
+            | Table::Alerts
+            | Table::ControlTotals
+            | Table::SuspenseResolutions => "kafka_offset",
             _ => "input",
         };
         assert_eq!(values(&store, table, column).await, expected);
@@ -311,9 +313,11 @@ async fn a_janitor_killed_at_any_put_leaves_every_row_and_the_next_one_finishes(
             run(&store, 1, late_ms + 4 * DAY_MS).await;
             for table in ALL {
                 let column = match table {
-                    Table::Suspense | Table::QuotaLedger | Table::Alerts | Table::ControlTotals => {
-                        "kafka_offset"
-                    }
+                    Table::Suspense
+                    | Table::QuotaLedger
+                    | Table::Alerts
+                    | Table::ControlTotals
+                    | Table::SuspenseResolutions => "kafka_offset",
                     _ => "input",
                 };
                 assert_eq!(values(&store, table, column).await.len(), 18, "{fault:?} at {k}");

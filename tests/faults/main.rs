@@ -35,6 +35,7 @@ mod reference;
 mod retention;
 mod settle;
 mod store_errors;
+mod suspense;
 mod two_writers;
 mod webhooks;
 mod zombie;

@@ -103,6 +103,21 @@ impl Dedupe {
         at_ms: i64,
         watermark_ms: Option<i64>,
     ) -> Verdict {
+        let verdict = self.look(id, content, at_ms, watermark_ms);
+        if verdict == Verdict::New {
+            self.note(id, content, at_ms, watermark_ms);
+        }
+        verdict
+    }
+
+    /// Judges an identity, and notes nothing: what is new stays so.
+    pub(crate) fn look(
+        &self,
+        id: u64,
+        content: u64,
+        at_ms: i64,
+        watermark_ms: Option<i64>,
+    ) -> Verdict {
         let bucket = self.bucket_of(at_ms);
         let own = self.open.get(&bucket).map_or(Seen::No, |b| b.ids.look_up(id, content));
         match own {
@@ -132,6 +147,12 @@ impl Dedupe {
                 return Verdict::Conflict;
             }
         }
+        Verdict::New
+    }
+
+    /// Notes an identity that is new.
+    pub(crate) fn note(&mut self, id: u64, content: u64, at_ms: i64, watermark_ms: Option<i64>) {
+        let bucket = self.bucket_of(at_ms);
         let regular = self.regular_seal_at(bucket);
         let later = watermark_ms.map_or(i64::MIN, |w| w.saturating_add(self.limits.bucket_ms));
         let open = self.open.entry(bucket).or_insert_with(|| OpenBucket {
@@ -140,7 +161,6 @@ impl Dedupe {
         });
         open.ids.insert(id, content);
         self.fresh.push((bucket, (id.max(1), content)));
-        Verdict::New
     }
 
     /// The segments of a sealed bucket, to be loaded for [`Dedupe::provide`].

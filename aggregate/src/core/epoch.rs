@@ -7,6 +7,7 @@ use crate::core::control_total_rows::ControlTotalRows;
 use crate::core::event_columns::EventColumns;
 use crate::core::model_windows::ModelRows;
 use crate::core::quota_rows::{AlertRows, QuotaLedgerRows};
+use crate::core::resolution_rows::ResolutionRows;
 use crate::core::subscriber_windows::SubscriberRows;
 use crate::core::suspense_rows::SuspenseRows;
 
@@ -20,6 +21,7 @@ pub(crate) struct Epoch {
     pub(crate) model_rows: ModelRows,
     pub(crate) suspense: SuspenseRows,
     pub(crate) control_totals: ControlTotalRows,
+    pub(crate) resolutions: ResolutionRows,
     pub(crate) quota_ledger: QuotaLedgerRows,
     pub(crate) alerts: AlertRows,
     pub(crate) totals: ControlTotals,
@@ -73,6 +75,7 @@ impl Epoch {
             model_rows: spare.model_rows,
             suspense: SuspenseRows::default(),
             control_totals: ControlTotalRows::default(),
+            resolutions: ResolutionRows::default(),
             quota_ledger: spare.quota_ledger,
             alerts: spare.alerts,
             totals: ControlTotals::default(),
@@ -112,6 +115,7 @@ pub struct ClosedEpoch {
     pub(crate) model_window_ms: i64,
     pub(crate) suspense: SuspenseRows,
     pub(crate) control_totals: ControlTotalRows,
+    pub(crate) resolutions: ResolutionRows,
     pub(crate) quota_ledger: QuotaLedgerRows,
     pub(crate) alerts: AlertRows,
     pub(crate) state: EpochState,

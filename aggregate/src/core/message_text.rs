@@ -30,7 +30,8 @@ pub(crate) fn message_text(message: &[u8]) -> String {
     let mut usage = serde_json::Map::new();
     for class in TokenClass::ALL {
         let count = event.usage.get(class);
-        if count > 0 {
+        // A count of requests that is not given is 1.
+        if count > 0 || class == TokenClass::Requests {
             usage.insert(class.name().to_owned(), count.into());
         }
     }

@@ -4,6 +4,7 @@
 mod charging;
 mod control_total;
 mod references;
+mod resolutions;
 mod statuses;
 mod stored_state;
 
@@ -13,7 +14,7 @@ use tally_log::{Record, RecordKind};
 use tally_rating::attribute;
 use tally_schemas::{
     AggregateConfig, Amounts, CONTROL_TOTAL, ControlTotals, Currency, LogClock, ParsedEvent,
-    ReferenceVersion, SuspenseReason, UsageCounts, parse_event,
+    RECYCLE, ReferenceVersion, SuspenseReason, UsageCounts, UsageEvent, WRITE_OFF, parse_event,
 };
 
 pub use self::statuses::QuotaPicture;
@@ -235,9 +236,10 @@ impl Partition {
         self.subscriber_windows.write_until(until_ms, &mut self.epoch.subscriber_rows)
     }
 
-    /// Events read since the epoch began.
+    /// Events read since the epoch began, out of suspense too.
     pub fn epoch_events(&self) -> u64 {
-        self.epoch.totals.received.events
+        let totals = &self.epoch.totals;
+        totals.received.events + totals.resolved_events()
     }
 
     /// Bytes of rows gathered since the epoch began, roughly.
@@ -247,6 +249,7 @@ impl Partition {
             + self.epoch.model_rows.memory_bytes()
             + self.epoch.suspense.memory_bytes()
             + self.epoch.control_totals.memory_bytes()
+            + self.epoch.resolutions.memory_bytes()
             + self.epoch.quota_ledger.memory_bytes()
             + self.epoch.alerts.memory_bytes()
             + self.model_windows.memory_bytes()
@@ -393,6 +396,9 @@ impl Partition {
                 Raw::Bytes(bytes) if command == CONTROL_TOTAL => {
                     Ok(self.control_total(bytes, &event, position)?)
                 }
+                Raw::Bytes(bytes) if command == RECYCLE || command == WRITE_OFF => {
+                    Ok(self.resolution(bytes, &event, position)?)
+                }
                 _ => Ok(self.command(&command, &event, raw, position)?),
             };
         }
@@ -421,12 +427,9 @@ impl Partition {
             return Ok(());
         }
         let watermark = self.watermark_ms;
-        match self.dedupe.judge(
-            event.identity_hash(&mut self.scratch),
-            event.content_hash(&mut self.scratch),
-            completed_at_ms,
-            watermark,
-        ) {
+        let identity = event.identity_hash(&mut self.scratch);
+        let content = event.content_hash(&mut self.scratch);
+        match self.dedupe.judge(identity, content, completed_at_ms, watermark) {
             Verdict::New => {}
             Verdict::Duplicate => {
                 self.epoch.totals.received.add(&counts);
@@ -449,26 +452,42 @@ impl Partition {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         }
+        match self.take(&event, completed_at_ms, position) {
+            Ok(()) => self.epoch.totals.received.add(&counts),
+            Err(row) => {
+                self.mark_held(&row, position, identity);
+                self.hold_back(*row, position, Some(raw), &counts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rates, charges and accepts an event.
+    ///
+    /// # Errors
+    /// The row that says why it is held back; then nothing is charged.
+    fn take(
+        &mut self,
+        event: &UsageEvent<'_>,
+        completed_at_ms: i64,
+        position: Position,
+    ) -> Result<(), Box<SuspenseRow>> {
         let card = self.rater.card();
-        let Some(attribution) = attribute(&card, &event, completed_at_ms) else {
-            let mut row = SuspenseRow::of(SuspenseReason::UnknownModel, &event);
+        let Some(attribution) = attribute(&card, event, completed_at_ms) else {
+            let mut row = SuspenseRow::of(SuspenseReason::UnknownModel, event);
             row.subreason =
                 Some(format!("no vendor given and no alias for model {:?}", event.model));
-            self.hold_back(row, position, Some(raw), &counts);
-            return Ok(());
+            return Err(Box::new(row));
         };
-        let rating = match self.rate(&event, &attribution, completed_at_ms, position) {
-            Ok(rating) => rating,
-            Err(unrated) => {
-                let mut row = SuspenseRow::of(unrated.reason, &event);
+        let rating =
+            self.rate(event, &attribution, completed_at_ms, position).map_err(|unrated| {
+                let mut row = SuspenseRow::of(unrated.reason, event);
                 row.subreason = Some(unrated.what);
-                self.hold_back(row, position, Some(raw), &counts);
-                return Ok(());
-            }
-        };
+                Box::new(row)
+            })?;
         self.see_clock(completed_at_ms, position.timestamp_ms);
         self.accept(&AcceptedEvent {
-            event: &event,
+            event,
             vendor: attribution.vendor,
             supplier: attribution.supplier,
             billed_model: attribution.billed_model,
@@ -484,7 +503,6 @@ impl Partition {
         let event = accepted.event;
         let at_ms = accepted.completed_at_ms;
         let totals = &mut self.epoch.totals;
-        totals.received.add(&event.usage);
         totals.accepted.add(&event.usage);
         let mut amounts = Amounts::default();
         if let Some(rating) = accepted.rating {
@@ -655,6 +673,7 @@ impl Partition {
             model_window_ms: self.config.aggregate.model_window_ms.cast_signed(),
             suspense: epoch.suspense,
             control_totals: epoch.control_totals,
+            resolutions: epoch.resolutions,
             quota_ledger: epoch.quota_ledger,
             alerts: epoch.alerts,
             state,

@@ -141,6 +141,7 @@ pub(super) fn check_truth<'a>(
 ) -> Result<(), String> {
     compare("I2: accepted events", &truth.rows, &stored.rows)?;
     compare("I1: held-back events", &truth.held_back, &stored.held_back)?;
+    compare("I2: rows out of suspense", &truth.resolutions, &stored.resolutions)?;
     compare("I13: usage_by_model", &truth.by_model, &stored.by_model)?;
     for window in open {
         let what = window.what;
@@ -169,6 +170,8 @@ pub(super) fn check_truth<'a>(
         ("accepted", &totals.accepted, &truth.accepted),
         ("suspended", &totals.suspended, &truth.suspended),
         ("duplicates", &totals.duplicates, &truth.duplicates),
+        ("recycled", &totals.recycled, &truth.recycled),
+        ("written off", &totals.written_off, &truth.written_off),
     ] {
         let Flow { events, tokens } = flow;
         if (*events, *tokens) != (sum.events, sum.counts) {
@@ -184,10 +187,12 @@ pub(super) fn check_truth<'a>(
     compare("I4: retail", &truth.retail_pico, &retail)?;
     compare_lists("I9: quota_ledger", &straight.quota_ledger, &stored.quota_ledger)?;
     compare_lists("I7: alerts", &straight.alerts, &stored.alerts)?;
-    let commands = (totals.commands, totals.duplicate_commands, totals.ticks);
-    let must = (truth.commands, truth.duplicate_commands, truth.ticks);
+    let commands = [totals.commands, totals.duplicate_commands, totals.ticks, totals.left_open];
+    let must = [truth.commands, truth.duplicate_commands, truth.ticks, truth.left_open];
     if commands != must {
-        return Err(format!("I1: {commands:?} commands, duplicates and ticks, must be {must:?}"));
+        return Err(format!(
+            "I1: {commands:?} commands, duplicates, ticks and rows left open, must be {must:?}"
+        ));
     }
     if rated.points_micro != truth.accepted.points_micro {
         let (is, must) = (rated.points_micro, truth.accepted.points_micro);
@@ -197,7 +202,13 @@ pub(super) fn check_truth<'a>(
     for reason in truth.held_back.values() {
         *reasons.entry(reason.clone()).or_default() += 1;
     }
-    compare("I1: held back by reason", &reasons, &totals.suspended_by_reason)
+    compare("I1: held back by reason", &reasons, &totals.suspended_by_reason)?;
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for (words, _) in truth.resolutions.values() {
+        let reason = words.rsplit(' ').next().unwrap_or_default();
+        *reasons.entry(reason.to_owned()).or_default() += 1;
+    }
+    compare("I1: out of suspense by reason", &reasons, &totals.resolved_by_reason)
 }
 
 /// Compares the topic of alerts with what had to be sent for a partition (I7), and tells how many

@@ -19,6 +19,7 @@ mod power_loss;
 mod price_book;
 mod races;
 mod reach;
+mod resolutions;
 mod scenario;
 mod schedule;
 mod simulated_alerts;
@@ -91,6 +92,8 @@ fn seeds_hold() {
         ("late windows", reach.late_rows),
         ("duplicates", reach.duplicates),
         ("held-back events", reach.suspended),
+        ("recycled events", reach.recycled),
+        ("events written off", reach.written_off),
         ("alerts", reach.alerts),
         ("changes of the reference data", reach.reference_changes),
         ("records that repeat one", reach.reference_repeats),

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tally_schemas::{AggregateConfig, CLASS_COUNT, TokenClass};
+use tally_schemas::{AggregateConfig, CLASS_COUNT, SuspenseReason, TokenClass};
 
 use super::price_book;
 use super::schedule::Schedule;
-use super::simulated_log::{Content, Defect, Logged, Sent, SentCommand, SimulatedLog};
+use super::simulated_log::{
+    Content, Defect, Logged, Out, Sent, SentCommand, SentResolution, SimulatedLog,
+};
 use super::straight_run::Retail;
 
 /// Where an event lies: offset and position within its batch.
@@ -69,26 +71,23 @@ pub(super) struct Truth {
     pub(super) commands: u64,
     pub(super) duplicate_commands: u64,
     pub(super) ticks: u64,
+    /// Records that leave their row in suspense.
+    pub(super) left_open: u64,
     pub(super) received: Sum,
     pub(super) accepted: Sum,
     pub(super) suspended: Sum,
     pub(super) duplicates: Sum,
+    pub(super) recycled: Sum,
+    pub(super) written_off: Sum,
     /// Of accepted events, by currency.
     pub(super) wholesale_pico: BTreeMap<&'static str, i128>,
     pub(super) retail_pico: BTreeMap<String, i128>,
     pub(super) rows: BTreeMap<Place, AcceptedRow>,
     pub(super) held_back: BTreeMap<Place, String>,
+    /// How each row came out of suspense, by its own place: the words, and the place of the record.
+    pub(super) resolutions: BTreeMap<Place, (String, Place)>,
     pub(super) by_subscriber: BTreeMap<WindowKey, Sum>,
     pub(super) by_model: BTreeMap<WindowKey, Sum>,
-}
-
-/// Who is behind a model without a vendor of its own.
-fn vendor_of(event: &Sent) -> Option<&'static str> {
-    event.vendor.or(match event.model {
-        "glm-5" => Some("zhipu"),
-        "qwen3-max" => Some("qwen"),
-        _ => None,
-    })
 }
 
 struct Oracle<'a> {
@@ -98,6 +97,8 @@ struct Oracle<'a> {
     newest_ms: Option<i64>,
     /// Every event that was noted under an identity.
     known: BTreeMap<(&'static str, String), Vec<Sent>>,
+    /// Events that are held back for want of reference data, and for what.
+    waiting: BTreeMap<Place, (&'static str, Sent)>,
     /// Account and id of every command.
     commands: BTreeSet<(String, String)>,
     /// What each event was charged.
@@ -118,6 +119,7 @@ pub(super) fn truth_of(
         schedule,
         newest_ms: None,
         known: BTreeMap::new(),
+        waiting: BTreeMap::new(),
         commands: BTreeSet::new(),
         retail,
         truth: Truth::default(),
@@ -146,6 +148,9 @@ impl Oracle<'_> {
                 if self.schedule.refuses(record.offset) {
                     self.hold_back(place, "bad_command", &nothing);
                 }
+            }
+            Content::Resolution(record_of) => {
+                self.resolution(place, record.timestamp_ms, record_of);
             }
             Content::Events(events) => {
                 for (index, event) in (0..).zip(events) {
@@ -176,20 +181,89 @@ impl Oracle<'_> {
         self.truth.held_back.insert(place, reason.to_owned());
     }
 
-    fn event(&mut self, place: Place, received_ms: i64, event: &Sent) {
+    /// Why an event cannot be of this partition or this time.
+    fn outside(&self, received_ms: i64, event: &Sent) -> Option<&'static str> {
         let horizon_ms = self.settings.dedupe_horizon_days.cast_signed() * 86_400_000;
         let ahead_ms = event.completed_at_ms - received_ms;
         let stranger = self.log.partition_count > 1
             && tally_schemas::partition_of(&event.account, self.log.partition_count)
                 != self.log.partition;
-        let outside = match event.defect {
+        match event.defect {
             Defect::NoId => Some("missing_identity"),
             _ if stranger => Some("wrong_partition"),
             _ if ahead_ms > self.settings.future_max_ms.cast_signed() => Some("time_in_future"),
             _ if ahead_ms < -horizon_ms => Some("too_old"),
             _ => None,
+        }
+    }
+
+    /// A row comes out of suspense once, and for what it was held back for; recycled only where it
+    /// can be rated by now.
+    fn resolution(&mut self, place: Place, received_ms: i64, record: &SentResolution) {
+        let horizon_ms = self.settings.dedupe_horizon_days.cast_signed() * 86_400_000;
+        let SentResolution { held, reason, .. } = record;
+        let readable = match (record.out, &record.event) {
+            (Out::Recycled, Some(event)) => {
+                event.defect == Defect::None && self.outside(received_ms, event).is_none()
+            }
+            (Out::WrittenOff, event) => {
+                let at_ms = event.as_ref().map_or(record.received_ms, |e| e.completed_at_ms);
+                received_ms - at_ms <= horizon_ms
+            }
+            (Out::Recycled, None) => false,
         };
-        if let Some(reason) = outside {
+        if !readable {
+            self.truth.left_open += 1;
+            return;
+        }
+        if self.truth.resolutions.contains_key(held) {
+            self.truth.duplicate_commands += 1;
+            return;
+        }
+        let waits = matches!(reason, SuspenseReason::UnknownModel | SuspenseReason::NoPrice);
+        let is_as_told = match (self.waiting.get(held), &record.event) {
+            (Some((why, event)), Some(told)) => {
+                *why == reason.as_str() && (event.source, &event.id) == (told.source, &told.id)
+            }
+            (Some(_), None) => false,
+            (None, _) => !waits,
+        };
+        if !is_as_told {
+            self.truth.left_open += 1;
+            return;
+        }
+        let counts = record.event.as_ref().map_or([0; CLASS_COUNT], |event| event.counts);
+        let words = match (record.out, &record.event) {
+            (Out::Recycled, Some(event)) => match (self.seen(event), waits) {
+                (Some(true), false) => {
+                    self.truth.duplicates.add(&counts);
+                    "recycled duplicate"
+                }
+                (None, false) | (Some(true), true) if self.is_ratable(place, event) => {
+                    if !waits {
+                        let identity = (event.source, event.id.clone());
+                        self.known.entry(identity).or_default().push(event.clone());
+                    }
+                    self.accept(place, event);
+                    "recycled accepted"
+                }
+                _ => {
+                    self.truth.left_open += 1;
+                    return;
+                }
+            },
+            _ => "written_off",
+        };
+        let sum = match record.out {
+            Out::Recycled => &mut self.truth.recycled,
+            Out::WrittenOff => &mut self.truth.written_off,
+        };
+        sum.add(&counts);
+        self.truth.resolutions.insert(*held, (format!("{words} {reason}"), place));
+    }
+
+    fn event(&mut self, place: Place, received_ms: i64, event: &Sent) {
+        if let Some(reason) = self.outside(received_ms, event) {
             return self.hold_back(place, reason, &event.counts);
         }
         match self.seen(event) {
@@ -204,7 +278,7 @@ impl Oracle<'_> {
         let identity = (event.source, event.id.clone());
         self.known.entry(identity).or_default().push(event.clone());
         let defect = match event.defect {
-            Defect::None if vendor_of(event).is_none() => Some("unknown_model"),
+            Defect::None if self.vendor(place, event).is_none() => Some("unknown_model"),
             Defect::None if self.wholesale(place, event).is_none() => Some("no_price"),
             Defect::None => None,
             Defect::NoId => Some("missing_identity"),
@@ -216,10 +290,27 @@ impl Oracle<'_> {
             Defect::WrongTotal | Defect::ReasoningBeyondOutput => Some("classes_do_not_add_up"),
             Defect::PhoneNumber => Some("phone_number"),
         };
-        match (defect, vendor_of(event)) {
-            (None, Some(vendor)) => self.accept(place, event, vendor),
-            (reason, _) => self.hold_back(place, reason.unwrap(), &event.counts),
+        match defect {
+            None => {
+                self.truth.received.add(&event.counts);
+                self.accept(place, event);
+            }
+            Some(reason) => {
+                if event.defect == Defect::None {
+                    self.waiting.insert(place, (reason, event.clone()));
+                }
+                self.hold_back(place, reason, &event.counts);
+            }
         }
+    }
+
+    /// Who is behind its model by the edition that was in use at its place in the log.
+    fn vendor(&self, place: Place, event: &Sent) -> Option<&'static str> {
+        price_book::vendor(event, self.schedule.at(place.0).version.edition)
+    }
+
+    fn is_ratable(&self, place: Place, event: &Sent) -> bool {
+        self.vendor(place, event).is_some() && self.wholesale(place, event).is_some()
     }
 
     /// What an event costs by the edition that was in use at its place in the log.
@@ -246,10 +337,10 @@ impl Oracle<'_> {
         known.iter().any(|k| bucket(k.completed_at_ms) >= recent).then_some(false)
     }
 
-    fn accept(&mut self, place: Place, event: &Sent, vendor: &str) {
+    fn accept(&mut self, place: Place, event: &Sent) {
+        let vendor = self.vendor(place, event).unwrap();
         let (currency, wholesale_pico) = self.wholesale(place, event).unwrap();
         let truth = &mut self.truth;
-        truth.received.add(&event.counts);
         truth.accepted.add(&event.counts);
         let subscriber = event.subscriber.as_deref().unwrap_or(&event.account);
         let supplier = event.supplier.unwrap_or(vendor);

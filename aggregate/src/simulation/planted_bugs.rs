@@ -9,7 +9,7 @@ use crate::planted::{Bug, plant};
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 3_000;
 
-const BUGS: [Bug; 24] = [
+const BUGS: [Bug; 25] = [
     Bug::OffsetBeforeData,
     Bug::FenceSkipped,
     Bug::DedupeLostAtRestart,
@@ -25,6 +25,7 @@ const BUGS: [Bug; 24] = [
     Bug::ReopenedBucketLost,
     Bug::AccountsLostAtRestart,
     Bug::CommandTwice,
+    Bug::TakenOutForgotten,
     Bug::AlertRowLost,
     Bug::CommittedBeforeAcknowledged,
     Bug::AlertsNotReadBack,

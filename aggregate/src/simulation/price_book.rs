@@ -95,8 +95,8 @@ approved_by = "a"
 approved_at = "1970-01-01"
 "#;
 
-/// Editions of a run's reference data. The first raises the prices of `glm-5`, and sells and
-/// charges otherwise; the second raises them again, and prices the images of `house-*`.
+/// Editions of a run's reference data. The first raises the prices of `glm-5`, sells and charges
+/// otherwise, and knows `nobody-1`; the second raises them again, and prices the images of `house-*`.
 pub(super) const EDITIONS: usize = 3;
 
 /// What each edition multiplies the prices of `glm-5` by.
@@ -163,6 +163,14 @@ fn book_layer(edition: usize) -> String {
             .unwrap();
         }
     }
+    if edition == 1 {
+        // Before that nobody knows whose model it is.
+        writeln!(
+            text,
+            "[[alias]]\nid = \"nobody-1\"\nmodel = \"nobody-1\"\nvendor = \"acme\"\nbilled_model = \"house-1\"\nvalid_from = \"1970-01-01\"\nknown_from = \"{known}\"\napproved_by = \"a\"\napproved_at = \"{known}\""
+        )
+        .unwrap();
+    }
     let rise = format!("{}", jiff::Timestamp::from_millisecond(RISE_MS).unwrap());
     let began = "1970-01-01T00:00:00Z";
     let mut price = |id: String,
@@ -208,6 +216,16 @@ fn book_layer(edition: usize) -> String {
         }
     }
     text
+}
+
+/// Who is behind the model of an event, by an edition.
+pub(super) fn vendor(event: &Sent, edition: u64) -> Option<&'static str> {
+    event.vendor.or(match event.model {
+        "glm-5" => Some("zhipu"),
+        "qwen3-max" => Some("qwen"),
+        "nobody-1" if edition > 0 => Some("acme"),
+        _ => None,
+    })
 }
 
 /// Currency and pico-currency of an event by an edition; `None` where it has no price.

@@ -21,6 +21,8 @@ pub(super) struct Reach {
     pub(super) accepted: u64,
     pub(super) suspended: u64,
     pub(super) duplicates: u64,
+    pub(super) recycled: u64,
+    pub(super) written_off: u64,
     /// Alerts that had to be sent.
     pub(super) alerts: u64,
     pub(super) reference_changes: u64,
@@ -48,6 +50,8 @@ impl Reach {
         self.accepted += truth.accepted.events;
         self.suspended += truth.suspended.events;
         self.duplicates += truth.duplicates.events;
+        self.recycled += truth.recycled.events;
+        self.written_off += truth.written_off.events;
         let rated = |entry: &&LedgerEntry| entry.to > entry.from;
         let versions: BTreeSet<&str> =
             entries.iter().filter(rated).map(|entry| entry.reference_version.as_str()).collect();
@@ -66,6 +70,8 @@ impl Reach {
         self.accepted += other.accepted;
         self.suspended += other.suspended;
         self.duplicates += other.duplicates;
+        self.recycled += other.recycled;
+        self.written_off += other.written_off;
         self.alerts += other.alerts;
         self.reference_changes += other.reference_changes;
         self.reference_repeats += other.reference_repeats;

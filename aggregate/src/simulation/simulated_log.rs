@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 use serde_json::Value;
 use tally_log::{Appended, Bounds, LogError, LogProducer, Outgoing, Record, RecordKind};
-use tally_schemas::{CLASS_COUNT, ReferenceVersion};
+use tally_schemas::{CLASS_COUNT, ReferenceVersion, SuspenseReason};
 
 use super::world::World;
 
@@ -54,6 +54,28 @@ pub(super) struct SentCommand {
     pub(super) refusal: Option<&'static str>,
 }
 
+/// How a row is to come out of suspense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Out {
+    Recycled,
+    WrittenOff,
+}
+
+/// A record that takes a row out of suspense, as it was meant. Not every one of them is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SentResolution {
+    pub(super) out: Out,
+    /// Offset and position within its batch of the row.
+    pub(super) held: (u64, u32),
+    /// Why it is said to be held back.
+    pub(super) reason: SuspenseReason,
+    /// The event, where there is one.
+    pub(super) event: Option<Sent>,
+    /// When the log received the row, milliseconds UTC.
+    pub(super) received_ms: i64,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// What a record holds.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
@@ -65,6 +87,7 @@ pub(super) enum Content {
     /// What is to be rated by, as an owner or a forger says.
     Reference(ReferenceVersion),
     Events(Vec<Sent>),
+    Resolution(SentResolution),
 }
 
 /// A record of the log.
@@ -80,6 +103,19 @@ pub(super) struct Logged {
 }
 
 impl Logged {
+    /// A record about a row that came later by one offset names where it is now.
+    fn follow_row(&mut self, inserted: u64) {
+        let Content::Resolution(resolution) = &mut self.content else { return };
+        if resolution.held.0 < inserted {
+            return;
+        }
+        resolution.held.0 += 1;
+        let mut object: Value = serde_json::from_slice(&resolution.bytes).unwrap();
+        object["offset"] = resolution.held.0.into();
+        resolution.bytes = object.to_string().into_bytes();
+        self.value = Some(resolution.bytes.clone());
+    }
+
     /// The record as the core reads it.
     pub(super) fn record(&self) -> Record<'_> {
         Record {
@@ -151,6 +187,7 @@ impl SimulatedLog {
         };
         for later in &mut records[at..] {
             later.offset += 1;
+            later.follow_row(offset);
         }
         let (kind, value) = (RecordKind::Single, Some(value.to_vec()));
         records.insert(at, Logged { offset, timestamp_ms, kind, value, content, from_tick: tick });

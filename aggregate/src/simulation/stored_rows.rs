@@ -16,6 +16,7 @@ use super::straight_run::rows_as_texts;
 pub(super) struct StoredRows {
     pub(super) rows: BTreeMap<Place, AcceptedRow>,
     pub(super) held_back: BTreeMap<Place, String>,
+    pub(super) resolutions: BTreeMap<Place, (String, Place)>,
     pub(super) by_subscriber: BTreeMap<WindowKey, Sum>,
     pub(super) by_model: BTreeMap<WindowKey, Sum>,
     pub(super) quota_ledger: Vec<String>,
@@ -114,6 +115,16 @@ impl StoredRows {
                 _ => self.rows.insert(place, accepted_row(columns, row)).is_some(),
             };
             return if again { Err(format!("I2: {place:?} is in two live files")) } else { Ok(()) };
+        }
+        if table == Table::SuspenseResolutions {
+            let offset = u64::try_from(columns.integer("suspense_offset", row)).unwrap();
+            let index = u32::try_from(columns.small("suspense_batch_index", row)).unwrap();
+            let words = ["resolution", "outcome", "reason"].map(|name| columns.text(name, row));
+            let words = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            let place = columns.place(row);
+            let again = self.resolutions.insert((offset, index), (words, place)).is_some();
+            let twice = || format!("I2: the row at {offset} {index} came out of suspense twice");
+            return if again { Err(twice()) } else { Ok(()) };
         }
         if matches!(table, Table::QuotaLedger | Table::Alerts) {
             // Whole files, with the first of their rows.

@@ -8,12 +8,16 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tally_log::RecordKind;
 use tally_schemas::{
-    AggregateConfig, CLASS_COUNT, ReferenceVersion, TokenClass, UsageBatch, partition_of,
+    AggregateConfig, CLASS_COUNT, ReferenceVersion, SuspenseReason, TokenClass, UsageBatch,
+    partition_of,
 };
 
 use super::encodings::{json_of, json_only, message_of};
 use super::price_book::EDITIONS;
-use super::simulated_log::{Content, Defect, Logged, Sent, SentCommand, SimulatedLog};
+use super::resolutions::Placed;
+use super::simulated_log::{
+    Content, Defect, Logged, Sent, SentCommand, SentResolution, SimulatedLog,
+};
 
 /// Two minutes before midnight in Shanghai, so that runs cross a day.
 pub(super) const BEGIN_MS: i64 = 20_700 * 86_400_000 + 16 * 3_600_000 - 120_000;
@@ -36,18 +40,23 @@ pub(super) struct Traffic {
     pub(super) ticks: u64,
 }
 
-struct Gateways<'a> {
-    random: ChaCha8Rng,
-    settings: &'a AggregateConfig,
+pub(super) struct Gateways<'a> {
+    pub(super) random: ChaCha8Rng,
+    pub(super) settings: &'a AggregateConfig,
     traffic: &'a Traffic,
-    partition: u32,
-    partition_count: u32,
+    pub(super) partition: u32,
+    pub(super) partition_count: u32,
     accounts: Vec<String>,
     strangers: Vec<String>,
     phones: Vec<String>,
-    now_ms: i64,
+    pub(super) now_ms: i64,
+    /// Where the next record lies.
+    offset: u64,
     count: u64,
     sent: Vec<Sent>,
+    /// What lies in the log so far: events, and what could not be read.
+    pub(super) placed: Vec<Placed>,
+    pub(super) resolutions: Vec<SentResolution>,
     commands: Vec<SentCommand>,
     /// Those that came long after their time, when their dedupe bucket may have been sealed.
     late: Vec<Sent>,
@@ -73,8 +82,11 @@ pub(super) fn make_log(
         strangers: names().filter(|name| !home(name)).take(3).collect(),
         phones: (0..24).map(|n| format!("138001380{n:02}")).filter(home).collect(),
         now_ms: BEGIN_MS,
+        offset: 0,
         count: 0,
         sent: Vec::new(),
+        placed: Vec::new(),
+        resolutions: Vec::new(),
         commands: Vec::new(),
         late: Vec::new(),
     };
@@ -85,8 +97,10 @@ pub(super) fn make_log(
         if traffic.days_pass && n == traffic.records / 2 {
             gateways.now_ms += 86_400_000 * 5 / 2;
         }
+        gateways.offset = offset;
         let (kind, value, content) = gateways.record();
         let timestamp_ms = gateways.now_ms;
+        gateways.place(&content);
         records.push(Logged { offset, timestamp_ms, kind, value, content, from_tick: tick });
         // Compaction and transaction markers leave gaps.
         let gap = gateways.random.random_ratio(1, 25);
@@ -97,6 +111,33 @@ pub(super) fn make_log(
 }
 
 impl Gateways<'_> {
+    /// Keeps in mind what was put into the log. What belongs to another partition comes out of
+    /// suspense there.
+    fn place(&mut self, content: &Content) {
+        let (offset, received_ms) = (self.offset, self.now_ms);
+        let placed =
+            |index, event, reason| Placed { place: (offset, index), event, reason, received_ms };
+        match content {
+            Content::Events(events) => {
+                for (index, event) in (0..).zip(events) {
+                    if partition_of(&event.account, self.partition_count) == self.partition {
+                        self.placed.push(placed(index, Some(event.clone()), None));
+                    }
+                }
+            }
+            Content::Tombstone => {
+                self.placed.push(placed(0, None, Some(SuspenseReason::Tombstone)));
+            }
+            Content::Unreadable => {
+                self.placed.push(placed(0, None, Some(SuspenseReason::Malformed)));
+            }
+            Content::Command(_)
+            | Content::Tick(_)
+            | Content::Reference(_)
+            | Content::Resolution(_) => {}
+        }
+    }
+
     fn record(&mut self) -> (RecordKind, Option<Vec<u8>>, Content) {
         self.now_ms += self.random.random_range(0..1_500);
         let percent = self.random.random_range(0..100);
@@ -108,6 +149,12 @@ impl Gateways<'_> {
         }
         if self.random.random_ratio(1, 25) {
             return self.tick();
+        }
+        if self.random.random_ratio(1, 9)
+            && let Some(resolution) = self.resolution()
+        {
+            let bytes = Some(resolution.bytes.clone());
+            return (RecordKind::Single, bytes, Content::Resolution(resolution));
         }
         if percent >= 100 - self.traffic.batches {
             let events: Vec<Sent> =
@@ -244,9 +291,15 @@ impl Gateways<'_> {
         let (model, vendor) = *[
             ("glm-5", None),
             ("glm-5", None),
+            ("glm-5", None),
+            ("glm-5", None),
+            ("qwen3-max", None),
             ("qwen3-max", None),
             ("qwen3-max", Some("qwen")),
+            ("qwen3-max", Some("qwen")),
             ("house-1", Some("acme")),
+            ("house-1", Some("acme")),
+            ("nobody-1", None),
         ]
         .choose(random)
         .unwrap();
@@ -257,7 +310,7 @@ impl Gateways<'_> {
         if random.random_ratio(1, 4) {
             counts[TokenClass::CachedInput.index()] = random.random_range(0..70_000);
         }
-        if random.random_ratio(1, 9) {
+        if random.random_ratio(1, if model == "house-1" { 3 } else { 9 }) {
             counts[TokenClass::Images.index()] = random.random_range(1..4);
         }
         let back_ms = match random.random_range(0..40) {

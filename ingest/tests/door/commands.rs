@@ -44,12 +44,12 @@ async fn every_defect_of_a_command_is_named_at_once() {
     let good = json!({"command": "top_up", "id": "c", "at": 1});
     command(&bench, &long, &good).await.assert_problem(422, "invalid_command");
     // The clock, and by which prices is rated, come from who owns a partition, and from nobody
-    // else.
-    for name in ["tick", "reference"] {
+    // else; suspense is not of gateways.
+    for name in ["tick", "reference", "control_total", "recycle", "write_off"] {
         let forged = json!({"command": name, "id": "c", "at": 1, "version": "9-8f14@1"});
         let reply = command(&bench, "A1", &forged).await;
         reply.assert_problem(422, "invalid_command");
-        assert_eq!(reply.json()["errors"][0]["field"], "command");
+        assert_eq!(reply.json()["errors"][0]["field"], "command", "{name}");
     }
     command(&bench, "A1", "[1]").await.assert_problem(400, "unparseable");
     command(&bench, "A1", " ".repeat(70_000)).await.assert_problem(413, "too_large");

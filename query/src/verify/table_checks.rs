@@ -136,7 +136,7 @@ fn live_files(evidence: &Evidence) -> Check {
 
 /// Compares what a table holds of each epoch with the ledger. `expected` is what an entry says;
 /// epochs below a ledger's floor are compared in sum, where `before_floor` knows it.
-fn compare_epochs<V: PartialEq + Clone + std::fmt::Debug>(
+pub(super) fn compare_epochs<V: PartialEq + Clone + std::fmt::Debug>(
     finding: &mut Finding,
     evidence: &Evidence,
     published: &Published,

@@ -74,7 +74,7 @@ impl TableSums {
     }
 }
 
-fn epoch_key(columns: &[ArrayRef], row: usize) -> Result<EpochKey, QueryError> {
+pub(super) fn epoch_key(columns: &[ArrayRef], row: usize) -> Result<EpochKey, QueryError> {
     let partition = integer(columns, 0, row)?;
     let partition = u32::try_from(partition)
         .map_err(|_| QueryError::Data(format!("kafka_partition {partition}")))?;

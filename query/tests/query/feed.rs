@@ -147,6 +147,17 @@ impl Feed {
         }
     }
 
+    /// Ends an epoch of every partition, and rates what follows by newer reference data.
+    pub(crate) async fn adopt(&mut self, reference: &ReferenceData) {
+        for mut epoch in self.encoded(1_000) {
+            epoch.entry.next_reference = Some(reference.version.clone());
+            self.commit(epoch).await;
+        }
+        for (partition, _) in &mut self.partitions {
+            partition.set_reference(reference.clone()).unwrap();
+        }
+    }
+
     /// Publishes what is stored.
     pub(crate) async fn publish(&self) {
         let count = u32::try_from(self.partitions.len()).unwrap();

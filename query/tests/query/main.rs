@@ -22,6 +22,7 @@ mod margins;
 mod psql;
 mod rated_invariants;
 mod sql_page;
+mod suspense;
 mod view_oracle;
 mod view_shapes;
 mod world;

@@ -52,6 +52,9 @@ const fn sort_columns(table: Table) -> &'static [&'static str] {
         Table::QuotaLedger => &["account", "at", "kafka_offset"],
         Table::Alerts => &["account", "at", "id"],
         Table::ControlTotals => &["source", "hour", "kafka_offset"],
+        Table::SuspenseResolutions => {
+            &["suspense_partition", "suspense_offset", "suspense_batch_index"]
+        }
     }
 }
 

@@ -218,7 +218,11 @@ impl Ledger {
         let path = format!("{folder}{partition}-{n:020}.parquet");
         let (min, max) = (keys.iter().min().unwrap(), keys.iter().max().unwrap());
         let stats = match table {
-            Table::Suspense | Table::QuotaLedger | Table::Alerts | Table::ControlTotals => format!(
+            Table::Suspense
+            | Table::QuotaLedger
+            | Table::Alerts
+            | Table::ControlTotals
+            | Table::SuspenseResolutions => format!(
                 r#"{{"numRecords":{},"minValues":{{"kafka_offset":{min}}},"maxValues":{{"kafka_offset":{max}}},"nullCount":{{}}}}"#,
                 keys.len()
             ),

@@ -441,3 +441,5 @@ fn a_control_total_that_cannot_be_is_held_back() {
         assert_eq!(reason_of(Some(text.as_bytes()), RecordKind::Single), [reason], "{text}");
     }
 }
+
+mod resolutions;
