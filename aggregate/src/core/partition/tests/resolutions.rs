@@ -339,11 +339,12 @@ fn a_row_is_recycled_long_after_its_bucket_was_sealed() {
             let (timestamp_ms, kind) = (later, RecordKind::Single);
             match partition.push(Record { offset, timestamp_ms, key: None, value, kind }) {
                 Ok(()) => break,
-                Err(NeedSegments { bucket, segments }) => {
+                Err(Need::Segments(NeedSegments { bucket, segments })) => {
                     asked += 1;
                     assert!(asked == 1 && segments.len() == 1, "{bucket}: {segments:?}");
                     partition.provide(bucket, std::slice::from_ref(&segment)).unwrap();
                 }
+                Err(need) => panic!("{need:?}"),
             }
         }
         let totals = &partition.epoch.totals;
