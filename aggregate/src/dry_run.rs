@@ -2,7 +2,9 @@
 //! nothing of it is kept.
 
 use tally_log::{Record, RecordKind};
-use tally_schemas::{AggregateConfig, SuspenseReason, UsageCounts, decimal_text, parse_event};
+use tally_schemas::{
+    AggregateConfig, RECYCLE, SuspenseReason, UsageCounts, WRITE_OFF, decimal_text, parse_event,
+};
 
 use crate::core::{LastOutcome, Partition, PartitionConfig, REFERENCE, ReferenceData};
 
@@ -69,9 +71,14 @@ impl DryRun {
             usage: event.usage,
             ..RatedLine::default()
         };
-        if parsed.command.as_deref() == Some(REFERENCE) {
+        let not_here = match parsed.command.as_deref() {
+            Some(REFERENCE) => Some("only the stream changes by what it rates"),
+            Some(RECYCLE | WRITE_OFF) => Some("only the stream has rows in suspense"),
+            _ => None,
+        };
+        if let Some(why) = not_here {
             rated.suspense = Some(SuspenseReason::UnsupportedCommand.as_str().to_owned());
-            rated.why = Some("only the stream changes by what it rates".into());
+            rated.why = Some(why.to_owned());
             return rated;
         }
         let record = Record {
@@ -132,7 +139,12 @@ mod tests {
         let rated = run.rate(second.as_bytes());
         assert_eq!(rated.retail_amount.as_deref(), Some("0.990000000000"));
         assert_eq!(rated.wholesale_amount.as_deref(), Some("6.000000000000"));
-        let change = br#"{"command":"reference","version":"3-8f14@1"}"#;
-        assert_eq!(run.rate(change).suspense.as_deref(), Some("unsupported_command"));
+        for not_here in [
+            br#"{"command":"reference","version":"3-8f14@1"}"#.as_slice(),
+            br#"{"command":"recycle","partition":0,"offset":0,"batch_index":0}"#,
+            br#"{"command":"write_off","partition":0,"offset":0,"batch_index":0}"#,
+        ] {
+            assert_eq!(run.rate(not_here).suspense.as_deref(), Some("unsupported_command"));
+        }
     }
 }

@@ -126,7 +126,7 @@ async fn a_checkpoint_says_what_the_commits_say_and_old_versions_stay_readable()
         publish_singly(&store, 3..8).await;
         let before = pin(&store).await;
         let report = run(&store, 1, wall_ms()).await;
-        assert!(report.starts_with("7 checkpoints, 56 files"), "{report}");
+        assert!(report.starts_with("8 checkpoints, 64 files"), "{report}");
         // A fresh reader starts at the checkpoint; merging has replaced the eight files by one.
         let after = TableSet::open(Arc::clone(&store));
         let latest = after.pin(None).await.unwrap();
