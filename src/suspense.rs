@@ -11,8 +11,8 @@ use tally_query::{
 };
 use tally_rating::{RateCard, parse_instant};
 use tally_schemas::{
-    Config, HeldPosition, LedgerEntry, Recycle, Recycling, Resolution, SEND_COMMAND_AGAIN,
-    SuspenseReason, TokenClass,
+    Config, HeldPosition, LedgerEntry, Recycle, Recycling, ReferenceVersion, Resolution,
+    SEND_COMMAND_AGAIN, SuspenseReason, TokenClass,
 };
 use tally_settlement::person_name;
 
@@ -226,8 +226,8 @@ struct Foresight {
     horizon_ms: i64,
     /// Rates by the newest approved reference data; none where events are only counted.
     dry_run: Option<DryRun>,
-    /// How many approvals there were before that.
-    edition: u64,
+    /// Which one that is.
+    version: ReferenceVersion,
 }
 
 impl Foresight {
@@ -237,10 +237,9 @@ impl Foresight {
         let whole = reference::open_to_read(config)?.newest_whole().await?;
         let known_at_ms = whole.known_at_ms(now_ms);
         let version = whole.edition.read_at(known_at_ms);
-        let edition = version.edition;
         let dry_run = aggregate.rate.then(|| {
             DryRun::new(ReferenceData {
-                version,
+                version: version.clone(),
                 card: Arc::new(RateCard::new(&whole.book, Some(known_at_ms))),
                 packages: Arc::new(whole.packages),
             })
@@ -250,7 +249,7 @@ impl Foresight {
             future_max_ms: aggregate.future_max_ms.cast_signed(),
             horizon_ms: aggregate.dedupe_horizon_days.cast_signed() * 86_400_000,
             dry_run,
-            edition,
+            version,
         })
     }
 
@@ -292,9 +291,8 @@ impl Foresight {
     }
 }
 
-/// Waits until the stream rates by an edition, as what it reads before that would be as unknown as
-/// it was. Names the partitions that do not yet; nobody may be running, and who begins later takes
-/// the edition first.
+/// Waits until the process that has the log rates by an edition, as what it reads before that would
+/// be as unknown as it was. Names the partitions that do not yet.
 async fn behind(engine: &QueryEngine, edition: u64, config: &Config) -> Result<Vec<u32>, Failure> {
     let patience = Duration::from_millis(2 * config.aggregate.reference_poll_ms) + PATIENCE;
     let began = tokio::time::Instant::now();
@@ -332,7 +330,9 @@ async fn recycle(global: &GlobalArgs, args: RecycleArgs) -> Result<(), Failure> 
             if let (Some(log), Some((account, raw))) = (&log, whole) {
                 if !looked {
                     looked = true;
-                    fates.behind = behind(&engine, foresight.edition, &config).await?;
+                    if !log.announce(&foresight.version).await? {
+                        fates.behind = behind(&engine, foresight.version.edition, &config).await?;
+                    }
                 }
                 let HeldRow { position, reason, .. } = row;
                 let by = by.clone();

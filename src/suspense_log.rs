@@ -12,8 +12,9 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures::future::join_all;
 use serde_json::json;
+use tally_aggregate::announcement;
 use tally_log::{EventLog, LogErrorKind, LogProducer, Outgoing, RecordKind};
-use tally_schemas::{Config, Resolution};
+use tally_schemas::{Config, ReferenceVersion, Resolution};
 
 use crate::event_log;
 use crate::exit::{Failure, FailureKind};
@@ -52,8 +53,8 @@ impl OpenLog {
         Ok(Self { log, producer })
     }
 
-    /// Appends records, and again those that a log that is away did not take. One that it took
-    /// nevertheless is dropped by the stream: a row comes out of suspense once.
+    /// Appends records, as [`OpenLog::send`] does. One that the log took more than once is dropped
+    /// by the stream: a row comes out of suspense once.
     async fn append(&self, records: &[Resolution]) -> Result<(), Failure> {
         let count = self.log.partition_count();
         let outgoing = |record: &Resolution| Outgoing {
@@ -62,7 +63,11 @@ impl OpenLog {
             value: Bytes::from(record.to_json()),
             kind: RecordKind::Single,
         };
-        let mut left: Vec<Outgoing> = records.iter().map(outgoing).collect();
+        self.send(records.iter().map(outgoing).collect()).await
+    }
+
+    /// Appends records, and again those that a log that is away did not take.
+    async fn send(&self, mut left: Vec<Outgoing>) -> Result<(), Failure> {
         let mut pause = Duration::from_millis(100);
         for attempt in 1.. {
             let appended = left.iter().map(|record| self.producer.append(record.clone()));
@@ -99,6 +104,15 @@ impl ResolutionLog {
             return Ok(Self::Asked(running, client));
         }
         Ok(Self::Open(OpenLog::new(event_log::open(config).await?)?))
+    }
+
+    /// Says in the log by which version what follows is rated, as owners do, so that it does not
+    /// matter who reads it and when. False where another process has the log: it says so itself.
+    pub(crate) async fn announce(&self, version: &ReferenceVersion) -> Result<bool, Failure> {
+        let Self::Open(open) = self else { return Ok(false) };
+        let partitions = 0..open.log.partition_count();
+        open.send(partitions.map(|partition| announcement(partition, version)).collect()).await?;
+        Ok(true)
     }
 
     /// Appends records; resolves when the log has them.
@@ -239,5 +253,14 @@ mod tests {
         let mut expected = vec![0, 0];
         expected[usize::try_from(record.home(2)).unwrap()] = 2;
         assert_eq!(ends, expected);
+    }
+
+    #[tokio::test]
+    async fn every_partition_hears_by_which_version_is_rated() {
+        let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new("usage", 2));
+        let open = ResolutionLog::Open(OpenLog::new(Arc::clone(&log)).unwrap());
+        assert!(open.announce(&"1-8f14@5".parse().unwrap()).await.unwrap());
+        let ends: Vec<u64> = (0..2).map(|p| log.bounds(p).unwrap().end).collect();
+        assert_eq!(ends, [1, 1]);
     }
 }

@@ -11,7 +11,7 @@ use tally_schemas::ReferenceVersion;
 use crate::core::write_reference;
 
 /// The record that announces a version in a partition. It has no key: it is of no account.
-pub(crate) fn announcement(partition: u32, version: &ReferenceVersion) -> Outgoing {
+pub fn announcement(partition: u32, version: &ReferenceVersion) -> Outgoing {
     let value = Bytes::from(write_reference(version));
     Outgoing { partition, key: None, value, kind: RecordKind::Single }
 }

@@ -43,6 +43,7 @@ mod ticker;
 mod worker;
 
 pub use aggregator::{Aggregator, Extent};
+pub use announcer::announcement;
 pub use core::{
     AlertNotice, ClosedEpoch, HeldReading, Need, NeedSegments, Notice, Partition, PartitionConfig,
     QuotaPicture, ReferenceData, ReferenceLost, SegmentRef, SpareColumns, StatusNotice,
