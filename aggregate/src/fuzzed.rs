@@ -241,9 +241,10 @@ impl FuzzedPartition {
 /// I1, and a row for everything that was counted.
 fn check_totals(closed: &ClosedEpoch) -> Result<(), String> {
     let totals = &closed.totals;
-    let rows = (closed.events.len() as u64, closed.suspense.len() as u64);
-    if !totals.conserved() || rows != (totals.accepted.events, totals.suspended.events) {
-        return Err(format!("{rows:?} rows of events and suspense, {totals:?}"));
+    let rows = [closed.events.len(), closed.suspense.len(), closed.resolutions.len()];
+    let counted = [totals.accepted.events, totals.suspended.events, totals.resolved_events()];
+    if !totals.conserved() || rows.map(|rows| rows as u64) != counted {
+        return Err(format!("{rows:?} rows of events, suspense and its resolutions, {totals:?}"));
     }
     Ok(())
 }

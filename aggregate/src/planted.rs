@@ -37,6 +37,10 @@ pub(crate) enum Bug {
     CommandTwice,
     /// It is not remembered that a held-back row was taken out of suspense.
     TakenOutForgotten,
+    /// Whether a row is held back is not asked, so that an accepted event is taken in once more.
+    HeldMarkNotAsked,
+    /// A recycled event is taken as of when its record came, not as of its own time.
+    RecycledAsOfItsRecord,
     /// Alerts of an epoch are not written.
     AlertRowLost,
     /// An epoch is committed before its alerts are acknowledged.

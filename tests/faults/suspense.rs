@@ -12,7 +12,8 @@ use crate::support::{Dice, Process, Stream, block_on, eventually, patience};
 
 const AT: &str = "2026-11-20T12:00:00+08:00";
 
-/// What nobody knows before it is imported: whose `acme-1` is, and what it costs.
+/// What nobody knows before it is imported: whose `acme-1` is, and what it costs; at [`AT`] it is
+/// another price than now.
 const ALIAS: &str = r#"
 [[alias]]
 id = "acme-1"
@@ -23,7 +24,8 @@ valid_from = "2026-01-01"
 "#;
 const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,valid_from,valid_to\n\
     a,wholesale,acme,acme-1,input,token,CNY,3000000,2026-01-01,2026-11-20T12:00:00+08:00\n\
-    b,wholesale,acme,acme-1,input,token,CNY,7000000,2026-11-20T12:00:00+08:00,\n";
+    b,wholesale,acme,acme-1,input,token,CNY,7000000,2026-11-20T12:00:00+08:00,2026-11-20T12:01:00+08:00\n\
+    c,wholesale,acme,acme-1,input,token,CNY,9000000,2026-11-20T12:01:00+08:00,\n";
 
 /// Events of `acme-1`, which nobody knows; two of `glm-5`; one that cannot be counted.
 fn events(unknown: usize) -> Value {

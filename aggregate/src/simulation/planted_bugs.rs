@@ -9,7 +9,7 @@ use crate::planted::{Bug, plant};
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 3_000;
 
-const BUGS: [Bug; 25] = [
+const BUGS: [Bug; 27] = [
     Bug::OffsetBeforeData,
     Bug::FenceSkipped,
     Bug::DedupeLostAtRestart,
@@ -26,6 +26,8 @@ const BUGS: [Bug; 25] = [
     Bug::AccountsLostAtRestart,
     Bug::CommandTwice,
     Bug::TakenOutForgotten,
+    Bug::HeldMarkNotAsked,
+    Bug::RecycledAsOfItsRecord,
     Bug::AlertRowLost,
     Bug::CommittedBeforeAcknowledged,
     Bug::AlertsNotReadBack,

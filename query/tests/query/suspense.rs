@@ -21,8 +21,9 @@ use crate::feed::{Feed, engine_over, first_edition, ms, rows, settings};
 
 const AT: &str = "2026-11-20T10:00:00+08:00";
 const LATER: &str = "2026-12-02T09:00:00+08:00";
-const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,valid_from\n\
-    acme,wholesale,acme,acme-1,input,token,CNY,7000000,2026-01-01\n";
+const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,valid_from,valid_to\n\
+    acme,wholesale,acme,acme-1,input,token,CNY,7000000,2026-01-01,2026-12-01\n\
+    later,wholesale,acme,acme-1,input,token,CNY,9000000,2026-12-01,\n";
 
 /// Four events of a gateway: one is accepted, one has no price yet, one is of a model that nobody
 /// knows, one is torn. And what the gateway says of them.

@@ -108,7 +108,9 @@ impl Partition {
             // Judged when it was held back; that nobody else came under its identity since, and
             // that this is what came, is what the same content says.
             (Recycling::Again, Verdict::Duplicate) | (Recycling::AsNew, Verdict::New) => {
-                if self.take(event, at_ms, position).is_err() {
+                let as_of_ms =
+                    if planted(Bug::RecycledAsOfItsRecord) { position.timestamp_ms } else { at_ms };
+                if self.take(event, as_of_ms, position).is_err() {
                     return self.leave_open();
                 }
                 Recycled::Accepted
@@ -191,7 +193,8 @@ impl Partition {
             Recycling::Again => Verdict::Duplicate,
             Recycling::AsNew | Recycling::Never(_) => Verdict::New,
         };
-        Ok(if mark == must_be { Standing::Open } else { Standing::Unknown })
+        let as_told = mark == must_be || planted(Bug::HeldMarkNotAsked);
+        Ok(if as_told { Standing::Open } else { Standing::Unknown })
     }
 
     /// What dedupe says, never [`Verdict::Need`].
