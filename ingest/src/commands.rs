@@ -91,9 +91,7 @@ fn checked(
     }
     let not_here = match command.get("command").and_then(Value::as_str) {
         Some("tick") => Some("the stream itself lets time pass"),
-        Some("reference") => {
-            Some("the stream itself says by which prices it rates; approve them")
-        }
+        Some("reference") => Some("the stream itself says by which prices it rates; approve them"),
         Some(CONTROL_TOTAL) => Some("use POST /v1/control-totals"),
         Some(RECYCLE | WRITE_OFF) => Some("use tally suspense"),
         _ => None,

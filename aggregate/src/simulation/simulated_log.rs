@@ -87,7 +87,7 @@ pub(super) enum Content {
     /// What is to be rated by, as an owner or a forger says.
     Reference(ReferenceVersion),
     Events(Vec<Sent>),
-    Resolution(SentResolution),
+    Resolution(Box<SentResolution>),
 }
 
 /// A record of the log.

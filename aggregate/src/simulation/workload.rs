@@ -154,7 +154,7 @@ impl Gateways<'_> {
             && let Some(resolution) = self.resolution()
         {
             let bytes = Some(resolution.bytes.clone());
-            return (RecordKind::Single, bytes, Content::Resolution(resolution));
+            return (RecordKind::Single, bytes, Content::Resolution(Box::new(resolution)));
         }
         if percent >= 100 - self.traffic.batches {
             let events: Vec<Sent> =

@@ -111,8 +111,7 @@ async fn flows(
 
 /// Nobody approves what they proposed.
 async fn four_eyes(engine: &QueryEngine, evidence: &Evidence) -> Check {
-    let mut finding =
-        Finding::new("I2", "each write-off was approved by another than who proposed it");
+    let mut finding = Finding::new("I2", "two people stand behind each write-off");
     let sql = "SELECT resolved_by, coalesce(approved_by, resolved_by), count(*) \
                FROM suspense_resolutions WHERE resolution = 'written_off' GROUP BY 1, 2";
     let mut pairs = 0;
