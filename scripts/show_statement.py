@@ -17,7 +17,8 @@ print(f"{header['vendor']}, {header['period']}, {header['status']}, hash {header
 
 def show(row: dict) -> None:
     tier = "" if row["service_tier"] == "standard" else f" ({row['service_tier']})"
-    what = f"{row['model']} {row['class']}{tier}" if row["part"] == "line" else f"{row['part']} {row['id']}"
+    of = "" if row["supplier"] in ("", header["vendor"]) else f" of {row['supplier']}"
+    what = f"{row['model']} {row['class']}{tier}{of}" if row["part"] == "line" else f"{row['part']} {row['id']}"
     units = f"{int(row['units']):,}" if row["units"] else ""
     print(f"  {what[:38]:38} {row['unit_price_per_million']:>12} {units:>14} {row['net']:>12} {row['tax']:>10} {row['gross']:>12}")
 
