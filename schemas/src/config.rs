@@ -17,6 +17,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// The HTTP listener.
     pub http: HttpConfig,
+    /// Who is let in.
+    pub auth: AuthConfig,
+    /// Encryption of the HTTP listener and of the PostgreSQL wire.
+    pub tls: TlsConfig,
     /// The door.
     pub ingest: IngestConfig,
     /// The stream.
@@ -90,6 +94,26 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self { listen: "127.0.0.1:8080".to_owned(), advertise: String::new() }
     }
+}
+
+/// Who is let in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthConfig {
+    /// File of users, written by `tally user`; empty for none: then every listener is on loopback,
+    /// and whoever reaches it may do everything.
+    pub users_file: String,
+}
+
+/// Encryption of the HTTP listener and of the PostgreSQL wire.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsConfig {
+    /// File of the certificate and its chain, PEM; empty for no encryption. Both are read at the
+    /// start.
+    pub certificate: String,
+    /// File of the certificate's key, PEM.
+    pub key: String,
 }
 
 /// The door.

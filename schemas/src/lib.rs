@@ -35,8 +35,9 @@ pub use alert_message::{
     ALERT_JSON_SCHEMA, AlertEvent, AlertMessage, BUDGET_KINDS, LogPosition, SentAlert, Whole,
 };
 pub use config::{
-    AggregateConfig, AlertsConfig, BudgetsConfig, Config, ConfigError, DocumentsConfig, HttpConfig,
-    IngestConfig, LogConfig, Origin, QueryConfig, QuotaConfig, Setting, StoreConfig,
+    AggregateConfig, AlertsConfig, AuthConfig, BudgetsConfig, Config, ConfigError, DocumentsConfig,
+    HttpConfig, IngestConfig, LogConfig, Origin, QueryConfig, QuotaConfig, Setting, StoreConfig,
+    TlsConfig,
 };
 pub use event_error::{EventError, EventErrorCode, SuspenseReason};
 pub use event_json::{
