@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budgets::{self, Budgets};
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::security::Security;
 use crate::topics::Topics;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{config, event_log, quota, server, stop, stream_metrics};
@@ -54,8 +55,12 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         if let (Some(webhooks), Ok(mut registry)) = (&webhooks, registry.lock()) {
             register_metrics(&mut registry, webhooks.status());
         }
-        let listener = server::bind(&listen).await?;
-        eprintln!("health and metrics on http://{}", listener.local_addr()?);
+        let security = Security::of(&config)?;
+        if let Ok(mut registry) = registry.lock() {
+            security.register_metrics(&mut registry);
+        }
+        let listener = server::bind(&listen, &security).await?;
+        eprintln!("health and metrics on {}://{}", security.scheme(), listener.local_addr()?);
         let quota = quota::routes(stream.aggregator(), &registry);
         let watch = server::watch_routes(registry, Some(Arc::clone(stream.aggregator())));
         let routes = watch.merge(quota);

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::exit::Failure;
 use crate::{
     aggregate, audit, config, generate, ingest, query, rate, reference, replay, settle, sql,
-    status, suspense, up, verify,
+    status, suspense, up, user, verify,
 };
 
 /// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
@@ -179,6 +179,11 @@ enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Say who is let in, and as what
+    ///
+    /// Users are in the file of auth.users_file. A running process notices changes within a second.
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Look for what exact rules cannot see
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -230,6 +235,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
+        Command::User(command) => user::run(&global, command),
         Command::Audit(command) => audit::run(&global, command).await,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use tally_access::{AccessError, ErrorKind as AccessErrorKind};
 use tally_aggregate::{AggregateError, ErrorKind as AggregateErrorKind};
 use tally_generate::{ReplayError, TruthError};
 use tally_ingest::{DoorError, DoorErrorKind};
@@ -149,10 +150,22 @@ impl From<TablesError> for Failure {
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         let kind = match error.kind() {
-            QueryErrorKind::Invalid | QueryErrorKind::Limit => FailureKind::Usage,
+            QueryErrorKind::Invalid | QueryErrorKind::Denied | QueryErrorKind::Limit => {
+                FailureKind::Usage
+            }
             QueryErrorKind::Retry => FailureKind::Retry,
             QueryErrorKind::Data => FailureKind::Data,
             QueryErrorKind::Internal => FailureKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        let kind = match error.kind() {
+            AccessErrorKind::Invalid | AccessErrorKind::Denied => FailureKind::Usage,
+            AccessErrorKind::Internal => FailureKind::Internal,
         };
         Self::new(kind, error.to_string())
     }

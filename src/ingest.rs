@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
+use prometheus_client::registry::Registry;
 use tally_ingest::Door;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::security::Security;
 use crate::{config, event_log, server, stop};
 
 /// Options of `tally ingest`.
@@ -28,10 +30,14 @@ pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Fai
     let log = event_log::open_when_there(&config).await?;
     let stop = stop::on_signal()?;
     let future_max_ms = config.aggregate.future_max_ms;
-    let registry = Arc::new(Mutex::default());
+    let security = Security::of(&config)?;
+    let registry = Arc::new(Mutex::new(Registry::default()));
+    if let Ok(mut registry) = registry.lock() {
+        security.register_metrics(&mut registry);
+    }
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
-    let listener = server::bind(&config.http.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let listener = server::bind(&config.http.listen, &security).await?;
+    println!("listening on {}://{}", security.scheme(), listener.local_addr()?);
     let drain = Duration::from_millis(config.ingest.drain_timeout_ms);
     serve_door(listener, tally_ingest::router(door.clone()), door, drain, stop).await
 }
@@ -39,7 +45,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Fai
 /// Serves until stopped: then new requests are refused, those in flight are finished with and
 /// everything accepted is acknowledged by the log.
 pub(crate) async fn serve_door(
-    listener: tokio::net::TcpListener,
+    listener: server::Listener,
     routes: axum::Router,
     door: Door,
     drain: Duration,

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod event_log;
 mod exit;
+mod gate;
 mod generate;
 mod ingest;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod reference;
 mod reference_words;
 mod replay;
 mod running;
+mod security;
 mod server;
 mod settle;
 mod settle_adjust;
@@ -42,6 +44,7 @@ mod suspense_words;
 mod topics;
 mod traffic_run;
 mod up;
+mod user;
 mod verify;
 mod webhooks;
 

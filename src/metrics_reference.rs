@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::Request;
 use object_store::memory::InMemory;
 use prometheus_client::registry::Registry;
+use tally_access::{Channel, SignIn, SignIns};
 use tally_aggregate::{
     Aggregator, Extent, NoticeTopics, ReferenceData, StageStatus, Surroundings, SystemEdge,
 };
@@ -50,13 +51,17 @@ async fn exposition() -> String {
         settings: Vec::new(),
     })
     .await
-    .unwrap();
+    .unwrap()
+    .with_audit_log();
+    let sign_ins = SignIns::default();
+    sign_ins.count(Channel::Http, SignIn::Denied);
     let registry = Arc::new(Mutex::new(Registry::default()));
     {
         let mut registry = registry.lock().unwrap();
         stream_metrics::register(&mut registry, &aggregator);
         webhooks::register_metrics(&mut registry, &WebhookStatus::default());
         engine.register_metrics(&mut registry);
+        sign_ins.register(&mut registry);
     }
     budgets::register(&registry, &StageStatus::default());
     let quota = crate::quota::routes(&aggregator, &registry);
@@ -102,7 +107,9 @@ fn reference(exposition: &str) -> String {
         "# Metrics\n\n\
          `GET /metrics` of every role, in the OpenMetrics text format that Prometheus reads. Times are in \
          seconds, sizes in bytes. `tally up` has all of them, `tally ingest` those of the door \
-         (`tally_ingest_…`), `tally query` those of queries, `tally aggregate --listen ADDR` the others.\n\n\
+         (`tally_ingest_…`), `tally query` those of queries and, where there \
+         are users, of the audit log (`tally_audit_…`), `tally aggregate --listen ADDR` the others; each \
+         counts those who came to its doors (`tally_sign_ins_total`).\n\n\
          This page is generated: `TALLY_UPDATE_DOCS=1 cargo test -p tally --bin tally metrics`.\n\n\
          | metric | type | |\n| --- | --- | --- |\n",
     );

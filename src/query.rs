@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use clap::Args;
 use prometheus_client::registry::Registry;
-use tally_query::{PgServer, QueryEngine};
+use tally_query::PgServer;
 
 use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::security::Security;
 use crate::{config, server, sql_session, stop};
 
 /// Options of `tally query`.
@@ -23,14 +24,21 @@ pub(crate) async fn run(global: &GlobalArgs, args: QueryArgs) -> Result<(), Fail
     let mut flags = args.place.settings();
     flags.extend(args.listen.settings());
     let (config, settings) = config::load_settings(global, &flags)?;
-    let engine: Arc<QueryEngine> = Arc::new(sql_session::open(&config, settings).await?);
+    let security = Security::of(&config)?;
+    let engine = sql_session::serving(&config, settings, &security).await?;
     let stop = stop::on_signal()?;
-    let wire = PgServer::bind(Arc::clone(&engine), &config.query.pg_listen).await?;
-    let listener = server::bind(&config.http.listen).await?;
-    println!("listening on http://{} and postgresql://{}", listener.local_addr()?, wire.address());
+    let pg_listen = &config.query.pg_listen;
+    let wire = PgServer::bind_for(Arc::clone(&engine), pg_listen, security.pg_door()).await?;
+    let listener = server::bind(&config.http.listen, &security).await?;
+    let (scheme, http) = (security.scheme(), listener.local_addr()?);
+    println!("listening on {scheme}://{http} and postgresql://{}", wire.address());
     let mut registry = Registry::default();
     engine.register_metrics(&mut registry);
+    security.register_metrics(&mut registry);
     let registry = Arc::new(Mutex::new(registry));
-    let routes = server::watch_routes(registry, None).merge(tally_query::router(engine));
-    server::serve(listener, routes, stop).await
+    let sql = tally_query::router(Arc::clone(&engine));
+    let routes = server::watch_routes(registry, None).merge(sql);
+    let served = server::serve(listener, routes, stop).await;
+    sql_session::finish(&engine).await;
+    served
 }

@@ -1,53 +1,191 @@
-//! The HTTP listener: loopback only, routes of the roles that run here, health and metrics.
+//! The HTTP listener: routes of the roles that run here, health and metrics. Beyond loopback it
+//! needs users and a certificate. Where there is a certificate, what comes from other machines has to
+//! be encrypted; this machine's own tools may go without.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::extract::connect_info::Connected;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::IncomingStream;
 use prometheus_client::registry::Registry;
 use tally_aggregate::Aggregator;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
+use crate::gate::{Gate, Peer};
+use crate::security::Security;
 
-/// Binds an address, which must be loopback: there is no authentication yet.
-pub(crate) async fn bind(address: &str) -> Result<TcpListener, Failure> {
+/// Protocols within TLS (ALPN), by preference.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// How long a client may take to agree on encryption.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many clients agree on it at once; more wait.
+const HANDSHAKES: usize = 256;
+/// First byte of a connection that begins with TLS: a handshake record.
+const TLS_BEGINS_WITH: u8 = 0x16;
+
+/// A listener that is bound, and who is let in.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    security: Security,
+}
+
+impl Listener {
+    /// The address it listens on.
+    pub(crate) fn local_addr(&self) -> Result<SocketAddr, Failure> {
+        Ok(self.tcp.local_addr()?)
+    }
+}
+
+/// Binds an address, which must be loopback unless there are users and a certificate.
+pub(crate) async fn bind(address: &str, security: &Security) -> Result<Listener, Failure> {
     let resolved: Vec<SocketAddr> = address
         .to_socket_addrs()
         .map_err(|e| Failure::usage(format!("listen address {address}: {e}")))?
         .collect();
-    if resolved.is_empty() || resolved.iter().any(|a| !a.ip().is_loopback()) {
+    let loopback = resolved.iter().all(|a| a.ip().is_loopback());
+    if resolved.is_empty() || !(loopback || security.is_for_others()) {
         return Err(Failure::usage(format!(
-            "{address} is not a loopback address, and this version has no authentication: listen on 127.0.0.1 and put a proxy that authenticates in front"
+            "{address} is not a loopback address, which needs authentication and encryption: set auth.users_file, tls.certificate and tls.key, or listen on 127.0.0.1"
         )));
     }
-    TcpListener::bind(resolved.as_slice())
+    let tcp = TcpListener::bind(resolved.as_slice())
         .await
-        .map_err(|e| Failure::usage(format!("cannot listen on {address}: {e}")))
+        .map_err(|e| Failure::usage(format!("cannot listen on {address}: {e}")))?;
+    Ok(Listener { tcp, security: security.clone() })
 }
 
 /// Serves until stopped; requests in flight are finished.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     routes: Router,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    use axum::serve::ListenerExt as _;
-    let listener = listener.tap_io(|io| {
-        // Without it a small answer waits for the peer's delayed acknowledgement.
-        if let Err(error) = io.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
-    axum::serve(listener, routes)
+    let Listener { tcp, security } = listener;
+    let connections = Connections::open(tcp, &security)?;
+    let routes = Gate::new(security).guard(routes);
+    axum::serve(connections, routes.into_make_service_with_connect_info::<Peer>())
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await
         .map_err(Failure::from)
+}
+
+type Io = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// Connections that are ready for HTTP.
+struct Connections {
+    ready: mpsc::Receiver<(Io, SocketAddr)>,
+    address: SocketAddr,
+    accepting: AbortHandle,
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Connections {
+    fn open(tcp: TcpListener, security: &Security) -> Result<Self, Failure> {
+        let encryption = match &security.certificate {
+            Some(certificate) => Some(TlsAcceptor::from(certificate.server(&PROTOCOLS)?)),
+            None => None,
+        };
+        let address = tcp.local_addr()?;
+        let (out, ready) = mpsc::channel(1);
+        let accepting = tokio::spawn(accept(tcp, encryption, out)).abort_handle();
+        Ok(Self { ready, address, accepting })
+    }
+}
+
+impl axum::serve::Listener for Connections {
+    type Io = Io;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.ready.recv().await {
+            Some(connection) => connection,
+            // The task ends with this listener only.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+impl Connected<IncomingStream<'_, Connections>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+async fn accept(
+    tcp: TcpListener,
+    encryption: Option<TlsAcceptor>,
+    out: mpsc::Sender<(Io, SocketAddr)>,
+) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let (stream, peer) = match tcp.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: closing connections will free some.
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Without it a small answer waits for the peer's delayed acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        let Some(encryption) = encryption.clone() else {
+            if out.send((Either::Left(stream), peer)).await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let (out, handshakes) = (out.clone(), Arc::clone(&handshakes));
+        tokio::spawn(async move {
+            let Ok(_turn) = handshakes.acquire().await else { return };
+            let ready = tokio::time::timeout(HANDSHAKE_TIMEOUT, agree(stream, peer, &encryption));
+            match ready.await {
+                Ok(Ok(io)) => drop(out.send((io, peer)).await),
+                Ok(Err(error)) => tracing::debug!(%error, %peer, "no encryption was agreed on"),
+                Err(_) => tracing::debug!(%peer, "no encryption was agreed on in time"),
+            }
+        });
+    }
+}
+
+/// Agrees on encryption with a client. One on this machine may go without.
+async fn agree(
+    stream: TcpStream,
+    peer: SocketAddr,
+    encryption: &TlsAcceptor,
+) -> std::io::Result<Io> {
+    let mut first = [0];
+    let seen = stream.peek(&mut first).await?;
+    let plain = seen == 1 && first != [TLS_BEGINS_WITH];
+    if plain && peer.ip().to_canonical().is_loopback() {
+        return Ok(Either::Left(stream));
+    }
+    Ok(Either::Right(encryption.accept(stream).await?))
 }
 
 #[derive(Clone)]
@@ -91,4 +229,97 @@ async fn metrics(State(watch): State<Watch>) -> Response {
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use tally_access::{Certificate, Directory, SignIns, Token, User, UsersFile};
+
+    use super::*;
+
+    /// Users, a certificate for `localhost`, and a token of finance.
+    fn secured(folder: &std::path::Path) -> (Security, reqwest::Certificate, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (folder.join("server.crt"), folder.join("server.key"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let token = Token::generate().unwrap();
+        let mut file = UsersFile::default();
+        let (name, role) = ("amy".to_owned(), "finance".parse().unwrap());
+        file.insert(User { name, role, password: None, token: Some(token.hash()) }).unwrap();
+        let users = folder.join("users.toml");
+        file.write(&users).unwrap();
+        let security = Security {
+            users: Some(Arc::new(Directory::open(&users).unwrap())),
+            certificate: Some(Certificate::load(&certificate, &key).unwrap()),
+            sign_ins: SignIns::default(),
+        };
+        let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+        (security, root, token.expose().to_owned())
+    }
+
+    fn routes() -> Router {
+        let routes = Router::new().route("/v1/sql", get(|| async { "rows" }));
+        routes.route("/metrics", get(|| async { "metrics" }))
+    }
+
+    #[tokio::test]
+    async fn beyond_loopback_only_with_users_and_a_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, ..) = secured(folder.path());
+        let users = Security { certificate: None, ..whole.clone() };
+        let encryption = Security { users: None, ..whole.clone() };
+        for (security, allowed) in [(&users, false), (&encryption, false), (&whole, true)] {
+            assert_eq!(bind("0.0.0.0:0", security).await.is_ok(), allowed);
+            assert!(bind("127.0.0.1:0", security).await.is_ok());
+        }
+        let refused = bind("0.0.0.0:0", &users).await.unwrap_err();
+        assert!(refused.message.contains("tls.certificate"), "{}", refused.message);
+    }
+
+    #[tokio::test]
+    async fn requests_are_encrypted_and_need_a_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let (security, root, token) = secured(folder.path());
+        let listener = bind("0.0.0.0:0", &security).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, routes(), stop.clone()));
+        let here = SocketAddr::from(([127, 0, 0, 1], port));
+        let client = || reqwest::Client::builder().no_proxy().resolve("localhost", here);
+        let trusting = client().add_root_certificate(root).build().unwrap();
+        let url = format!("https://localhost:{port}/v1/sql");
+        let answer = trusting.get(&url).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(
+            (answer.status(), answer.text().await.unwrap().as_str()),
+            (StatusCode::OK, "rows")
+        );
+        assert_eq!(trusting.get(&url).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+        let wrong = trusting.get(&url).bearer_auth("tally_x").send().await.unwrap();
+        assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+        // A certificate of nobody's authority is not trusted.
+        assert!(client().build().unwrap().get(&url).bearer_auth(&token).send().await.is_err());
+        // This machine's own tools may go without encryption, and still need a token for SQL.
+        let plain = client().build().unwrap();
+        let metrics = plain.get(format!("http://{here}/metrics")).send().await.unwrap();
+        assert_eq!(metrics.status(), StatusCode::OK);
+        let sql = plain.get(format!("http://{here}/v1/sql")).send().await.unwrap();
+        assert_eq!(sql.status(), StatusCode::UNAUTHORIZED);
+        // From another address there is no plain HTTP, whatever it asks.
+        let outside = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+            socket.connect("192.0.2.1:9")?;
+            socket.local_addr()
+        });
+        match outside {
+            Ok(address) if !address.ip().is_loopback() => {
+                let url = format!("http://{}:{port}/healthz", address.ip());
+                assert!(plain.get(url).send().await.is_err());
+            }
+            _ => println!("this machine has no address but loopback"),
+        }
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+    }
 }

@@ -7,6 +7,7 @@ use tally_schemas::{Config, Setting};
 use tally_tables::TableSet;
 
 use crate::exit::Failure;
+use crate::security::Security;
 
 /// Opens the engine; nothing is written and no log is needed.
 pub(crate) async fn open(config: &Config, settings: Vec<Setting>) -> Result<QueryEngine, Failure> {
@@ -20,4 +21,22 @@ pub(crate) async fn open(config: &Config, settings: Vec<Setting>) -> Result<Quer
         settings,
     };
     Ok(QueryEngine::open(options).await?)
+}
+
+/// Opens the engine for listeners. Where there are users, what they ask is noted in the store; where
+/// there are none, there is nobody to name, and a store that is only read stays as it is.
+pub(crate) async fn serving(
+    config: &Config,
+    settings: Vec<Setting>,
+    security: &Security,
+) -> Result<Arc<QueryEngine>, Failure> {
+    let engine = open(config, settings).await?;
+    Ok(Arc::new(if security.users.is_some() { engine.with_audit_log() } else { engine }))
+}
+
+/// Waits for the audit log at the end of a process.
+pub(crate) async fn finish(engine: &QueryEngine) {
+    if !engine.finish_audit_log().await {
+        tracing::error!("the store does not take the last entries of the audit log: they are lost");
+    }
 }

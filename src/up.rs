@@ -13,6 +13,7 @@ use crate::aggregate::{Stream, open_checked_store};
 use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
 use crate::running::LogToken;
+use crate::security::Security;
 use crate::status::WebhookLook;
 use crate::topics::Topics;
 use crate::webhooks::{Webhooks, register_metrics};
@@ -39,9 +40,11 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let topics = Topics::open(&config, log.as_ref()).await?;
     let stop = stop::on_signal()?;
 
-    let engine = Arc::new(sql_session::open(&config, settings).await?);
-    let wire = PgServer::bind(Arc::clone(&engine), &config.query.pg_listen).await?;
-    let listener = server::bind(&config.http.listen).await?;
+    let security = Security::of(&config)?;
+    let engine = sql_session::serving(&config, settings, &security).await?;
+    let pg_listen = &config.query.pg_listen;
+    let wire = PgServer::bind_for(Arc::clone(&engine), pg_listen, security.pg_door()).await?;
+    let listener = server::bind(&config.http.listen, &security).await?;
     let http = listener.local_addr()?;
     // The stream ends after the door, so that what the door has accepted is also committed.
     let stream_stop = tokio_util::sync::CancellationToken::new();
@@ -64,19 +67,20 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
         stream_metrics::register(&mut registry, stream.aggregator());
         register_metrics(&mut registry, webhooks.status());
         engine.register_metrics(&mut registry);
+        security.register_metrics(&mut registry);
     }
     budgets::register(&registry, stream.budgets().status());
     let quota = quota::routes(stream.aggregator(), &registry);
     let future_max_ms = config.aggregate.future_max_ms;
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
-    let routes = tally_ingest::router(door.clone()).merge(tally_query::router(engine));
+    let routes = tally_ingest::router(door.clone()).merge(tally_query::router(Arc::clone(&engine)));
     let mut routes = routes.merge(status).merge(quota);
     let token = LogToken::new();
     if config.log.kafka.is_empty() {
         routes = routes.merge(suspense_log::routes(&log, token.clone())?);
     }
     let announced = running::announce(&config, http, &token)?;
-    greet(&config, http, wire.address());
+    greet(&config, &security, http, wire.address());
 
     // A stream that cannot go on takes the process down with it (I12).
     let failed = stop.clone();
@@ -90,12 +94,18 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     stream_stop.cancel();
     let finished = stream.finish().await;
     webhooks.finish().await;
+    sql_session::finish(&engine).await;
     drop((watching, announced));
     finished.and(served)
 }
 
 /// Says where everything is, and what to try first.
-fn greet(config: &tally_schemas::Config, http: std::net::SocketAddr, pg: std::net::SocketAddr) {
+fn greet(
+    config: &tally_schemas::Config,
+    security: &Security,
+    http: std::net::SocketAddr,
+    pg: std::net::SocketAddr,
+) {
     let log = if config.log.kafka.is_empty() {
         format!("embedded, below {}", config.log.data)
     } else {
@@ -103,12 +113,18 @@ fn greet(config: &tally_schemas::Config, http: std::net::SocketAddr, pg: std::ne
     };
     println!("log     {log}, topic {}", config.log.topic);
     println!("store   {}", config.store_url());
-    println!("HTTP    http://{http}");
+    let scheme = security.scheme();
+    println!("HTTP    {scheme}://{http}");
     println!("SQL     postgresql://tally@{pg}/tally");
     println!();
+    if security.users.is_some() {
+        // Whoever signs in needs a name and more: what to paste depends on them.
+        println!("Users   {}", config.auth.users_file);
+        return;
+    }
     println!("A first event:");
     println!(
-        "  curl http://{http}/v1/events -H 'content-type: application/json' -d '{{\"source\":\"gw-1\",\"id\":\"req-1\",\"account\":\"A1\",\"model\":\"glm-5\",\"completed_at\":\"'$(date -u +%FT%TZ)'\",\"usage\":{{\"input\":434,\"output\":345}}}}'"
+        "  curl {scheme}://{http}/v1/events -H 'content-type: application/json' -d '{{\"source\":\"gw-1\",\"id\":\"req-1\",\"account\":\"A1\",\"model\":\"glm-5\",\"completed_at\":\"'$(date -u +%FT%TZ)'\",\"usage\":{{\"input\":434,\"output\":345}}}}'"
     );
     println!("A first query:");
     println!(

@@ -1,11 +1,10 @@
 //! Runs queries: each on one pin of all tables, within limits, on threads of its own.
 
 use std::fmt;
-use std::pin::Pin as StdPin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ParamValues;
@@ -13,17 +12,20 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::StreamExt;
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
+use tally_access::Caller;
 use tally_reference::ReferenceStore;
 use tally_schemas::{QueryConfig, Setting};
 use tally_tables::{AsOf, PinnedTables, TableSet};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::answer::{AbortOnDrop, Answer, Message, Rows, stopped};
+use crate::audit_log::{AuditLog, AuditRecord};
 use crate::budget_view::{BudgetSource, BudgetView};
 use crate::error::{QueryError, from_datafusion};
 use crate::guard;
@@ -32,6 +34,7 @@ use crate::limits::{Limits, too_many_queries};
 use crate::metrics::QueryMetrics;
 use crate::pin::error_of;
 use crate::session::{SessionParts, Sessions};
+use crate::sight::Sight;
 use crate::system_schema::SystemSource;
 
 /// Batches that wait for a slow reader.
@@ -57,9 +60,15 @@ pub struct EngineOptions {
     pub settings: Vec<Setting>,
 }
 
+/// How long the end of a process waits for the audit log.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Runs queries. Cheap to share through an `Arc`.
 pub struct QueryEngine {
     shared: Arc<Shared>,
+    /// `None` where nobody asks but the program itself.
+    audit: Option<AuditLog>,
+    store: Arc<dyn ObjectStore>,
     ledger: LedgerView,
     references: ReferenceStore,
     budgets: BudgetView,
@@ -92,78 +101,24 @@ struct Shared {
     metrics: QueryMetrics,
 }
 
-/// An answer: its schema at once, its rows as they come.
+/// Who asks: what they see, and where it is noted.
 #[derive(Debug)]
-pub struct Answer {
-    /// Columns of the answer.
-    pub schema: SchemaRef,
-    /// The version of every table that the answer was read from.
-    pub pin: Arc<PinnedTables>,
-    /// The rows. Dropping it stops the query.
-    pub rows: Rows,
+pub(crate) struct Asked {
+    sight: Sight,
+    record: AuditRecord,
 }
 
-impl Answer {
-    /// Waits for every row.
-    ///
-    /// # Errors
-    /// Whatever the query ran into, limits included.
-    pub async fn collect(self) -> Result<(SchemaRef, Vec<RecordBatch>), QueryError> {
-        let batches = self.rows.try_collect().await?;
-        Ok((self.schema, batches))
+impl Asked {
+    /// The program itself, or whoever has the store's credentials.
+    fn by_program() -> Self {
+        Self { sight: Sight::All, record: AuditRecord::none() }
     }
-}
 
-type Message = Result<Option<RecordBatch>, QueryError>;
-
-/// The rows of an answer in batches. Ends after the first error.
-#[derive(Debug)]
-pub struct Rows {
-    batches: mpsc::Receiver<Message>,
-    deadline: StdPin<Box<Sleep>>,
-    limits: Limits,
-    task: AbortOnDrop,
-    ended: bool,
-}
-
-#[derive(Debug)]
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+    /// An error as the one who asked is told it. It is noted, too.
+    fn told(&mut self, error: QueryError) -> QueryError {
+        self.record.ended(Some(&error));
+        if self.sight.is_all() { error } else { error.without_others() }
     }
-}
-
-impl Stream for Rows {
-    type Item = Result<RecordBatch, QueryError>;
-
-    fn poll_next(self: StdPin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        // The clock is asked here and not only in the query's task: an operator that never
-        // yields, or a reader that never reads, must not outlive its time.
-        if this.deadline.as_mut().poll(context).is_ready() {
-            this.ended = true;
-            this.task.0.abort();
-            return Poll::Ready(Some(Err(this.limits.timed_out("running"))));
-        }
-        let item = match this.batches.poll_recv(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(Ok(Some(batch)))) => return Poll::Ready(Some(Ok(batch))),
-            Poll::Ready(Some(Ok(None))) => None,
-            Poll::Ready(Some(Err(error))) => Some(Err(error)),
-            Poll::Ready(None) => Some(Err(stopped())),
-        };
-        this.ended = true;
-        Poll::Ready(item)
-    }
-}
-
-fn stopped() -> QueryError {
-    QueryError::Internal("the query stopped without an answer; see the log".to_owned())
 }
 
 /// Which versions a query reads.
@@ -185,6 +140,22 @@ pub(crate) struct Beside {
 struct Head {
     schema: SchemaRef,
     pin: Arc<PinnedTables>,
+}
+
+/// Where an answer goes.
+struct Out<'a> {
+    head: oneshot::Sender<Head>,
+    batches: &'a mpsc::Sender<Message>,
+    /// Rows that were handed out.
+    rows: &'a AtomicU64,
+}
+
+/// How an answer ended that no error ended.
+enum Read {
+    /// Every row was handed out.
+    ToTheEnd,
+    /// The reader has gone.
+    GivenUp,
 }
 
 impl QueryEngine {
@@ -211,7 +182,7 @@ impl QueryEngine {
         let memory_max_bytes = config.memory_max_bytes;
         let references = ReferenceStore::new(Arc::clone(&store));
         let parts = SessionParts {
-            store,
+            store: Arc::clone(&store),
             source: SystemSource {
                 ledger: ledger.clone(),
                 settings,
@@ -239,12 +210,45 @@ impl QueryEngine {
         let permits = Arc::new(Semaphore::new(permits));
         let shared = Shared { tables, sessions, permits, config, metrics: QueryMetrics::new() };
         let shared = Arc::new(shared);
-        Ok(Self { shared, ledger, references, budgets, runtime: Some(runtime), handle })
+        let audit = None;
+        Ok(Self {
+            shared,
+            audit,
+            store,
+            ledger,
+            references,
+            budgets,
+            runtime: Some(runtime),
+            handle,
+        })
+    }
+
+    /// The same engine, which notes what others ask of it in the store's audit log.
+    #[must_use]
+    pub fn with_audit_log(mut self) -> Self {
+        self.audit = Some(AuditLog::start(Arc::clone(&self.store), &self.handle));
+        self
+    }
+
+    /// Waits until what was asked so far is in the audit log. `false` where the store does not take
+    /// it in time.
+    pub async fn finish_audit_log(&self) -> bool {
+        match &self.audit {
+            Some(audit) => audit.flush(AUDIT_PATIENCE).await,
+            None => true,
+        }
+    }
+
+    pub(crate) fn audit(&self) -> Option<&AuditLog> {
+        self.audit.as_ref()
     }
 
     /// Adds the metrics of queries.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.shared.metrics.register(registry);
+        if let Some(audit) = &self.audit {
+            audit.register(registry);
+        }
     }
 
     /// The limits of the configuration.
@@ -275,6 +279,58 @@ impl QueryEngine {
         self.shared.pin(as_of).await
     }
 
+    /// Runs one statement of somebody, who sees what is theirs. Returns when the first row can be
+    /// read.
+    ///
+    /// # Errors
+    /// `Denied` where they may not run statements; otherwise as [`Self::run`].
+    pub async fn run_as(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        as_of: Option<AsOf>,
+        limits: Limits,
+    ) -> Result<Answer, QueryError> {
+        let mut asked = self.asked(caller, sql, None).await?;
+        match guard::parse(sql) {
+            Ok(statement) => {
+                self.run_statement(statement, None, Versions::AsOf(as_of), limits, asked).await
+            }
+            Err(error) => Err(asked.told(error)),
+        }
+    }
+
+    /// Notes that somebody asks.
+    ///
+    /// # Errors
+    /// `Denied` where they may not.
+    pub(crate) async fn asked(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        parameters: Option<&str>,
+    ) -> Result<Asked, QueryError> {
+        let record = match &self.audit {
+            Some(audit) => audit.statement(caller, sql, parameters).await,
+            None => AuditRecord::none(),
+        };
+        match Sight::of(caller) {
+            Some(sight) => Ok(Asked { sight, record }),
+            None => {
+                let mut record = record;
+                let role = caller.role_name();
+                let error = QueryError::Denied(format!("role {role} runs no statements"));
+                record.ended(Some(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that what somebody asked is not run.
+    pub(crate) fn refused(&self, mut asked: Asked, error: QueryError) -> QueryError {
+        asked.told(error)
+    }
+
     /// Runs one statement. Returns when the first row can be read.
     ///
     /// # Errors
@@ -287,7 +343,8 @@ impl QueryEngine {
         limits: Limits,
     ) -> Result<Answer, QueryError> {
         let statement = guard::parse(sql)?;
-        self.run_statement(statement, None, Versions::AsOf(as_of), limits).await
+        let asked = Asked::by_program();
+        self.run_statement(statement, None, Versions::AsOf(as_of), limits, asked).await
     }
 
     /// Runs one statement on a pin, so that several see the same tables.
@@ -315,7 +372,8 @@ impl QueryEngine {
         limits: Limits,
     ) -> Result<Answer, QueryError> {
         let statement = guard::parse(sql)?;
-        self.run_statement(statement, None, Versions::Pinned(pin, beside), limits).await
+        let asked = Asked::by_program();
+        self.run_statement(statement, None, Versions::Pinned(pin, beside), limits, asked).await
     }
 
     /// Runs a statement that the guard has passed, with the values of its parameters.
@@ -325,24 +383,41 @@ impl QueryEngine {
         parameters: Option<ParamValues>,
         versions: Versions,
         limits: Limits,
+        mut asked: Asked,
     ) -> Result<Answer, QueryError> {
-        guard::check(&statement)?;
         let deadline = Instant::now() + limits.timeout;
-        let permit = self.permit(deadline).await?;
+        asked.record.due(deadline);
+        let permit = match guard::check(&statement) {
+            Ok(()) => self.permit(deadline).await,
+            Err(error) => Err(error),
+        };
+        let permit = permit.map_err(|error| asked.told(error))?;
         let (head_in, head_out) = oneshot::channel();
         let (batches_in, batches) = mpsc::channel(BATCHES_AHEAD);
         let shared = Arc::clone(&self.shared);
         let task = self.handle.spawn(async move {
             let _permit = permit;
             let mut measured = shared.metrics.begin();
-            let work = shared.answer(statement, parameters, versions, limits, head_in, &batches_in);
+            let (sight, rows) = (asked.sight.clone(), asked.record.rows());
+            let out = Out { head: head_in, batches: &batches_in, rows: &rows };
+            let work = shared.answer(statement, parameters, versions, limits, &sight, out);
             let end = match timeout_at(deadline, work).await {
                 Ok(end) => end,
                 Err(_) => Err(limits.timed_out("running")),
             };
             let failure = end.as_ref().err().map(QueryError::kind);
+            let end = match end {
+                Ok(Read::ToTheEnd) => {
+                    asked.record.ended(None);
+                    Ok(None)
+                }
+                Ok(Read::GivenUp) => Ok(None),
+                Err(error) => Err(asked.told(error)),
+            };
+            // Before the reader knows the end: who has the answer finds it in the audit log.
+            drop(asked);
             // Nobody listens where the reader has gone: that is what stopped the query.
-            if batches_in.send(end.map(|()| None)).await.is_ok() {
+            if batches_in.send(end).await.is_ok() {
                 measured.ended(failure);
             }
         });
@@ -365,11 +440,29 @@ impl QueryEngine {
         })
     }
 
-    /// Plans a statement that the guard has passed, to learn its parameters and columns.
+    /// Plans a statement, to learn its parameters and columns. That is only noted where it fails:
+    /// otherwise the statement is noted when it runs.
     pub(crate) async fn plan(
         &self,
         statement: Statement,
         limits: Limits,
+        mut asked: Asked,
+    ) -> Result<LogicalPlan, QueryError> {
+        let sight = asked.sight.clone();
+        match self.planned(statement, limits, sight).await {
+            Ok(plan) => {
+                asked.record.forget(self.audit.as_ref());
+                Ok(plan)
+            }
+            Err(error) => Err(asked.told(error)),
+        }
+    }
+
+    async fn planned(
+        &self,
+        statement: Statement,
+        limits: Limits,
+        sight: Sight,
     ) -> Result<LogicalPlan, QueryError> {
         guard::check(&statement)?;
         let deadline = Instant::now() + limits.timeout;
@@ -378,7 +471,8 @@ impl QueryEngine {
         let task = self.handle.spawn(async move {
             let _permit = permit;
             let pin = shared.pin(None).await?;
-            let state = shared.sessions.session(&pin).map_err(|e| shared.error(&e))?;
+            let state =
+                shared.sessions.session(&pin, &sight).await.map_err(|e| shared.error(&e))?;
             let plan = state.statement_to_plan(statement).await.map_err(|e| shared.error(&e))?;
             read_only(&plan)?;
             Ok(plan)
@@ -442,14 +536,14 @@ impl Shared {
         parameters: Option<ParamValues>,
         versions: Versions,
         limits: Limits,
-        head: oneshot::Sender<Head>,
-        batches: &mpsc::Sender<Message>,
-    ) -> Result<(), QueryError> {
+        sight: &Sight,
+        out: Out<'_>,
+    ) -> Result<Read, QueryError> {
         let (pin, beside) = match versions {
             Versions::AsOf(as_of) => (self.pin(as_of).await?, None),
             Versions::Pinned(pin, beside) => (pin, beside),
         };
-        let mut state = self.sessions.session(&pin).map_err(|e| self.error(&e))?;
+        let mut state = self.sessions.session(&pin, sight).await.map_err(|e| self.error(&e))?;
         if let Some(Beside { name, table }) = beside {
             state = self.sessions.beside(&state, name, table);
         }
@@ -462,8 +556,8 @@ impl Shared {
         let plan = state.create_physical_plan(&plan).await.map_err(|e| self.error(&e))?;
         let schema = plan.schema();
         let mut rows = execute_stream(plan, state.task_ctx()).map_err(|e| self.error(&e))?;
-        if head.send(Head { schema, pin }).is_err() {
-            return Ok(());
+        if out.head.send(Head { schema, pin }).is_err() {
+            return Ok(Read::GivenUp);
         }
         let mut row_count = 0_u64;
         while let Some(batch) = rows.next().await {
@@ -475,10 +569,11 @@ impl Shared {
             if row_count > limits.rows_max {
                 return Err(limits.too_many_rows());
             }
-            if batches.send(Ok(Some(batch))).await.is_err() {
-                return Ok(());
+            out.rows.store(row_count, Ordering::Relaxed);
+            if out.batches.send(Ok(Some(batch))).await.is_err() {
+                return Ok(Read::GivenUp);
             }
         }
-        Ok(())
+        Ok(Read::ToTheEnd)
     }
 }

@@ -9,6 +9,9 @@ pub enum QueryError {
     /// The query is wrong or not allowed: repeating it gives the same error.
     #[error("{0}")]
     Invalid(String),
+    /// The caller may not ask for this.
+    #[error("{0}")]
+    Denied(String),
     /// A limit was reached.
     #[error("{message} (limit {setting} = {limit})")]
     Limit {
@@ -37,6 +40,8 @@ pub enum ErrorKind {
     Retry,
     /// Change the query.
     Invalid,
+    /// Ask as somebody else.
+    Denied,
     /// Ask for less, or raise the limit.
     Limit,
     /// Look at the stored data.
@@ -59,10 +64,28 @@ impl QueryError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Denied(_) => ErrorKind::Denied,
             Self::Limit { .. } => ErrorKind::Limit,
             Self::Retry(_) => ErrorKind::Retry,
             Self::Data(_) => ErrorKind::Data,
             Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// The error as it is told to somebody who does not see everything. What else the engine does,
+    /// what others ask it, and which files there are, is not theirs to know; what is wrong with
+    /// their own query is.
+    pub(crate) fn without_others(self) -> Self {
+        match self {
+            Self::Limit { setting, limit, .. } if setting == MEMORY_SETTING => Self::Limit {
+                setting,
+                limit,
+                message: "the query needs more memory than is left for it".to_owned(),
+            },
+            Self::Retry(_) => Self::Retry("the store does not answer".to_owned()),
+            Self::Data(_) => Self::Data("stored data cannot be read".to_owned()),
+            Self::Internal(_) => Self::Internal("the query failed".to_owned()),
+            own => own,
         }
     }
 
@@ -78,6 +101,7 @@ impl ErrorKind {
         match self {
             Self::Retry => "retry",
             Self::Invalid => "invalid",
+            Self::Denied => "denied",
             Self::Limit => "limit",
             Self::Data => "data",
             Self::Internal => "internal",

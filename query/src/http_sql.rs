@@ -3,22 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use futures::StreamExt;
 use serde::Deserialize;
+use tally_access::Caller;
 use tally_tables::PinnedTables;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::answer::Answer;
 use crate::encode::{Encoder, Format};
-use crate::engine::{Answer, QueryEngine};
+use crate::engine::QueryEngine;
 use crate::error::{ErrorKind, QueryError};
 use crate::pin::parse_as_of;
+use crate::sight::Sight;
 
 /// Bytes of an answer that are held back, so that an error among them is still an HTTP status.
 /// An error after them breaks the connection off: a cut answer never looks whole.
@@ -51,17 +54,27 @@ enum AsOfText {
     Text(String),
 }
 
-/// The routes of SQL over HTTP.
+/// The routes of SQL over HTTP. Whoever serves them says who asks, as an extension of the request
+/// ([`Caller`]); without one nothing is answered.
 pub fn router(engine: Arc<QueryEngine>) -> Router {
     Router::new().route("/v1/sql", post(sql)).with_state(engine)
 }
 
-async fn sql(State(engine): State<Arc<QueryEngine>>, headers: HeaderMap, body: Bytes) -> Response {
-    answer(&engine, &headers, &body).await.unwrap_or_else(|error| problem(&error))
+async fn sql(
+    State(engine): State<Arc<QueryEngine>>,
+    caller: Option<Extension<Caller>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(Extension(caller)) = caller else {
+        return problem(&QueryError::Denied("who asks is not known".to_owned()));
+    };
+    answer(&engine, &caller, &headers, &body).await.unwrap_or_else(|error| problem(&error))
 }
 
 async fn answer(
     engine: &QueryEngine,
+    caller: &Caller,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, QueryError> {
@@ -83,8 +96,8 @@ async fn answer(
     };
     let limits = engine.limits();
     let deadline = Instant::now() + limits.timeout + GRACE;
-    let answer = engine.run(&request.query, as_of, limits).await?;
-    let versions = versions_header(&answer.pin);
+    let answer = engine.run_as(caller, &request.query, as_of, limits).await?;
+    let versions = versions_header(&answer.pin, caller);
     let mut chunks = encode(engine, answer, format);
     let mut held = Vec::new();
     let mut whole = false;
@@ -113,9 +126,13 @@ async fn answer(
     Ok(response)
 }
 
-fn versions_header(pin: &PinnedTables) -> String {
+/// The versions of the tables that the caller sees.
+fn versions_header(pin: &PinnedTables, caller: &Caller) -> String {
+    let sight = Sight::of(caller);
+    let seen = |name: &str| sight.as_ref().is_some_and(|sight| sight.sees("public", name));
     let versions: Vec<String> = pin
         .iter()
+        .filter(|table| seen(table.table.name()))
         .filter_map(|table| Some(format!("{}={}", table.table.name(), table.version?)))
         .collect();
     versions.join(", ")
@@ -179,6 +196,7 @@ fn problem(error: &QueryError) -> Response {
         other => match other.kind() {
             ErrorKind::Retry => (StatusCode::SERVICE_UNAVAILABLE, None),
             ErrorKind::Invalid => (StatusCode::BAD_REQUEST, None),
+            ErrorKind::Denied => (StatusCode::FORBIDDEN, None),
             ErrorKind::Limit | ErrorKind::Data | ErrorKind::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, None)
             }

@@ -1,7 +1,12 @@
 //! SQL over the tables: one pinned version of all of them for each query, read-only, within
 //! limits, over HTTP and the PostgreSQL wire.
 
+mod answer;
 mod answer_rows;
+mod audit_entry;
+mod audit_log;
+mod audit_store;
+mod audit_table;
 mod books_rows;
 mod books_schema;
 mod budget_table;
@@ -22,14 +27,17 @@ mod ledger_view;
 mod limits;
 mod metrics;
 mod people_rows;
+mod pg_sign_in;
 mod pg_wire;
 mod pin;
 mod provider;
 mod reference_rows;
 mod reference_schema;
+mod restricted_table;
 mod session;
 mod settle;
 mod shanghai_calendar;
+mod sight;
 mod suspense;
 mod suspense_table;
 mod system_schema;
@@ -38,17 +46,19 @@ mod terms_rows;
 mod verify;
 mod views;
 
+pub use answer::{Answer, Rows};
 pub use books_schema::BooksTable;
 pub use budget_view::{BudgetSource, BudgetView};
 pub use checked_arithmetic::CheckedArithmetic;
 pub use checked_sum::checked_sum;
 pub use encode::{Encoder, Format, render_bytes};
-pub use engine::{Answer, EngineOptions, QueryEngine, Rows};
+pub use engine::{EngineOptions, QueryEngine};
 pub use error::{ErrorKind, QueryError};
 pub use guard::{QUERY_MAX_BYTES, allowed_functions};
 pub use http_sql::{VERSIONS_HEADER, router};
 pub use ledger_view::{LedgerView, PartitionLedger};
 pub use limits::Limits;
+pub use pg_sign_in::PgDoor;
 pub use pg_wire::PgServer;
 pub use pin::parse_as_of;
 pub use provider::PinnedTableProvider;

@@ -27,24 +27,29 @@ use datafusion_postgres::hooks::set_show::SetShowHook;
 use datafusion_postgres::hooks::transactions::TransactionStatementHook;
 use futures::{Sink, StreamExt, stream};
 use pgwire::api::auth::StartupHandler;
-use pgwire::api::auth::noop::NoopStartupHandler;
 use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::stmt::QueryParser;
 use pgwire::api::store::PortalStore;
-use pgwire::api::{ClientInfo, ClientPortalStore, ConnectionManager, PgWireServerHandlers, Type};
+use pgwire::api::{
+    ClientInfo, ClientPortalStore, ConnectionManager, PgWireServerHandlers,
+    RandomPidSecretKeyGenerator, Type,
+};
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
-use pgwire::tokio::process_socket;
+use pgwire::tokio::{TlsAcceptor, process_socket};
+use tally_access::Caller;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use crate::engine::{Answer, QueryEngine, Versions};
+use crate::answer::Answer;
+use crate::engine::{QueryEngine, Versions};
 use crate::error::QueryError;
 use crate::guard::QUERY_MAX_BYTES;
 use crate::limits::Limits;
+use crate::pg_sign_in::{PgDoor, SignInHandler};
 
 /// Where datafusion-postgres keeps a client's `statement_timeout`, milliseconds.
 const CLIENT_TIMEOUT: &str = "statement_timeout_ms";
@@ -57,21 +62,38 @@ pub struct PgServer {
 }
 
 impl PgServer {
-    /// Listens on `listen` (`HOST:PORT`), on the threads of the engine.
+    /// Listens on a loopback address (`HOST:PORT`), for whoever has this machine.
     ///
     /// # Errors
     /// `Invalid` for an address that is not loopback or not free.
     pub async fn bind(engine: Arc<QueryEngine>, listen: &str) -> Result<Self, QueryError> {
+        Self::bind_for(engine, listen, PgDoor::default()).await
+    }
+
+    /// Listens on `listen` (`HOST:PORT`), on the threads of the engine, for those whom `door` lets
+    /// in.
+    ///
+    /// # Errors
+    /// `Invalid` for an address that is not free, or not loopback where the door has no users or no
+    /// encryption.
+    pub async fn bind_for(
+        engine: Arc<QueryEngine>,
+        listen: &str,
+        door: PgDoor,
+    ) -> Result<Self, QueryError> {
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host(listen)
             .await
             .map_err(|error| QueryError::Invalid(format!("query.pg_listen {listen}: {error}")))?
             .collect();
-        if addresses.is_empty() || addresses.iter().any(|address| !address.ip().is_loopback()) {
+        let loopback = addresses.iter().all(|address| address.ip().is_loopback());
+        if addresses.is_empty() || !(loopback || door.is_for_others()) {
             return Err(QueryError::Invalid(format!(
-                "query.pg_listen {listen}: the PostgreSQL wire has no authentication yet, so it \
-                 listens on loopback only; use 127.0.0.1 and a tunnel"
+                "query.pg_listen {listen}: beyond loopback the PostgreSQL wire needs authentication \
+                 and encryption: set auth.users_file, tls.certificate and tls.key, or listen on \
+                 127.0.0.1"
             )));
         }
+        let encryption = door.encryption()?;
         // The listener belongs to the runtime that polls it.
         let bound = engine
             .spawn(async move { TcpListener::bind(addresses.as_slice()).await })
@@ -81,8 +103,8 @@ impl PgServer {
             .map_err(|error| QueryError::Invalid(format!("query.pg_listen {listen}: {error}")))?;
         let address =
             listener.local_addr().map_err(|error| QueryError::Internal(error.to_string()))?;
-        let handlers = Arc::new(Handlers::new(&engine));
-        let task = engine.spawn(accept(listener, handlers)).abort_handle();
+        let handlers = Arc::new(Handlers::new(&engine, Arc::new(door)));
+        let task = engine.spawn(accept(listener, encryption, handlers)).abort_handle();
         Ok(Self { address, task })
     }
 
@@ -98,13 +120,13 @@ impl Drop for PgServer {
     }
 }
 
-async fn accept(listener: TcpListener, handlers: Arc<Handlers>) {
+async fn accept(listener: TcpListener, encryption: Option<TlsAcceptor>, handlers: Arc<Handlers>) {
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
-                let handlers = Arc::clone(&handlers);
+                let (handlers, encryption) = (Arc::clone(&handlers), encryption.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = process_socket(socket, None, handlers).await {
+                    if let Err(error) = process_socket(socket, encryption, handlers).await {
                         tracing::debug!(%error, "a PostgreSQL connection ended");
                     }
                 });
@@ -121,16 +143,18 @@ async fn accept(listener: TcpListener, handlers: Arc<Handlers>) {
 struct Handlers {
     service: Arc<Service>,
     cancel: Arc<DefaultCancelHandler>,
-    startup: Arc<Startup>,
+    connections: Arc<ConnectionManager>,
+    keys: Arc<RandomPidSecretKeyGenerator>,
 }
 
 impl Handlers {
-    fn new(engine: &Arc<QueryEngine>) -> Self {
+    fn new(engine: &Arc<QueryEngine>, door: Arc<PgDoor>) -> Self {
         let connections = Arc::new(ConnectionManager::new());
         Self {
-            service: Arc::new(Service { statements: Arc::new(Statements::new(engine)) }),
+            service: Arc::new(Service { statements: Arc::new(Statements::new(engine, door)) }),
             cancel: Arc::new(DefaultCancelHandler::new(Arc::clone(&connections))),
-            startup: Arc::new(Startup { connections }),
+            connections,
+            keys: Arc::default(),
         }
     }
 }
@@ -144,8 +168,15 @@ impl PgWireServerHandlers for Handlers {
         Arc::clone(&self.service)
     }
 
+    /// Asked for once a connection: what it remembers is of that connection.
     fn startup_handler(&self) -> Arc<impl StartupHandler> {
-        Arc::clone(&self.startup)
+        let Statements { door, engine, .. } = self.service.statements.as_ref();
+        Arc::new(SignInHandler::new(
+            Arc::clone(door),
+            std::sync::Weak::clone(engine),
+            Arc::clone(&self.connections),
+            Arc::clone(&self.keys),
+        ))
     }
 
     fn cancel_handler(&self) -> Arc<impl CancelHandler> {
@@ -153,21 +184,11 @@ impl PgWireServerHandlers for Handlers {
     }
 }
 
-struct Startup {
-    connections: Arc<ConnectionManager>,
-}
-
-#[async_trait]
-impl NoopStartupHandler for Startup {
-    fn connection_manager(&self) -> Option<Arc<ConnectionManager>> {
-        Some(Arc::clone(&self.connections))
-    }
-}
-
 /// Parses, plans and runs statements of all connections.
 struct Statements {
     // Weak: the listener runs on the engine's own threads and must not keep it alive.
     engine: std::sync::Weak<QueryEngine>,
+    door: Arc<PgDoor>,
     parser: PostgresCompatibilityParser,
     /// `SET`, `SHOW` and transactions, which clients send and which change nothing here.
     hooks: [Arc<dyn QueryHook>; 2],
@@ -178,15 +199,18 @@ struct Statements {
 /// A statement as a client prepared it.
 #[derive(Clone)]
 struct Prepared {
+    /// As the client wrote it.
+    sql: Arc<str>,
     statement: Arc<Statement>,
     /// How it was planned when it was prepared: its parameters and columns.
     plan: Arc<LogicalPlan>,
 }
 
 impl Statements {
-    fn new(engine: &Arc<QueryEngine>) -> Self {
+    fn new(engine: &Arc<QueryEngine>, door: Arc<PgDoor>) -> Self {
         Self {
             engine: Arc::downgrade(engine),
+            door,
             parser: PostgresCompatibilityParser::new(),
             hooks: [Arc::new(SetShowHook), Arc::new(TransactionStatementHook)],
             scratch: SessionContext::new(),
@@ -199,9 +223,23 @@ impl Statements {
             .ok_or_else(|| pg_error(&QueryError::Retry("the server is stopping".to_owned())))
     }
 
-    /// Parses a text of at most one statement.
-    fn parse(&self, sql: &str) -> PgWireResult<Option<Statement>> {
-        let invalid = |message: String| pg_error(&QueryError::Invalid(message));
+    /// Parses a text of at most one statement; what is refused here is noted, too.
+    async fn parse(&self, caller: &Caller, sql: &str) -> PgWireResult<Option<Statement>> {
+        match self.parsed(sql) {
+            Ok(statement) => Ok(statement),
+            Err(error) => {
+                let engine = self.engine()?;
+                let asked = engine.asked(caller, sql, None).await;
+                Err(pg_error(&match asked {
+                    Ok(asked) => engine.refused(asked, error),
+                    Err(denied) => denied,
+                }))
+            }
+        }
+    }
+
+    fn parsed(&self, sql: &str) -> Result<Option<Statement>, QueryError> {
+        let invalid = QueryError::Invalid;
         if sql.len() > QUERY_MAX_BYTES {
             return Err(invalid(format!(
                 "the query has {} bytes; at most {QUERY_MAX_BYTES} are allowed",
@@ -229,6 +267,8 @@ impl Statements {
     async fn run<C: ClientInfo>(
         &self,
         client: &C,
+        caller: &Caller,
+        sql: &str,
         statement: Statement,
         parameters: Option<ParamValues>,
         format: &Format,
@@ -236,20 +276,40 @@ impl Statements {
         let engine = self.engine()?;
         let limits = Self::limits(&engine, client);
         let statement = DfStatement::Statement(Box::new(statement));
+        let values = parameters.as_ref().map(in_words);
+        let asked =
+            engine.asked(caller, sql, values.as_deref()).await.map_err(|error| pg_error(&error))?;
         let answer = engine
-            .run_statement(statement, parameters, Versions::AsOf(None), limits)
+            .run_statement(statement, parameters, Versions::AsOf(None), limits, asked)
             .await
             .map_err(|error| pg_error(&error))?;
         respond(answer, format)
     }
 }
 
+/// The values of parameters, as the audit log has them.
+fn in_words(parameters: &ParamValues) -> String {
+    match parameters {
+        ParamValues::List(values) => {
+            let values = values.iter().enumerate();
+            let words = values.map(|(place, value)| format!("${} = {}", place + 1, value.value()));
+            words.collect::<Vec<_>>().join(", ")
+        }
+        ParamValues::Map(values) => {
+            let mut words: Vec<String> =
+                values.iter().map(|(name, value)| format!("{name} = {}", value.value())).collect();
+            words.sort();
+            words.join(", ")
+        }
+    }
+}
+
 /// Settings of the engine are not a client's to change.
-fn refuse_setting(statement: &Statement) -> PgWireResult<()> {
+fn refuse_setting(statement: &Statement) -> Result<(), QueryError> {
     if let Statement::Set(Set::SingleAssignment { variable, .. }) = statement
         && variable.to_string().to_ascii_lowercase().starts_with("datafusion.")
     {
-        return Err(pg_error(&QueryError::Invalid(format!("SET {variable} is not allowed"))));
+        return Err(QueryError::Invalid(format!("SET {variable} is not allowed")));
     }
     Ok(())
 }
@@ -296,6 +356,7 @@ fn respond(answer: Answer, format: &Format) -> PgWireResult<Response> {
 fn pg_error(error: &QueryError) -> PgWireError {
     let code = match error {
         QueryError::Invalid(_) => "42000",
+        QueryError::Denied(_) => "42501",
         QueryError::Limit { setting: "query.timeout_ms", .. } => "57014",
         QueryError::Limit { setting: "query.memory_max_bytes", .. } => "53200",
         QueryError::Limit { setting: "query.concurrency", .. } => "53300",
@@ -322,7 +383,8 @@ impl SimpleQueryHandler for Service {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let statements = &self.statements;
-        let Some(statement) = statements.parse(query)? else {
+        let caller = statements.door.caller_of(client)?;
+        let Some(statement) = statements.parse(&caller, query).await? else {
             return Ok(vec![Response::EmptyQuery]);
         };
         if let Some(tag) = acknowledged(&statement) {
@@ -334,7 +396,8 @@ impl SimpleQueryHandler for Service {
                 return Ok(vec![response?]);
             }
         }
-        Ok(vec![statements.run(client, statement, None, &Format::UnifiedText).await?])
+        let text = &Format::UnifiedText;
+        Ok(vec![statements.run(client, &caller, query, statement, None, text).await?])
     }
 }
 
@@ -360,7 +423,8 @@ impl ExtendedQueryHandler for Service {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let statements = &self.statements;
-        let Prepared { statement, plan } = &portal.statement.statement;
+        let caller = statements.door.caller_of(client)?;
+        let Prepared { sql, statement, plan } = &portal.statement.statement;
         if let Some(tag) = acknowledged(statement) {
             return Ok(Response::Execution(tag));
         }
@@ -381,7 +445,8 @@ impl ExtendedQueryHandler for Service {
         // current now.
         let values = Some(values).filter(|_| !types.is_empty());
         let statement = Statement::clone(statement);
-        statements.run(client, statement, values, &portal.result_column_format).await
+        let format = &portal.result_column_format;
+        statements.run(client, &caller, sql, statement, values, format).await
     }
 }
 
@@ -418,9 +483,13 @@ impl QueryParser for Statements {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let Some(statement) = self.parse(sql)? else { return Ok(None) };
-        let prepared =
-            |statement, plan| Prepared { statement: Arc::new(statement), plan: Arc::new(plan) };
+        let caller = self.door.caller_of(client)?;
+        let Some(statement) = self.parse(&caller, sql).await? else { return Ok(None) };
+        let prepared = |statement, plan| Prepared {
+            sql: sql.into(),
+            statement: Arc::new(statement),
+            plan: Arc::new(plan),
+        };
         if acknowledged(&statement).is_some() {
             let nothing = datafusion::logical_expr::LogicalPlanBuilder::empty(false).build();
             let nothing = nothing.map_err(|error| PgWireError::ApiError(error.into()))?;
@@ -434,8 +503,9 @@ impl QueryParser for Statements {
         }
         let engine = self.engine()?;
         let limits = Self::limits(&engine, client);
+        let asked = engine.asked(&caller, sql, None).await.map_err(|error| pg_error(&error))?;
         let plan = engine
-            .plan(DfStatement::Statement(Box::new(statement.clone())), limits)
+            .plan(DfStatement::Statement(Box::new(statement.clone())), limits, asked)
             .await
             .map_err(|error| pg_error(&error))?;
         Ok(Some(prepared(statement, plan)))

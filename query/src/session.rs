@@ -21,7 +21,9 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tally_schemas::Table;
 use tally_tables::PinnedTables;
+use tokio::sync::OnceCell;
 
+use crate::audit_table::{AUDIT_LOG, AuditTable};
 use crate::books_schema::{BooksRows, BooksTable};
 use crate::budget_table::{BUDGETS, BudgetRows};
 use crate::catalog::{FixedCatalog, FixedSchema};
@@ -34,12 +36,12 @@ use crate::guard::CATALOG;
 use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
 use crate::reference_schema::{ReferenceRows, ReferenceTable};
+use crate::restricted_table::RestrictedTable;
 use crate::shanghai_calendar::calendar_functions;
+use crate::sight::{KINDS, Sight, TableSight};
 use crate::suspense_table::suspense_table;
-use crate::system_schema::{
-    COMMENT, SystemRows, SystemSource, SystemTable, shapes, without_comments,
-};
-use crate::views::{View, ViewSchema};
+use crate::system_schema::{COMMENT, SystemRows, SystemSource, SystemTable, without_comments};
+use crate::views::{Below, View, ViewSchema};
 
 /// Bytes of Parquet footers that are kept, so that a second query opens no file for them.
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
@@ -47,23 +49,33 @@ const FOOTER_CACHE_BYTES: usize = 128 << 20;
 /// Spilled bytes may be this many times the memory of all queries.
 const SPILL_FACTOR: u64 = 8;
 
-/// Pins whose prepared tables are kept. One is current; the others serve `as_of`.
-const PINS_KEPT: usize = 4;
+/// Prepared catalogs that are kept: of the current pin one for each sight, the others serve `as_of`.
+const CATALOGS_KEPT: usize = 16;
 
 /// How many memory consumers an error of an exhausted pool names.
 const CONSUMERS_NAMED: usize = 3;
 
-/// Makes a session for each pin.
+/// Makes a session for each pin and each sight.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    /// Everything but the catalog.
-    base: SessionState,
-    pg_catalog: Arc<dyn SchemaProvider>,
+    runtime: Arc<RuntimeEnv>,
+    threads: usize,
+    store: Arc<dyn ObjectStore>,
+    /// One for each kind of sight, made when it is first needed.
+    bases: [OnceCell<Base>; KINDS],
     source: Arc<SystemSource>,
-    /// Prepared catalogs by versions, the most recently used last.
-    kept: Mutex<Vec<(Versions, SessionState)>>,
+    /// Prepared catalogs by versions and sight, the most recently used last.
+    kept: Mutex<Vec<(Versions, Sight, SessionState)>>,
     /// Prepared tables, kept beyond their pin: most tables do not change between two pins.
     tables: Mutex<BTreeMap<Table, Arc<PinnedTableProvider>>>,
+}
+
+/// Everything of a session but the catalog.
+#[derive(Debug)]
+struct Base {
+    state: SessionState,
+    /// Describes what one kind of sight sees.
+    pg_catalog: Arc<dyn SchemaProvider>,
 }
 
 /// What an engine is made of.
@@ -115,8 +127,12 @@ fn runtime(parts: &SessionParts) -> Result<Arc<RuntimeEnv>> {
     Ok(runtime)
 }
 
-/// A context with every table's shape and no rows: what `pg_catalog` describes.
-fn shape_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionContext> {
+/// A context with the shapes that `sight` sees and no rows: what `pg_catalog` describes.
+fn shape_context(
+    config: SessionConfig,
+    runtime: Arc<RuntimeEnv>,
+    sight: &Sight,
+) -> Result<SessionContext> {
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
@@ -125,7 +141,7 @@ fn shape_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<Sess
     let context = SessionContext::new_with_state(state);
     let catalog = MemoryCatalogProvider::new();
     let mut schemas: BTreeMap<&str, MemorySchemaProvider> = BTreeMap::new();
-    for (schema, name, shape) in shapes() {
+    for (schema, name, shape) in sight.shapes() {
         let view = View::all().find(|view| (view.schema, view.name) == (schema, name));
         let table: Arc<dyn TableProvider> = match view {
             Some(view) => Arc::new(view.empty()?),
@@ -143,41 +159,61 @@ fn shape_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<Sess
 impl Sessions {
     /// Sets up functions, rules, options and `pg_catalog`. Runs a few small queries.
     pub(crate) async fn new(parts: SessionParts) -> Result<Self> {
-        let runtime = runtime(&parts)?;
-        let context = shape_context(config(parts.threads), runtime)?;
+        let sessions = Self {
+            runtime: runtime(&parts)?,
+            threads: parts.threads,
+            store: parts.store,
+            bases: std::array::from_fn(|_| OnceCell::new()),
+            source: Arc::new(parts.source),
+            kept: Mutex::new(Vec::new()),
+            tables: Mutex::new(BTreeMap::new()),
+        };
+        // What is wrong with the set-up is said at the start.
+        sessions.base(&Sight::All).await?;
+        Ok(sessions)
+    }
+
+    async fn base(&self, sight: &Sight) -> Result<&Base> {
+        let Some(cell) = self.bases.get(sight.kind()) else {
+            return Err(DataFusionError::Internal("no such kind of sight".to_owned()));
+        };
+        cell.get_or_try_init(|| self.make_base(sight)).await
+    }
+
+    async fn make_base(&self, sight: &Sight) -> Result<Base> {
+        let context = shape_context(config(self.threads), Arc::clone(&self.runtime), sight)?;
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
         let pg_catalog = context
             .catalog(CATALOG)
             .and_then(|catalog| catalog.schema("pg_catalog"))
             .ok_or_else(|| DataFusionError::Internal("pg_catalog is missing".to_owned()))?;
-        let comments = comments_of(&context).await?;
+        let comments = comments_of(&context, sight).await?;
         let own = calendar_functions().into_iter().chain([exhaustion_function()]);
         for function in comments.functions().into_iter().chain(size_functions()).chain(own) {
             context.register_udf(function);
         }
         context.register_udaf(checked_sum());
-        let base = SessionStateBuilder::new_from_existing(context.state())
+        let state = SessionStateBuilder::new_from_existing(context.state())
             .with_analyzer_rule(Arc::new(CheckedArithmetic::default()))
             .with_catalog_list(Arc::new(FixedCatalog::default()))
             .build();
-        Ok(Self {
-            base,
-            pg_catalog,
-            source: Arc::new(parts.source),
-            kept: Mutex::new(Vec::new()),
-            tables: Mutex::new(BTreeMap::new()),
-        })
+        Ok(Base { state, pg_catalog })
     }
 
-    /// A session that reads exactly this pin, with its clock set to now.
-    pub(crate) fn session(&self, pin: &Arc<PinnedTables>) -> Result<SessionState> {
+    /// A session that reads what `sight` sees of exactly this pin, with its clock set to now.
+    pub(crate) async fn session(
+        &self,
+        pin: &Arc<PinnedTables>,
+        sight: &Sight,
+    ) -> Result<SessionState> {
+        let base = self.base(sight).await?;
         let versions = versions(pin);
         let found = {
             let mut kept = self.kept.lock();
-            let position = kept.iter().position(|(candidate, _)| *candidate == versions);
+            let position = kept.iter().position(|(v, of, _)| *v == versions && of == sight);
             position.map(|position| {
                 let entry = kept.remove(position);
-                let state = entry.1.clone();
+                let state = entry.2.clone();
                 kept.push(entry);
                 state
             })
@@ -185,12 +221,12 @@ impl Sessions {
         let mut state = match found {
             Some(state) => state,
             None => {
-                let state = self.prepare(pin)?;
+                let state = self.prepare(base, pin, sight)?;
                 let mut kept = self.kept.lock();
-                if kept.len() >= PINS_KEPT {
+                if kept.len() >= CATALOGS_KEPT {
                     kept.remove(0);
                 }
-                kept.push((versions, state.clone()));
+                kept.push((versions, sight.clone(), state.clone()));
                 state
             }
         };
@@ -198,7 +234,7 @@ impl Sessions {
         Ok(state)
     }
 
-    fn prepare(&self, pin: &Arc<PinnedTables>) -> Result<SessionState> {
+    fn prepare(&self, base: &Base, pin: &Arc<PinnedTables>, sight: &Sight) -> Result<SessionState> {
         let mut public: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         for pinned in pin.iter() {
             let known = self.tables.lock().get(&pinned.table).cloned();
@@ -232,21 +268,24 @@ impl Sessions {
             let rows = SystemRows::new(table, Arc::clone(&self.source), pin.clone());
             (table.name().to_owned(), Arc::new(GatheredTable(rows)) as Arc<dyn TableProvider>)
         });
+        let mut system: BTreeMap<String, Arc<dyn TableProvider>> = system.collect();
+        system.insert(AUDIT_LOG.to_owned(), Arc::new(AuditTable::new(Arc::clone(&self.store))));
         let budgets = BudgetRows::new(self.source.budgets.clone());
         settlement.insert(BUDGETS.to_owned(), Arc::new(GatheredTable(budgets)));
         for table in BooksTable::ALL {
             let rows = BooksRows::new(table, Arc::clone(&self.source));
             settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
-        let schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = [
-            ("public".to_owned(), Arc::new(FixedSchema { tables: public }) as _),
-            ("system".to_owned(), Arc::new(FixedSchema { tables: system.collect() }) as _),
-            ("settlement".to_owned(), Arc::new(FixedSchema { tables: settlement }) as _),
-            ("pg_catalog".to_owned(), Arc::clone(&self.pg_catalog)),
-        ]
-        .into();
-        let tables = self.with_schemas(schemas.clone());
-        Ok(self.with_schemas(ViewSchema::over(tables, schemas)))
+        let tables = [("public", public), ("system", system), ("settlement", settlement)];
+        let whole = with_schemas(&base.state, base.schemas(tables.clone()));
+        let seen: Vec<(&str, Tables)> = tables
+            .into_iter()
+            .map(|(schema, tables)| Ok((schema, seen_of(sight, schema, tables)?)))
+            .collect::<Result<_>>()?;
+        let seen = base.schemas(seen.into_iter().filter(|(_, tables)| !tables.is_empty()));
+        let below = Below { whole, seen: with_schemas(&base.state, seen.clone()) };
+        let schemas = ViewSchema::over(below, sight, seen);
+        Ok(with_schemas(&base.state, schemas))
     }
 
     /// A session like another, whose schema `system` is one table.
@@ -264,22 +303,58 @@ impl Sessions {
         let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = schemas.collect();
         let system = FixedSchema { tables: [(name.to_owned(), table)].into() };
         schemas.insert("system".to_owned(), Arc::new(system));
-        self.with_schemas(schemas)
-    }
-
-    /// The engine's state over these schemas.
-    fn with_schemas(&self, schemas: BTreeMap<String, Arc<dyn SchemaProvider>>) -> SessionState {
-        let catalog = FixedCatalog { schemas: Arc::new(schemas) };
-        SessionStateBuilder::new_from_existing(self.base.clone())
-            .with_catalog_list(Arc::new(catalog))
-            .build()
+        with_schemas(state, schemas)
     }
 }
 
-/// The comments of every table and column, under the object ids that `pg_class` gives out. The
-/// ids stay the same for the life of the schema provider.
-async fn comments_of(context: &SessionContext) -> Result<Comments> {
-    let shapes: BTreeMap<(String, String), SchemaRef> = shapes()
+type Tables = BTreeMap<String, Arc<dyn TableProvider>>;
+
+impl Base {
+    /// Schemas of these tables, and `pg_catalog`.
+    fn schemas<'a>(
+        &self,
+        tables: impl IntoIterator<Item = (&'a str, Tables)>,
+    ) -> BTreeMap<String, Arc<dyn SchemaProvider>> {
+        let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> =
+            [("pg_catalog".to_owned(), Arc::clone(&self.pg_catalog))].into();
+        for (schema, tables) in tables {
+            schemas.insert(schema.to_owned(), Arc::new(FixedSchema { tables }));
+        }
+        schemas
+    }
+}
+
+/// What a sight sees of the tables of a schema.
+fn seen_of(sight: &Sight, schema: &str, tables: Tables) -> Result<Tables> {
+    let mut seen = Tables::new();
+    for (name, table) in tables {
+        let table: Arc<dyn TableProvider> = match sight.table(schema, &name) {
+            // Only a view can be put over something.
+            TableSight::Hidden | TableSight::OverSeen => continue,
+            TableSight::Whole => table,
+            TableSight::Part(part) => Arc::new(RestrictedTable::try_new(table, &part)?),
+        };
+        seen.insert(name, table);
+    }
+    Ok(seen)
+}
+
+/// A state over these schemas.
+fn with_schemas(
+    state: &SessionState,
+    schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
+) -> SessionState {
+    let catalog = FixedCatalog { schemas: Arc::new(schemas) };
+    SessionStateBuilder::new_from_existing(state.clone())
+        .with_catalog_list(Arc::new(catalog))
+        .build()
+}
+
+/// The comments of every table and column that is seen, under the object ids that `pg_class` gives
+/// out. The ids stay the same for the life of the schema provider.
+async fn comments_of(context: &SessionContext, sight: &Sight) -> Result<Comments> {
+    let shapes: BTreeMap<(String, String), SchemaRef> = sight
+        .shapes()
         .into_iter()
         .map(|(schema, table, shape)| ((schema.to_owned(), table.to_owned()), shape))
         .collect();

@@ -13,6 +13,7 @@ use tally_reference::ReferenceStore;
 use tally_schemas::{EntryKind, Origin, Setting, Table};
 use tally_tables::{PinnedTable, PinnedTables};
 
+use crate::audit_table::{AUDIT_LOG, audit_schema};
 use crate::books_schema::BooksTable;
 use crate::budget_table::{BUDGETS, budgets_schema};
 use crate::budget_view::BudgetView;
@@ -184,10 +185,12 @@ pub(crate) fn shapes() -> Vec<(&'static str, &'static str, SchemaRef)> {
         .into_iter()
         .map(|table| (table.schema_name(), table.name(), table.schema()));
     let budgets = [("settlement", BUDGETS, budgets_schema())];
+    let audit = [("system", AUDIT_LOG, audit_schema())];
     let books =
         BooksTable::ALL.into_iter().map(|table| ("settlement", table.name(), table.schema()));
     let views = View::all().map(|view| (view.schema, view.name, view.arrow_schema()));
-    public.chain(reference).chain(budgets).chain(books).chain(system).chain(views).collect()
+    let tables = public.chain(reference).chain(budgets).chain(books);
+    tables.chain(system).chain(audit).chain(views).collect()
 }
 
 /// A schema as plans have it: they compare metadata, and lose it here and there.

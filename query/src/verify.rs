@@ -4,6 +4,7 @@
 //! behind: what a table has must be in the ledger, while the ledger's last epochs may still wait
 //! for publication. Every check runs, whatever the others found.
 
+mod audit_checks;
 mod budget_checks;
 mod journal_checks;
 mod ledger_checks;
@@ -138,6 +139,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
     checks.extend(seal_checks::all(engine, &evidence.pin).await);
     checks.extend(budget_checks::all(engine, &budgets, &evidence, options).await);
+    checks.push(audit_checks::all(engine).await);
     if let Some(truth) = &options.truth {
         checks.extend(truth::all(&evidence, truth));
     }

@@ -22,6 +22,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use tally_schemas::{Column, ColumnType};
 
+use crate::sight::{Sight, TableSight};
 use crate::system_schema::{COMMENT, without_comments};
 
 /// A view: a named query over the tables, with a comment on it and on each of its columns.
@@ -84,33 +85,53 @@ impl View {
     }
 }
 
+/// What views are planned over. Neither knows a view: a view is a query over tables.
+#[derive(Debug)]
+pub(crate) struct Below {
+    /// Knows every table: who may see a view whole need not see the tables behind it.
+    pub(crate) whole: SessionState,
+    /// Knows what is seen of the tables.
+    pub(crate) seen: SessionState,
+}
+
 /// Views over the tables of one pin, planned when they are used; and the tables of the same schema.
 #[derive(Debug)]
 pub(crate) struct ViewSchema {
     schema: &'static str,
-    /// Knows the tables, and no view: a view is a query over tables.
-    state: Arc<SessionState>,
+    /// Who asks: views that they do not see are not there.
+    sight: Sight,
+    below: Arc<Below>,
     tables: Option<Arc<dyn SchemaProvider>>,
 }
 
 impl ViewSchema {
-    /// Puts the views over the schemas of a catalog. `state` must know these.
+    /// Puts the views that `sight` sees over the schemas of a catalog.
     pub(crate) fn over(
-        state: SessionState,
+        below: Below,
+        sight: &Sight,
         mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
     ) -> BTreeMap<String, Arc<dyn SchemaProvider>> {
-        let state = Arc::new(state);
-        let names: BTreeSet<&'static str> = View::all().map(|view| view.schema).collect();
+        let below = Arc::new(below);
+        let names: BTreeSet<&'static str> = View::all()
+            .filter(|view| sight.sees(view.schema, view.name))
+            .map(|view| view.schema)
+            .collect();
         for schema in names {
             let tables = schemas.remove(schema);
-            let with_views = Self { schema, state: Arc::clone(&state), tables };
+            let below = Arc::clone(&below);
+            let with_views = Self { schema, sight: sight.clone(), below, tables };
             schemas.insert(schema.to_owned(), Arc::new(with_views));
         }
         schemas
     }
 
+    fn views(&self) -> impl Iterator<Item = &'static View> {
+        View::all()
+            .filter(|view| view.schema == self.schema && self.sight.sees(view.schema, view.name))
+    }
+
     fn view(&self, name: &str) -> Option<&'static View> {
-        View::all().find(|view| view.schema == self.schema && view.name == name)
+        self.views().find(|view| view.name == name)
     }
 }
 
@@ -118,8 +139,7 @@ impl ViewSchema {
 impl SchemaProvider for ViewSchema {
     fn table_names(&self) -> Vec<String> {
         let tables = self.tables.iter().flat_map(|tables| tables.table_names());
-        let views = View::all().filter(|view| view.schema == self.schema);
-        tables.chain(views.map(|view| view.name.to_owned())).collect()
+        tables.chain(self.views().map(|view| view.name.to_owned())).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -129,7 +149,13 @@ impl SchemaProvider for ViewSchema {
                 None => Ok(None),
             };
         };
-        let plan = self.state.create_logical_plan(view.sql).await?;
+        let state = match self.sight.table(view.schema, view.name) {
+            TableSight::Whole => &self.below.whole,
+            // Rows of a view cannot be told apart below it.
+            TableSight::Hidden | TableSight::Part(_) => return Ok(None),
+            TableSight::OverSeen => &self.below.seen,
+        };
+        let plan = state.create_logical_plan(view.sql).await?;
         Ok(Some(Arc::new(ViewTable::new(plan, Some(view.sql.to_owned())))))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use tally_generate::GeneratedEvent;
@@ -10,7 +10,7 @@ use tally_schemas::partition_of;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use super::{Delivered, put_json};
+use super::{Delivered, TOKEN_VARIABLE, put_json};
 use crate::exit::{Failure, FailureKind};
 
 /// Events of a request.
@@ -34,8 +34,17 @@ struct Lane {
 }
 
 impl HttpSink {
-    pub(super) fn open(url: String) -> Result<Self, Failure> {
+    /// Opens the way to a door, with the token that it asks for.
+    pub(super) fn open(url: String, token: Option<&str>) -> Result<Self, Failure> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| Failure::usage(format!("{TOKEN_VARIABLE} is not a token")))?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+        }
         let client = Client::builder()
+            .default_headers(headers)
             .timeout(Duration::from_secs(60))
             .build()
             .map_err(|error| Failure::internal(error.to_string()))?;

@@ -17,6 +17,9 @@ use self::kafka::KafkaSink;
 use crate::event_log;
 use crate::exit::Failure;
 
+/// Variable of the environment with the bearer token for a door that asks for one.
+const TOKEN_VARIABLE: &str = "TALLY_TOKEN";
+
 /// A target on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -85,7 +88,8 @@ impl Sink {
                     Some(url) => url.clone(),
                     None => format!("http://{}", config.http.listen),
                 };
-                Self::Http(HttpSink::open(door_of(&url)?)?)
+                let token = std::env::var(TOKEN_VARIABLE).ok();
+                Self::Http(HttpSink::open(door_of(&url)?, token.as_deref())?)
             }
             Target::Stdout => Self::File(FileSink::stdout()),
             Target::File(path) => Self::File(FileSink::create(path)?),

@@ -11,8 +11,9 @@ use tally_tables::PinnedTables;
 
 use super::rated_groups::Scope;
 use super::{Settlement, invalid};
+use crate::answer::Answer;
 use crate::answer_rows::{count, rows_of, text};
-use crate::engine::{Answer, QueryEngine};
+use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::limits::Limits;
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
+use tally_access::{Caller, Channel};
 use tally_query::{QueryEngine, router};
 use tally_schemas::QueryConfig;
 use tower::ServiceExt;
@@ -21,7 +23,9 @@ async fn post(
         .header("accept", accept)
         .body(Body::from(body))
         .unwrap();
-    let response = router(Arc::clone(engine)).oneshot(request).await.unwrap();
+    let caller = Caller::local(Channel::Http, None);
+    let routes = router(Arc::clone(engine)).layer(Extension(caller));
+    let response = routes.oneshot(request).await.unwrap();
     let status = response.status();
     let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
     let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -112,4 +116,14 @@ async fn errors_are_problem_documents() {
     )
     .await;
     assert_eq!(status, StatusCode::OK);
+}
+
+/// Whoever serves the routes has to say who asks: one who forgets it serves nobody.
+#[tokio::test]
+async fn nobody_is_answered_who_is_not_known() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let request = Request::post("/v1/sql").body(Body::from(query("SELECT 1"))).unwrap();
+    let response = router(engine).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
 }

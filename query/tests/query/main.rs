@@ -9,18 +9,25 @@
 )]
 
 mod answers;
+mod attacks;
+mod audit;
 mod balances;
 mod books;
 mod budgets;
+mod canaries;
+mod canary_books;
 mod completeness;
 mod evolution;
 mod feed;
 mod http;
 mod invariants;
+mod isolation;
+mod isolation_queries;
 mod limits;
 mod margins;
 mod psql;
 mod rated_invariants;
+mod sign_in;
 mod sql_page;
 mod suspense;
 mod view_oracle;

@@ -94,7 +94,7 @@ impl World {
         self.store.put(&Path::from(path), PutPayload::from(bytes)).await.unwrap();
     }
 
-    async fn append(&self, entry: LedgerEntry) -> StoredEntry {
+    pub(crate) async fn append(&self, entry: LedgerEntry) -> StoredEntry {
         let bytes = encode(&entry).unwrap();
         self.put(&entry_path(TOPIC, entry.partition, entry.n), bytes.clone()).await;
         StoredEntry { entry, hash: hash_of(&bytes) }
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    async fn file(
+    pub(crate) async fn file(
         &self,
         table: Table,
         folder: &str,
