@@ -53,8 +53,9 @@ pub(crate) const KINDS: usize = 3;
 
 /// Tables and views that operators see. `settlement.budgets` is not among them: it says what all
 /// subscribers together owe. An alert says what was used of one.
-const OPERATIONS: [(&str, &str); 16] = [
+const OPERATIONS: [(&str, &str); 17] = [
     ("public", "suspense"),
+    ("public", "suspense_resolutions"),
     ("public", "alerts"),
     ("public", "control_totals"),
     ("public", "packages"),
