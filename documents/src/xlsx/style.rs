@@ -12,8 +12,8 @@ const SHADE: Color = Color::RGB(0xEE_F2_F6);
 const AMOUNT: &str = "#,##0.00;[Red]\\-#,##0.00";
 const COUNT: &str = "#,##0";
 const PRICE: &str = "#,##0.00####";
-/// A text, also where it looks like a number.
-const TEXT: &str = "@";
+/// The format's own number for a text, also where it looks like a number.
+const TEXT: u8 = 49;
 
 /// How a cell looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Style {
                 .set_align(FormatAlign::VerticalCenter)
                 .set_text_wrap(),
             Self::HeadRight => Self::Head.format(font).set_align(FormatAlign::Right),
-            Self::Right => plain.set_num_format(TEXT).set_align(FormatAlign::Right),
+            Self::Right => plain.set_num_format_index(TEXT).set_align(FormatAlign::Right),
             Self::Amount => plain.set_num_format(AMOUNT),
             Self::Count => plain.set_num_format(COUNT),
             Self::Price => plain.set_num_format(PRICE),
