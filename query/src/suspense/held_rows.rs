@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use tally_schemas::{HeldPosition, SuspenseReason};
 use tally_tables::PinnedTables;
 
+use crate::answer::Rows;
 use crate::answer_rows::{count, plain};
-use crate::engine::{QueryEngine, Rows};
+use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::limits::Limits;
 
