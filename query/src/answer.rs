@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 
 use crate::error::QueryError;
 use crate::limits::Limits;
+use crate::stop::Stop;
 
 /// An answer: its schema at once, its rows as they come.
 #[derive(Debug)]
@@ -51,11 +52,21 @@ pub struct Rows {
 
 /// Stops a task that nobody waits for any more.
 #[derive(Debug)]
-pub(crate) struct AbortOnDrop(pub(crate) AbortHandle);
+pub(crate) struct AbortOnDrop {
+    pub(crate) task: AbortHandle,
+    pub(crate) stop: Stop,
+}
+
+impl AbortOnDrop {
+    fn abort(&self) {
+        self.stop.ask();
+        self.task.abort();
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        self.0.abort();
+        self.abort();
     }
 }
 
@@ -71,7 +82,7 @@ impl Stream for Rows {
         // yields, or a reader that never reads, must not outlive its time.
         if this.deadline.as_mut().poll(context).is_ready() {
             this.ended = true;
-            this.task.0.abort();
+            this.task.abort();
             return Poll::Ready(Some(Err(this.limits.timed_out("running"))));
         }
         let item = match this.batches.poll_recv(context) {

@@ -35,6 +35,7 @@ use crate::metrics::QueryMetrics;
 use crate::pin::error_of;
 use crate::session::{SessionParts, Sessions};
 use crate::sight::Sight;
+use crate::stop::Stop;
 use crate::system_schema::SystemSource;
 
 /// Batches that wait for a slow reader.
@@ -148,6 +149,7 @@ struct Out<'a> {
     batches: &'a mpsc::Sender<Message>,
     /// Rows that were handed out.
     rows: &'a AtomicU64,
+    stop: &'a Stop,
 }
 
 /// How an answer ended that no error ended.
@@ -254,6 +256,13 @@ impl QueryEngine {
     /// The limits of the configuration.
     pub fn limits(&self) -> Limits {
         Limits::of(&self.shared.config)
+    }
+
+    /// How many of the `query.concurrency` places are taken: by statements that run, and by those
+    /// that were told to stop and have not yet.
+    pub fn running(&self) -> usize {
+        let places = usize::try_from(self.shared.config.concurrency).unwrap_or(1).max(1);
+        places.saturating_sub(self.shared.permits.available_permits())
     }
 
     /// The ledgers that schema `system` shows.
@@ -395,15 +404,21 @@ impl QueryEngine {
         let (head_in, head_out) = oneshot::channel();
         let (batches_in, batches) = mpsc::channel(BATCHES_AHEAD);
         let shared = Arc::clone(&self.shared);
+        let stop = Stop::at(deadline);
+        let watch = stop.clone();
         let task = self.handle.spawn(async move {
             let _permit = permit;
             let mut measured = shared.metrics.begin();
             let (sight, rows) = (asked.sight.clone(), asked.record.rows());
-            let out = Out { head: head_in, batches: &batches_in, rows: &rows };
+            let out = Out { head: head_in, batches: &batches_in, rows: &rows, stop: &watch };
             let work = shared.answer(statement, parameters, versions, limits, &sight, out);
             let end = match timeout_at(deadline, work).await {
-                Ok(end) => end,
+                // A join that was told so says that it was stopped, and not why.
+                Ok(Err(_)) | Err(_) if Instant::now() >= deadline => {
+                    Err(limits.timed_out("running"))
+                }
                 Err(_) => Err(limits.timed_out("running")),
+                Ok(end) => end,
             };
             let failure = end.as_ref().err().map(QueryError::kind);
             let end = match end {
@@ -421,7 +436,7 @@ impl QueryEngine {
                 measured.ended(failure);
             }
         });
-        let task = AbortOnDrop(task.abort_handle());
+        let task = AbortOnDrop { task: task.abort_handle(), stop };
         let head = match timeout_at(deadline, head_out).await {
             Err(_) => return Err(limits.timed_out("planning")),
             Ok(Ok(head)) => head,
@@ -477,7 +492,7 @@ impl QueryEngine {
             read_only(&plan)?;
             Ok(plan)
         });
-        let _abort = AbortOnDrop(task.abort_handle());
+        let _abort = AbortOnDrop { task: task.abort_handle(), stop: Stop::at(deadline) };
         match timeout_at(deadline, task).await {
             Err(_) => Err(limits.timed_out("planning")),
             Ok(Err(_)) => Err(stopped()),
@@ -554,6 +569,7 @@ impl Shared {
             None => plan,
         };
         let plan = state.create_physical_plan(&plan).await.map_err(|e| self.error(&e))?;
+        let plan = out.stop.watch(plan).map_err(|e| self.error(&e))?;
         let schema = plan.schema();
         let mut rows = execute_stream(plan, state.task_ctx()).map_err(|e| self.error(&e))?;
         if out.head.send(Head { schema, pin }).is_err() {

@@ -38,6 +38,7 @@ mod session;
 mod settle;
 mod shanghai_calendar;
 mod sight;
+mod stop;
 mod suspense;
 mod suspense_table;
 mod system_schema;

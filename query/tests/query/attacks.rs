@@ -84,6 +84,25 @@ async fn attacks_are_refused_or_stopped_by_a_limit_with_a_name() {
             other => panic!("{sql}: {other}"),
         }
     }
+    // None of them goes on behind the limit that stopped it: all places are free again.
+    for sql in [
+        "SELECT count(*) FROM usage_events a, usage_events b, usage_events c, usage_events d, usage_events e WHERE a.input + b.input + c.input + d.input + e.input = -1",
+        "SELECT count(*) FROM usage_events a JOIN usage_events b ON a.vendor = b.vendor JOIN usage_events c ON b.vendor = c.vendor JOIN usage_events d ON c.vendor = d.vendor WHERE a.input + b.input + c.input + d.input = -1",
+        "SELECT count(*) FROM usage_events a LEFT JOIN (usage_events b CROSS JOIN usage_events c CROSS JOIN usage_events d) ON a.input + b.input + c.input + d.input = -1",
+        "SELECT a.model FROM usage_events a, usage_events b, usage_events c, usage_events d WHERE EXISTS (SELECT 1 FROM usage_events e WHERE a.input + b.input + c.input + d.input + e.input = -1)",
+    ] {
+        let answer = match engine.run_as(&vendor, sql, None, engine.limits()).await {
+            Err(error) => Err(error),
+            Ok(answer) => answer.collect().await,
+        };
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{sql}: {error}");
+        let patience = std::time::Instant::now() + Duration::from_secs(20);
+        while engine.running() > 0 {
+            assert!(std::time::Instant::now() < patience, "still runs: {sql}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
     // And whoever comes next is served.
     let limits = engine.limits().within(Some(Duration::from_millis(1_500)));
     let answer = engine.run_as(&vendor, "SELECT 1", None, limits).await.unwrap();

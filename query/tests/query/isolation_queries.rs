@@ -284,7 +284,7 @@ impl<'r> Generator<'r> {
         self.aliases += 1;
         let (alias, table) = (self.aliases, self.random.random_range(0..TABLES.len() + 4));
         // Events are asked for most.
-        let table = table.checked_sub(4).unwrap_or(0);
+        let table = table.saturating_sub(4);
         let mut name = TABLES[table].0;
         if self.chance(2) {
             self.hidden = true;
