@@ -97,6 +97,17 @@ def alerts(runs: list[dict]) -> list[str]:
             *table(["", "events/s beside", "alerts", "missing", "twice", "p50", "p99", "max", "histogram"], rows)]
 
 
+def accounts(runs: list[dict]) -> list[str]:
+    least = runs[0]["cpu_s_per_million"]
+    rows = [[f"{run['accounts']:,}", run["cpu_s_per_million"], f"{run['cpu_s_per_million'] / least:.2f}",
+             run["seconds"], f"{run['peak_mib']:,}", f"{run['stored_state_mib']:,}", run["read_s"], run["sold_s"]]
+            for run in runs]
+    return ["## Events with more and more accounts known", "", f"{runs[0]['events']:,} JSON events, rated and charged, of "
+            "accounts that have each bought a package; without the time in which a start reads the stored state.", "",
+            *table(["accounts", "CPU s a million", "ratio", "seconds", "peak MiB", "stored state MiB", "state read in, s",
+                    "packages sold in, s"], rows)]
+
+
 def steady(runs: list[dict]) -> list[str]:
     rows = [[f"{run['rate']:,}", run["seconds"], " / ".join(map(str, run["median_mib_by_third"])), run["peak_mib"],
              run["cpu_s_per_million"]] for run in runs]
@@ -136,7 +147,7 @@ def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
     out = ["# Results", "", f"{date.today()}, {machine()}. The parts of [run.sh](run.sh) that have been run; `make bench` runs them all.", ""]
     for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("quota", quota), ("alerts", alerts), ("reconcile", reconcile), ("steady", steady), ("sql", sql),
-                       ("stages", stages)]:
+                       ("accounts", accounts), ("stages", stages)]:
         if runs := lines(folder / f"{name}.jsonl"):
             out += part(runs)
     findings = Path(__file__).with_name("findings.md")

@@ -3,11 +3,12 @@
 # topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
 # $PEERS_KIT), an otherwise idle machine, and about an hour.
 #
-#   benches/run.sh [PART…]     stream door recovery rating quota alerts reconcile steady sql stages; nothing named = all,
+#   benches/run.sh [PART…]     stream door recovery rating quota alerts reconcile accounts steady sql stages; nothing named = all,
 #                              then the report
 #
 # ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
 # ALERT_RATE (50000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
+# ACCOUNTS (1000000,50000000): accounts that are known, a run each; 50 M need 10 GiB of memory and of disk.
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -19,7 +20,7 @@ make -s -C .. release
 tally="${TALLY_RELEASE_TARGET:-$cache/release}/release/tally"
 # The clients, which are not measured, in a folder of their own: they are built with other flags.
 export CARGO_TARGET_DIR="${TALLY_BENCH_TARGET:-$cache/bench}"
-cargo build --release --locked --bin door_load --bin rebatch --bin alert_probe --bin quota_load
+cargo build --release --locked --bin door_load --bin rebatch --bin alert_probe --bin quota_load --bin sell
 "$kit/setup.sh" broker flink sql
 # shellcheck source=/dev/null
 source "$kit/env.sh"
@@ -90,6 +91,11 @@ part_alerts() {
     "${ALERT_RATE:-50000}" "${ALERT_SECONDS:-60}"
 }
 
+part_accounts() {
+  rm -rf "$work/accounts" "$results/accounts.jsonl"
+  py base accounts.py "$tally" "$PEERS_BOOTSTRAP" "$work/accounts" "$results/accounts.jsonl" "$CARGO_TARGET_DIR/release/sell"
+}
+
 part_steady() {
   rm -rf "$work/steady" "$results/steady.jsonl"
   py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
@@ -118,6 +124,6 @@ PYTHON
 if [[ $# -gt 0 ]]; then
   for part in "$@"; do "part_$part"; done
 else
-  for part in stream door recovery rating quota alerts reconcile sql steady stages; do "part_$part"; done
+  for part in stream door recovery rating quota alerts reconcile sql accounts steady stages; do "part_$part"; done
 fi
 py base report.py "$results" RESULTS.md

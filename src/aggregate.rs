@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::budgets::{self, Budgets};
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::host_metrics::HostWatch;
+use crate::janitor::{self, JanitorFigures};
 use crate::security::Security;
+use crate::table_metrics::TableWatch;
 use crate::topics::Topics;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{config, event_log, quota, server, stop, stream_metrics};
@@ -48,6 +51,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         Extent::Endless => Some(Webhooks::start(&config, &topics, &store).await?),
         Extent::UntilEnd => None,
     };
+    let watched = Arc::clone(&store);
     let stream = Stream::start(&config, log, &topics, store, extent, stop.child_token()).await?;
     if let Some(listen) = args.listen {
         let registry = stream_metrics::registry_of(stream.aggregator());
@@ -58,6 +62,12 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         let security = Security::of(&config)?;
         if let Ok(mut registry) = registry.lock() {
             security.register_metrics(&mut registry);
+            stream.janitor().register(&mut registry);
+            let host = HostWatch::new(&config, &security)?;
+            host.register(&mut registry);
+            host.watch_clock(&config, Arc::clone(&watched), stop.clone());
+            let tables = TableWatch::start(watched, &config.log.topic, stop.clone());
+            tables.register(&mut registry);
         }
         let listener = server::bind(&listen, &security).await?;
         eprintln!("health and metrics on {}://{}", security.scheme(), listener.local_addr()?);
@@ -146,7 +156,9 @@ pub(crate) struct Stream {
     consuming: JoinHandle<Result<(), Failure>>,
     publishing: Vec<JoinHandle<Result<(), Failure>>>,
     budgets: Budgets,
-    cleaning: JoinHandle<()>,
+    /// None where the janitor is turned off, or runs in a process of its own.
+    cleaning: Option<JoinHandle<()>>,
+    figures: JanitorFigures,
     looking: JoinHandle<()>,
     /// Ends the publisher and the janitor, after the aggregator has ended.
     side: CancellationToken,
@@ -208,12 +220,15 @@ impl Stream {
         let publishing = [publisher, of_budgets].map(|publisher| {
             tokio::spawn(publish(publisher, interval, side.clone(), stop.clone()))
         });
-        let interval = Duration::from_millis(settings.janitor_interval_ms);
-        let cleaning = tokio::spawn(clean(janitor, janitor_settings, interval, side.clone()));
+        let figures = JanitorFigures::default();
+        let cleaning = janitor::interval_of(config).map(|interval| {
+            let (figures, end) = (figures.clone(), side.clone());
+            tokio::spawn(janitor::clean(janitor, janitor_settings, interval, figures, end))
+        });
         let interval = Duration::from_millis(settings.reference_poll_ms.max(10));
         let looking = tokio::spawn(look_for_approvals(references, interval, side.clone()));
         let publishing = publishing.into();
-        Ok(Self { aggregator, consuming, publishing, budgets, cleaning, looking, side })
+        Ok(Self { aggregator, consuming, publishing, budgets, cleaning, figures, looking, side })
     }
 
     pub(crate) fn aggregator(&self) -> &Arc<Aggregator> {
@@ -223,6 +238,11 @@ impl Stream {
     /// What spans accounts.
     pub(crate) fn budgets(&self) -> &Budgets {
         &self.budgets
+    }
+
+    /// What the janitor did.
+    pub(crate) fn janitor(&self) -> &JanitorFigures {
+        &self.figures
     }
 
     /// Waits until the stream has ended and everything committed is published.
@@ -237,7 +257,9 @@ impl Stream {
             let ended = publishing.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
             published = published.and(ended);
         }
-        if self.cleaning.await.is_err() {
+        if let Some(cleaning) = self.cleaning
+            && cleaning.await.is_err()
+        {
             tracing::warn!("the janitor ended badly; the next run does its work");
         }
         self.looking.abort();
@@ -279,32 +301,6 @@ async fn publish(
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = end.cancelled(), if !ending => {}
-        }
-    }
-}
-
-async fn clean(
-    mut janitor: Janitor,
-    settings: JanitorSettings,
-    interval: Duration,
-    end: CancellationToken,
-) {
-    if interval.is_zero() {
-        return;
-    }
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            () = end.cancelled() => return,
-        }
-        let now_ms = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        let report = janitor.run_once(now_ms, &settings).await;
-        if report.failures.is_empty() {
-            tracing::debug!(%report, "janitor");
-        } else {
-            tracing::warn!(%report, failures = ?report.failures, "the janitor tries again later");
         }
     }
 }

@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 use crate::{
-    aggregate, audit, config, generate, ingest, query, rate, reference, replay, settle, sql,
-    status, suspense, up, user, verify,
+    aggregate, audit, config, doctor, generate, ingest, janitor, query, rate, reference, replay,
+    settle, sql, status, suspense, up, user, verify,
 };
 
 /// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
@@ -136,6 +136,10 @@ enum Command {
     Ingest(ingest::IngestArgs),
     /// Run the stream, its publisher and its janitor
     Aggregate(aggregate::AggregateArgs),
+    /// Run the janitor alone: checkpoints, merged files, and removal of what nobody can need
+    ///
+    /// `tally aggregate` does this too, unless aggregate.janitor_interval_ms is 0.
+    Janitor(janitor::JanitorArgs),
     /// Run SQL over HTTP and the PostgreSQL wire
     Query(query::QueryArgs),
     /// Make synthetic gateway traffic, and the exact totals that must come out of it
@@ -176,6 +180,12 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show lag, watermark, owners and what is held back
     Status(status::StatusArgs),
+    /// Say what keeps a process from running well here, and what to do about it
+    ///
+    /// Looks at the configuration, users, certificate, listeners, Kafka and its topics, the store
+    /// (two writers of one object are tried), clocks, reference data, disks and memory. Ends with 1
+    /// where something is wrong.
+    Doctor(doctor::DoctorArgs),
     /// Show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -218,6 +228,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Up(args) => up::run(&global, args).await,
         Command::Ingest(args) => ingest::run(&global, args).await,
         Command::Aggregate(args) => aggregate::run(&global, args).await,
+        Command::Janitor(args) => janitor::run(&global, args).await,
         Command::Query(args) => query::run(&global, args).await,
         Command::Generate(args) => generate::run(&global, args).await,
         Command::Replay(args) => replay::run(&global, args).await,
@@ -234,6 +245,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Settle(command) => settle::run(&global, command).await,
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
+        Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::User(command) => user::run(&global, command),
         Command::Audit(command) => audit::run(&global, command).await,

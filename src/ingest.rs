@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::host_metrics::HostWatch;
 use crate::security::Security;
 use crate::{config, event_log, server, stop};
 
@@ -34,6 +35,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Fai
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         security.register_metrics(&mut registry);
+        HostWatch::new(&config, &security)?.register(&mut registry);
     }
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let listener = server::bind(&config.http.listen, &security).await?;

@@ -21,6 +21,9 @@ use tally_webhooks::WebhookStatus;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::host_metrics::HostWatch;
+use crate::janitor::JanitorFigures;
+use crate::table_metrics::TableWatch;
 use crate::{budgets, stream_metrics, webhooks};
 
 /// The metrics of a process with every role.
@@ -62,6 +65,9 @@ async fn exposition() -> String {
         webhooks::register_metrics(&mut registry, &WebhookStatus::default());
         engine.register_metrics(&mut registry);
         sign_ins.register(&mut registry);
+        JanitorFigures::default().register(&mut registry);
+        HostWatch::for_reference().register(&mut registry);
+        TableWatch::for_reference().register(&mut registry);
     }
     budgets::register(&registry, &StageStatus::default());
     let quota = crate::quota::routes(&aggregator, &registry);

@@ -8,6 +8,7 @@ use tally_query::PgServer;
 
 use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::host_metrics::HostWatch;
 use crate::security::Security;
 use crate::{config, server, sql_session, stop};
 
@@ -35,6 +36,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: QueryArgs) -> Result<(), Fail
     let mut registry = Registry::default();
     engine.register_metrics(&mut registry);
     security.register_metrics(&mut registry);
+    HostWatch::new(&config, &security)?.register(&mut registry);
     let registry = Arc::new(Mutex::new(registry));
     let sql = tally_query::router(Arc::clone(&engine));
     let routes = server::watch_routes(registry, None).merge(sql);

@@ -293,7 +293,7 @@ fn words_of(ms: i64) -> Option<String> {
 
 /// How many entries of a partition have rows that some table lacks. `published` is the last entry
 /// that each table says it has.
-async fn unpublished(
+pub(crate) async fn unpublished(
     store: &dyn ObjectStore,
     topic: &str,
     last: &StoredEntry,

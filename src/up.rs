@@ -12,9 +12,11 @@ use tally_query::PgServer;
 use crate::aggregate::{Stream, open_checked_store};
 use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::host_metrics::HostWatch;
 use crate::running::LogToken;
 use crate::security::Security;
 use crate::status::WebhookLook;
+use crate::table_metrics::TableWatch;
 use crate::topics::Topics;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{
@@ -61,6 +63,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let stream_status = stream.aggregator().status().clone();
     let look = WebhookLook::of(&config, Some(webhooks.status().clone()))?;
     let topic = config.log.topic.clone();
+    let host = HostWatch::new(&config, &security)?;
+    host.watch_clock(&config, Arc::clone(&store), stop.clone());
+    let tables = TableWatch::start(Arc::clone(&store), &topic, stop.clone());
     let status = status::routes(Arc::clone(&log), store, topic, stream_status, look);
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
@@ -68,6 +73,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
         register_metrics(&mut registry, webhooks.status());
         engine.register_metrics(&mut registry);
         security.register_metrics(&mut registry);
+        stream.janitor().register(&mut registry);
+        host.register(&mut registry);
+        tables.register(&mut registry);
     }
     budgets::register(&registry, stream.budgets().status());
     let quota = quota::routes(stream.aggregator(), &registry);

@@ -1,5 +1,6 @@
 //! Certificate and key of the listeners.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_certificate::X509Certificate;
 
 use crate::error::AccessError;
 
@@ -42,6 +44,20 @@ impl Certificate {
         Ok(loaded)
     }
 
+    /// When it is valid, both ends included, milliseconds UTC: the server's own certificate, not
+    /// the chain behind it.
+    ///
+    /// # Errors
+    /// `Invalid` where it cannot be read.
+    pub fn valid_ms(&self) -> Result<RangeInclusive<i64>, AccessError> {
+        let invalid = |words: String| AccessError::Invalid(format!("certificate: {words}"));
+        let own = self.chain.first().ok_or_else(|| invalid("there is none".to_owned()))?;
+        let read =
+            X509Certificate::from_der(own.as_ref()).map_err(|error| invalid(error.to_string()))?;
+        let (from, to) = (read.validity_not_before(), read.validity_not_after());
+        Ok(from.timestamp_millis()..=to.timestamp_millis())
+    }
+
     /// The settings of a server that speaks one of these protocols (ALPN), by preference: TLS 1.2
     /// and 1.3, no certificates of clients.
     ///
@@ -65,6 +81,22 @@ impl Certificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn its_time_is_read() {
+        let mut parameters = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2026, 1, 2);
+        parameters.not_after = rcgen::date_time_ymd(2026, 11, 30);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = parameters.self_signed(&key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, secret) = (folder.path().join("crt"), folder.path().join("key"));
+        std::fs::write(&certificate, made.pem()).unwrap();
+        std::fs::write(&secret, key.serialize_pem()).unwrap();
+        let loaded = Certificate::load(&certificate, &secret).unwrap();
+        // 2026-01-02 and 2026-11-30, midnight UTC.
+        assert_eq!(loaded.valid_ms().unwrap(), 1_767_312_000_000..=1_795_996_800_000);
+    }
 
     #[test]
     fn files_that_do_not_go_together_are_refused_by_name() {

@@ -226,7 +226,7 @@ impl Door {
             return Err(in_flight_problem());
         }
         self.0.metrics.read(format.name(), &taken);
-        let Taken { answer, slices, singles, .. } = taken;
+        let Taken { answer, slices, singles, heard, .. } = taken;
         let reservation = Arc::new(reservation);
         let mut pending = Vec::with_capacity(slices.len() + singles.len());
         for (partition, slice) in slices {
@@ -236,7 +236,7 @@ impl Door {
             pending.push(self.0.batcher.submit_single(record, &reservation));
         }
         self.acknowledged(pending).await?;
-        self.0.metrics.accepted(answer.accepted);
+        self.0.metrics.accepted(answer.accepted, &heard);
         Ok(answer)
     }
 

@@ -7,6 +7,7 @@ use tally_schemas::{EventErrorCode, ParsedEvent, partition_of};
 
 use crate::answer::{Answer, Defect, Rejection, Warning, shortened};
 use crate::event_encoding::append_event;
+use crate::gateways::{self, Heard};
 use crate::known_fields::KnownFields;
 
 /// Most events of one request. An event that says what it must takes about 100 bytes, so at the
@@ -76,6 +77,7 @@ pub(crate) struct Intake {
     held: BTreeMap<u64, String>,
     held_codes: BTreeMap<&'static str, u64>,
     events: u64,
+    heard: Heard,
     /// Defects that the answer lists so far.
     details: usize,
     scratch: Vec<u8>,
@@ -96,6 +98,8 @@ pub(crate) struct Taken {
     pub(crate) held_codes: BTreeMap<&'static str, u64>,
     /// Unknown fields, counted once an event.
     pub(crate) unknown_fields: u64,
+    /// Gateways of accepted events.
+    pub(crate) heard: Heard,
 }
 
 impl Intake {
@@ -112,6 +116,7 @@ impl Intake {
             held: BTreeMap::new(),
             held_codes: BTreeMap::new(),
             events: 0,
+            heard: Heard::new(),
             details: 0,
             scratch: Vec::with_capacity(512),
         }
@@ -141,6 +146,7 @@ impl Intake {
             return Ok(Verdict::Settled);
         }
         self.warn_of_defects(index, parsed);
+        gateways::note(&mut self.heard, &parsed.event.source);
         self.held.insert(index, parsed.event.account.to_string());
         Ok(Verdict::Held(index))
     }
@@ -215,6 +221,7 @@ impl Intake {
             events: self.events,
             held_codes: self.held_codes,
             unknown_fields: self.unknown_fields_seen,
+            heard: self.heard,
         }
     }
 
@@ -248,6 +255,7 @@ impl Intake {
             slice.events -= 1;
             slices.push(Slice { bytes, events: 1 });
         }
+        gateways::note(&mut self.heard, &event.source);
         self.answer.accepted += 1;
     }
 

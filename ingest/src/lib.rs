@@ -50,6 +50,7 @@ mod event_encoding;
 mod events;
 #[cfg(feature = "fuzz")]
 pub mod fuzzed;
+mod gateways;
 mod health;
 mod intake;
 mod known_fields;

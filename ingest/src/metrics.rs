@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +15,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::budget::Budget;
 use crate::error::DoorError;
+use crate::gateways::{GatewayCollector, Gateways, Heard};
 use crate::intake::Taken;
 
 /// A label with a name and a value that are known at build time.
@@ -32,6 +34,7 @@ pub(crate) struct Metrics {
     batch_bytes: Histogram,
     ack_seconds: Histogram,
     append_failures: Counter,
+    gateways: Arc<Gateways>,
 }
 
 impl Metrics {
@@ -54,6 +57,7 @@ impl Metrics {
             batch_bytes: Histogram::new(exponential_buckets(256.0, 4.0, 8)),
             ack_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             append_failures: Counter::default(),
+            gateways: Arc::default(),
         };
         let mut registry = registry.lock().map_err(|_| DoorError::Registry)?;
         add(
@@ -117,6 +121,7 @@ impl Metrics {
             &metrics.append_failures,
         );
         registry.register_collector(Box::new(InFlight(Arc::clone(budget))));
+        registry.register_collector(Box::new(GatewayCollector(Arc::clone(&metrics.gateways))));
         Ok(metrics)
     }
 
@@ -132,9 +137,10 @@ impl Metrics {
         self.unknown_fields.inc_by(taken.unknown_fields);
     }
 
-    /// Counts events that the log has acknowledged.
-    pub(crate) fn accepted(&self, events: u64) {
+    /// Counts events that the log has acknowledged, and notes whose they are.
+    pub(crate) fn accepted(&self, events: u64, heard: &Heard) {
         self.accepted.inc_by(events);
+        self.gateways.heard(heard, Timestamp::now().as_second());
     }
 
     /// Counts an answered request.

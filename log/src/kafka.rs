@@ -13,6 +13,7 @@ mod context;
 mod direct;
 mod group;
 mod header;
+mod look;
 mod producer;
 mod reader;
 mod settings;
@@ -27,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::admin::Probe;
 use self::consumer::{Consumption, Live};
+pub use self::look::{TopicFacts, TopicLook, look};
+
 use self::direct::DirectReader;
 use self::producer::KafkaProducer;
 use self::settings::Settings;

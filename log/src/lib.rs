@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 pub use embedded::{EmbeddedLog, EmbeddedLogConfig, Keep};
 pub use error::{LogError, LogErrorKind};
-pub use kafka::{KafkaLog, KafkaLogConfig};
+pub use kafka::{KafkaLog, KafkaLogConfig, TopicFacts, TopicLook, look as look_at_topic};
 pub use memory::MemoryLog;
 use tokio_util::sync::CancellationToken;
 

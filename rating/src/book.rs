@@ -4,6 +4,7 @@ use crate::aliases::Alias;
 use crate::book_files::{BadBook, BookFile};
 use crate::calendar::{Calendar, CalendarYear, Days};
 use crate::contract::Contract;
+use crate::instant::DAY_MS;
 use crate::layers::BookLayer;
 use crate::lint::{Lint, lint};
 use crate::price::Price;
@@ -29,6 +30,16 @@ impl CalendarRecord {
         self.years
             .iter()
             .flat_map(|year| year.holidays.iter().map(|day| (*day, year.source.as_str())))
+    }
+
+    /// The local midnight, milliseconds UTC, from which on it does not know the holidays that it
+    /// needs, so that events are held back; none where it needs none.
+    pub fn unknown_from_ms(&self) -> Option<i64> {
+        if self.days != Days::Workdays {
+            return None;
+        }
+        let after = self.years.iter().map(|year| year.days.1).max().unwrap_or(0);
+        Some(after.saturating_mul(DAY_MS).saturating_sub(self.offset_ms))
     }
 }
 

@@ -21,6 +21,7 @@ mod books;
 mod budgets;
 mod commit_unknown;
 mod completeness;
+mod doctor;
 mod door;
 mod duplicates;
 mod embedded;

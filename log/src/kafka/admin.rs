@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 
 use super::context::QuietContext;
 use super::settings::{REQUEST_TIMEOUT, Settings};
@@ -58,10 +59,7 @@ impl Probe {
     fn partition_count(&self, topic: &str) -> Result<Option<u32>, LogError> {
         self.serve_events();
         let what = || format!("metadata of topic {topic}");
-        let metadata = self
-            .client
-            .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
-            .map_err(|error| self.failure(&what(), &error))?;
+        let metadata = self.metadata(topic)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
@@ -74,6 +72,13 @@ impl Probe {
         }
         let count = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
         Ok((count > 0).then_some(count))
+    }
+
+    /// What brokers say of themselves and of a topic.
+    pub(super) fn metadata(&self, topic: &str) -> Result<Metadata, LogError> {
+        self.client
+            .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
+            .map_err(|error| self.failure(&format!("metadata of topic {topic}"), &error))
     }
 
     pub(super) fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds, LogError> {
@@ -140,19 +145,7 @@ fn create(settings: &Settings) -> Result<(), LogError> {
             },
         );
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-    let creation = admin.create_topics([&topic], &options);
-    // The caller may be on a thread of a runtime, where another one cannot be entered.
-    let created = thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .build()
-                    .map_err(|error| LogError::Internal(format!("{what}: {error}")))?;
-                runtime.block_on(creation).map_err(|error| log_error(&what, &error))
-            })
-            .join()
-            .unwrap_or_else(|_| Err(LogError::Internal(format!("{what} panicked"))))
-    })?;
+    let created = answer_of(&what, admin.create_topics([&topic], &options))?;
     for outcome in created {
         match outcome {
             // Somebody else was faster.
@@ -161,4 +154,23 @@ fn create(settings: &Settings) -> Result<(), LogError> {
         }
     }
     Ok(())
+}
+
+/// Waits for an answer on a thread of its own: the caller may be on one of a runtime, where another
+/// runtime cannot be entered.
+pub(super) fn answer_of<Answer: Send>(
+    what: &str,
+    asked: impl Future<Output = Result<Answer, KafkaError>> + Send,
+) -> Result<Answer, LogError> {
+    thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .map_err(|error| LogError::Internal(format!("{what}: {error}")))?;
+                runtime.block_on(asked).map_err(|error| log_error(what, &error))
+            })
+            .join()
+            .unwrap_or_else(|_| Err(LogError::Internal(format!("{what} panicked"))))
+    })
 }

@@ -1,0 +1,72 @@
+"""What an event costs with more and more accounts known: each has bought a package, events come from all of them.
+
+accounts.py TALLY KAFKA FOLDER OUT.jsonl SELL     1 M and 50 M accounts (ACCOUNTS, comma-separated), 3 M JSON events
+each. The CPU time of a start without anything new, which reads the stored state, is taken off.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from lab import record
+
+EVENTS = 3_000_000
+# 2026-11-22T00:00:00Z, five minutes before the first event.
+SOLD_AT_MS = 1_795_305_600_000
+
+
+def drain(tally: str, env: dict[str, str]) -> tuple[float, float, int]:
+    """Seconds and CPU seconds of a run to the end of the log, and its peak memory in MiB."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.monotonic()
+    process = subprocess.Popen([tally, "aggregate", "--until-end"], env={**os.environ, **env})
+    peak = 0
+
+    def watch() -> None:
+        nonlocal peak
+        while process.poll() is None:
+            try:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                peak = max(peak, *(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")))
+            except (OSError, TypeError):
+                pass
+            time.sleep(0.2)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    if process.wait() != 0:
+        raise RuntimeError(f"the stream ended with {process.returncode}")
+    watching.join()
+    seconds = time.monotonic() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak
+
+
+def main() -> None:
+    tally, kafka, folder, out, sell = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4], sys.argv[5]
+    folder.mkdir(parents=True, exist_ok=True)
+    for accounts in map(int, os.environ.get("ACCOUNTS", "1000000,50000000").split(",")):
+        topic, store = f"accounts.{accounts}.{os.getpid()}", folder / "accounts"
+        shutil.rmtree(store, ignore_errors=True)
+        env = {"TALLY_LOG__KAFKA": kafka, "TALLY_LOG__TOPIC": topic, "TALLY_LOG__PARTITIONS": "4", "RUST_LOG": "warn",
+               "TALLY_LOG__GROUP": topic, "TALLY_STORE__URL": str(store)}
+        subprocess.run([sell, kafka, topic, "4", str(accounts), str(SOLD_AT_MS)], check=True)
+        sold_s, sold_cpu_s, sold_mib = drain(tally, env)
+        idle_s, idle_cpu_s, idle_mib = drain(tally, env)
+        subprocess.run([tally, "generate", "--events", str(EVENTS), "--seed", "13", "--accounts", str(accounts), "--span",
+                        "50m", "--start", "2026-11-22T00:05:00Z", "--out", "kafka"], env={**os.environ, **env}, check=True)
+        seconds, cpu_s, peak_mib = drain(tally, env)
+        state = sum(path.stat().st_size for path in (store / "state").rglob("*") if path.is_file())
+        record(out, what="accounts", accounts=accounts, events=EVENTS, sold_s=round(sold_s, 1),
+               sold_cpu_s=round(sold_cpu_s, 1), sold_peak_mib=sold_mib, read_s=round(idle_s, 1),
+               read_cpu_s=round(idle_cpu_s, 1), read_peak_mib=idle_mib, seconds=round(seconds - idle_s, 2),
+               cpu_s_per_million=round((cpu_s - idle_cpu_s) / EVENTS * 1e6, 2), peak_mib=peak_mib,
+               stored_state_mib=state >> 20)
+
+
+main()

@@ -1,0 +1,247 @@
+//! `tally janitor`: what keeps the tables in order, in a process of its own; and the same beside
+//! the stream, where no such process runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tally_schemas::Config;
+use tally_tables::{Janitor, JanitorReport, JanitorSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::aggregate::open_checked_store;
+use crate::cli::{GlobalArgs, PlaceArgs};
+use crate::exit::{Failure, FailureKind};
+use crate::host_metrics::HostWatch;
+use crate::security::Security;
+use crate::{config, event_log, server, stdout, stop};
+
+/// Options of `tally janitor`.
+#[derive(Debug, Args)]
+pub(crate) struct JanitorArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Do what is due now, say what was done, and end
+    #[arg(long)]
+    once: bool,
+    /// Address of /healthz, /readyz and /metrics; none where it is not given
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Failure> {
+    let config = config::load(global, &args.place.settings())?;
+    let store = open_checked_store(&config).await?;
+    // The topic says how many ledgers there are.
+    let partitions = event_log::open_when_there(&config).await?.partition_count();
+    let mut janitor = Janitor::new(Arc::clone(&store), &config.log.topic, partitions)
+        .with_second_stage(&config.budgets.topic);
+    let settings = JanitorSettings::of_config(&config.aggregate);
+    if args.once {
+        let report = janitor.run_once(Timestamp::now().as_millisecond(), &settings).await;
+        return say(global, &report);
+    }
+    let interval = interval_of(&config).ok_or_else(|| {
+        Failure::usage("aggregate.janitor_interval_ms is 0, which turns the janitor off: set it, or use --once")
+    })?;
+    let stop = stop::on_signal()?;
+    let figures = JanitorFigures::default();
+    if let Some(listen) = &args.listen {
+        let security = Security::of(&config)?;
+        let mut registry = Registry::default();
+        figures.register(&mut registry);
+        security.register_metrics(&mut registry);
+        let host = HostWatch::new(&config, &security)?;
+        host.register(&mut registry);
+        host.watch_clock(&config, store, stop.clone());
+        let listener = server::bind(listen, &security).await?;
+        eprintln!("health and metrics on {}://{}", security.scheme(), listener.local_addr()?);
+        let routes = server::watch_routes(Arc::new(std::sync::Mutex::new(registry)), None);
+        tokio::spawn(server::serve(listener, routes, stop.clone()));
+    }
+    clean(janitor, settings, interval, figures, stop).await;
+    Ok(())
+}
+
+fn say(global: &GlobalArgs, report: &JanitorReport) -> Result<(), Failure> {
+    if global.json {
+        stdout::print(serde_json::to_string_pretty(report)?)?;
+    } else {
+        stdout::print(report)?;
+    }
+    match report.failures.len() {
+        0 => Ok(()),
+        parts => {
+            let words = format!("{parts} parts failed; the next run tries them again");
+            Err(Failure::new(FailureKind::Retry, words))
+        }
+    }
+}
+
+/// How often it runs; none where it is turned off.
+pub(crate) fn interval_of(config: &Config) -> Option<Duration> {
+    let interval = Duration::from_millis(config.aggregate.janitor_interval_ms);
+    (!interval.is_zero()).then_some(interval)
+}
+
+/// Runs the janitor again and again until told to end. A run that has begun is finished.
+pub(crate) async fn clean(
+    mut janitor: Janitor,
+    settings: JanitorSettings,
+    interval: Duration,
+    figures: JanitorFigures,
+    end: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = end.cancelled() => return,
+        }
+        let report = janitor.run_once(Timestamp::now().as_millisecond(), &settings).await;
+        figures.add(&report, Timestamp::now().as_second());
+        if report.failures.is_empty() {
+            tracing::debug!(%report, "janitor");
+        } else {
+            tracing::warn!(%report, failures = ?report.failures, "the janitor tries again later");
+        }
+    }
+}
+
+/// What the janitor of this process did since it started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JanitorFigures(Arc<Figures>);
+
+#[derive(Debug)]
+struct Figures {
+    runs: AtomicU64,
+    failures: AtomicU64,
+    files_merged: AtomicU64,
+    bytes_merged: AtomicU64,
+    /// By kind.
+    removed: [(&'static str, AtomicU64); 4],
+    /// Unix time of the last run without a failure; 0 before the first.
+    good_run_at: AtomicI64,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        let kinds = ["data_file", "table_log_file", "ledger_entry", "state_file"];
+        Self {
+            runs: AtomicU64::default(),
+            failures: AtomicU64::default(),
+            files_merged: AtomicU64::default(),
+            bytes_merged: AtomicU64::default(),
+            removed: kinds.map(|kind| (kind, AtomicU64::default())),
+            good_run_at: AtomicI64::default(),
+        }
+    }
+}
+
+impl JanitorFigures {
+    fn add(&self, report: &JanitorReport, now: i64) {
+        let figures = &self.0;
+        let failures = u64::try_from(report.failures.len()).unwrap_or(u64::MAX);
+        for (counter, more) in [
+            (&figures.runs, 1),
+            (&figures.failures, failures),
+            (&figures.files_merged, report.files_merged),
+            (&figures.bytes_merged, report.bytes_merged),
+        ] {
+            counter.fetch_add(more, Ordering::Relaxed);
+        }
+        let removed = [
+            report.files_removed,
+            report.log_files_removed,
+            report.ledger_entries_removed,
+            report.state_files_removed,
+        ];
+        for ((_, counter), more) in figures.removed.iter().zip(removed) {
+            counter.fetch_add(more, Ordering::Relaxed);
+        }
+        if report.failures.is_empty() {
+            figures.good_run_at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds the metrics.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+}
+
+impl Collector for JanitorFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let figures = &self.0;
+        for (name, help, counter) in [
+            ("tally_janitor_runs", "Runs of the janitor", &figures.runs),
+            (
+                "tally_janitor_failures",
+                "Parts of runs that failed; the next run tries them again",
+                &figures.failures,
+            ),
+            (
+                "tally_janitor_files_merged",
+                "Files of tables that were merged",
+                &figures.files_merged,
+            ),
+            ("tally_janitor_bytes_merged", "Their size in bytes", &figures.bytes_merged),
+        ] {
+            let value = ConstCounter::new(counter.load(Ordering::Relaxed));
+            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "tally_janitor_objects_removed",
+            "Objects removed that nobody can need any more, by kind",
+            None,
+            MetricType::Counter,
+        )?;
+        for (kind, removed) in &figures.removed {
+            let value = ConstCounter::new(removed.load(Ordering::Relaxed));
+            value.encode(family.encode_family(&[("kind", *kind)])?)?;
+        }
+        let at = ConstGauge::new(figures.good_run_at.load(Ordering::Relaxed));
+        at.encode(encoder.encode_descriptor(
+            "tally_janitor_last_success_timestamp_seconds",
+            "When the last run without a failure ended, Unix time; 0 before the first",
+            None,
+            MetricType::Gauge,
+        )?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_failed_is_no_good_run() {
+        let figures = JanitorFigures::default();
+        let good =
+            JanitorReport { files_merged: 8, state_files_removed: 3, ..JanitorReport::default() };
+        let bad = JanitorReport { failures: vec!["x".to_owned(); 2], ..good.clone() };
+        figures.add(&good, 100);
+        figures.add(&bad, 200);
+        let mut registry = Registry::default();
+        figures.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "tally_janitor_runs_total 2",
+            "tally_janitor_failures_total 2",
+            "tally_janitor_files_merged_total 16",
+            "tally_janitor_objects_removed_total{kind=\"state_file\"} 6",
+            "tally_janitor_objects_removed_total{kind=\"data_file\"} 0",
+            "tally_janitor_last_success_timestamp_seconds 100",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
+}
