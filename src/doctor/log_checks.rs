@@ -62,7 +62,8 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
 }
 
 fn brokers(config: &Config, look: &TopicLook) -> Finding {
-    let found = format!("{}: {} brokers", config.log.kafka, look.brokers);
+    let plural = if look.brokers == 1 { "" } else { "s" };
+    let found = format!("{}: {} broker{plural}", config.log.kafka, look.brokers);
     if look.brokers < 3 {
         return Finding::warning("Kafka", found).advise(
             "with fewer than three brokers, the loss of one stops the log or loses events",

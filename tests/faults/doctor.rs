@@ -114,7 +114,7 @@ fn servers_that_are_there_are_looked_at_and_those_that_are_not_are_named() {
 
     let before = Findings::of(folder.path(), &settings);
     assert!(before.1, "{:#?}", before.0);
-    before.says("Kafka", "warning", "1 brokers");
+    before.says("Kafka", "warning", "1 broker");
     before.says(&topic, "warning", "there is none yet");
     before.says("store, conditional writes", "ok", "kept apart");
     before.says("clock", "ok", "as the store's");
@@ -124,7 +124,7 @@ fn servers_that_are_there_are_looked_at_and_those_that_are_not_are_named() {
     Topic::create(&servers.kafka, &name, 2);
     let made = Findings::of(folder.path(), &settings);
     made.says(&topic, "warning", "LogAppendTime");
-    let large = with("TALLY_INGEST__BATCH_MAX_BYTES", "4000000");
+    let large = with("TALLY_INGEST__BATCH_MAX_BYTES", "100000000");
     large.says(&topic, "wrong", "max.message.bytes");
 
     let secret = with("AWS_SECRET_ACCESS_KEY", "guessed");
