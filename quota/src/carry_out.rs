@@ -31,6 +31,9 @@ pub(crate) fn carry_out<S: QuotaSink + ?Sized>(
             transfer(account, reference, buckets, (*points_micro).into(), occasion, sink)
         }
         Action::Cancel { bucket } => cancel(account, reference, bucket, occasion),
+        Action::Adjust { bucket, points_micro, refund: true, .. } => {
+            refund(account, reference, bucket, -i128::from(*points_micro), occasion, sink)
+        }
         Action::Adjust { bucket, points_micro, .. } => {
             adjust(account, reference, bucket, (*points_micro).into(), occasion, sink)
         }
@@ -167,6 +170,30 @@ fn adjust<S: QuotaSink + ?Sized>(
     } else {
         tell_bucket(account, reference, at, before, occasion, sink);
     }
+    Ok(())
+}
+
+/// Takes unused points out of a bucket, and gives back what they would have been allocated: all
+/// that is unused gives back all that is not allocated.
+fn refund<S: QuotaSink + ?Sized>(
+    account: &mut Account,
+    reference: &QuotaReference,
+    id: &str,
+    points: i128,
+    occasion: &Occasion<'_>,
+    sink: &mut S,
+) -> Result<(), CommandError> {
+    let at = bucket_of(account, id)?;
+    let bucket = &mut account.buckets[at];
+    if points > bucket.left() {
+        return Err(CommandError::AdjustOutOfRange(id.to_owned()));
+    }
+    let kept =
+        bucket.allocated_at(bucket.allowance - points).ok_or(CommandError::AmountOverflow)?;
+    let amount = bucket.price_pico - kept;
+    bucket.change(-points, -amount).ok_or(CommandError::AmountOverflow)?;
+    let row = occasion.bucket_row(account, reference, &account.buckets[at], EntryKind::Refund);
+    sink.entry(LedgerRow { points_micro: -points, amount_pico: -amount, ..row });
     Ok(())
 }
 

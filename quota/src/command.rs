@@ -62,8 +62,10 @@ pub enum Action {
     Adjust {
         /// Bucket.
         bucket: String,
-        /// Points, not 0.
+        /// Points, not 0; below 0 where money is given back for them.
         points_micro: i64,
+        /// Whether what is taken is paid back, at what it would have been allocated.
+        refund: bool,
         /// Why.
         reason: String,
         /// Who approved it.
@@ -142,11 +144,15 @@ impl Command {
                 put(&points_micro.to_string());
             }
             Action::Cancel { bucket } => put(bucket),
-            Action::Adjust { bucket, points_micro, reason, approver } => {
+            Action::Adjust { bucket, points_micro, refund, reason, approver } => {
                 put(bucket);
                 put(&points_micro.to_string());
                 put(reason);
                 put(approver);
+                // Only then, so that what was hashed before there were refunds hashes the same.
+                if *refund {
+                    put("refund");
+                }
             }
             Action::SetFlags { overflow, region, members } => {
                 for flag in [overflow, region] {

@@ -130,11 +130,16 @@ fn read_adjust(fields: &mut Fields<'_, '_>) -> Option<Action> {
     if points_micro == Some(0) {
         fields.problem("points_micro", "is 0");
     }
+    let refund = fields.flag("refund");
+    if refund && points_micro.is_some_and(|points| points > 0) {
+        fields.problem("refund", "gives money for points that are taken: these are given");
+    }
     let reason = fields.required_text("reason").map(str::to_owned);
     let approver = fields.required_text("approver").map(str::to_owned);
     Some(Action::Adjust {
         bucket: bucket?,
         points_micro: points_micro?,
+        refund,
         reason: reason?,
         approver: approver?,
     })

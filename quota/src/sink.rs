@@ -22,6 +22,8 @@ pub enum EntryKind {
     TransferIn,
     /// Points given back or taken by hand.
     Adjust,
+    /// Unused points that were taken by hand, with the money that was given back for them.
+    Refund,
     /// Points that were left when the bucket closed.
     Expire,
     /// Revenue that was left when the bucket closed.
@@ -40,6 +42,7 @@ impl EntryKind {
             Self::TransferOut => "transfer_out",
             Self::TransferIn => "transfer_in",
             Self::Adjust => "adjust",
+            Self::Refund => "refund",
             Self::Expire => "expire",
             Self::Breakage => "breakage",
         }

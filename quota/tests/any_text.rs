@@ -8,7 +8,7 @@ const COMMANDS: [&str; 5] = [
     r#"{"command":"purchase","id":"c-1","account":"A1","at":1795326155827,"package":"telecom-10m","quantity":3}"#,
     r#"{"command":"top_up","id":"c-2","account":"A1","at":"2026-11-22T14:22:37+08:00","bucket":"c-1/2","points_micro":"500","amount_micro":7}"#,
     r#"{"command":"transfer","id":"c-3","account":"A1","at":"2026-11-22","from_bucket":"a","to_bucket":"b","points_micro":1}"#,
-    r#"{"command":"adjust","id":"c-4","account":"A1","at":1,"bucket":"a","points_micro":-5,"reason":"x","approver":"y"}"#,
+    r#"{"command":"adjust","id":"c-4","account":"A1","at":1,"bucket":"a","points_micro":-5,"refund":true,"reason":"x","approver":"y"}"#,
     r#"{"command":"set_flags","id":"c-5","account":"A1","at":1,"flags":{"overflow":null,"region":"sh","members":{"S1":{"caps":[{"window":"day","limit_micro":9}]},"S2":null}}}"#,
 ];
 

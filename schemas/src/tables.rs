@@ -242,7 +242,7 @@ const QUOTA_LEDGER: [Column; 14] = [
         "kind",
         Text,
         false,
-        "grant, top_up, debit, payg, overrun, transfer_out, transfer_in, adjust, expire or breakage",
+        "grant, top_up, debit, payg, overrun, transfer_out, transfer_in, adjust, refund, expire or breakage",
     ),
     column("cause", Text, true, "Why there was an overrun: late, configuration, in_flight or lag"),
     column("points", Points, false, "Points from the bucket's view: what is used is negative"),

@@ -79,6 +79,11 @@ def not_zero(value: object) -> int:
     return points
 
 
+def truth(value: object) -> bool:
+    require(isinstance(value, bool))
+    return value
+
+
 def fields(record: object, **readers: tuple | Callable) -> dict:
     """What the readers make of the fields of a record, which has no others.
 
@@ -131,7 +136,8 @@ COMMANDS = {
     "top_up": {"bucket": NAME, "points_micro": whole(1), "amount_micro": (whole(0), 0)},
     "transfer": {"from_bucket": NAME, "to_bucket": NAME, "points_micro": whole(1)},
     "cancel": {"bucket": NAME},
-    "adjust": {"bucket": NAME, "points_micro": not_zero, "reason": text(None), "approver": text(None)},
+    "adjust": {"bucket": NAME, "points_micro": not_zero, "refund": (truth, False), "reason": text(None),
+               "approver": text(None)},
     "set_flags": {"flags": flags},
 }
 EVERY = {"command": text(None), "id": text(ID_BYTES), "account": text(ID_BYTES), "at": time}
@@ -151,6 +157,7 @@ def read_command(record: object) -> dict:
     require(isinstance(name, str) and name in COMMANDS)
     command = fields(record, **EVERY, **COMMANDS[name])
     require(name != "transfer" or command["from_bucket"] != command["to_bucket"])
+    require(name != "adjust" or not command["refund"] or command["points_micro"] < 0)
     require(name != "set_flags" or not command["flags"]["unknown"], "unknown_flag")
     return command
 
@@ -163,6 +170,8 @@ def written(command: dict, chance: random.Random) -> dict:
             command[field] = str(command[field])
     if command.get("command") == "purchase":
         command.setdefault("quantity", chance.choice((1, "1", None)))
+    if command.get("command") == "adjust":
+        command.setdefault("refund", chance.choice((False, None)))
     at = command["at"]
     if type(at) is int and abs(at) <= LAST_TIME:
         moment = EPOCH + timedelta(milliseconds=at)

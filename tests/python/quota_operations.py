@@ -478,8 +478,11 @@ class Operations:
         return command | {"at": self.near(self.random.choice(times))} if self.one_in(5) else command
 
     def adjust(self) -> dict:
-        """Gives back or takes within what is possible, often just past a threshold that was crossed."""
+        """Gives back or takes within what is possible, often just past a threshold that was crossed; some for money."""
         bucket = self.bucket()
+        if self.one_in(6):
+            points = self.choose((2, bucket.left), (3, self.up_to(bucket.left)), (1, 1)) or POINT
+            return self.adjustment(bucket, -points) | {"refund": True}
         rolled = [each for each in self.buckets() if each.used_rolled and each.package.rollover_max is not None]
         if rolled and self.one_in(2):
             bucket = self.random.choice(rolled)
@@ -553,6 +556,9 @@ class Operations:
             adjust | {"points_micro": bucket.used + 1},
             adjust | {"points_micro": -bucket.left - 1},
             adjust | {"points_micro": 0},
+            adjust | {"points_micro": 1, "refund": True},
+            adjust | {"points_micro": -1, "refund": 1},
+            adjust | {"points_micro": -bucket.left - 1, "refund": True},
             {field: value for field, value in adjust.items() if field != "approver"},
         ])  # fmt: skip
 

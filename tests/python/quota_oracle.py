@@ -295,6 +295,11 @@ class Oracle:
         points = command["points_micro"]
         bucket = self.bucket_at(account, command, "bucket")
         require(0 <= bucket.used - points <= bucket.allowance, "adjust_out_of_range")
+        if command["refund"]:
+            money = bucket.price - bucket.allocation(bucket.allowance + points)
+            bucket.change(points, -money)
+            self.entry("refund", account, points, -money, bucket.package.currency, at, bucket=bucket, command=name)
+            return
         revenue = bucket.use(-points)
         if points > 0 and at >= bucket.valid_to:
             bucket.used_rolled = max(bucket.used_rolled - points, 0)

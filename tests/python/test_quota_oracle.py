@@ -15,7 +15,8 @@ FEN_990 = 990 * YUAN // 100
 CAUSES = ("configuration", "in_flight", "lag", "late")
 ALERTS = ("cap", "corrected", "expires_soon", "forecast", "overflow_spent", "overrun", "percent_used", "points_left",
           "spike")  # fmt: skip
-ENTRIES = ("adjust", "breakage", "debit", "expire", "grant", "overrun", "payg", "top_up", "transfer_in", "transfer_out")
+ENTRIES = ("adjust", "breakage", "debit", "expire", "grant", "overrun", "payg", "refund", "top_up", "transfer_in",
+           "transfer_out")  # fmt: skip
 ERRORS = ("adjust_out_of_range", "amount_overflow", "bad_command", "bucket_expired", "conflicting_duplicate",
           "currency_mismatch", "package_not_sold", "transfer_out_of_range", "unknown_bucket", "unknown_flag",
           "unknown_package", "unknown_tariff", "unknown_weights")  # fmt: skip
@@ -283,6 +284,19 @@ class Rules(unittest.TestCase):
         answer = account.command("transfer", from_bucket="c1", to_bucket="c2", points_micro=5 * MILLION)
         self.assertEqual([part[3] for part in parts(answer)], [-FEN_990 // 2, FEN_990 // 2])
         self.assertEqual([entry["balance_after_micro"] for entry in answer["entries"]], [5 * MILLION, 45 * MILLION])
+
+    def test_money_is_given_back_for_points_that_go(self) -> None:
+        account = Account()
+        account.command("purchase", package="telecom-10m")
+        account.event(4_000_000)
+        refund = {"bucket": "c1", "refund": True, "reason": "complaint", "approver": "care"}
+        answer = account.command("adjust", points_micro=-MILLION, **refund)
+        self.assertEqual(parts(answer), [("refund", "c1", -MILLION, -FEN_990 // 10)])
+        self.assertEqual(account.command("adjust", points_micro=MILLION, **refund)["error"], "bad_command")
+        account.command("cancel", bucket="c1", at=NOON + HOUR)
+        answer = account.command("adjust", at=NOON + DAY, points_micro=-5 * MILLION, **refund)
+        self.assertEqual(parts(answer), [("refund", "c1", -5 * MILLION, -FEN_990 // 2)])
+        self.assertEqual(account.watermark(NOON + 10 * DAY)["entries"], [])
 
     def test_a_bucket_used_up_has_allocated_its_price(self) -> None:
         account = Account()

@@ -91,7 +91,7 @@ pub(super) async fn all(
         "SELECT account, bucket, count(*) FROM quota_ledger WHERE bucket IS NOT NULL \
          GROUP BY account, bucket \
          HAVING sum(CASE WHEN kind IN ('expire', 'breakage') THEN 1 ELSE 0 END) > 0 AND \
-         sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out') THEN amount \
+         sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out', 'refund') THEN amount \
          ELSE -amount END) <> 0 LIMIT 20",
     )
     .await;

@@ -19,7 +19,7 @@ pub(super) const VIEWS: &[View] = &[
             MONTH,
             maybe("package", Text, "Package of the buckets"),
             maybe("currency", Text, "Currency of the amounts"),
-            always("sold", Amount, "Prices paid, with top-ups and transfers"),
+            always("sold", Amount, "Prices paid, with top-ups and transfers, less refunds"),
             always("earned", Amount, "Revenue allocated to what was used, less what was given back"),
             always("breakage", Amount, "Revenue of what was left when buckets closed"),
             always("change", Amount, "What the month adds to the liability: sold - earned - breakage"),
@@ -30,7 +30,7 @@ SELECT month, package, currency, sold, earned, breakage, sold - earned - breakag
   sum(sold - earned - breakage) OVER (PARTITION BY package, currency ORDER BY month) AS liability
 FROM (
   SELECT month, package, currency,
-    sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out') THEN amount
+    sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out', 'refund') THEN amount
       ELSE CAST(0 AS DECIMAL(38,12)) END) AS sold,
     sum(CASE WHEN kind IN ('debit', 'adjust') THEN amount ELSE CAST(0 AS DECIMAL(38,12)) END) AS earned,
     sum(CASE WHEN kind = 'breakage' THEN amount ELSE CAST(0 AS DECIMAL(38,12)) END) AS breakage

@@ -18,11 +18,11 @@ pub(super) const VIEWS: &[View] = &[
             always("bucket", Text, "Bucket"),
             maybe("package", Text, "Package of the bucket"),
             maybe("currency", Text, "Currency of paid, earned, breakage and unearned"),
-            always("granted", Points, "Points granted, with top-ups and transfers in, less transfers out"),
+            always("granted", Points, "Points granted, with top-ups and transfers in, less transfers out and refunds"),
             always("used", Points, "Points used, less what was given back by hand"),
             always("expired", Points, "Points that were left when the bucket closed"),
             always("remaining", Points, "Points that are left: granted - used - expired"),
-            always("paid", Amount, "Price paid, with top-ups and transfers"),
+            always("paid", Amount, "Price paid, with top-ups and transfers, less refunds"),
             always("earned", Amount, "Revenue allocated to what was used"),
             always("breakage", Amount, "Revenue of what was left when the bucket closed"),
             always("unearned", Amount, "Liability: paid - earned - breakage"),
@@ -32,16 +32,16 @@ pub(super) const VIEWS: &[View] = &[
         ],
         sql: "\
 SELECT account, bucket, package, currency,
-  sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out') THEN points
+  sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out', 'refund') THEN points
     ELSE CAST(0 AS DECIMAL(38,6)) END) AS granted,
   -sum(CASE WHEN kind IN ('debit', 'adjust') THEN points ELSE CAST(0 AS DECIMAL(38,6)) END) AS used,
   -sum(CASE WHEN kind = 'expire' THEN points ELSE CAST(0 AS DECIMAL(38,6)) END) AS expired,
   sum(points) AS remaining,
-  sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out') THEN amount
+  sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out', 'refund') THEN amount
     ELSE CAST(0 AS DECIMAL(38,12)) END) AS paid,
   sum(CASE WHEN kind IN ('debit', 'adjust') THEN amount ELSE CAST(0 AS DECIMAL(38,12)) END) AS earned,
   sum(CASE WHEN kind = 'breakage' THEN amount ELSE CAST(0 AS DECIMAL(38,12)) END) AS breakage,
-  sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out') THEN amount ELSE -amount END)
+  sum(CASE WHEN kind IN ('grant', 'top_up', 'transfer_in', 'transfer_out', 'refund') THEN amount ELSE -amount END)
     AS unearned,
   min(CASE WHEN kind = 'grant' THEN at END) AS granted_at,
   max(CASE WHEN kind = 'debit' THEN at END) AS last_used_at,

@@ -45,7 +45,7 @@ fn is(row: &Value, column: &str, values: &[&str]) -> bool {
     row[column].as_str().is_some_and(|value| values.contains(&value))
 }
 
-const CREDITS: [&str; 4] = ["grant", "top_up", "transfer_in", "transfer_out"];
+const CREDITS: [&str; 5] = ["grant", "top_up", "transfer_in", "transfer_out", "refund"];
 
 /// Rows by some of their columns.
 fn grouped<'a>(rows: &'a [Value], keys: &[&str]) -> BTreeMap<Vec<String>, Vec<&'a Value>> {

@@ -221,6 +221,46 @@ fn an_adjustment_gives_back_and_takes_with_its_revenue() {
 }
 
 #[test]
+fn money_is_given_back_for_points_that_are_taken_and_for_no_others() {
+    let mut world = two();
+    world.use_at(40, APRIL);
+    let refund = |id: &str, points: i64| {
+        json!({"command": "adjust", "id": id, "bucket": "b1", "points_micro": points * MICRO,
+               "refund": true, "reason": "r", "approver": "a", "at": APRIL + 2 * DAY})
+    };
+    let told = world.command(refund("a1", -10));
+    assert_eq!(told.rows[0].kind, EntryKind::Refund);
+    assert_eq!((told.rows[0].points, told.rows[0].amount), (-10_000_000, -990_000_000_000));
+    assert_eq!(told.rows[0].balance, Some(50_000_000));
+    // What is left is allocated as before: 9.90 over 100 points.
+    assert_eq!(world.use_at(10, APRIL).rows[0].amount, 990_000_000_000);
+    assert_eq!(world.refused(refund("a2", -41)), "adjust_out_of_range");
+    assert_eq!(world.refused(refund("a3", 1)), "bad_command");
+    // Cancelled, all that was not used is given back, and nothing lapses.
+    world.command(json!({"command": "cancel", "id": "c", "bucket": "b1", "at": APRIL + DAY}));
+    let told = world.command(refund("a4", -40));
+    assert_eq!((told.rows[0].amount, told.rows[0].balance), (-3_960_000_000_000, Some(0)));
+    let told = world.advance(APRIL + 4 * DAY);
+    assert!(told.rows.iter().all(|row| row.bucket.as_deref() != Some("b1")), "{:?}", told.rows);
+    assert_eq!(world.refused(refund("a5", -1)), "unknown_bucket");
+}
+
+#[test]
+fn what_was_given_points_for_nothing_gives_no_more_money_than_was_paid() {
+    let mut world = two();
+    world.use_at(50, APRIL);
+    // Half of 9.90 is for 50 points; with 100 more for nothing each of the 150 is worth a third.
+    world.command(json!({"command": "top_up", "id": "t", "bucket": "b1", "at": APRIL,
+        "points_micro": 100 * MICRO}));
+    let refund = |id: &str, points: i64| {
+        json!({"command": "adjust", "id": id, "bucket": "b1", "points_micro": points * MICRO,
+               "refund": true, "reason": "r", "approver": "a", "at": APRIL})
+    };
+    assert_eq!(world.command(refund("a1", -50)).rows[0].amount, -1_650_000_000_000);
+    assert_eq!(world.command(refund("a2", -100)).rows[0].amount, -3_300_000_000_000);
+}
+
+#[test]
 fn a_cancelled_bucket_stays_open_for_late_usage() {
     let mut world = two();
     let end = APRIL + DAY;

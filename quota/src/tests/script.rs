@@ -85,7 +85,7 @@ fn command(number: usize, at_ms: i64) -> impl Strategy<Value = Step> {
     let bucket = (0..number.max(1)).prop_map(|number| format!("c{number}"));
     let points = prop_oneof![1..50 * MICRO, Just(MICRO)];
     let package = prop::sample::select(names.to_vec());
-    (0..12_u32, package, bucket.clone(), bucket, points, account()).prop_map(
+    (0..13_u32, package, bucket.clone(), bucket, points, account()).prop_map(
         move |(kind, package, bucket, other, points, account)| {
             let id = format!("c{number}");
             let mut value = match kind {
@@ -100,7 +100,9 @@ fn command(number: usize, at_ms: i64) -> impl Strategy<Value = Step> {
                             "reason": "r", "approver": "a"}),
                 9 => json!({"command": "adjust", "bucket": bucket, "points_micro": -points,
                             "reason": "r", "approver": "a"}),
-                10 => json!({"command": "set_flags", "flags": {
+                10 => json!({"command": "adjust", "bucket": bucket, "points_micro": -points,
+                             "refund": true, "reason": "r", "approver": "a"}),
+                11 => json!({"command": "set_flags", "flags": {
                     "overflow": if points % 3 == 0 { Value::Null } else { "payg".into() }}}),
                 _ => json!({"command": "set_flags", "flags": {"members": {"S2":
                     {"caps": [{"window": "rolling_day", "limit_micro": points}]}}}}),
