@@ -1,6 +1,6 @@
 //! The epoch ledger as a reader sees it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -9,7 +9,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use tally_aggregate::ledger::{self, StoredEntry};
 use tally_aggregate::{ErrorKind, stored_windows};
-use tally_schemas::LedgerEntry;
+use tally_schemas::{DataFile, EntryKind, LedgerEntry};
 
 use crate::error::QueryError;
 
@@ -96,6 +96,32 @@ impl LedgerView {
             .try_collect()
             .await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Whether a committed file that `is_wanted` waits for its publication, which has come to the
+    /// epochs in `published`.
+    ///
+    /// # Errors
+    /// As [`Self::last`].
+    pub(crate) async fn has_unpublished(
+        &self,
+        published: &BTreeMap<u32, u64>,
+        is_wanted: impl Fn(&DataFile) -> bool + Sync,
+    ) -> Result<bool, QueryError> {
+        let store = self.store.as_ref();
+        for last in self.all_last().await? {
+            let partition = last.entry.partition;
+            let floor = ledger::floor(store, &self.topic, partition).await.map_err(error_of)?;
+            let from = published.get(&partition).map_or(0, |epoch| epoch + 1).max(floor);
+            for n in from..=last.entry.n {
+                let entry = ledger::read_entry(store, &self.topic, partition, n).await;
+                let Some(StoredEntry { entry, .. }) = entry.map_err(error_of)? else { continue };
+                if entry.kind == EntryKind::Epoch && entry.files.iter().any(&is_wanted) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Every entry of a partition that still exists.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::TryStreamExt;
-use tally_aggregate::{crash_point, ledger};
-use tally_schemas::{EntryKind, Table};
+use tally_aggregate::crash_point;
+use tally_schemas::{DataFile, Table};
 use tally_settlement::{
     Act, CloseDecision, CutOff, Done, Period, PeriodFacts, Plan, RatedGroup, Refusal, Review, Seal,
     SealedFile, SealedStatement, Statement, adjustment_name, decide_close, person_name,
@@ -21,7 +21,6 @@ use super::seal_store::SealStore;
 use super::{Known, Settlement, TermsOrigin, due, invalid, of_vendor, sha256_of};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
-use crate::ledger_view::error_of;
 
 /// Files that are hashed at once.
 const HASHED_AT_ONCE: usize = 4;
@@ -258,29 +257,11 @@ async fn is_behind(
     period: Period,
     cut_offs: &[CutOff],
 ) -> Result<bool, QueryError> {
-    let ledgers = engine.ledger();
     let end = period.end_day().to_string();
-    let published: BTreeMap<u32, u64> =
-        cut_offs.iter().map(|cut_off| (cut_off.partition, cut_off.epoch)).collect();
-    for last in ledgers.all_last().await? {
-        let partition = last.entry.partition;
-        let floor =
-            ledger::floor(ledgers.store(), ledgers.topic(), partition).await.map_err(error_of)?;
-        let from = published.get(&partition).map_or(0, |epoch| epoch + 1).max(floor);
-        for n in from..=last.entry.n {
-            let entry = ledger::read_entry(ledgers.store(), ledgers.topic(), partition, n)
-                .await
-                .map_err(error_of)?;
-            let Some(stored) = entry else { continue };
-            let waits = stored.entry.kind == EntryKind::Epoch
-                && stored.entry.files.iter().any(|file| {
-                    let day = file.partition_values.get("day");
-                    file.table == Table::UsageEvents.name() && day.is_some_and(|d| *d < end)
-                });
-            if waits {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
+    let published = cut_offs.iter().map(|cut_off| (cut_off.partition, cut_off.epoch)).collect();
+    let is_of_period = |file: &DataFile| {
+        let day = file.partition_values.get("day");
+        file.table == Table::UsageEvents.name() && day.is_some_and(|day| *day < end)
+    };
+    engine.ledger().has_unpublished(&published, is_of_period).await
 }
