@@ -68,6 +68,10 @@ decimal! {
     Pico, 12
 }
 decimal! {
+    /// Points, in micro-points.
+    Points, 6
+}
+decimal! {
     /// A number of tokens or other counted units.
     Units, 0
 }

@@ -1,5 +1,6 @@
 //! What the operator owes its vendors: settlement terms, statements that foot, sealed periods, and
-//! the comparison with the vendor's bill. No clock, no randomness, no I/O, no floats.
+//! the comparison with the vendor's bill; and what subscribers are charged, [`phone_bill`]. No clock,
+//! no randomness, no I/O, no floats.
 //!
 //! - [`Contracts`]: the terms of every vendor, read from TOML, with [`Contracts::lint`].
 //! - [`PriceLists`]: the prices by which stored amounts are proved, by version of the price book.
@@ -33,6 +34,7 @@ mod minimum;
 mod period;
 mod period_state;
 mod person;
+pub mod phone_bill;
 mod planted;
 mod prepayment;
 mod price_lists;
@@ -57,7 +59,7 @@ pub use contract_layers::{TermsChange, TermsFile, TermsLayer, is_terms_file};
 pub use contract_lint::{ContractLint, ContractLintCode};
 pub use contracts::{Contracts, EXAMPLE_CONTRACTS, FxRate};
 pub use control::ControlTotals;
-pub use decimal::{Cents, Pico, Units, parse_decimal};
+pub use decimal::{Cents, Pico, Points, Units, parse_decimal};
 pub use error::{ErrorKind, SettlementError};
 pub use fraction::{Fraction, Rounding};
 pub use journal::{
