@@ -59,6 +59,15 @@ impl From<tally_settlement::SettlementError> for QueryError {
     }
 }
 
+impl From<tally_settlement::phone_bill::BillError> for QueryError {
+    fn from(error: tally_settlement::phone_bill::BillError) -> Self {
+        match error.kind() {
+            tally_settlement::ErrorKind::Invalid => Self::Invalid(error.to_string()),
+            tally_settlement::ErrorKind::Data => Self::Data(error.to_string()),
+        }
+    }
+}
+
 impl QueryError {
     /// The kind of the error.
     pub const fn kind(&self) -> ErrorKind {

@@ -33,6 +33,7 @@ use crate::comments::{Comments, size_functions};
 use crate::exhaustion::exhaustion_function;
 use crate::gathered_table::GatheredTable;
 use crate::guard::CATALOG;
+use crate::phone_bill::{PhoneBillRows, PhoneBillTable};
 use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
 use crate::reference_schema::{ReferenceRows, ReferenceTable};
@@ -274,6 +275,10 @@ impl Sessions {
         settlement.insert(BUDGETS.to_owned(), Arc::new(GatheredTable(budgets)));
         for table in BooksTable::ALL {
             let rows = BooksRows::new(table, Arc::clone(&self.source));
+            settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
+        }
+        for table in PhoneBillTable::ALL {
+            let rows = PhoneBillRows::new(table, self.source.ledger.clone());
             settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
         let tables = [("public", public), ("system", system), ("settlement", settlement)];

@@ -52,7 +52,7 @@ pub(crate) struct Part {
 pub(crate) const KINDS: usize = 3;
 
 /// Tables and views that operators see. `settlement.budgets` is not among them: it says what all
-/// subscribers together owe. An alert says what was used of one.
+/// subscribers together owe; and no phone bills, which say what each is charged. An alert says what was used of one.
 const OPERATIONS: [(&str, &str); 17] = [
     ("public", "suspense"),
     ("public", "suspense_resolutions"),
@@ -222,6 +222,9 @@ mod tests {
                 ("settlement", "fx_rates"),
                 ("settlement", "package_revenue"),
                 ("settlement", "free_usage_cost"),
+                // They name accounts.
+                ("settlement", "phone_bill_files"),
+                ("settlement", "phone_bill_lines"),
                 ("public", "quota_ledger"),
                 ("settlement", "a_table_of_tomorrow"),
                 ("public", "usage_by_subscriber"),

@@ -20,6 +20,7 @@ use crate::budget_view::BudgetView;
 use crate::error::QueryError;
 use crate::gathered_table::RowSource;
 use crate::ledger_view::LedgerView;
+use crate::phone_bill::PhoneBillTable;
 use crate::reference_schema::ReferenceTable;
 use crate::views::View;
 
@@ -188,8 +189,11 @@ pub(crate) fn shapes() -> Vec<(&'static str, &'static str, SchemaRef)> {
     let audit = [("system", AUDIT_LOG, audit_schema())];
     let books =
         BooksTable::ALL.into_iter().map(|table| ("settlement", table.name(), table.schema()));
+    let phone_bills = PhoneBillTable::ALL
+        .into_iter()
+        .map(|table| (PhoneBillTable::SCHEMA, table.name(), table.schema()));
     let views = View::all().map(|view| (view.schema, view.name, view.arrow_schema()));
-    let tables = public.chain(reference).chain(budgets).chain(books);
+    let tables = public.chain(reference).chain(budgets).chain(books).chain(phone_bills);
     tables.chain(system).chain(audit).chain(views).collect()
 }
 

@@ -8,6 +8,7 @@ mod audit_checks;
 mod budget_checks;
 mod journal_checks;
 mod ledger_checks;
+mod phone_bill_checks;
 mod quota_checks;
 mod reference_checks;
 mod seal_checks;
@@ -138,6 +139,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     checks.extend(suspense_checks::all(engine, &evidence, &published).await);
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
     checks.extend(seal_checks::all(engine, &evidence.pin).await);
+    checks.extend(phone_bill_checks::all(engine, &evidence.pin).await);
     checks.extend(budget_checks::all(engine, &budgets, &evidence, options).await);
     checks.push(audit_checks::all(engine).await);
     if let Some(truth) = &options.truth {

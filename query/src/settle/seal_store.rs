@@ -67,7 +67,8 @@ impl<'a> SealStore<'a> {
         Path::from_iter(["statements", "seals", &format!("{n:020}.json")])
     }
 
-    pub(super) async fn get(&self, path: &Path) -> Result<Option<Bytes>, QueryError> {
+    /// An object; `None` where it is not there.
+    pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, QueryError> {
         let answer = match self.0.get(path).await {
             Ok(answer) => answer,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),

@@ -394,6 +394,8 @@ async fn operators_see_what_is_held_back_and_no_amounts() {
         "SELECT * FROM settlement.vendor_payable",
         "SELECT * FROM settlement.disputes",
         "SELECT * FROM settlement.budgets",
+        "SELECT * FROM settlement.phone_bill_files",
+        "SELECT * FROM settlement.phone_bill_lines",
         "SELECT * FROM quota.balance",
         "SELECT * FROM system.audit_log",
     ] {

@@ -113,7 +113,7 @@ const SHAPES: [Shape; 12] = [
 ];
 
 /// What a vendor does not see: tables, and columns of tables that it sees.
-const HIDDEN_TABLES: [&str; 20] = [
+const HIDDEN_TABLES: [&str; 22] = [
     "suspense",
     "quota_ledger",
     "alerts",
@@ -121,6 +121,8 @@ const HIDDEN_TABLES: [&str; 20] = [
     "packages",
     "settlement.margin",
     "settlement.budgets",
+    "settlement.phone_bill_files",
+    "settlement.phone_bill_lines",
     "quota.balance",
     "system.tables",
     "system.epochs",

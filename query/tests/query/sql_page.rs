@@ -51,6 +51,7 @@ fn examples_are_found_with_their_answers() {
 async fn every_example_of_the_page_answers_what_it_shows() {
     let feed = settled().await;
     let engine = engine_over(&feed.store).await;
+    crate::phone_bill::issue_day(&engine, "2026-11-20").await;
     let page = std::fs::read_to_string(PAGE).unwrap();
     let examples = examples(&page);
     assert!(examples.len() >= 12, "{}", examples.len());

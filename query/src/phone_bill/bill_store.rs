@@ -1,0 +1,157 @@
+//! Plans, files, seals and answers as they lie in the store. Each object is created once; nothing
+//! here lists (R8).
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use tally_settlement::hash_of;
+use tally_settlement::phone_bill::{
+    BillBook, BillLine, BillPlan, BillReturn, BillSeal, Remainders, read_lines,
+};
+
+use crate::error::QueryError;
+use crate::settle::SealStore;
+
+/// Objects that are read at once.
+const READ_AHEAD: usize = 16;
+
+/// Reads and creates the objects of phone bills.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BillStore<'a>(SealStore<'a>);
+
+fn object(name: &str) -> Path {
+    Path::from_iter(["phone-bill", name])
+}
+
+impl<'a> BillStore<'a> {
+    pub(crate) const fn new(store: &'a dyn ObjectStore) -> Self {
+        Self(SealStore::new(store))
+    }
+
+    /// Where the plan of a file is.
+    pub(super) fn plan_path(sequence: u64) -> Path {
+        object(&format!("{sequence:020}.plan.json"))
+    }
+
+    /// Where a file is.
+    pub(super) fn file_path(sequence: u64) -> Path {
+        object(&format!("{sequence:020}.csv"))
+    }
+
+    /// Where the remainders after a daily file are.
+    pub(super) fn remainders_path(sequence: u64) -> Path {
+        object(&format!("{sequence:020}.remainders.csv"))
+    }
+
+    /// Where the seal of a file is.
+    pub(super) fn seal_path(sequence: u64) -> Path {
+        object(&format!("{sequence:020}.json"))
+    }
+
+    /// Where an answer is.
+    pub(super) fn return_path(n: u64) -> Path {
+        Path::from_iter(["phone-bill", "returns", &format!("{n:020}.json")])
+    }
+
+    /// Creates an object, or finds that it is there: what stands is returned, whoever wrote it.
+    pub(super) async fn create(&self, path: &Path, bytes: &[u8]) -> Result<Bytes, QueryError> {
+        self.0.create(path, bytes).await
+    }
+
+    /// Creates an object that may be there already, but with no other content.
+    pub(super) async fn stands(&self, path: &Path, bytes: &[u8]) -> Result<(), QueryError> {
+        if self.create(path, bytes).await? == bytes {
+            return Ok(());
+        }
+        Err(QueryError::Data(format!(
+            "{path} is there with other content than this run comes to; nothing was changed"
+        )))
+    }
+
+    /// Objects numbered from 1 up to the first that is not there.
+    async fn numbered(&self, path_of: fn(u64) -> Path) -> Result<Vec<(Path, Bytes)>, QueryError> {
+        let store = self.0;
+        let mut read = futures::stream::iter(1..)
+            .map(move |n| async move {
+                let path = path_of(n);
+                Ok::<_, QueryError>(store.get(&path).await?.map(|bytes| (path, bytes)))
+            })
+            .buffered(READ_AHEAD);
+        let mut objects = Vec::new();
+        while let Some(found) = read.next().await {
+            match found? {
+                Some(found) => objects.push(found),
+                None => break,
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Every file and answer.
+    pub(crate) async fn book(&self) -> Result<BillBook, QueryError> {
+        let mut book = BillBook::default();
+        for (path, bytes) in self.numbered(Self::seal_path).await? {
+            book.seals.push(BillSeal::from_bytes(path.as_ref(), &bytes)?);
+        }
+        let path = Self::plan_path(book.next_sequence());
+        if let Some(bytes) = self.0.get(&path).await? {
+            book.plan = Some(BillPlan::from_bytes(path.as_ref(), &bytes)?);
+        }
+        // After seals and plan: what these count of the answers is then among them.
+        for (path, bytes) in self.numbered(Self::return_path).await? {
+            book.returns.push(BillReturn::from_bytes(path.as_ref(), &bytes)?);
+        }
+        Ok(book)
+    }
+
+    /// The plan that a file was issued by.
+    pub(super) async fn plan(&self, seal: &BillSeal) -> Result<BillPlan, QueryError> {
+        let path = Self::plan_path(seal.sequence);
+        let bytes = self.sealed(&path, &seal.plan, seal.sequence).await?;
+        Ok(BillPlan::from_bytes(path.as_ref(), &bytes)?)
+    }
+
+    /// A file, checked against its seal.
+    pub(crate) async fn file(&self, seal: &BillSeal) -> Result<Bytes, QueryError> {
+        self.sealed(&Self::file_path(seal.sequence), &seal.file_hash, seal.sequence).await
+    }
+
+    /// The lines of a file, checked against its seal.
+    pub(crate) async fn lines(&self, seal: &BillSeal) -> Result<Vec<BillLine>, QueryError> {
+        let bytes = self.file(seal).await?;
+        Ok(read_lines(Self::file_path(seal.sequence).as_ref(), &bytes)?)
+    }
+
+    /// The lines of files, in their order, each checked against its seal.
+    pub(super) async fn all_lines(&self, seals: &[BillSeal]) -> Result<Vec<BillLine>, QueryError> {
+        let store = *self;
+        let read = futures::stream::iter(seals.to_vec())
+            .map(move |seal| async move { store.lines(&seal).await })
+            .buffered(READ_AHEAD);
+        let files: Vec<Vec<BillLine>> = read.try_collect().await?;
+        Ok(files.into_iter().flatten().collect())
+    }
+
+    /// What rounding left after a daily file, checked against its seal.
+    pub(crate) async fn remainders(&self, seal: &BillSeal) -> Result<Remainders, QueryError> {
+        let path = Self::remainders_path(seal.sequence);
+        let bytes = self.sealed(&path, &seal.remainders_hash, seal.sequence).await?;
+        Ok(Remainders::from_csv(path.as_ref(), &bytes)?)
+    }
+
+    async fn sealed(&self, path: &Path, hash: &str, sequence: u64) -> Result<Bytes, QueryError> {
+        let bytes = self.0.get(path).await?.ok_or_else(|| {
+            QueryError::Data(format!(
+                "{path} is gone, which the seal of phone bill {sequence} has the hash of"
+            ))
+        })?;
+        let found = hash_of(&bytes);
+        if found == hash {
+            return Ok(bytes);
+        }
+        Err(QueryError::Data(format!(
+            "{path} is not what was sealed: its hash is {found}, the seal of phone bill {sequence} has {hash}"
+        )))
+    }
+}
