@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 use crate::{
-    aggregate, audit, config, doctor, generate, ingest, janitor, query, rate, reference, replay,
-    settle, sql, status, suspense, up, user, verify,
+    aggregate, audit, config, doctor, generate, ingest, janitor, phone_bill, query, rate,
+    reference, replay, settle, sql, status, suspense, up, user, verify,
 };
 
 /// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
@@ -176,6 +176,9 @@ enum Command {
     /// Settle with the vendors: statements, closed periods, and their bills
     #[command(subcommand)]
     Settle(settle::SettleCommand),
+    /// Issue what subscribers are charged, as files for the billing system
+    #[command(subcommand)]
+    PhoneBill(phone_bill::PhoneBillCommand),
     /// Check every invariant over ledger, state and tables
     Verify(verify::VerifyArgs),
     /// Show lag, watermark, owners and what is held back
@@ -243,6 +246,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Sql(args) => sql::run(&global, args).await,
         Command::Suspense(command) => suspense::run(&global, command).await,
         Command::Settle(command) => settle::run(&global, command).await,
+        Command::PhoneBill(command) => phone_bill::run(&global, command).await,
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, args).await,

@@ -17,6 +17,7 @@ mod janitor;
 #[cfg(test)]
 mod metrics_reference;
 mod pace;
+mod phone_bill;
 mod progress;
 mod query;
 mod quota;

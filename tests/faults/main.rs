@@ -28,6 +28,7 @@ mod embedded;
 mod kafka_outage;
 mod kill;
 mod members;
+mod phone_bill;
 mod poison;
 mod poison_kinds;
 mod proxy;
