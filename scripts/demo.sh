@@ -178,6 +178,16 @@ heading "The vendor's bill for it, with six mistakes planted, all of which are f
 "$tally" settle reconcile "$work/bill.csv" --vendor zhipu --period "$last" --mapping records-csv --by lin \
   --out "$work/reconciled" 2>&1 | sed "s#$work#DIR#g" || [ "${PIPESTATUS[0]}" = 1 ]
 
+heading "What subscribers are charged, for the billing system; a line that it rejects stands on the next day's file"
+day() { TZ=Asia/Shanghai date -d "$1" +%F; }
+"$tally" phone-bill issue --day "$(day '2 days ago')" --by lin --out "$work/phone.csv"
+head -n 4 "$work/phone.csv"
+printf 'H,tally-phone-bill-return,1,1,%s\nrecord,line,status,reason\nD,1-1,rejected,no such account\nT,1\n' \
+  "$(tail -n 1 "$work/phone.csv" | cut -d , -f 4)" >"$work/return.csv"
+"$tally" phone-bill return "$work/return.csv" --by lin
+"$tally" phone-bill issue --day "$(day '1 day ago')" --by lin --out "$work/phone.csv" >"$work/phone.out"
+head -n 3 "$work/phone.csv" | tail -n 1
+
 heading "What gateways say they sent, beside what came: one photo was lost on the way, and is named"
 hour=$((${now%000} / 3600 * 3600))000
 printf '{"source":"gw-photo","gateway_epoch":1,"hour":%s,"events":21,"first_seq":1,"last_seq":21,"usage":{"requests":21}}\n' \
