@@ -69,7 +69,7 @@ helm_refuses() {
 --set config.ingest.drain_timeout_ms=20000|must be more than 48
 --set config.query.pg_listen=x:1|is set by the chart
 --set config.alerts.webhooks=x|has secrets in it
---set log.options.sasl\.password=x|/log/options
+--set log.options.sasl\.password=x|sasl.password
 --set image.tag=latest|/image/tag
 --set ingest.resources.limits.memory=null|memory
 CASES
