@@ -16,10 +16,10 @@ RELEASE_TARGET ?= $(or $(TALLY_RELEASE_TARGET),$(TALLY_CACHE)/release)
 # Further arguments of `cargo test`, such as ARGS='-p tally-rating' or ARGS='--test faults'.
 ARGS ?=
 
-.PHONY: help setup build release demo test lint fuzz bench soak kafka s3 fmt clean
+.PHONY: help setup build release demo test lint lint-chart dashboards fuzz bench soak kafka s3 fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## check every tool; as root, install what is missing; fetch Kafka, S3 and the Python packages
 	@scripts/setup.sh
@@ -45,9 +45,17 @@ soak: ## the fault tests with their full counts, and what they measured; takes h
 	@scripts/setup.sh build test
 	@scripts/soak.sh $(ARGS)
 
-lint: ## format, clippy, supply chain, shell scripts, file sizes, machine paths
+lint: ## format, clippy, supply chain, shell scripts, file sizes, machine paths, chart, image, alert rules
 	@scripts/setup.sh build lint
 	@scripts/lint.sh
+
+lint-chart: ## only the chart, alert rules, dashboards, runbooks, Dockerfile and compose.yaml (ARGS=--update)
+	@scripts/setup.sh lint
+	@scripts/lint-chart.sh $(ARGS)
+
+dashboards: build ## every query of dashboards and runbooks on a real Prometheus that scrapes a real tally
+	@scripts/setup.sh test
+	@scripts/dashboards.sh $(CARGO_TARGET_DIR)/debug/tally
 
 fuzz: ## fuzz every reader for FUZZ_SECONDS (60) each, FUZZ_JOBS (1) at a time (ARGS='TARGET…')
 	@scripts/setup.sh build

@@ -4,8 +4,8 @@
 #   scripts/setup.sh [build] [lint] [test]     nothing named = all of them
 #
 # As root on Debian or Ubuntu, with CI=true or TALLY_SETUP_INSTALL=1 (make sets it), missing packages are
-# installed. `lint` also gets cargo-deny, and `test` what the tests bring up: Kafka, S3 and a Python environment,
-# in the cache.
+# installed. `lint` also gets cargo-deny, Helm, promtool and what else checks the chart, and `test` what the tests bring
+# up: Kafka, S3 and a Python environment, in the cache.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TALLY_CACHE=${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}
@@ -64,6 +64,10 @@ check_lint() {
   lacks shellcheck shellcheck --version
   if ! rustfmt --version >/dev/null 2>&1 || ! cargo-clippy --version >/dev/null 2>&1; then
     missing+=("rustfmt and clippy: rustup component add --toolchain $CHANNEL rustfmt clippy")
+  fi
+  lacks python3-venv has_python_venv
+  if ! has helm && ! [[ -x $TALLY_CACHE/bin/helm ]] && ! has_go; then
+    missing+=('Helm 3.18 or later, or Go 1.25 or later to build it: https://helm.sh/docs/intro/install')
   fi
 }
 
@@ -142,7 +146,10 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   exit 1
 fi
 keep_clones_apart
-if [[ " $* " == *' lint '* ]]; then fetch_deny; fi
+if [[ " $* " == *' lint '* ]]; then
+  fetch_deny
+  scripts/lint-chart.sh --fetch
+fi
 if [[ " $* " == *' test '* ]]; then
   scripts/kafka.sh fetch
   scripts/s3.sh fetch

@@ -110,8 +110,9 @@ def settings() -> Iterator[str]:
         for name in sorted(set(re.findall(r"`([a-z]+\.[a-z_]+)(?: = [^`]*)?`", text_of(path)))):
             section = name.split(".")[0]
             chart = yaml.safe_load(text_of(CHART / "values.yaml"))
-            if any(setting.startswith(f"{section}.") for setting in known) and name not in known:
-                if name.split(".")[1] not in (chart.get(section) or {}) and not name.endswith((".md", ".toml", ".sh", ".yaml")):
+            # Views and topics of quotas are no settings, and neither are files of certificates.
+            if section != "quota" and any(setting.startswith(f"{section}.") for setting in known) and name not in known:
+                if name.split(".")[1] not in (chart.get(section) or {}) and not name.endswith((".md", ".toml", ".sh", ".yaml", ".crt", ".key")):
                     yield f"{path.relative_to(ROOT)}: there is no setting or value {name}"
 
 

@@ -1,4 +1,4 @@
-"""Asks every query of the dashboards, and every rule, of a running Prometheus and a running Tally.
+"""Asks every query of the dashboards and runbooks, and every rule, of a running Prometheus and a running Tally.
 
     run_queries.py PROMETHEUS_URL PG_PORT
 
@@ -43,7 +43,7 @@ def ask(url: str, path: str, **parameters: str) -> dict:
 
 def of_prometheus(url: str, expression: str) -> int | str:
     """Points of an answer, or an error."""
-    expression = expression.replace("$__rate_interval", "20s").replace("$namespace", ".*")
+    expression = expression.replace("$__rate_interval", "60s").replace("$namespace", ".*")
     now = time.time()
     answer = ask(url, "/api/v1/query_range", query=expression, start=str(now - 60), end=str(now), step="5")
     if answer["status"] != "success":
@@ -81,6 +81,12 @@ def main() -> int:
                     empty.append(f"{where}{': awaited' if metrics & waiting else ''}")
                     if not known:
                         failed.append(f"{where}: no data")
+    for path in sorted((CHART.parent / "docs" / "operations").glob("*.md")):
+        for statement in re.findall(r"```sql\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            asked += 1
+            found = of_tally(port, statement)
+            if isinstance(found, str):
+                failed.append(f"{path.name}: {found}: {' '.join(statement.split())}")
     rules = ask(url, "/api/v1/rules")["data"]["groups"]
     for group in rules:
         for rule in group["rules"]:
