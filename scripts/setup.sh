@@ -153,6 +153,10 @@ fi
 if [[ " $* " == *' test '* ]]; then
   scripts/kafka.sh fetch
   scripts/s3.sh fetch
+  # shellcheck source=scripts/chart/tools.sh
+  source scripts/chart/tools.sh
+  fetch_prometheus
+  make_chart_venv
   make_venv
 fi
 echo "setup: everything that $* needs is here"
