@@ -31,5 +31,6 @@ USER 65532:65532
 # 8080: HTTP. 5433: the PostgreSQL wire. Both are on loopback until they are told otherwise.
 EXPOSE 8080 5433
 STOPSIGNAL SIGTERM
+ENV PATH=/usr/bin
 ENTRYPOINT ["/usr/bin/tally"]
 CMD ["--help"]
