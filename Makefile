@@ -16,7 +16,7 @@ RELEASE_TARGET ?= $(or $(TALLY_RELEASE_TARGET),$(TALLY_CACHE)/release)
 # Further arguments of `cargo test`, such as ARGS='-p tally-rating' or ARGS='--test faults'.
 ARGS ?=
 
-.PHONY: help setup build release image demo test lint lint-chart dashboards fuzz bench soak kafka s3 fmt clean
+.PHONY: help setup build release image demo test lint lint-chart chart-run dashboards fuzz bench soak kafka s3 fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ lint: ## format, clippy, supply chain, shell scripts, file sizes, machine paths,
 lint-chart: ## only the chart, alert rules, dashboards, runbooks, Dockerfile and compose.yaml (ARGS=--update)
 	@scripts/setup.sh lint
 	@scripts/lint-chart.sh $(ARGS)
+
+chart-run: build ## the roles as the chart renders them, on real Kafka and S3, and the chart's own test
+	@scripts/setup.sh test
+	@scripts/chart-run.sh $(CARGO_TARGET_DIR)/debug/tally
 
 dashboards: build ## every query of dashboards and runbooks on a real Prometheus that scrapes a real tally
 	@scripts/setup.sh test

@@ -3,9 +3,11 @@
 # which Git does not see. Leaves what is there as it is.
 #
 #   scripts/compose-secrets.sh [COMMAND…]     COMMAND runs tally; without it, the image: docker run …
+#
+# TALLY_SECRETS names another folder, for tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-folder=operations/secrets
+folder=${TALLY_SECRETS:-operations/secrets}
 if [[ -e $folder/users.toml ]]; then echo "$folder is there already"; exit; fi
 command -v openssl >/dev/null || { echo 'openssl is missing' >&2; exit 1; }
 umask 077
@@ -16,7 +18,8 @@ if [[ ${#tally[@]} == 0 ]]; then
   docker image inspect tally:0.1.0 >/dev/null 2>&1 || docker compose build ingest
   tally=(docker run --rm -i --user "$(id -u):$(id -g)" --volume "$PWD/$folder:/secrets" --env TALLY_AUTH__USERS_FILE=/secrets/users.toml tally:0.1.0)
 else
-  export TALLY_AUTH__USERS_FILE=$PWD/$folder/users.toml
+  TALLY_AUTH__USERS_FILE=$(realpath "$folder")/users.toml
+  export TALLY_AUTH__USERS_FILE
 fi
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj '/CN=Tally compose CA' \
@@ -37,5 +40,5 @@ for name_role in prometheus:operator gateway:gateway auditor:auditor; do
   rm "$folder/${name_role%:*}.out"
 done
 # Containers run as whoever made the files.
-echo "TALLY_USER=$(id -u):$(id -g)" >.env
+if [[ $folder == operations/secrets ]]; then echo "TALLY_USER=$(id -u):$(id -g)" >.env; fi
 echo "$folder has a certificate and its authority, users, and tokens of prometheus, gateway and auditor"

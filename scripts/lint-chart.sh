@@ -86,6 +86,24 @@ snapshots() {
   return "$status"
 }
 
+# That nothing is left out unseen: kinds of the two examples that have everything, and a dashboard for each file.
+whole() {
+  local kinds found status=0
+  for kinds in production:StatefulSet production:PrometheusRule production:ServiceMonitor production:Pod \
+    production:HorizontalPodAutoscaler production:PodDisruptionBudget production:NetworkPolicy air-gapped:Deployment; do
+    if ! grep -q "^kind: ${kinds#*:}\$" "helm/snapshots/${kinds%:*}.yaml"; then
+      echo "helm/snapshots/${kinds%:*}.yaml has no ${kinds#*:}"
+      status=1
+    fi
+  done
+  found=$(grep -c 'name: tally-dashboard-' helm/snapshots/production.yaml)
+  if [[ $found != $(find helm/dashboards -name '*.json' | wc -l) ]]; then
+    echo "helm/snapshots/production.yaml has $found dashboards"
+    status=1
+  fi
+  return "$status"
+}
+
 manifests() {
   "$CHART_PYTHON" scripts/chart/check_manifests.py helm/snapshots/*.yaml &&
     "$CHART_PYTHON" scripts/chart/check_manifests.py --self-test helm/snapshots/minimal.yaml
@@ -120,6 +138,7 @@ fi
 check 'helm lint --strict' helm_lint
 check 'values that are refused' helm_refuses
 check 'snapshots of what is rendered' snapshots
+check 'everything is rendered' whole
 check 'schemas of Kubernetes, Pod Security, rules of the chart' manifests
 check 'alert rules and their tests' rules
 check 'dashboards' dashboards

@@ -65,6 +65,10 @@ check_lint() {
   if ! rustfmt --version >/dev/null 2>&1 || ! cargo-clippy --version >/dev/null 2>&1; then
     missing+=("rustfmt and clippy: rustup component add --toolchain $CHANNEL rustfmt clippy")
   fi
+  check_chart
+}
+
+check_chart() {
   lacks python3-venv has_python_venv
   if ! has helm && ! [[ -x $TALLY_CACHE/bin/helm ]] && ! has_go; then
     missing+=('Helm 3.18 or later, or Go 1.25 or later to build it: https://helm.sh/docs/intro/install')
@@ -78,6 +82,8 @@ check_test() {
   lacks postgresql-client psql --version
   lacks fonts-noto-cjk has_chinese_font
   lacks poppler-utils pdftotext -v # reads the statements that are PDF
+  lacks openssl openssl version    # makes certificates for the run of the chart's roles
+  check_chart
   compgen -G "$TALLY_CACHE/kafka-*/libs" >/dev/null || lacks maven mvn --version
   if ! has versitygw && ! [[ -x $TALLY_CACHE/bin/versitygw ]] && ! has_go; then
     missing+=('Go 1.25 or later, to build the S3 server: https://go.dev/doc/install')
@@ -155,6 +161,7 @@ if [[ " $* " == *' test '* ]]; then
   scripts/s3.sh fetch
   # shellcheck source=scripts/chart/tools.sh
   source scripts/chart/tools.sh
+  fetch_helm
   fetch_prometheus
   make_chart_venv
   make_venv
