@@ -60,10 +60,14 @@ done
 say "feeding $SECONDS_OF_TRAFFIC s of traffic"
 rate=500
 python3 scripts/sell.py "127.0.0.1:$http" 300 >"$folder/sell.log" || { cat "$folder/sell.log" >&2; die 'nothing was sold'; }
-curl -s "http://127.0.0.1:$http/v1/events" -H 'content-type: application/json' -d '{"source":"gw-1"}' >/dev/null
-for account in A000000000 A000000010 A000000020; do curl -s "http://127.0.0.1:$http/v1/accounts/$account/quota" >/dev/null; done
+# Beside it, what gateways and people ask, and an event of nobody's account.
+while sleep 1; do
+  curl -s "http://127.0.0.1:$http/v1/events" -H 'content-type: application/json' -d '{"source":"gw-1"}'
+  curl -s "http://127.0.0.1:$http/v1/sql" -H 'content-type: application/json' -d '{"query":"SELECT count(*) FROM usage_events"}'
+  for account in A000000000 A000000010; do curl -s "http://127.0.0.1:$http/v1/accounts/$account/quota"; done
+done >"$folder/asked.log" &
+pids+=($!)
 "$tally" generate --events $((rate * SECONDS_OF_TRAFFIC)) --rate "$rate" --seed 7 --accounts 300 --dup-rate 0.01 --bad-rate 0.001 \
   --out http --url "http://127.0.0.1:$http" >"$folder/generate.log" 2>&1 || { cat "$folder/generate.log" >&2; die 'the traffic was not taken'; }
-curl -sf "http://127.0.0.1:$http/v1/sql" -H 'content-type: application/json' -d '{"query":"SELECT count(*) FROM usage_events"}' >/dev/null
 say 'asking'
 "$CHART_PYTHON" scripts/chart/run_queries.py "http://127.0.0.1:$web" "$pg"
