@@ -125,7 +125,7 @@ def run(objects: list[dict], tally: str, mounted: Path, folder: Path) -> list[st
 
 def main() -> int:
     helm, tally, mounted = sys.argv[1], str(Path(sys.argv[2]).resolve()), Path(sys.argv[3]).resolve()
-    command = [helm, "template", "tally", str(CHART), "--namespace", "tally", "--values", "-"]
+    command = [helm, "template", "tally", str(CHART), "--namespace", "tally", "--kube-version", "1.34.0", "--values", "-"]
     rendered = subprocess.run(command, input=yaml.safe_dump(values()), capture_output=True, text=True, check=True).stdout
     objects = [found for found in yaml.safe_load_all(rendered) if found]
     with tempfile.TemporaryDirectory() as folder:
