@@ -93,7 +93,7 @@ FLOW = [
     Panel("Watermark", "How far the slowest partition's time is behind the clock; grows without traffic too.", [("max(tally_watermark_age_seconds{HERE})", "behind")], "s"),
     Panel("Partitions", "Held, and waiting for the store or the log.", [("sum(tally_partitions_owned{HERE})", "held"), ("sum(tally_partitions_waiting{HERE})", "waiting"), (rate("tally_ledger_conflicts_total"), "changes of owner by conflict, a second")], "short"),
     Panel("State in memory", "Dedupe buckets and windows, by process.", [("sum by (pod) (tally_state_bytes{HERE})", "{{pod}}")], "bytes"),
-    Panel("Quiet gateways", "Time since the newest event of each.", [("time() - max by (source) (tally_gateway_last_event_timestamp_seconds{HERE})", "{{source}}")], "s"),
+    Panel("Quiet gateways", "Time since the newest event of each.", [("time() - max by (source) (tally_ingest_gateway_last_event_timestamp_seconds{HERE})", "{{source}}")], "s"),
     Panel("Gateway hours that are not complete", "What gateways said they sent, beside what came: docs/completeness.md.", [("SELECT hour, source, gateway_epoch, state, sent, accepted, held_back, missing FROM settlement.completeness WHERE state <> 'complete' AND hour BETWEEN $__timeFrom() AND $__timeTo() ORDER BY hour DESC, source LIMIT 100", "")], kind="table", sql=True, width=24),
 ]
 
@@ -131,7 +131,7 @@ STORE = [
     Panel("Delta commits", "Versions created, by table.", [(rate("tally_table_commits_total", "table"), "{{table}}")], "cps"),
     Panel("Files", "Live data files, by table.", [("max by (table) (tally_table_files{HERE})", "{{table}}")], "short"),
     Panel("Bytes", "Of live data files, by table.", [("max by (table) (tally_table_bytes{HERE})", "{{table}}")], "bytes"),
-    Panel("Compaction", "Files merged into larger ones, by table.", [(rate("tally_janitor_files_merged_total", "table"), "{{table}}")], "cps"),
+    Panel("Compaction", "Files merged into larger ones.", [(rate("tally_janitor_files_merged_total"), "files"), (rate("tally_janitor_failures_total"), "failures")], "cps"),
     Panel("Removed", "Objects that the janitor removed, by kind.", [(rate("tally_janitor_objects_removed_total", "kind"), "{{kind}}")], "cps"),
     Panel("Last run of the janitor", "Time since it finished without a failure.", [("time() - max(tally_janitor_last_success_timestamp_seconds{HERE})", "ago")], "s", kind="stat"),
     Panel("Tables", "As they are now.", [("SELECT name, version, files, rows, bytes FROM system.tables ORDER BY name", "")], kind="table", sql=True, width=12),
