@@ -16,10 +16,10 @@ RELEASE_TARGET ?= $(or $(TALLY_RELEASE_TARGET),$(TALLY_CACHE)/release)
 # Further arguments of `cargo test`, such as ARGS='-p tally-rating' or ARGS='--test faults'.
 ARGS ?=
 
-.PHONY: help setup build release demo test lint fuzz bench soak kafka s3 fmt clean
+.PHONY: help setup build release image demo test lint lint-chart chart-run dashboards fuzz bench soak kafka s3 fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## check every tool; as root, install what is missing; fetch Kafka, S3 and the Python packages
 	@scripts/setup.sh
@@ -33,6 +33,11 @@ release: ## build the program for operators, in TALLY_CACHE/release; needs AVX2 
 	CARGO_TARGET_DIR=$(RELEASE_TARGET) RUSTFLAGS='$(RELEASE_FLAGS)' JEMALLOC_SYS_WITH_MALLOC_CONF='$(RELEASE_MALLOC)' \
 		cargo build --release --locked
 
+image: release ## the image as an OCI archive, made without a container engine: TALLY_CACHE/tally-image.tar
+	@rm -rf $(TALLY_CACHE)/image-root
+	@scripts/image-root.sh $(RELEASE_TARGET)/release/tally $(TALLY_CACHE)/image-root
+	@python3 scripts/image_oci.py $(TALLY_CACHE)/image-root $(TALLY_CACHE)/tally-image.tar
+
 demo: ## build, run everything in one process on a local folder, feed it traffic, show the result, stop
 	@scripts/setup.sh build
 	@scripts/demo.sh
@@ -45,9 +50,21 @@ soak: ## the fault tests with their full counts, and what they measured; takes h
 	@scripts/setup.sh build test
 	@scripts/soak.sh $(ARGS)
 
-lint: ## format, clippy, supply chain, shell scripts, file sizes, machine paths
+lint: ## format, clippy, supply chain, shell scripts, file sizes, machine paths, chart, image, alert rules
 	@scripts/setup.sh build lint
 	@scripts/lint.sh
+
+lint-chart: ## only the chart, alert rules, dashboards, runbooks, Dockerfile and compose.yaml (ARGS=--update)
+	@scripts/setup.sh lint
+	@scripts/lint-chart.sh $(ARGS)
+
+chart-run: build ## the roles as the chart renders them, on real Kafka and S3, and the chart's own test
+	@scripts/setup.sh test
+	@scripts/chart-run.sh $(CARGO_TARGET_DIR)/debug/tally
+
+dashboards: build ## every query of dashboards and runbooks on a real Prometheus that scrapes a real tally
+	@scripts/setup.sh test
+	@scripts/dashboards.sh $(CARGO_TARGET_DIR)/debug/tally
 
 fuzz: ## fuzz every reader for FUZZ_SECONDS (60) each, FUZZ_JOBS (1) at a time (ARGS='TARGET…')
 	@scripts/setup.sh build

@@ -72,6 +72,8 @@ if [[ -x $deny ]]; then
 else
   printf '\n== cargo deny\nskipped: cargo-deny is not installed (scripts/setup.sh lint)\n'
 fi
+# It says by itself what is wrong in which part.
+check 'chart, alert rules, dashboards, runbooks, image' scripts/lint-chart.sh
 
 if [[ ${#failed[@]} -gt 0 ]]; then
   printf '\nlint failed: %s\n' "${failed[*]}" >&2

@@ -4,8 +4,8 @@
 #   scripts/setup.sh [build] [lint] [test]     nothing named = all of them
 #
 # As root on Debian or Ubuntu, with CI=true or TALLY_SETUP_INSTALL=1 (make sets it), missing packages are
-# installed. `lint` also gets cargo-deny, and `test` what the tests bring up: Kafka, S3 and a Python environment,
-# in the cache.
+# installed. `lint` also gets cargo-deny, Helm, promtool and what else checks the chart, and `test` what the tests bring
+# up: Kafka, S3 and a Python environment, in the cache.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TALLY_CACHE=${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}
@@ -65,6 +65,14 @@ check_lint() {
   if ! rustfmt --version >/dev/null 2>&1 || ! cargo-clippy --version >/dev/null 2>&1; then
     missing+=("rustfmt and clippy: rustup component add --toolchain $CHANNEL rustfmt clippy")
   fi
+  check_chart
+}
+
+check_chart() {
+  lacks python3-venv has_python_venv
+  if ! has helm && ! [[ -x $TALLY_CACHE/bin/helm ]] && ! has_go; then
+    missing+=('Helm 3.18 or later, or Go 1.25 or later to build it: https://helm.sh/docs/intro/install')
+  fi
 }
 
 check_test() {
@@ -74,6 +82,8 @@ check_test() {
   lacks postgresql-client psql --version
   lacks fonts-noto-cjk has_chinese_font
   lacks poppler-utils pdftotext -v # reads the statements that are PDF
+  lacks openssl openssl version    # makes certificates for the run of the chart's roles
+  check_chart
   compgen -G "$TALLY_CACHE/kafka-*/libs" >/dev/null || lacks maven mvn --version
   if ! has versitygw && ! [[ -x $TALLY_CACHE/bin/versitygw ]] && ! has_go; then
     missing+=('Go 1.25 or later, to build the S3 server: https://go.dev/doc/install')
@@ -142,10 +152,18 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   exit 1
 fi
 keep_clones_apart
-if [[ " $* " == *' lint '* ]]; then fetch_deny; fi
+if [[ " $* " == *' lint '* ]]; then
+  fetch_deny
+  scripts/lint-chart.sh --fetch
+fi
 if [[ " $* " == *' test '* ]]; then
   scripts/kafka.sh fetch
   scripts/s3.sh fetch
+  # shellcheck source=scripts/chart/tools.sh
+  source scripts/chart/tools.sh
+  fetch_helm
+  fetch_prometheus
+  make_chart_venv
   make_venv
 fi
 echo "setup: everything that $* needs is here"

@@ -50,3 +50,12 @@ heading 'tests of the independent table check'
 
 heading "${cargo_test[*]}"
 "${cargo_test[@]}"
+
+# Not where only some tests were asked for.
+if [[ $# == 0 ]]; then
+  heading 'the roles as the chart renders them, and its test'
+  scripts/chart-run.sh "${CARGO_TARGET_DIR:-target}/debug/tally"
+  heading 'dashboards, runbooks and alert rules, asked of a real Prometheus'
+  unset AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION AWS_ALLOW_HTTP
+  scripts/dashboards.sh "${CARGO_TARGET_DIR:-target}/debug/tally"
+fi
