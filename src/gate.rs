@@ -127,7 +127,8 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
                 Refusal::Forbidden => SignIn::Forbidden,
             };
             gate.0.sign_ins.count(Channel::Http, outcome);
-            tracing::warn!(?peer, route, ?refusal, "a request was not let in");
+            let peer = peer.map(tracing::field::display);
+            tracing::warn!(peer, route, ?refusal, "a request was not let in");
             refusal.into_response()
         }
     }

@@ -17,8 +17,9 @@ pub(crate) fn on_signal() -> Result<CancellationToken, Failure> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tracing::info!("stopping: finishing what is in flight");
+            // Said afterwards: nobody may read the log any more, and a stop must not depend on it.
             stop.cancel();
+            tracing::info!("stopping: finishing what is in flight");
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}

@@ -147,7 +147,8 @@ fn encode_times(
     times: &Times,
 ) -> Result<(), std::fmt::Error> {
     let counts = times.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
-    let bounds = times.bounds_ms.into_iter().map(seconds).chain([f64::INFINITY]);
+    // The largest number is written as +Inf.
+    let bounds = times.bounds_ms.into_iter().map(seconds).chain([f64::MAX]);
     let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
     let count = buckets.iter().map(|(_, count)| count).sum();
     let sum = seconds(times.sum_ms.load(Ordering::Relaxed));
