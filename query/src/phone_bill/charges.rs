@@ -28,7 +28,7 @@ fn up_to((day, cut_offs): (Day, &[CutOff])) -> String {
 }
 
 /// What a daily file reaches to.
-pub(crate) fn reach<'a>((day, seal): (Day, &'a BillSeal)) -> (Day, &'a [CutOff]) {
+pub(crate) fn reach((day, seal): (Day, &BillSeal)) -> (Day, &[CutOff]) {
     (day, seal.cut_offs.as_slice())
 }
 

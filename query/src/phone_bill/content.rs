@@ -2,6 +2,7 @@
 //! never change: so that it can be made again at any time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use tally_settlement::Period;
@@ -101,12 +102,14 @@ impl Maker<'_> {
         let mut files: BTreeMap<u64, Vec<BillLine>> = BTreeMap::new();
         let mut lines = Vec::with_capacity(ids.len());
         for id in ids {
-            if !files.contains_key(&id.sequence) {
-                let found = self.store.lines(self.seal(id.sequence)?).await?;
-                files.insert(id.sequence, found);
-            }
+            let file = match files.entry(id.sequence) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    place.insert(self.store.lines(self.seal(id.sequence)?).await?)
+                }
+            };
             let at = id.number.checked_sub(1).and_then(|at| usize::try_from(at).ok());
-            let line = at.and_then(|at| files.get(&id.sequence)?.get(at));
+            let line = at.and_then(|at| file.get(at));
             lines.push(line.cloned().ok_or_else(|| {
                 QueryError::Data(format!(
                     "{id} was rejected, and phone bill {} has no such line",

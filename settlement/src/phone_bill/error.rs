@@ -34,17 +34,23 @@ pub enum BillError {
     },
     /// A stored object that is damaged.
     #[error(transparent)]
-    Stored(#[from] SettlementError),
+    Stored(Box<SettlementError>),
+}
+
+impl From<SettlementError> for BillError {
+    fn from(error: SettlementError) -> Self {
+        Self::Stored(Box::new(error))
+    }
 }
 
 impl BillError {
     /// A stored file that is damaged; `what` names it.
     pub(super) fn damaged(what: &str, why: impl std::fmt::Display) -> Self {
-        Self::Stored(SettlementError::Damaged(format!("{what}: {why}")))
+        SettlementError::Damaged(format!("{what}: {why}")).into()
     }
 
     /// What the caller should do.
-    pub const fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotADay(_) => ErrorKind::Invalid,
             Self::Overflow(_)
