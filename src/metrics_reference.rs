@@ -114,8 +114,9 @@ fn reference(exposition: &str) -> String {
          `GET /metrics` of every role, in the OpenMetrics text format that Prometheus reads. Times are in \
          seconds, sizes in bytes. `tally up` has all of them, `tally ingest` those of the door \
          (`tally_ingest_…`), `tally query` those of queries and, where there \
-         are users, of the audit log (`tally_audit_…`), `tally aggregate --listen ADDR` the others; each \
-         counts those who came to its doors (`tally_sign_ins_total`).\n\n\
+         are users, of the audit log (`tally_audit_…`), `tally janitor --listen ADDR` those of the janitor, \
+         `tally aggregate --listen ADDR` the others; each counts those who came to its doors \
+         (`tally_sign_ins_total`) and sees its own disks and certificate.\n\n\
          This page is generated: `TALLY_UPDATE_DOCS=1 cargo test -p tally --bin tally metrics`.\n\n\
          | metric | type | |\n| --- | --- | --- |\n",
     );

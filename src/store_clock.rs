@@ -24,6 +24,13 @@ pub(crate) async fn ahead_ms(store: &dyn ObjectStore) -> Result<i64, String> {
         store.delete(&path).await.map_err(|error| error.to_string())?;
         Ok(ahead(before, after, there?.last_modified.timestamp_millis()))
     };
+    within(asked).await
+}
+
+/// Waits for an answer of the store, and not for ever.
+pub(crate) async fn within<Answer>(
+    asked: impl Future<Output = Result<Answer, String>>,
+) -> Result<Answer, String> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
