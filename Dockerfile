@@ -28,8 +28,8 @@ LABEL org.opencontainers.image.title="Tally" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image /
 USER 65532:65532
-# 8080: HTTP. 5433: the PostgreSQL wire. Both are on loopback until they are told otherwise.
-EXPOSE 8080 5433
+# 8080: HTTP. 5433: the PostgreSQL wire. 8815: Arrow Flight SQL. All are on loopback until they are told otherwise.
+EXPOSE 8080 5433 8815
 STOPSIGNAL SIGTERM
 ENV PATH=/usr/bin
 ENTRYPOINT ["/usr/bin/tally"]

@@ -39,7 +39,7 @@ pids+=($!)
 for _ in {1..100}; do [[ -s $folder/alerts ]] && break; sleep 0.1; done
 printf '[alerts]\nallow_private = true\n[[alerts.webhooks]]\nurl = "%s"\nsecret = "%s"\n' \
   "$(head -n 1 "$folder/alerts")" "$secret" >"$folder/tally.toml"
-(cd "$folder" && exec "$tally" up --data data --listen "127.0.0.1:$http" --pg-listen "127.0.0.1:$pg") >"$folder/tally.log" 2>&1 &
+(cd "$folder" && exec "$tally" up --data data --listen "127.0.0.1:$http" --pg-listen "127.0.0.1:$pg" --flight-listen 127.0.0.1:0) >"$folder/tally.log" 2>&1 &
 pids+=($!)
 cat >"$folder/prometheus.yml" <<YAML
 global: { scrape_interval: 2s, evaluation_interval: 2s }

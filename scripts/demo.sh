@@ -38,7 +38,7 @@ sql() { "$tally" sql "$1"; }
 http="127.0.0.1:$(free_port)"
 pg="127.0.0.1:$(free_port)"
 export TALLY_LOG__DATA="$work/data" TALLY_LOG__PARTITIONS=4 TALLY_AGGREGATE__FRESHNESS_MS=1000
-export TALLY_HTTP__LISTEN="$http" TALLY_QUERY__PG_LISTEN="$pg"
+export TALLY_HTTP__LISTEN="$http" TALLY_QUERY__PG_LISTEN="$pg" TALLY_QUERY__FLIGHT_LISTEN=127.0.0.1:0
 
 # Somebody who gets alerts, and the signed webhook that takes them there.
 secret="whsec_$(python3 -c 'import base64, os; print(base64.b64encode(os.urandom(32)).decode())')"

@@ -61,7 +61,7 @@ def main() -> None:
             "Entrypoint": ["/usr/bin/tally"],
             "Cmd": ["--help"],
             "Env": ["PATH=/usr/bin"],
-            "ExposedPorts": {"8080/tcp": {}, "5433/tcp": {}},
+            "ExposedPorts": {"8080/tcp": {}, "5433/tcp": {}, "8815/tcp": {}},
             "StopSignal": "SIGTERM",
             "Labels": labels,
         },

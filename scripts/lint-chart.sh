@@ -69,6 +69,9 @@ helm_refuses() {
 --set query.terminationGracePeriodSeconds=60|must be more than 68
 --set config.ingest.drain_timeout_ms=20000|must be more than 48
 --set config.query.pg_listen=x:1|is set by the chart
+--set config.query.flight_listen=x:1|is set by the chart
+--set traces.endpoint=collector:4318|traces/endpoint
+--set traces.oneIn=-1|traces/oneIn
 --set config.alerts.webhooks=x|has secrets in it
 --set log.options.sasl\.password=x|sasl.password
 --set image.tag=latest|/image/tag

@@ -30,7 +30,7 @@ at_least() { [[ $(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]];
 
 has_java_17() { at_least 17 "$(java -version 2>&1 | sed -n 's/.*version "\([0-9.]*\).*/\1/p')"; }
 has_go() { at_least 1.21 "$(go env GOVERSION 2>/dev/null | tr -d go)"; } # which fetches the Go it needs
-has_python_venv() { python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))'; }
+has_python_venv() { python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; }
 
 # A font with Chinese characters, which statements as PDF are set in.
 has_chinese_font() {

@@ -21,8 +21,10 @@ use crate::exit::Failure;
 use crate::host_metrics::HostWatch;
 use crate::janitor::{self, JanitorFigures};
 use crate::security::Security;
+use crate::stdout::announcement;
 use crate::table_metrics::TableWatch;
 use crate::topics::Topics;
+use crate::traces::{Traces, hearing};
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{config, event_log, quota, server, stop, stream_metrics};
 
@@ -46,13 +48,16 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
     let store = open_checked_store(&config).await?;
     let extent = if args.until_end { Extent::UntilEnd } else { Extent::Endless };
     let stop = stop::on_signal()?;
+    let traces = Traces::of(&config, "aggregate")?;
     // A bounded run is over when the log is; who runs on delivers what it alerts of.
     let webhooks = match extent {
         Extent::Endless => Some(Webhooks::start(&config, &topics, &store).await?),
         Extent::UntilEnd => None,
     };
     let watched = Arc::clone(&store);
-    let stream = Stream::start(&config, log, &topics, store, extent, stop.child_token()).await?;
+    let stream =
+        Stream::start(&config, log, &topics, store, traces.as_ref(), extent, stop.child_token())
+            .await?;
     if let Some(listen) = args.listen {
         let registry = stream_metrics::registry_of(stream.aggregator());
         budgets::register(&registry, stream.budgets().status());
@@ -70,7 +75,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
             tables.register(&mut registry);
         }
         let listener = server::bind(&listen, &security).await?;
-        eprintln!("health and metrics on {}://{}", security.scheme(), listener.local_addr()?);
+        let (scheme, address) = (security.scheme(), listener.local_addr()?);
+        let words = format!("health and metrics on {scheme}://{address}");
+        eprintln!("{}", announcement(global.log_format, &words));
         let quota = quota::routes(stream.aggregator(), &registry);
         let watch = server::watch_routes(registry, Some(Arc::clone(stream.aggregator())));
         let routes = watch.merge(quota);
@@ -79,6 +86,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
     let finished = stream.finish().await;
     if let Some(webhooks) = webhooks {
         webhooks.finish().await;
+    }
+    if let Some(traces) = traces {
+        traces.finish().await;
     }
     finished?;
     if args.until_end {
@@ -150,6 +160,9 @@ async fn look_for_approvals(
     }
 }
 
+/// How long a stop waits for a run of the janitor.
+const JANITOR_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The running stream of this process.
 pub(crate) struct Stream {
     aggregator: Arc<Aggregator>,
@@ -177,6 +190,7 @@ impl Stream {
         log: Arc<dyn EventLog>,
         topics: &Topics,
         store: Arc<dyn ObjectStore>,
+        traces: Option<&Traces>,
         extent: Extent,
         stop: CancellationToken,
     ) -> Result<Self, Failure> {
@@ -190,7 +204,7 @@ impl Stream {
         let runtime = tokio::runtime::Handle::current();
         let notices = topics.notices(&runtime)?;
         let advertised = Some(config.http.advertise.clone()).filter(|url| !url.is_empty());
-        let edge = Arc::new(SystemEdge { address: advertised });
+        let edge = Arc::new(SystemEdge { address: advertised, traces: hearing(traces) });
         let surroundings = Surroundings { store, edge, notices };
         let references = Arc::new(open_references(&surroundings).await?);
         let aggregator = Aggregator::new(
@@ -257,10 +271,13 @@ impl Stream {
             let ended = publishing.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
             published = published.and(ended);
         }
-        if let Some(cleaning) = self.cleaning
-            && cleaning.await.is_err()
-        {
-            tracing::warn!("the janitor ended badly; the next run does its work");
+        if let Some(mut cleaning) = self.cleaning {
+            match tokio::time::timeout(JANITOR_PATIENCE, &mut cleaning).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => tracing::warn!("the janitor ended badly; the next run does its work"),
+                // As if it had been killed, which is safe at any point.
+                Err(_) => cleaning.abort(),
+            }
         }
         self.looking.abort();
         consumed.and(added).and(published)

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 use crate::{
-    aggregate, audit, config, doctor, generate, ingest, janitor, phone_bill, query, rate,
+    aggregate, audit, config, correct, doctor, generate, ingest, janitor, phone_bill, query, rate,
     reference, replay, settle, sql, status, suspense, up, user, verify,
 };
 
@@ -94,11 +94,18 @@ pub(crate) struct ListenArgs {
     /// Address of the PostgreSQL wire [query.pg_listen]
     #[arg(long, value_name = "ADDR")]
     pg_listen: Option<String>,
+    /// Address of Arrow Flight SQL [query.flight_listen]
+    #[arg(long, value_name = "ADDR")]
+    flight_listen: Option<String>,
 }
 
 impl ListenArgs {
     pub(crate) fn settings(&self) -> Vec<GivenSetting> {
-        given([("http.listen", &self.listen), ("query.pg_listen", &self.pg_listen)])
+        given([
+            ("http.listen", &self.listen),
+            ("query.pg_listen", &self.pg_listen),
+            ("query.flight_listen", &self.flight_listen),
+        ])
     }
 }
 
@@ -140,7 +147,7 @@ enum Command {
     ///
     /// `tally aggregate` does this too, unless aggregate.janitor_interval_ms is 0.
     Janitor(janitor::JanitorArgs),
-    /// Run SQL over HTTP and the PostgreSQL wire
+    /// Run SQL over HTTP, the PostgreSQL wire and Arrow Flight SQL
     Query(query::QueryArgs),
     /// Make synthetic gateway traffic, and the exact totals that must come out of it
     ///
@@ -173,6 +180,9 @@ enum Command {
     /// Held-back events: look at them, take them in again, or give them up
     #[command(subcommand)]
     Suspense(suspense::SuspenseCommand),
+    /// Take accepted events back, or count others in their stead
+    #[command(subcommand)]
+    Correct(correct::CorrectCommand),
     /// Settle with the vendors: statements, closed periods, and their bills
     #[command(subcommand)]
     Settle(settle::SettleCommand),
@@ -245,6 +255,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::Sql(args) => sql::run(&global, args).await,
         Command::Suspense(command) => suspense::run(&global, command).await,
+        Command::Correct(command) => correct::run(&global, command).await,
         Command::Settle(command) => settle::run(&global, command).await,
         Command::PhoneBill(command) => phone_bill::run(&global, command).await,
         Command::Verify(args) => verify::run(&global, args).await,

@@ -6,6 +6,7 @@ mod log_checks;
 mod machine_checks;
 mod security_checks;
 mod store_checks;
+mod trace_checks;
 
 use clap::Args;
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
@@ -29,10 +30,14 @@ pub(crate) async fn run(global: &GlobalArgs, args: DoctorArgs) -> Result<(), Fai
             let mut findings = vec![finding::of_settings(&settings)];
             findings.extend(security_checks::check(&config).await);
             // What is away takes its time to be found so.
-            let (log, store) =
-                tokio::join!(log_checks::check(&config), store_checks::check(&config));
+            let (log, store, traces) = tokio::join!(
+                log_checks::check(&config),
+                store_checks::check(&config),
+                trace_checks::check(&config)
+            );
             findings.extend(log);
             findings.extend(store);
+            findings.extend(traces);
             findings.extend(machine_checks::check(&config));
             findings
         }

@@ -1,4 +1,5 @@
-//! Who may ask what over HTTP: every request passes here before its route sees it.
+//! Who may ask what over HTTP and Arrow Flight SQL: every request passes here before its route sees
+//! it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use base64::Engine;
 use serde_json::json;
 use tally_access::{Caller, Channel, Permission, SignIn};
 
@@ -32,8 +34,11 @@ enum Need {
     Never,
 }
 
+/// Every call of Arrow Flight SQL.
+const FLIGHT_ROUTE: &str = "/arrow.flight.protocol.FlightService/{*rest}";
+
 /// Every route of every process. One that is not here is for nobody but a process without users.
-const ROUTES: [(&str, Need); 12] = [
+const ROUTES: [(&str, Need); 13] = [
     ("/healthz", Need::Nothing),
     ("/readyz", Need::Nothing),
     ("/v1/schema/usage-event.json", Need::Nothing),
@@ -45,6 +50,7 @@ const ROUTES: [(&str, Need); 12] = [
     ("/v1/accounts/{account}/commands", Need::Role(Permission::PostCommands)),
     ("/v1/accounts/{account}/quota", Need::Role(Permission::ReadQuota)),
     ("/v1/sql", Need::Role(Permission::Sql)),
+    (FLIGHT_ROUTE, Need::Role(Permission::Sql)),
     // Asks for a token of its own, from a file that only the owner of the log's folder can read.
     ("/v1/suspense/resolutions", Need::Nothing),
 ];
@@ -60,11 +66,15 @@ enum Refusal {
 
 /// Lets requests in.
 #[derive(Debug)]
-pub(crate) struct Gate(Security);
+pub(crate) struct Gate {
+    security: Security,
+    channel: Channel,
+}
 
 impl Gate {
-    pub(crate) fn new(security: Security) -> Self {
-        Self(security)
+    /// A gate of a listener for this kind of requests.
+    pub(crate) fn new(security: Security, channel: Channel) -> Self {
+        Self { security, channel }
     }
 
     /// Puts the gate before every route.
@@ -79,14 +89,14 @@ impl Gate {
         peer: Option<SocketAddr>,
         headers: &HeaderMap,
     ) -> Result<Option<Caller>, Refusal> {
-        let Some(users) = &self.0.users else {
-            return Ok(Some(Caller::local(Channel::Http, peer)));
+        let Some(users) = &self.security.users else {
+            return Ok(Some(Caller::local(self.channel, peer)));
         };
         let need = route.map_or(Need::AnyUser, |route| {
             ROUTES.iter().find(|(known, _)| *known == route).map_or(Need::Never, |(_, need)| *need)
         });
         let here = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-        let user = bearer(headers).and_then(|token| users.user_of_token(token));
+        let user = token_of(headers).and_then(|token| users.user_of_token(&token));
         let permission = match need {
             Need::Nothing => return Ok(None),
             Need::Watching if here && user.is_none() => return Ok(None),
@@ -94,17 +104,28 @@ impl Gate {
             Need::Role(permission) => Some(permission),
             Need::AnyUser | Need::Never => None,
         };
-        let caller = user.map(|user| Caller::of(&user, Channel::Http, peer));
+        let caller = user.map(|user| Caller::of(&user, self.channel, peer));
         let caller = caller.ok_or(Refusal::Unknown)?;
         let allowed = permission.map_or(need == Need::AnyUser, |wanted| caller.may(wanted));
         if allowed { Ok(Some(caller)) } else { Err(Refusal::Forbidden) }
     }
 }
 
-/// The token of a request.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+/// The token of a request: as it is, or as the password of any name, for drivers that know nothing
+/// else.
+fn token_of(headers: &HeaderMap) -> Option<String> {
+    let (scheme, given) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(given.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    // Arrow's drivers for Go, and those that are built on them, leave the padding out.
+    let unpadded = given.trim().trim_end_matches('=');
+    let decoded = base64::engine::general_purpose::STANDARD_NO_PAD.decode(unpadded).ok()?;
+    let (_, token) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(token.to_owned())
 }
 
 async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
@@ -115,7 +136,7 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
         Ok(caller) => {
             if let Some(caller) = caller {
                 if caller.role().is_some() {
-                    gate.0.sign_ins.count(Channel::Http, SignIn::Accepted);
+                    gate.security.sign_ins.count(gate.channel, SignIn::Accepted);
                 }
                 request.extensions_mut().insert(caller);
             }
@@ -126,7 +147,7 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
                 Refusal::Unknown => SignIn::Denied,
                 Refusal::Forbidden => SignIn::Forbidden,
             };
-            gate.0.sign_ins.count(Channel::Http, outcome);
+            gate.security.sign_ins.count(gate.channel, outcome);
             let peer = peer.map(tracing::field::display);
             tracing::warn!(peer, route, ?refusal, "a request was not let in");
             refusal.into_response()
@@ -211,7 +232,12 @@ mod tests {
         for (route, _) in ROUTES {
             routes = routes.route(route, any(|| async { "served" }));
         }
-        House { _folder: folder, routes: Gate::new(security).guard(routes), tokens, sign_ins }
+        House {
+            _folder: folder,
+            routes: Gate::new(security, Channel::Http).guard(routes),
+            tokens,
+            sign_ins,
+        }
     }
 
     impl House {
@@ -229,6 +255,11 @@ mod tests {
 
     const HERE: &str = "127.0.0.1:40000";
     const THERE: &str = "192.0.2.7:40000";
+    const FLIGHT_CALL: &str = "/arrow.flight.protocol.FlightService/GetFlightInfo";
+
+    fn in_base64(text: &str) -> String {
+        base64::engine::general_purpose::STANDARD.encode(text)
+    }
 
     /// The whole matrix of roles and routes.
     #[tokio::test]
@@ -243,6 +274,7 @@ mod tests {
                 ("/v1/accounts/a%2Fb/commands", &["operator"]),
                 ("/v1/accounts/a/quota", &["finance", "auditor", "operator", "gateway"]),
                 ("/v1/sql", &["finance", "auditor", "operator", "vendor:deepseek"]),
+                (FLIGHT_CALL, &["finance", "auditor", "operator", "vendor:deepseek"]),
                 ("/metrics", &["finance", "auditor", "operator"]),
                 ("/v1/status", &["finance", "auditor", "operator"]),
                 ("/v1/new", &[]),
@@ -272,6 +304,8 @@ mod tests {
             Some("Bearer".to_owned()),
             Some("Bearer ".to_owned()),
             Some(format!("Basic {token}")),
+            Some(format!("Basic {}", in_base64(token))),
+            Some(format!("Basic {}", in_base64(&format!("amy:{token}x")))),
             Some(token.clone()),
             Some(format!("Bearer {}", &token[1..])),
             Some(format!("Bearer {token}x")),
@@ -288,5 +322,12 @@ mod tests {
             assert_eq!(status, StatusCode::OK);
         }
         assert_eq!(house.ask("/v1/sql", Some(&format!("bearer {token}")), HERE).await, 200);
+        // A driver that knows names and passwords only, with padding and without.
+        for name in ["", "w", "wh", "whoever"] {
+            let basic = format!("Basic {}", in_base64(&format!("{name}:{token}")));
+            assert_eq!(house.ask("/v1/sql", Some(&basic), HERE).await, 200, "{name}");
+            let unpadded = basic.trim_end_matches('=');
+            assert_eq!(house.ask("/v1/sql", Some(unpadded), HERE).await, 200, "{name}");
+        }
     }
 }

@@ -12,7 +12,9 @@ use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
 use crate::host_metrics::HostWatch;
 use crate::security::Security;
-use crate::{config, event_log, server, stop};
+use crate::stdout::announcement;
+use crate::traces::Traces;
+use crate::{config, event_log, server, stdout, stop};
 
 /// Options of `tally ingest`.
 #[derive(Debug, Args)]
@@ -30,6 +32,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Fai
     let config = config::load(global, &settings)?;
     let log = event_log::open_when_there(&config).await?;
     let stop = stop::on_signal()?;
+    let traces = Traces::of(&config, "ingest")?;
     let future_max_ms = config.aggregate.future_max_ms;
     let security = Security::of(&config)?;
     let registry = Arc::new(Mutex::new(Registry::default()));
@@ -39,9 +42,19 @@ pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Fai
     }
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let listener = server::bind(&config.http.listen, &security).await?;
-    println!("listening on {}://{}", security.scheme(), listener.local_addr()?);
+    let words = format!("listening on {}://{}", security.scheme(), listener.local_addr()?);
+    stdout::print(announcement(global.log_format, &words))?;
     let drain = Duration::from_millis(config.ingest.drain_timeout_ms);
-    serve_door(listener, tally_ingest::router(door.clone()), door, drain, stop).await
+    let routes = tally_ingest::router(door.clone());
+    let routes = match &traces {
+        Some(traces) => traces.follow(routes),
+        None => routes,
+    };
+    let served = serve_door(listener, routes, door, drain, stop).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    served
 }
 
 /// Serves until stopped: then new requests are refused, those in flight are finished with and

@@ -22,6 +22,7 @@ use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
 use crate::host_metrics::HostWatch;
 use crate::security::Security;
+use crate::stdout::announcement;
 use crate::{config, event_log, server, stdout, stop};
 
 /// Options of `tally janitor`.
@@ -63,7 +64,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Fa
         host.register(&mut registry);
         host.watch_clock(&config, store, stop.clone());
         let listener = server::bind(listen, &security).await?;
-        eprintln!("health and metrics on {}://{}", security.scheme(), listener.local_addr()?);
+        let (scheme, address) = (security.scheme(), listener.local_addr()?);
+        let words = format!("health and metrics on {scheme}://{address}");
+        eprintln!("{}", announcement(global.log_format, &words));
         let routes = server::watch_routes(Arc::new(std::sync::Mutex::new(registry)), None);
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }

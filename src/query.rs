@@ -1,4 +1,4 @@
-//! `tally query`: SQL over HTTP and the PostgreSQL wire.
+//! `tally query`: SQL over HTTP, the PostgreSQL wire and Arrow Flight SQL.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,9 +8,11 @@ use tally_query::PgServer;
 
 use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
+use crate::flight::FlightServer;
 use crate::host_metrics::HostWatch;
 use crate::security::Security;
-use crate::{config, server, sql_session, stop};
+use crate::stdout::announcement;
+use crate::{config, server, sql_session, stdout, stop};
 
 /// Options of `tally query`.
 #[derive(Debug, Args)]
@@ -30,17 +32,25 @@ pub(crate) async fn run(global: &GlobalArgs, args: QueryArgs) -> Result<(), Fail
     let stop = stop::on_signal()?;
     let pg_listen = &config.query.pg_listen;
     let wire = PgServer::bind_for(Arc::clone(&engine), pg_listen, security.pg_door()).await?;
+    let flight = FlightServer::start(&config, &engine, &security, stop.clone()).await?;
     let listener = server::bind(&config.http.listen, &security).await?;
     let (scheme, http) = (security.scheme(), listener.local_addr()?);
-    println!("listening on {scheme}://{http} and postgresql://{}", wire.address());
+    let words = format!(
+        "listening on {scheme}://{http}, postgresql://{} and {}://{}",
+        wire.address(),
+        security.flight_scheme(),
+        flight.address()
+    );
+    stdout::print(announcement(global.log_format, &words))?;
     let mut registry = Registry::default();
     engine.register_metrics(&mut registry);
     security.register_metrics(&mut registry);
     HostWatch::new(&config, &security)?.register(&mut registry);
     let registry = Arc::new(Mutex::new(registry));
     let sql = tally_query::router(Arc::clone(&engine));
-    let routes = server::watch_routes(registry, None).merge(sql);
+    let routes = server::reader_routes(registry, Arc::clone(engine.store())).merge(sql);
     let served = server::serve(listener, routes, stop).await;
+    flight.finish();
     sql_session::finish(&engine).await;
     served
 }

@@ -54,6 +54,11 @@ impl Security {
         self.sign_ins.register(registry);
     }
 
+    /// What clients of Arrow Flight SQL write before the address.
+    pub(crate) fn flight_scheme(&self) -> &'static str {
+        if self.certificate.is_some() { "grpc+tls" } else { "grpc" }
+    }
+
     /// `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.certificate.is_some() { "https" } else { "http" }

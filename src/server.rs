@@ -13,7 +13,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::IncomingStream;
+use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
+use tally_access::Channel;
 use tally_aggregate::Aggregator;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Failure;
 use crate::gate::{Gate, Peer};
 use crate::security::Security;
+use crate::store_watch::StoreWatch;
 
 /// Protocols within TLS (ALPN), by preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -74,9 +77,19 @@ pub(crate) async fn serve(
     routes: Router,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    serve_on(listener, routes, Channel::Http, stop).await
+}
+
+/// The same for requests of another kind.
+pub(crate) async fn serve_on(
+    listener: Listener,
+    routes: Router,
+    channel: Channel,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let Listener { tcp, security } = listener;
     let connections = Connections::open(tcp, &security)?;
-    let routes = Gate::new(security).guard(routes);
+    let routes = Gate::new(security, channel).guard(routes);
     axum::serve(connections, routes.into_make_service_with_connect_info::<Peer>())
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await
@@ -199,11 +212,27 @@ pub(crate) fn watch_routes(
     registry: Arc<Mutex<Registry>>,
     aggregator: Option<Arc<Aggregator>>,
 ) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(healthz))
-        .route("/metrics", get(metrics))
-        .with_state(Watch { registry, aggregator })
+    health_routes().route("/readyz", get(healthz)).with_state(Watch { registry, aggregator })
+}
+
+/// The same of a process that only reads: without the store it can do nothing, and says so.
+pub(crate) fn reader_routes(registry: Arc<Mutex<Registry>>, store: Arc<dyn ObjectStore>) -> Router {
+    let store = Arc::new(StoreWatch::new(store));
+    let ready = move || store_ready(Arc::clone(&store));
+    health_routes().route("/readyz", get(ready)).with_state(Watch { registry, aggregator: None })
+}
+
+fn health_routes() -> Router<Watch> {
+    Router::new().route("/healthz", get(healthz)).route("/metrics", get(metrics))
+}
+
+/// Ready where the store answers. Anybody may ask, so where the store is and what it said is only
+/// in the process's log.
+async fn store_ready(store: Arc<StoreWatch>) -> Response {
+    match store.answers().await {
+        Ok(()) => "ok\n".into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response(),
+    }
 }
 
 /// Unhealthy where a partition that this process holds is not being processed.
@@ -263,6 +292,66 @@ mod tests {
     fn routes() -> Router {
         let routes = Router::new().route("/v1/sql", get(|| async { "rows" }));
         routes.route("/metrics", get(|| async { "metrics" }))
+    }
+
+    /// A store whose certificate is not trusted is not only "error sending request".
+    #[tokio::test]
+    async fn a_certificate_that_is_not_trusted_is_said() {
+        use object_store::RetryConfig;
+        use object_store::aws::AmazonS3Builder;
+        let folder = tempfile::tempdir().unwrap();
+        let (security, ..) = secured(folder.path());
+        let listener = bind("127.0.0.1:0", &security).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, routes(), stop.clone()));
+        let store = AmazonS3Builder::new()
+            .with_endpoint(format!("https://localhost:{port}"))
+            .with_bucket_name("b")
+            .with_region("r")
+            .with_access_key_id("a")
+            .with_secret_access_key("s")
+            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .build()
+            .unwrap();
+        let error = store.list_with_delimiter(None).await.unwrap_err();
+        let said = tally_aggregate::AggregateError::from(error).to_string();
+        assert!(said.contains("invalid peer certificate"), "{said}");
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+    }
+
+    /// A process that only reads is alive without its store, and not ready.
+    #[tokio::test]
+    async fn a_reader_is_ready_where_its_store_answers() {
+        use object_store::aws::AmazonS3Builder;
+        use object_store::{RetryConfig, memory::InMemory};
+        use tower::ServiceExt;
+        let away = AmazonS3Builder::new()
+            .with_endpoint("http://127.0.0.1:9")
+            .with_allow_http(true)
+            .with_bucket_name("b")
+            .with_region("r")
+            .with_access_key_id("a")
+            .with_secret_access_key("s")
+            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .build()
+            .unwrap();
+        let stores: [(Arc<dyn ObjectStore>, StatusCode); 2] = [
+            (Arc::new(InMemory::new()), StatusCode::OK),
+            (Arc::new(away), StatusCode::SERVICE_UNAVAILABLE),
+        ];
+        for (store, ready) in stores {
+            let routes = reader_routes(Arc::default(), store);
+            for (path, wanted) in [("/healthz", StatusCode::OK), ("/readyz", ready)] {
+                let request = axum::http::Request::get(path).body(axum::body::Body::empty());
+                let answer = routes.clone().oneshot(request.unwrap()).await.unwrap();
+                assert_eq!(answer.status(), wanted, "{path}");
+                let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+                let away = body.as_ref() == b"the store does not answer\n";
+                assert_eq!(away, wanted != StatusCode::OK, "{body:?}");
+            }
+        }
     }
 
     #[tokio::test]

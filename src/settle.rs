@@ -3,13 +3,17 @@
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use tally_rating::parse_instant;
 use tally_settlement::{Period, PeriodState};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::settle_documents::{self, DocumentArgs};
 use crate::settle_terms::{ContractArgs, SettledBy, engine};
-use crate::{settle_adjust, settle_close, settle_dispute, settle_events, settle_reconcile};
+use crate::{
+    settle_adjust, settle_close, settle_dispute, settle_events, settle_reconcile, settle_report,
+    settle_rerate,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettleCommand {
@@ -19,6 +23,10 @@ pub(crate) enum SettleCommand {
     /// gives the same hash, whenever it is printed. Of a closed period the sealed statement is
     /// printed.
     Statement(StatementArgs),
+    /// Print what a vendor is told of its share: usage by model, and what that comes to step by step
+    ///
+    /// Made from the vendor's statement, sealed or draft, and its contract. Nobody's name is in it.
+    Report(settle_report::ReportArgs),
     /// List the events that a line of a statement is made of
     ///
     /// Proves that they are all of them: their units must sum to the line's, or there is no
@@ -45,6 +53,12 @@ pub(crate) enum SettleCommand {
     /// An approved one is on the statement of the first period that is closed after that, as a row
     /// with its reason and origin.
     Adjust(settle_adjust::AdjustArgs),
+    /// Rate a period again as the price book was known at another time, and post the differences
+    ///
+    /// Prints what would change, line by line, and writes nothing. With --post the differences that
+    /// are not posted yet become proposals of adjustments, which somebody else has to approve; sealed
+    /// statements stay as they are.
+    Rerate(settle_rerate::RerateArgs),
     /// Compare a vendor's bill with our rated events
     ///
     /// By total, by day, model, class and price, and by the vendor's request id where the bill has
@@ -67,6 +81,10 @@ pub(crate) struct StatementArgs {
     period: Period,
     #[command(flatten)]
     document: DocumentArgs,
+    /// Print it as it was known then, by tables, terms and books of that time: a time with an offset,
+    /// or a date in Shanghai
+    #[arg(long, value_name = "TIME", value_parser = parse_instant, conflicts_with = "contracts")]
+    as_of: Option<i64>,
     #[command(flatten)]
     contracts: ContractArgs,
     #[command(flatten)]
@@ -76,12 +94,14 @@ pub(crate) struct StatementArgs {
 pub(crate) async fn run(global: &GlobalArgs, command: SettleCommand) -> Result<(), Failure> {
     match command {
         SettleCommand::Statement(args) => statement(global, args).await,
+        SettleCommand::Report(args) => settle_report::run(global, args).await,
         SettleCommand::Events(args) => settle_events::run(global, args).await,
         SettleCommand::Close(args) => settle_close::close(global, args).await,
         SettleCommand::Approve(args) => settle_close::approve(global, args).await,
         SettleCommand::Reject(args) => settle_close::reject(global, args).await,
         SettleCommand::Paid(args) => settle_close::paid(global, args).await,
         SettleCommand::Adjust(args) => settle_adjust::run(global, args).await,
+        SettleCommand::Rerate(args) => settle_rerate::run(global, args).await,
         SettleCommand::Reconcile(args) => settle_reconcile::run(global, args).await,
         SettleCommand::Dispute(command) => settle_dispute::run(global, command).await,
     }
@@ -95,7 +115,11 @@ async fn statement(global: &GlobalArgs, args: StatementArgs) -> Result<(), Failu
     let engine = engine(global, &args.store).await?;
     let settlement = settled_by.over(&engine);
     let now_ms = Timestamp::now().as_millisecond();
-    let mut issued = settlement.statement(&args.vendor, args.period, now_ms).await?;
+    let (vendor, period) = (&args.vendor, args.period);
+    let mut issued = match args.as_of {
+        Some(at_ms) => settlement.statement_as_of(vendor, period, at_ms.min(now_ms)).await?,
+        None => settlement.statement(vendor, period, now_ms).await?,
+    };
     // What is in review goes by the terms of its plan.
     if issued.state.is_draft() && issued.state != PeriodState::Review {
         issued.notes.extend(note);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tally_query::NewAdjustment;
 use tally_rating::instant_text;
 use tally_settlement::{
-    AdjustmentReason, AdjustmentState, Cents, Decision, Period, dispute_name, entry_of_name,
-    parse_decimal,
+    AdjustmentReason, AdjustmentState, Cents, Decision, Period, ReRated, dispute_name,
+    entry_of_name, parse_decimal,
 };
 
 use crate::cli::{GlobalArgs, StoreArgs};
@@ -130,12 +130,28 @@ pub(crate) fn adjustment_json(state: &AdjustmentState) -> Value {
         "orig_line_id": what.orig_line_id,
         "note": what.note,
         "dispute": what.dispute.map(dispute_name),
+        "re_rate": what.re_rate.as_ref().map(re_rate_json),
         "proposed_by": proposal.by,
         "proposed_at_ms": proposal.at_ms,
         "decided_by": decision.map(|done| &done.by),
         "decided_at_ms": decision.map(|done| done.at_ms),
         "decision_note": decision.map(|done| &done.what.note),
         "on_statement_of": state.counted_in,
+    })
+}
+
+/// A re-rate: as of when, and the amount of each line.
+fn re_rate_json(re_rate: &ReRated) -> Value {
+    let lines: Vec<Value> = re_rate
+        .lines
+        .iter()
+        .map(|line| json!({ "orig_line_id": line.orig_line_id, "amount": line.amount }))
+        .collect();
+    json!({
+        "known_at_ms": re_rate.known_at_ms,
+        "reference": re_rate.reference,
+        "price_book_version": re_rate.price_book_version,
+        "lines": lines,
     })
 }
 

@@ -60,11 +60,21 @@ impl StatementFormat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Labels {
+pub(crate) enum Labels {
     /// Chinese
     Zh,
     /// English
     En,
+}
+
+impl Labels {
+    /// The language.
+    pub(crate) const fn language(self) -> Language {
+        match self {
+            Self::Zh => Language::Zh,
+            Self::En => Language::En,
+        }
+    }
 }
 
 impl From<DocumentError> for Failure {
@@ -118,10 +128,7 @@ fn encoded(
     issued: &IssuedStatement,
 ) -> Result<Vec<u8>, Failure> {
     let IssuedStatement { statement, state, cut_offs, notes } = issued;
-    let language = match args.lang {
-        Labels::Zh => Language::Zh,
-        Labels::En => Language::En,
-    };
+    let language = args.lang.language();
     let issue = Issue { statement, state: *state, cut_offs, notes, language };
     Ok(match args.format(global) {
         StatementFormat::Csv => statement_csv(statement, *state, cut_offs, notes, language)
@@ -167,7 +174,7 @@ fn statement_json(issued: &IssuedStatement) -> Result<Vec<u8>, Failure> {
 }
 
 /// Writes a file under another name first, so that under its own it is whole or not there.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(format!(".part-{}", std::process::id()));
     let part = PathBuf::from(part);

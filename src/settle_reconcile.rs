@@ -114,14 +114,18 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), 
     let open = || File::open(&args.file).map(|file| Box::new(file) as Box<dyn Read>);
     comparison.read_bill(&open)?;
 
+    let engine = sql_session::open(&config, settings).await?;
+    let pin = engine.pin(None).await?;
+    let asked = OurEvents::any_corrected_sql(&args.vendor);
+    let answer = engine.run_on(Arc::clone(&pin), &asked, QueryLimits::unlimited()).await?;
+    let (_, corrected) = answer.collect().await?;
     let ours = OurEvents {
         vendor: &args.vendor,
         supplier: args.supplier.as_deref(),
         basis: mapping.time.basis,
         window: comparison.our_window_ms(),
+        any_corrected: corrected.iter().any(|batch| batch.num_rows() > 0),
     };
-    let engine = sql_session::open(&config, settings).await?;
-    let pin = engine.pin(None).await?;
     add_our_rows(&engine, &pin, &ours, &context, &mut comparison).await?;
 
     let mut evidence = pack::Evidence::default();

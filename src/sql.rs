@@ -17,7 +17,8 @@ pub(crate) struct SqlArgs {
     /// How the answer is written [default: table, with --json json]
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<AnswerFormat>,
-    /// Read the tables as they were: a version, or RFC 3339
+    /// Read the tables as they were: a version, or RFC 3339; with a time, books and reference data
+    /// too
     #[arg(long, value_name = "VERSION|TIME")]
     as_of: Option<String>,
     #[command(flatten)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use tally_schemas::in_full;
 
 /// How long the store may take: it has its own retries below.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -18,10 +19,10 @@ pub(crate) async fn ahead_ms(store: &dyn ObjectStore) -> Result<i64, String> {
     let path = Path::from(format!("probe/{}", uuid::Uuid::new_v4().simple()));
     let asked = async {
         let before = Timestamp::now().as_millisecond();
-        store.put(&path, "clock".into()).await.map_err(|error| error.to_string())?;
+        store.put(&path, "clock".into()).await.map_err(|error| in_full(&error))?;
         let after = Timestamp::now().as_millisecond();
-        let there = store.head(&path).await.map_err(|error| error.to_string());
-        store.delete(&path).await.map_err(|error| error.to_string())?;
+        let there = store.head(&path).await.map_err(|error| in_full(&error));
+        store.delete(&path).await.map_err(|error| in_full(&error))?;
         Ok(ahead(before, after, there?.last_modified.timestamp_millis()))
     };
     within(asked).await

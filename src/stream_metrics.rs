@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tally_aggregate::{Aggregator, Times};
+use tally_schemas::SuspenseReason;
 
 /// A registry with the metrics of one aggregator.
 pub(crate) fn registry_of(aggregator: &Arc<Aggregator>) -> Arc<Mutex<Registry>> {
@@ -50,6 +51,12 @@ impl Collector for StreamCollector {
                 "Records that asked to recycle or write off a row, and left it open",
                 &counters.left_open,
             ),
+            ("tally_corrections", "Accepted events that were taken back", &counters.corrected),
+            (
+                "tally_corrections_refused",
+                "Records that asked to take an event back that is not known, or was taken back",
+                &counters.corrections_refused,
+            ),
             ("tally_epoch_commits", "Ledger entries created", &counters.commits),
             (
                 "tally_quota_statuses",
@@ -85,10 +92,13 @@ impl Collector for StreamCollector {
             None,
             zero.metric_type(),
         )?;
-        for (reason, events) in counters.suspended.lock().iter() {
-            let labels = [("reason", reason.as_str())];
-            ConstCounter::new(*events).encode(by_reason.encode_family(&labels)?)?;
+        // Each is there from the start: a rate of one that comes with its first event misses it.
+        let suspended = counters.suspended.lock();
+        for reason in SuspenseReason::ALL.map(SuspenseReason::as_str) {
+            let events = suspended.get(reason).copied().unwrap_or(0);
+            ConstCounter::new(events).encode(by_reason.encode_family(&[("reason", reason)])?)?;
         }
+        drop(suspended);
         let mut by_kind = encoder.encode_descriptor(
             "tally_alerts",
             "Alerts that the log acknowledged, by kind",

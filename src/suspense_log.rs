@@ -1,5 +1,5 @@
-//! How records that take rows out of suspense get into the log: directly, or by the process that
-//! has the embedded log.
+//! How records that take rows out of suspense, and those that carry corrections out, get into the
+//! log: directly, or by the process that has the embedded log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use bytes::Bytes;
 use futures::future::join_all;
 use serde_json::json;
 use tally_aggregate::announcement;
-use tally_log::{EventLog, LogErrorKind, LogProducer, Outgoing, RecordKind};
-use tally_schemas::{Config, ReferenceVersion, Resolution};
+use tally_log::{EventLog, LogErrorKind, LogProducer, Outgoing};
+use tally_schemas::{Config, ReferenceVersion, in_full};
 
 use crate::event_log;
 use crate::exit::{Failure, FailureKind};
+use crate::log_record::LogRecord;
 use crate::running::{LogToken, Running, TOKEN_HEADER};
 
 /// Where the process that has the embedded log takes records.
@@ -54,16 +54,10 @@ impl OpenLog {
     }
 
     /// Appends records, as [`OpenLog::send`] does. One that the log took more than once is dropped
-    /// by the stream: a row comes out of suspense once.
-    async fn append(&self, records: &[Resolution]) -> Result<(), Failure> {
+    /// by the stream: a row comes out of suspense once, and an event is taken back once.
+    async fn append(&self, records: &[LogRecord]) -> Result<(), Failure> {
         let count = self.log.partition_count();
-        let outgoing = |record: &Resolution| Outgoing {
-            partition: record.home(count),
-            key: record.account().map(|account| Bytes::from(account.to_owned())),
-            value: Bytes::from(record.to_json()),
-            kind: RecordKind::Single,
-        };
-        self.send(records.iter().map(outgoing).collect()).await
+        self.send(records.iter().map(|record| record.outgoing(count)).collect()).await
     }
 
     /// Appends records, and again those that a log that is away did not take.
@@ -116,16 +110,16 @@ impl ResolutionLog {
     }
 
     /// Appends records; resolves when the log has them.
-    pub(crate) async fn append(&self, records: &[Resolution]) -> Result<(), Failure> {
+    pub(crate) async fn append(&self, records: &[LogRecord]) -> Result<(), Failure> {
         let (running, client) = match self {
             Self::Open(open) => return open.append(records).await,
             Self::Asked(running, client) => (running, client),
         };
-        let lines: Vec<String> = records.iter().map(Resolution::to_json).collect();
+        let lines: Vec<String> = records.iter().map(LogRecord::to_json).collect();
         let url = running.url(PATH);
         let request =
             client.post(&url).header(TOKEN_HEADER, running.token()).body(lines.join("\n"));
-        let away = |error: reqwest::Error| Failure::new(FailureKind::Retry, error.to_string());
+        let away = |error: reqwest::Error| Failure::new(FailureKind::Retry, in_full(&error));
         let answer = request.send().await.map_err(away)?;
         let status = answer.status();
         if status.is_success() {
@@ -140,7 +134,7 @@ impl ResolutionLog {
 /// Records that wait to be appended together.
 #[derive(Default)]
 pub(crate) struct Chunk {
-    records: Vec<Resolution>,
+    records: Vec<LogRecord>,
     bytes: usize,
 }
 
@@ -148,13 +142,11 @@ impl Chunk {
     /// Adds a record, and appends what is gathered where it is enough.
     pub(crate) async fn push(
         &mut self,
-        record: Resolution,
+        record: impl Into<LogRecord>,
         log: &ResolutionLog,
     ) -> Result<(), Failure> {
-        self.bytes += match &record {
-            Resolution::Recycle(recycle) => recycle.raw.len(),
-            Resolution::WriteOff(off) => off.why.len(),
-        };
+        let record = record.into();
+        self.bytes += record.text_bytes();
         self.records.push(record);
         if self.records.len() >= CHUNK_RECORDS || self.bytes >= CHUNK_BYTES {
             self.flush(log).await?;
@@ -194,8 +186,8 @@ async fn take(State(taking): State<Taking>, headers: HeaderMap, body: String) ->
         let words = format!("{TOKEN_HEADER}: not the token of the log's folder\n");
         return (StatusCode::FORBIDDEN, words).into_response();
     }
-    let read = |line: &str| Resolution::parse(line.as_bytes());
-    let records: Result<Vec<Resolution>, String> = body.lines().map(read).collect();
+    let read = |line: &str| LogRecord::parse(line.as_bytes());
+    let records: Result<Vec<LogRecord>, String> = body.lines().map(read).collect();
     let records = match records {
         Ok(records) => records,
         Err(words) => return (StatusCode::UNPROCESSABLE_ENTITY, words).into_response(),
@@ -211,7 +203,7 @@ mod tests {
     use axum::body::Body;
     use axum::http::Request;
     use tally_log::MemoryLog;
-    use tally_schemas::{HeldPosition, Recycle, SuspenseReason};
+    use tally_schemas::{HeldPosition, Recycle, Resolution, SuspenseReason};
     use tower::ServiceExt;
 
     use super::*;

@@ -10,17 +10,20 @@ use tally_ingest::Door;
 use tally_query::PgServer;
 
 use crate::aggregate::{Stream, open_checked_store};
-use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
+use crate::cli::{GlobalArgs, ListenArgs, LogFormat, PlaceArgs};
 use crate::exit::Failure;
+use crate::flight::FlightServer;
 use crate::host_metrics::HostWatch;
 use crate::running::LogToken;
 use crate::security::Security;
 use crate::status::WebhookLook;
+use crate::stdout::announcement;
 use crate::table_metrics::TableWatch;
 use crate::topics::Topics;
+use crate::traces::Traces;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{
-    budgets, config, event_log, ingest, quota, running, server, sql_session, status, stop,
+    budgets, config, event_log, ingest, quota, running, server, sql_session, status, stdout, stop,
     stream_metrics, suspense_log,
 };
 
@@ -41,11 +44,13 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let log = event_log::open_when_there(&config).await?;
     let topics = Topics::open(&config, log.as_ref()).await?;
     let stop = stop::on_signal()?;
+    let traces = Traces::of(&config, "up")?;
 
     let security = Security::of(&config)?;
     let engine = sql_session::serving(&config, settings, &security).await?;
     let pg_listen = &config.query.pg_listen;
     let wire = PgServer::bind_for(Arc::clone(&engine), pg_listen, security.pg_door()).await?;
+    let flight = FlightServer::start(&config, &engine, &security, stop.clone()).await?;
     let listener = server::bind(&config.http.listen, &security).await?;
     let http = listener.local_addr()?;
     // The stream ends after the door, so that what the door has accepted is also committed.
@@ -56,6 +61,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
         Arc::clone(&log),
         &topics,
         Arc::clone(&store),
+        traces.as_ref(),
         Extent::Endless,
         stream_stop.clone(),
     )
@@ -82,13 +88,22 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let future_max_ms = config.aggregate.future_max_ms;
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let routes = tally_ingest::router(door.clone()).merge(tally_query::router(Arc::clone(&engine)));
+    let routes = match &traces {
+        Some(traces) => traces.follow(routes),
+        None => routes,
+    };
     let mut routes = routes.merge(status).merge(quota);
     let token = LogToken::new();
     if config.log.kafka.is_empty() {
         routes = routes.merge(suspense_log::routes(&log, token.clone())?);
     }
     let announced = running::announce(&config, http, &token)?;
-    greet(&config, &security, http, wire.address());
+    for line in greeting(&config, &security, http, wire.address(), flight.address()) {
+        // An empty line is for people alone.
+        if global.log_format == LogFormat::Text || !line.is_empty() {
+            stdout::print(announcement(global.log_format, &line))?;
+        }
+    }
 
     // A stream that cannot go on takes the process down with it (I12).
     let failed = stop.clone();
@@ -102,42 +117,51 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     stream_stop.cancel();
     let finished = stream.finish().await;
     webhooks.finish().await;
+    flight.finish();
     sql_session::finish(&engine).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     drop((watching, announced));
     finished.and(served)
 }
 
-/// Says where everything is, and what to try first.
-fn greet(
+/// Where everything is, and what to try first, line by line.
+fn greeting(
     config: &tally_schemas::Config,
     security: &Security,
     http: std::net::SocketAddr,
     pg: std::net::SocketAddr,
-) {
+    flight: std::net::SocketAddr,
+) -> Vec<String> {
     let log = if config.log.kafka.is_empty() {
         format!("embedded, below {}", config.log.data)
     } else {
         format!("Kafka at {}", config.log.kafka)
     };
-    println!("log     {log}, topic {}", config.log.topic);
-    println!("store   {}", config.store_url());
     let scheme = security.scheme();
-    println!("HTTP    {scheme}://{http}");
-    println!("SQL     postgresql://tally@{pg}/tally");
-    println!();
+    let mut lines = vec![
+        format!("log     {log}, topic {}", config.log.topic),
+        format!("store   {}", config.store_url()),
+        format!("HTTP    {scheme}://{http}"),
+        format!("SQL     postgresql://tally@{pg}/tally"),
+        format!("Flight  {}://{flight}", security.flight_scheme()),
+        String::new(),
+    ];
     if security.users.is_some() {
         // Whoever signs in needs a name and more: what to paste depends on them.
-        println!("Users   {}", config.auth.users_file);
-        return;
+        lines.push(format!("Users   {}", config.auth.users_file));
+        return lines;
     }
-    println!("A first event:");
-    println!(
+    lines.push("A first event:".to_owned());
+    lines.push(format!(
         "  curl {scheme}://{http}/v1/events -H 'content-type: application/json' -d '{{\"source\":\"gw-1\",\"id\":\"req-1\",\"account\":\"A1\",\"model\":\"glm-5\",\"completed_at\":\"'$(date -u +%FT%TZ)'\",\"usage\":{{\"input\":434,\"output\":345}}}}'"
-    );
-    println!("A first query:");
-    println!(
+    ));
+    lines.push("A first query:".to_owned());
+    lines.push(format!(
         "  psql -h {} -p {} -U tally -c 'SELECT vendor, model, sum(input), sum(output) FROM usage_events GROUP BY 1, 2'",
         pg.ip(),
         pg.port()
-    );
+    ));
+    lines
 }

@@ -134,3 +134,36 @@ impl Collector for WebhookCollector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use tally_log::MemoryLog;
+    use tally_schemas::{AlertsConfig, WebhookConfig};
+
+    use super::*;
+
+    /// An alert rule that asks for an increase needs the 0 before the first one.
+    #[test]
+    fn the_counts_of_a_receiver_are_there_from_the_start() {
+        let webhook = WebhookConfig {
+            url: "https://example.com/hook".to_owned(),
+            secret: "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3".into(),
+            ..WebhookConfig::default()
+        };
+        let config = AlertsConfig { webhooks: vec![webhook], ..AlertsConfig::default() };
+        let receiver = receivers_of(&config).unwrap().remove(0);
+        let log = AlertsLog::Alone(Arc::new(MemoryLog::new("usage.alerts", 1)));
+        let (store, status) = (Arc::new(InMemory::new()), WebhookStatus::default());
+        let dispatcher = Dispatcher::new(receiver, log, store, &config, status.clone()).unwrap();
+        let mut registry = Registry::default();
+        register_metrics(&mut registry, &status);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for name in ["deliveries_total", "failures_total", "dead_letters_total", "waiting"] {
+            let line = format!("tally_webhook_{name}{{receiver=\"https://example.com/hook\"}} 0");
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        drop(dispatcher);
+    }
+}

@@ -48,6 +48,7 @@ struct House {
     certificate: String,
     gateway: String,
     finance: String,
+    vendor: String,
 }
 
 fn token_of(output: &Output) -> String {
@@ -76,7 +77,9 @@ impl House {
         let gateway = token_of(&run(&add, ""));
         let add = ["--json", "user", "add", "amy", "--role", "finance", "--token", "--keep"];
         let finance = token_of(&run(&add, ""));
-        Self { folder, certificate: made.cert.pem(), gateway, finance }
+        let add = ["--json", "user", "add", "zhi", "--role", "vendor:zhipu", "--token", "--keep"];
+        let vendor = token_of(&run(&add, ""));
+        Self { folder, certificate: made.cert.pem(), gateway, finance, vendor }
     }
 
     fn path(&self) -> &Path {
@@ -86,6 +89,23 @@ impl House {
     fn client(&self) -> reqwest::Client {
         let root = reqwest::Certificate::from_pem(self.certificate.as_bytes()).unwrap();
         reqwest::Client::builder().no_proxy().add_root_certificate(root).build().unwrap()
+    }
+
+    /// Arrow Flight SQL, with a driver that is not ours.
+    fn check_flight(&self, port: &str) {
+        let python = std::env::var("TALLY_TEST_PYTHON")
+            .expect("TALLY_TEST_PYTHON is not set: run `make test`");
+        let output = Command::new(python)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_flight.py"))
+            .args([port, "server.crt"])
+            .current_dir(self.path())
+            .env("FINANCE_TOKEN", &self.finance)
+            .env("VENDOR_TOKEN", &self.vendor)
+            .env("GATEWAY_TOKEN", &self.gateway)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn psql(&self, port: &str, user: &str, sql: &str) -> (bool, String) {
@@ -123,6 +143,7 @@ impl Running {
         let (out, log) = (folder.join("up.out"), folder.join("up.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_tally"))
             .args(["up", "--data", "data", "--listen", "0.0.0.0:0", "--pg-listen", "0.0.0.0:0"])
+            .args(["--flight-listen", "0.0.0.0:0"])
             .current_dir(folder)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -189,10 +210,13 @@ fn the_file_of_users_is_kept_by_commands_and_has_no_secret() {
     failed(&run(&["user", "remove", "amy"], ""), "no user");
     assert!(!succeeded(&run(&["user", "list"], "")).contains("amy"));
     // Beyond loopback it takes a certificate, too.
-    let query = ["query", "--listen", "127.0.0.1:0", "--pg-listen", "0.0.0.0:0"];
-    failed(&run(&query, ""), "tls.certificate");
-    let query = ["query", "--listen", "0.0.0.0:0", "--pg-listen", "127.0.0.1:0"];
-    failed(&run(&query, ""), "tls.certificate");
+    for open in ["--listen", "--pg-listen", "--flight-listen"] {
+        let mut query = vec!["query"];
+        for flag in ["--listen", "--pg-listen", "--flight-listen"] {
+            query.extend([flag, if flag == open { "0.0.0.0:0" } else { "127.0.0.1:0" }]);
+        }
+        failed(&run(&query, ""), "tls.certificate");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,6 +224,7 @@ async fn everybody_gets_what_is_theirs_from_a_process_on_every_address() {
     let house = House::new();
     let running = Running::up(house.path());
     let (http, postgres) = (running.port("HTTP"), running.port("SQL"));
+    let flight = running.port("Flight");
     let client = house.client();
     let url = |path: &str| format!("https://localhost:{http}{path}");
     let completed_at = "2026-11-22T14:22:37.827+08:00";
@@ -243,6 +268,7 @@ async fn everybody_gets_what_is_theirs_from_a_process_on_every_address() {
     assert_eq!(house.psql(&postgres, "amy", count), (true, "3".to_owned()));
     let (ok, text) = house.psql(&postgres, "gw-1", "SELECT 1");
     assert!(!ok && text.contains("wrong"), "{text}");
+    house.check_flight(&flight);
     // A gateway asks for quotas, whoever lives is open, the rest is not.
     for (path, token, status) in [
         ("/v1/accounts/A0/quota", Some(&house.gateway), 404),
@@ -260,17 +286,18 @@ async fn everybody_gets_what_is_theirs_from_a_process_on_every_address() {
     let status: Value = serde_json::from_str(&status).unwrap();
     assert!(status["process"].is_number(), "{status}");
     let said = running.terminate();
-    for secret in [PASSWORD, &house.gateway, &house.finance, "SCRAM-SHA-256$"] {
+    for secret in [PASSWORD, &house.gateway, &house.finance, &house.vendor, "SCRAM-SHA-256$"] {
         assert!(!said.contains(secret), "{said}");
     }
     // What was asked is in the audit log, to the last statement, and is as it was written.
-    let read = "SELECT user_name, channel, outcome FROM system.audit_log WHERE statement = 'SELECT * FROM quota_ledger' OR action = 'sign_in' AND outcome = 'denied' ORDER BY 1";
+    let read = "SELECT user_name, channel, outcome FROM system.audit_log WHERE statement = 'SELECT * FROM quota_ledger' OR action = 'sign_in' AND outcome = 'denied' ORDER BY 1, 2";
     let told = succeeded(&tally(house.path(), &["--json", "sql", read, "--data", "data"], ""));
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(
         told,
         json!([
             {"user_name": "gw-1", "channel": "postgres", "outcome": "denied"},
+            {"user_name": "zhi", "channel": "flight", "outcome": "invalid"},
             {"user_name": "zhi", "channel": "postgres", "outcome": "invalid"},
         ])
     );

@@ -171,7 +171,56 @@ fn documents_have_what_the_statement_has_and_repeat_byte_for_byte() {
     let printed = done(folder, &statement("qwen", &["--format", "xlsx"]));
     assert!(printed == read(folder.join("sealed/qwen.zh.xlsx")), "standard output differs");
 
+    reports_come_to_the_statements(folder);
     nothing_is_half_written(folder);
+}
+
+/// What vendors are told, in every format: the same figures, the same bytes again, and nobody's name.
+fn reports_come_to_the_statements(folder: &Path) {
+    let report = |vendor: &str, arguments: &[&str]| {
+        let which = ["settle", "report", "--vendor", vendor, "--period", "2026-02"];
+        done(folder, &[&which[..], arguments].concat())
+    };
+    let json = |bytes: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+    // The prices of the first one begin later, so that it has no statement.
+    let [(none, _), vendors @ ..] = &FORMS;
+    let refused =
+        command(folder, &["settle", "report", "--vendor", *none, "--period", "2026-02"]).output();
+    let words = String::from_utf8(refused.unwrap().stderr).unwrap();
+    assert!(words.contains("has no statement in the sealed period"), "{words}");
+    for (vendor, _) in vendors {
+        let told = json(report(vendor, &["--format", "json"]));
+        let statement = json(done(folder, &statement(vendor, &["--format", "json"])));
+        assert_eq!(told["total"], statement["statement"]["total"], "{vendor}");
+        assert_eq!(told["statement"], statement["hash"], "{vendor}");
+        for (section, of) in told["sections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(statement["statement"]["sections"].as_array().unwrap())
+        {
+            let last = section["steps"].as_array().unwrap().last().unwrap();
+            assert_eq!((&last["step"], &last["amounts"]), (&"total".into(), &of["total"]));
+        }
+        let csv = String::from_utf8(report(vendor, &[])).unwrap();
+        assert!(csv.contains(*vendor) && csv.lines().count() > 1, "{csv}");
+        for format in ["html", "pdf", "xlsx"] {
+            for language in ["zh", "en"] {
+                let arguments = ["--format", format, "--lang", language];
+                let bytes = report(vendor, &arguments);
+                assert!(bytes == report(vendor, &arguments), "{vendor} {format} differs");
+                if format == "html" {
+                    let page = String::from_utf8(bytes).unwrap();
+                    let title =
+                        if language == "zh" { "供应商分成报告" } else { "revenue-share" };
+                    assert!(page.contains(title) && page.contains(*vendor), "{vendor}");
+                    for name in ["boss", "ann", "Cut-off", "数据截止"] {
+                        assert!(!page.contains(&format!(">{name}")), "{vendor}: {name}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// What cannot be written leaves nothing, and keeps what was there.

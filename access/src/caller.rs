@@ -12,6 +12,8 @@ pub enum Channel {
     Postgres,
     /// HTTP.
     Http,
+    /// Arrow Flight SQL.
+    Flight,
 }
 
 impl Channel {
@@ -20,6 +22,7 @@ impl Channel {
         match self {
             Self::Postgres => "postgres",
             Self::Http => "http",
+            Self::Flight => "flight",
         }
     }
 }

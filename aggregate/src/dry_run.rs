@@ -3,7 +3,8 @@
 
 use tally_log::{Record, RecordKind};
 use tally_schemas::{
-    AggregateConfig, RECYCLE, SuspenseReason, UsageCounts, WRITE_OFF, decimal_text, parse_event,
+    AggregateConfig, CORRECT, RECYCLE, SuspenseReason, UsageCounts, WRITE_OFF, decimal_text,
+    parse_event,
 };
 
 use crate::core::{LastOutcome, Partition, PartitionConfig, REFERENCE, ReferenceData};
@@ -74,6 +75,7 @@ impl DryRun {
         let not_here = match parsed.command.as_deref() {
             Some(REFERENCE) => Some("only the stream changes by what it rates"),
             Some(RECYCLE | WRITE_OFF) => Some("only the stream has rows in suspense"),
+            Some(CORRECT) => Some("only the stream has events to correct"),
             _ => None,
         };
         if let Some(why) = not_here {
@@ -143,6 +145,7 @@ mod tests {
             br#"{"command":"reference","version":"3-8f14@1"}"#.as_slice(),
             br#"{"command":"recycle","partition":0,"offset":0,"batch_index":0}"#,
             br#"{"command":"write_off","partition":0,"offset":0,"batch_index":0}"#,
+            br#"{"command":"correct","account":"A1"}"#,
         ] {
             assert_eq!(run.rate(not_here).suspense.as_deref(), Some("unsupported_command"));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tally_log::{LogError, LogErrorKind};
 use tally_reference::ReferenceError;
-use tally_schemas::ReferenceVersion;
+use tally_schemas::{ReferenceVersion, in_full};
 
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum ErrorKind {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AggregateError {
     /// The store did not do what was asked; nothing is known about why it would not next time.
-    #[error("store: {0}")]
+    #[error("store: {}", in_full(.0))]
     Store(Arc<object_store::Error>),
     /// The store did what was asked, but to whom it answered is not known.
     #[error("store: {0}")]

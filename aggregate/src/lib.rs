@@ -58,7 +58,7 @@ pub use models::{
     StageParts, StageStatus, stored_stage,
 };
 pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
-pub use owner::{Edge, Ownership, Surroundings};
+pub use owner::{Edge, Ownership, Surroundings, TracedEpoch};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use quota_answers::{NoQuota, PartitionOwner};
 pub use reference_feed::ReferenceFeed;
@@ -66,4 +66,4 @@ pub use references::{Found, References};
 pub use store::{open_store, probe};
 pub use stored_windows::stored_windows;
 pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus, Times, Waiting};
-pub use system_edge::SystemEdge;
+pub use system_edge::{HearsTraces, SystemEdge};

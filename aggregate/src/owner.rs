@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, try_join, try_join_all};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tally_log::Bounds;
+use tally_log::TracedRecord;
 use tally_schemas::{LedgerEntry, ReferenceVersion, StateFile};
 
 use crate::core::ReferenceData;
@@ -30,8 +31,23 @@ pub trait Edge: Send + Sync + std::fmt::Debug {
     fn address(&self) -> Option<String> {
         None
     }
+    /// Hears of an epoch that is committed and has records whose requests are traced.
+    fn traced(&self, _epoch: &TracedEpoch) {}
     /// Waits before attempt `attempt` (from 1) of something that failed.
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()>;
+}
+
+/// A committed epoch, as far as it is traced.
+#[derive(Debug, Clone)]
+pub struct TracedEpoch {
+    /// Partition.
+    pub partition: u32,
+    /// Number of the ledger entry.
+    pub epoch: u64,
+    /// When the entry was there, milliseconds UTC.
+    pub committed_ms: i64,
+    /// Traced records of the epoch, each with when it was read, milliseconds UTC.
+    pub records: Vec<(TracedRecord, i64)>,
 }
 
 /// The store and the world.

@@ -41,6 +41,10 @@ pub(crate) enum Bug {
     HeldMarkNotAsked,
     /// A recycled event is taken as of when its record came, not as of its own time.
     RecycledAsOfItsRecord,
+    /// It is not remembered that an event was taken back.
+    ReversalForgotten,
+    /// Whether an event came is not asked before it is taken back.
+    UnknownTakenBack,
     /// Alerts of an epoch are not written.
     AlertRowLost,
     /// An epoch is committed before its alerts are acknowledged.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::error::AggregateError;
-use crate::owner::{Edge, Surroundings};
+use crate::owner::{Edge, Surroundings, TracedEpoch};
 use crate::stream_status::StreamStatus;
 
 #[derive(Debug)]
@@ -26,6 +26,10 @@ impl Edge for ReportingEdge {
 
     fn address(&self) -> Option<String> {
         self.inner.address()
+    }
+
+    fn traced(&self, epoch: &TracedEpoch) {
+        self.inner.traced(epoch);
     }
 
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()> {

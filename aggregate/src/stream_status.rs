@@ -104,6 +104,10 @@ pub struct StreamCounters {
     pub written_off: AtomicU64,
     /// Records that asked for either, and left their row open.
     pub left_open: AtomicU64,
+    /// Accepted events that were taken back.
+    pub corrected: AtomicU64,
+    /// Records that asked for a correction which cannot be.
+    pub corrections_refused: AtomicU64,
     /// Alerts that the log has acknowledged, by kind.
     pub alerts: Mutex<BTreeMap<String, u64>>,
     /// How long alerts took from when the log received the record that caused them to when it
@@ -125,6 +129,8 @@ impl Default for StreamCounters {
             recycled: AtomicU64::default(),
             written_off: AtomicU64::default(),
             left_open: AtomicU64::default(),
+            corrected: AtomicU64::default(),
+            corrections_refused: AtomicU64::default(),
             alerts: Mutex::default(),
             alert_times: Times::new(ALERT_BOUNDS_MS),
         }
@@ -197,6 +203,8 @@ impl StreamStatus {
         counters.recycled.fetch_add(totals.recycled.events, Ordering::Relaxed);
         counters.written_off.fetch_add(totals.written_off.events, Ordering::Relaxed);
         counters.left_open.fetch_add(totals.left_open, Ordering::Relaxed);
+        counters.corrected.fetch_add(totals.corrected.flow.events, Ordering::Relaxed);
+        counters.corrections_refused.fetch_add(totals.corrections_refused, Ordering::Relaxed);
         counters.commits.fetch_add(1, Ordering::Relaxed);
         let mut suspended = counters.suspended.lock();
         for (reason, events) in &totals.suspended_by_reason {

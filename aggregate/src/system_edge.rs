@@ -1,11 +1,12 @@
 //! The real world: the machine's clock, random owner ids, pauses that grow.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 
 use crate::error::AggregateError;
-use crate::owner::Edge;
+use crate::owner::{Edge, TracedEpoch};
 
 /// Longest pause between two attempts.
 const PAUSE_MAX_MS: u64 = 2_000;
@@ -15,6 +16,14 @@ const PAUSE_MAX_MS: u64 = 2_000;
 pub struct SystemEdge {
     /// URL under which the process is reached, where others are to know.
     pub address: Option<String>,
+    /// Who hears of traced epochs, where somebody does.
+    pub traces: Option<Arc<dyn HearsTraces>>,
+}
+
+/// Hears of traced epochs.
+pub trait HearsTraces: std::fmt::Debug + Send + Sync {
+    /// A traced epoch is committed. Called on a thread of the runtime: it must not wait.
+    fn committed(&self, epoch: &TracedEpoch);
 }
 
 impl Edge for SystemEdge {
@@ -31,6 +40,12 @@ impl Edge for SystemEdge {
 
     fn address(&self) -> Option<String> {
         self.address.clone()
+    }
+
+    fn traced(&self, epoch: &TracedEpoch) {
+        if let Some(traces) = &self.traces {
+            traces.committed(epoch);
+        }
     }
 
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
-use tally_log::{LogErrorKind, PartitionReader, Record};
+use tally_log::{LogErrorKind, PartitionReader, Record, TracedRecord};
 use tally_schemas::{AggregateConfig, LedgerEntry, ReferenceVersion};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use crate::crash_point::crash_point;
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
 use crate::outbox::{Outbox, open_outbox};
-use crate::owner::{Ownership, Surroundings, provide_segments, read_segments};
+use crate::owner::{Ownership, Surroundings, TracedEpoch, provide_segments, read_segments};
 use crate::quota_desk::QuotaDesk;
 use crate::references::References;
 use crate::stream_status::{StreamStatus, Waiting};
@@ -33,6 +33,9 @@ const STATUSES_AT_ONCE: usize = 5_000;
 const READ_WAIT: Duration = Duration::from_millis(50);
 /// How long the log may take to acknowledge notices before the status says that they wait.
 const NOTICES_WAIT_MS: i64 = 1_000;
+
+/// Traced records of one epoch that are remembered.
+const TRACED_MAX: usize = 64;
 
 /// Why a worker ended.
 #[derive(Debug)]
@@ -96,6 +99,8 @@ pub(crate) struct Worker {
     idle_since_ms: Option<i64>,
     /// Records to read at once, from how many events the last ones had.
     read_max: usize,
+    /// Traced records of the epoch that is gathered, with when they were read.
+    traced: Vec<(TracedRecord, i64)>,
 }
 
 impl Drop for Worker {
@@ -158,6 +163,7 @@ impl Worker {
             epoch_began_ms: None,
             idle_since_ms: None,
             read_max: 1,
+            traced: Vec::new(),
         }
     }
 
@@ -215,6 +221,7 @@ impl Worker {
         if let Some(ended) = ended {
             return Ok(Some(ended));
         }
+        self.note_traced(reader.take_traced());
         let idle = self.desk.state().next_offset() == before;
         let more = reader.known_end().is_some_and(|end| end > before);
         self.see_now(idle && read.is_ok() && !more);
@@ -260,6 +267,16 @@ impl Worker {
                 }
             },
         }
+    }
+
+    /// Remembers records whose requests are traced until their epoch is committed: a few of many.
+    fn note_traced(&mut self, records: Vec<TracedRecord>) {
+        if records.is_empty() {
+            return;
+        }
+        let read_ms = self.surroundings.edge.now_ms();
+        let room = TRACED_MAX.saturating_sub(self.traced.len());
+        self.traced.extend(records.into_iter().take(room).map(|record| (record, read_ms)));
     }
 
     /// Commits what was read.
@@ -408,6 +425,7 @@ impl Worker {
         let edge = Arc::clone(&self.surroundings.edge);
         let abandon = self.signals.abandon.clone();
         let status = self.status.clone();
+        let (partition, traced) = (self.partition, std::mem::take(&mut self.traced));
         self.runtime.spawn(async move {
             let last = ownership.last_stored().clone();
             let owner = ownership.owner().to_owned();
@@ -443,8 +461,13 @@ impl Worker {
                 }
             };
             if result.is_ok() {
-                let took_ms = edge.now_ms().saturating_sub(now_ms).max(0).cast_unsigned();
+                let committed_ms = edge.now_ms();
+                let took_ms = committed_ms.saturating_sub(now_ms).max(0).cast_unsigned();
                 status.count_commit(&totals, took_ms);
+                if !traced.is_empty() {
+                    let epoch = ownership.last().n;
+                    edge.traced(&TracedEpoch { partition, epoch, committed_ms, records: traced });
+                }
             }
             // A receiver that is gone has given the partition up.
             drop(done.send(Commit { ownership, spare, result }));

@@ -17,10 +17,14 @@ const STYLE: &str = include_str!("statement.css");
 /// # Errors
 /// `Overflow` for sums beyond 128 bits; else never in a build whose tests pass.
 pub fn statement_html(issue: &Issue<'_>) -> Result<Vec<u8>, DocumentError> {
-    let outline = Outline::of(issue)?;
+    Ok(page(&Outline::of(issue)?))
+}
+
+/// Writes what is on the pages.
+pub(crate) fn page(outline: &Outline) -> Vec<u8> {
     let mut page = Page(String::new());
-    page.head(&outline);
-    page.first_page(&outline);
+    page.head(outline);
+    page.first_page(outline);
     for part in &outline.parts {
         page.part(part);
     }
@@ -28,7 +32,7 @@ pub fn statement_html(issue: &Issue<'_>) -> Result<Vec<u8>, DocumentError> {
     page.element("h2", "", &outline.basis_heading);
     page.facts("basis", &outline.basis);
     page.put("</section>\n</main>\n</body>\n</html>\n");
-    Ok(page.0.into_bytes())
+    page.0.into_bytes()
 }
 
 struct Page(String);

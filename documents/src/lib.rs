@@ -6,6 +6,7 @@
 //! - [`statement_xlsx`]: a workbook whose amounts can be summed to the cent.
 //! - [`statement_parquet`]: lines and adjustments as one typed table.
 //! - [`statement_focus`]: rows in the shape of the FinOps cost and usage specification.
+//! - [`report_html`], [`report_pdf`], [`report_xlsx`]: what a vendor is told of its share.
 //!
 //! Amounts come from the statement and are never computed again, but for sums of what is shown.
 //! The rules are in `docs/settlement.md`.
@@ -22,6 +23,7 @@ mod labels;
 mod outline;
 mod parquet_table;
 mod pdf;
+mod report;
 mod table;
 mod value;
 mod vocabulary;
@@ -33,4 +35,5 @@ pub use html::statement_html;
 pub use issue::Issue;
 pub use parquet_table::{statement_parquet, statement_schema};
 pub use pdf::statement_pdf;
+pub use report::{report_html, report_pdf, report_xlsx};
 pub use xlsx::statement_xlsx;

@@ -44,19 +44,26 @@ const NAMES: Milli = points(150);
 /// `NoFont`, `FontLacks` or `BadFont` where no font has what is needed; `Overflow` for sums beyond
 /// 128 bits.
 pub fn statement_pdf(issue: &Issue<'_>, font: Option<&Path>) -> Result<Vec<u8>, DocumentError> {
-    let outline = Outline::of(issue)?;
-    let typeface = Typeface::find(&characters(&outline), font)?;
+    pages(&Outline::of(issue)?, font)
+}
+
+/// Draws what is on the pages.
+///
+/// # Errors
+/// As [`statement_pdf`].
+pub(crate) fn pages(outline: &Outline, font: Option<&Path>) -> Result<Vec<u8>, DocumentError> {
+    let typeface = Typeface::find(&characters(outline), font)?;
     let canvas = Canvas::new(&typeface, outline.watermark.clone())?;
-    let mut flow = Flow::new(canvas, &outline);
-    first_page::draw(&mut flow, &outline)?;
+    let mut flow = Flow::new(canvas, outline);
+    first_page::draw(&mut flow, outline)?;
     for part in &outline.parts {
-        draw_part(&mut flow, &outline, part)?;
+        draw_part(&mut flow, outline, part)?;
     }
     heading(&mut flow, &outline.basis_heading, points(70))?;
     for fact in &outline.basis {
         draw_fact(&mut flow, fact)?;
     }
-    let canvas = flow.finish(&outline)?;
+    let canvas = flow.finish(outline)?;
     let title = format!("{} {}", outline.title, outline.subtitle);
     let language = outline.language.of(("zh-CN", "en"));
     canvas.finish(Description { title: &title, language })

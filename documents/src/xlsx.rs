@@ -46,6 +46,23 @@ pub fn statement_xlsx(issue: &Issue<'_>) -> Result<Vec<u8>, DocumentError> {
     Ok(write(issue, &outline, &sheets)?)
 }
 
+/// Writes a first page and a sheet for each named table.
+///
+/// # Errors
+/// `Format` for more than the format can hold.
+pub(crate) fn workbook(
+    issue: &Issue<'_>,
+    outline: &Outline,
+    every_amount: impl Iterator<Item = i128>,
+    tables: &[(&str, Table)],
+) -> Result<Vec<u8>, DocumentError> {
+    let amounts = Amounts::decide(every_amount);
+    let mut sheets = vec![first_sheet(issue, outline, amounts)];
+    let filled = tables.iter().filter(|(_, table)| !table.rows.is_empty());
+    sheets.extend(filled.map(|(name, table)| Sheet::of_table(name, table, amounts)));
+    Ok(write(issue, outline, &sheets)?)
+}
+
 fn write(issue: &Issue<'_>, outline: &Outline, sheets: &[Sheet]) -> Result<Vec<u8>, XlsxError> {
     let looks = Looks::of(issue.language);
     let mut workbook = Workbook::new();

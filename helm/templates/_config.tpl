@@ -9,7 +9,10 @@
 {{- $_ := set $own "auth" (dict "users_file" "/etc/tally/users/users.toml") -}}
 {{- $_ := set $own "tls" (dict "certificate" "/etc/tally/certificate/tls.crt" "key" "/etc/tally/certificate/tls.key") -}}
 {{- $_ := set $own "http" (dict "listen" (printf "%s:8080" .Values.listenAddress)) -}}
-{{- $_ := set $own "query" (dict "pg_listen" (printf "%s:5433" .Values.listenAddress)) -}}
+{{- $_ := set $own "query" (dict "pg_listen" (printf "%s:5433" .Values.listenAddress) "flight_listen" (printf "%s:8815" .Values.listenAddress)) -}}
+{{- with .Values.traces.endpoint -}}
+{{- $_ := set $own "traces" (dict "otlp_endpoint" . "one_in" $.Values.traces.oneIn) -}}
+{{- end -}}
 {{- if .Values.budgets -}}
 {{- $_ := set $own "budgets" (dict "file" "/etc/tally/config/budgets.toml") -}}
 {{- end -}}

@@ -80,6 +80,7 @@ spec:
         - { name: https, containerPort: 8080 }
         {{- if eq .role "query" }}
         - { name: postgresql, containerPort: 5433 }
+        - { name: flight, containerPort: 8815 }
         {{- end }}
       startupProbe:
         httpGet: { path: /healthz, port: https, scheme: HTTPS }

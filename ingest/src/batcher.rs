@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tally_log::{Appended, LogError, LogProducer, Outgoing, RecordKind};
+use tally_log::{Appended, LogError, LogProducer, Outgoing, RecordKind, TraceParent};
 use tokio::sync::oneshot;
 
 use crate::budget::Reservation;
@@ -55,6 +55,8 @@ struct Batch {
     bytes: Vec<u8>,
     events: u64,
     waiters: Vec<Waiter>,
+    /// The trace of the first of its requests that is traced: a record has one.
+    parent: Option<TraceParent>,
     /// Its number tells this batch from a later one of the same lane, for the timer that was set.
     wait: Wait,
 }
@@ -95,6 +97,7 @@ impl Batcher {
         self: &Arc<Self>,
         partition: u32,
         slice: Slice,
+        parent: Option<&TraceParent>,
         reservation: &Arc<Reservation>,
     ) -> Acknowledged {
         let (waiter, acknowledged) = Waiter::new(reservation);
@@ -111,6 +114,7 @@ impl Batcher {
                 batch.bytes.extend_from_slice(&slice.bytes);
                 batch.events += slice.events;
                 batch.waiters.push(waiter);
+                batch.parent = batch.parent.take().or_else(|| parent.cloned());
             }
             None => {
                 let wait = self.progress.wait();
@@ -119,6 +123,7 @@ impl Batcher {
                     bytes: slice.bytes,
                     events: slice.events,
                     waiters: vec![waiter],
+                    parent: parent.cloned(),
                     wait,
                 });
                 if !self.linger.is_zero() && lane.on_their_way > 0 {
@@ -182,7 +187,7 @@ impl Batcher {
             value: Bytes::from(batch.bytes),
             kind: RecordKind::Batch,
         };
-        let appended = self.producer.append(record);
+        let appended = self.producer.append_traced(record, batch.parent.as_ref());
         lane.on_their_way += 1;
         let way = OnItsWay { batcher: Arc::clone(self), partition };
         self.answer_later(partition, appended, batch.waiters, batch.wait, Some(way));

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tally_schemas::{
-    CONTROL_TOTAL, EventErrorCode, ParsedEvent, RECYCLE, TEXT_MAX_BYTES, UsageEvent, WRITE_OFF,
-    check_event,
+    CONTROL_TOTAL, CORRECT, EventErrorCode, ParsedEvent, RECYCLE, TEXT_MAX_BYTES, UsageEvent,
+    WRITE_OFF, check_event,
 };
 
 use crate::answer::Defect;
@@ -94,6 +94,7 @@ fn checked(
         Some("reference") => Some("the stream itself says by which prices it rates; approve them"),
         Some(CONTROL_TOTAL) => Some("use POST /v1/control-totals"),
         Some(RECYCLE | WRITE_OFF) => Some("use tally suspense"),
+        Some(CORRECT) => Some("send an event that corrects another, or use tally correct"),
         _ => None,
     };
     if let Some(message) = not_here {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
-use tally_log::{EventLog, LogError, LogErrorKind, LogProducer};
+use tally_log::{EventLog, LogError, LogErrorKind, LogProducer, TraceParent};
 use tally_schemas::IngestConfig;
 use tokio::sync::Semaphore;
 
@@ -217,6 +217,7 @@ impl Door {
         format: Format,
         envelope: Option<BinaryEnvelope>,
         body: Bytes,
+        parent: Option<&TraceParent>,
         mut reservation: Reservation,
     ) -> Result<Answer, Problem> {
         let body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
@@ -230,7 +231,7 @@ impl Door {
         let reservation = Arc::new(reservation);
         let mut pending = Vec::with_capacity(slices.len() + singles.len());
         for (partition, slice) in slices {
-            pending.push(self.0.batcher.submit(partition, slice, &reservation));
+            pending.push(self.0.batcher.submit(partition, slice, parent, &reservation));
         }
         for record in singles {
             pending.push(self.0.batcher.submit_single(record, &reservation));

@@ -1,6 +1,9 @@
 //! Writes a usage event as an element of a protobuf `UsageBatch`, straight from borrowed text.
 
-use tally_schemas::{TokenClass, UsageEvent, UsageSource, UsageSourceCode};
+use tally_schemas::{
+    CorrectionKind, CorrectionKindCode, Corrects, TokenClass, UsageEvent, UsageSource,
+    UsageSourceCode,
+};
 
 /// Wire types of protobuf.
 const VARINT: u32 = 0;
@@ -11,13 +14,18 @@ const EVENTS: u32 = 1;
 /// Appends `event` to `batch` as one element of `UsageBatch.events`: the bytes that
 /// `UsageEventMessage::from_event` would give, without allocating its strings. So batches join by
 /// concatenation. `scratch` is only reused memory.
-pub(crate) fn append_event(batch: &mut Vec<u8>, scratch: &mut Vec<u8>, event: &UsageEvent<'_>) {
+pub(crate) fn append_event(
+    batch: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+    event: &UsageEvent<'_>,
+    corrects: Option<&Corrects>,
+) {
     scratch.clear();
-    encode_event(scratch, event);
+    encode_event(scratch, event, corrects);
     put_bytes(batch, EVENTS, scratch);
 }
 
-fn encode_event(out: &mut Vec<u8>, event: &UsageEvent<'_>) {
+fn encode_event(out: &mut Vec<u8>, event: &UsageEvent<'_>, corrects: Option<&Corrects>) {
     put_text(out, 1, &event.source);
     put_text(out, 2, &event.id);
     put_text(out, 3, &event.account);
@@ -28,7 +36,10 @@ fn encode_event(out: &mut Vec<u8>, event: &UsageEvent<'_>) {
     put_optional(out, 8, event.supplier.as_deref());
     put_time(out, 9, event.started_at_ms);
     put_time(out, 10, event.completed_at_ms);
-    encode_usage(out, event);
+    // What only takes another event back has none.
+    if corrects.is_none_or(|corrects| corrects.kind == CorrectionKind::Replace) {
+        encode_usage(out, event);
+    }
     let usage_source = match event.usage_source {
         UsageSource::Reported => UsageSourceCode::Unspecified,
         UsageSource::Partial => UsageSourceCode::Partial,
@@ -54,6 +65,17 @@ fn encode_event(out: &mut Vec<u8>, event: &UsageEvent<'_>) {
         put_text(&mut entry, 1, key);
         put_text(&mut entry, 2, value);
         put_bytes(out, 21, &entry);
+    }
+    if let Some(Corrects { source, id, kind }) = corrects {
+        let code = match kind {
+            CorrectionKind::Void => CorrectionKindCode::Void,
+            CorrectionKind::Replace => CorrectionKindCode::Replace,
+        };
+        let mut entry = Vec::with_capacity(source.len() + id.len() + 10);
+        put_text(&mut entry, 1, source);
+        put_text(&mut entry, 2, id);
+        put_varint_field(&mut entry, 3, i64::from(i32::from(code)).cast_unsigned());
+        put_bytes(out, 22, &entry);
     }
 }
 
@@ -161,10 +183,28 @@ mod tests {
         for sample in samples {
             let parsed = parse_event(sample);
             assert_eq!(parsed.errors, []);
-            append_event(&mut batch, &mut scratch, &parsed.event);
+            append_event(&mut batch, &mut scratch, &parsed.event, None);
             expected.events.push(UsageEventMessage::from_event(&parsed.event));
         }
         assert_eq!(batch, expected.encode_to_vec());
+    }
+
+    #[test]
+    fn what_is_corrected_goes_with_the_event() {
+        let corrects = |kind| Corrects { source: "g".into(), id: "0".into(), kind };
+        let event = UsageEvent { source: "g".into(), id: "1".into(), ..UsageEvent::default() };
+        for (kind, code, has_usage) in [
+            (CorrectionKind::Void, CorrectionKindCode::Void, false),
+            (CorrectionKind::Replace, CorrectionKindCode::Replace, true),
+        ] {
+            let mut batch = Vec::new();
+            append_event(&mut batch, &mut Vec::new(), &event, Some(&corrects(kind)));
+            let decoded = UsageBatch::decode(batch.as_slice()).unwrap();
+            let message = &decoded.events[0];
+            let told = message.corrects.as_ref().unwrap();
+            assert_eq!((told.source.as_str(), told.id.as_str()), ("g", "0"));
+            assert_eq!((told.kind(), message.usage.is_some()), (code, has_usage));
+        }
     }
 
     #[test]
@@ -175,7 +215,7 @@ mod tests {
                 event.usage.set(class, count);
             }
             let mut batch = Vec::new();
-            append_event(&mut batch, &mut Vec::new(), &event);
+            append_event(&mut batch, &mut Vec::new(), &event, None);
             let decoded = UsageBatch::decode(batch.as_slice()).unwrap();
             assert_eq!(decoded.events, [UsageEventMessage::from_event(&event)]);
         }

@@ -1,8 +1,11 @@
-//! `POST /v1/events`.
+//! `POST /v1/events`. Where the request is traced, whoever serves it says so by an extension
+//! ([`TraceParent`]), and the records that its events go into carry it on.
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+
+use tally_log::TraceParent;
 
 use crate::adapters::{BinaryEnvelope, Format};
 use crate::answer::Answer;
@@ -31,5 +34,6 @@ async fn take(door: &Door, request: Request) -> Result<Answer, Problem> {
     let mut reservation = door.admit()?;
     let body = read_body(&parts.headers, body, door.body_max_bytes(), &mut reservation).await?;
     let envelope = (format == Format::CloudEventBinary).then(|| BinaryEnvelope::of(&parts.headers));
-    door.take_events(format, envelope, body, reservation).await
+    let parent = parts.extensions.get::<TraceParent>();
+    door.take_events(format, envelope, body, parent, reservation).await
 }

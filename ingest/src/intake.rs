@@ -248,7 +248,7 @@ impl Intake {
         }
         let Some(slice) = slices.last_mut() else { return };
         let before = slice.bytes.len();
-        append_event(&mut slice.bytes, &mut self.scratch, event);
+        append_event(&mut slice.bytes, &mut self.scratch, event, parsed.corrects.as_ref());
         slice.events += 1;
         if before > 0 && slice.bytes.len() > self.rules.batch_max_bytes {
             let bytes = slice.bytes.split_off(before);

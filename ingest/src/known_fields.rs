@@ -8,7 +8,8 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value};
 use tally_schemas::{
-    EVENT_FIELDS, LABELS_MAX, TEXT_MAX_BYTES, TokenClass, UsageEventMessage, UsageSourceCode,
+    CorrectionKind, CorrectionKindCode, EVENT_FIELDS, LABELS_MAX, TEXT_MAX_BYTES, TokenClass,
+    UsageEventMessage, UsageSourceCode,
 };
 
 /// Most unknown classes of `usage` that are forwarded; one is enough to hold the event back.
@@ -39,13 +40,14 @@ impl<'de> Visitor<'de> for KnownFieldsSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<KnownFields, A::Error> {
         let mut fields = KnownFields::new();
         while let Some(name) = map.next_key::<String>()? {
-            if !EVENT_FIELDS.contains(&name.as_str()) {
+            if !EVENT_FIELDS.contains(&name.as_str()) && name != "corrects" {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             let value = match name.as_str() {
                 "usage" => map.next_value_seed(Kept(Inside::Usage))?,
                 "labels" => map.next_value_seed(Kept(Inside::Labels))?,
+                "corrects" => map.next_value_seed(Kept(Inside::Corrects))?,
                 _ => map.next_value_seed(Kept(Inside::Nothing))?,
             };
             fields.insert(name, value);
@@ -60,6 +62,7 @@ enum Inside {
     Nothing,
     Usage,
     Labels,
+    Corrects,
 }
 
 /// Reads a value, keeping scalars and of an object only what [`Inside`] says.
@@ -129,7 +132,10 @@ impl<'de> Visitor<'de> for Kept {
                 Inside::Labels if kept.len() <= LABELS_MAX => {
                     kept.insert(cut(&name), map.next_value::<KeptScalar>()?.0);
                 }
-                Inside::Nothing | Inside::Usage | Inside::Labels => {
+                Inside::Corrects if ["source", "id", "kind"].contains(&name.as_str()) => {
+                    kept.insert(name, map.next_value::<KeptScalar>()?.0);
+                }
+                Inside::Nothing | Inside::Usage | Inside::Labels | Inside::Corrects => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -213,6 +219,19 @@ pub(crate) fn of_message(message: &UsageEventMessage) -> KnownFields {
             .collect();
         fields.insert("usage".to_owned(), Value::Object(counts));
     }
+    if let Some(corrects) = &message.corrects {
+        let kind = match CorrectionKindCode::try_from(corrects.kind) {
+            Ok(CorrectionKindCode::Unspecified) => Value::Null,
+            Ok(CorrectionKindCode::Void) => CorrectionKind::Void.name().into(),
+            Ok(CorrectionKindCode::Replace) => CorrectionKind::Replace.name().into(),
+            Err(_) => corrects.kind.into(),
+        };
+        let mut told = Map::new();
+        told.insert("source".to_owned(), Value::String(cut(&corrects.source)));
+        told.insert("id".to_owned(), Value::String(cut(&corrects.id)));
+        told.insert("kind".to_owned(), kind);
+        fields.insert("corrects".to_owned(), Value::Object(told));
+    }
     if !message.labels.is_empty() {
         let labels: Map<String, Value> = message
             .labels
@@ -266,6 +285,12 @@ mod tests {
             ),
             format!(
                 r#"{{{head},"model":"m","started_at":9,"completed_at":1,"usage":{{"reasoning":1}},"labels":{{"a":{{"b":"SECRET"}},"{long}":"x"}}}}"#
+            ),
+            format!(
+                r#"{{{head},"completed_at":1,"corrects":{{"source":"g","id":"0","kind":"replace","note":"SECRET"}}}}"#
+            ),
+            format!(
+                r#"{{{head},"completed_at":1,"corrects":{{"source":"g","id":[1],"kind":"x"}}}}"#
             ),
             format!(
                 r#"{{{head},"model":"m","completed_at":1,"usage":{{"input":1}},"usage_source":"guess","messages":[{{"content":"SECRET"}}]}}"#

@@ -13,6 +13,7 @@ mod gate;
 mod kafka;
 mod local_group;
 mod memory;
+mod trace_parent;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use error::{LogError, LogErrorKind};
 pub use kafka::{KafkaLog, KafkaLogConfig, TopicFacts, TopicLook, look as look_at_topic};
 pub use memory::MemoryLog;
 use tokio_util::sync::CancellationToken;
+pub use trace_parent::{TRACE_HEADER, TraceParent, TracedRecord};
 
 /// Name of the header that tells a batch from a single event.
 pub const TYPE_HEADER: &str = "tally-type";
@@ -80,6 +82,12 @@ pub trait PartitionReader: Send {
 
     /// Next offset to be written to the partition, as far as is known without asking the log.
     fn known_end(&self) -> Option<u64>;
+
+    /// Records that were handed over since this was asked last and whose requests are traced. A log
+    /// that keeps no headers has none.
+    fn take_traced(&mut self) -> Vec<TracedRecord> {
+        Vec::new()
+    }
 }
 
 /// Receives partitions. Called from the log's own thread during a rebalance.
@@ -121,6 +129,12 @@ pub type Appended = Pin<Box<dyn Future<Output = Result<u64, LogError>> + Send>>;
 pub trait LogProducer: Send + Sync {
     /// Appends one record. A full local queue or an absent log is `Retry`.
     fn append(&self, record: Outgoing) -> Appended;
+
+    /// The same for a record of a request that is traced. A log that keeps no headers forgets the
+    /// trace.
+    fn append_traced(&self, record: Outgoing, _parent: Option<&TraceParent>) -> Appended {
+        self.append(record)
+    }
 
     /// Waits until everything appended is acknowledged or `timeout` has passed.
     ///

@@ -32,7 +32,7 @@ pub(crate) struct AuditEntry {
     pub(crate) user: String,
     /// Role; empty where nobody signed in.
     pub(crate) role: String,
-    /// The way: `postgres` or `http`.
+    /// The way: `postgres`, `http` or `flight`.
     pub(crate) channel: String,
     /// Address of the client, where it is known.
     pub(crate) peer: Option<String>,

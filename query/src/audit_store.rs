@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures::stream::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use tally_schemas::in_full;
 
 use crate::audit_entry::{
     AUDIT_FOLDER, AuditBatch, BatchName, ChainEnd, FoundBatch, defects, hash_of,
@@ -18,7 +19,7 @@ pub(crate) const READ_AHEAD: usize = 16;
 const DAYS_LOOKED_AT: usize = 2;
 
 fn away(path: &Path, error: &object_store::Error) -> QueryError {
-    QueryError::Retry(format!("{path}: {error}"))
+    QueryError::Retry(format!("{path}: {}", in_full(error)))
 }
 
 /// The days that have entries, as their folders are called, in order.

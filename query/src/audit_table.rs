@@ -41,7 +41,7 @@ pub(crate) fn audit_schema() -> SchemaRef {
         ("ended_at", time_type(), false, "When it ended, UTC"),
         ("user_name", Utf8, false, "User; local in a process without users"),
         ("role", Utf8, false, "Role; local without users, empty where nobody signed in"),
-        ("channel", Utf8, false, "postgres or http"),
+        ("channel", Utf8, false, "postgres, http or flight"),
         ("peer", Utf8, true, "Address of the client"),
         ("action", Utf8, false, "statement or sign_in"),
         ("statement", Utf8, true, "Text of the statement, cut where it is long"),

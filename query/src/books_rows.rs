@@ -24,10 +24,14 @@ pub(crate) struct StoredBooks {
 }
 
 impl StoredBooks {
-    /// Reads the journal, the seals and every sealed statement, each checked by its hash.
-    pub(crate) async fn read(store: &SealStore<'_>) -> Result<Self, QueryError> {
-        let books = store.journal().await?.books;
-        let seals = store.seals().await?;
+    /// Reads the journal, the seals and every sealed statement, each checked by its hash: as they
+    /// were known at a time, or as they are now.
+    pub(crate) async fn read(
+        store: &SealStore<'_>,
+        known_at_ms: Option<i64>,
+    ) -> Result<Self, QueryError> {
+        let (journal, seals) = store.known(known_at_ms).await?;
+        let books = journal.books;
         let mut statements = Vec::new();
         for seal in &seals {
             let of_period = seal.statements.iter();

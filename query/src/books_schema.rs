@@ -67,7 +67,7 @@ impl BooksTable {
                 "One row a line, adjustment or rounding line of a sealed statement; their sum is its total"
             }
             Self::Adjustments => {
-                "One row an adjustment: on a sealed statement, or proposed by a person and on its way to one"
+                "One row an adjustment: on a sealed statement, or proposed by a person and on its way to one; of a re-rate one a line"
             }
             Self::Disputes => "One row a dispute with a vendor about a bill",
             Self::Reconciliation => {
@@ -146,7 +146,12 @@ impl BooksTable {
                 ("orig_line_id", Utf8, true, "Line that an adjustment corrects"),
             ],
             Self::Adjustments => vec![
-                ("adjustment", Utf8, false, "Number of a posted one (ADJ-...), else its id"),
+                (
+                    "adjustment",
+                    Utf8,
+                    false,
+                    "Number of a posted one (ADJ-...), of a re-rate with its line; else its id",
+                ),
                 vendor,
                 (
                     "state",
@@ -229,11 +234,17 @@ pub(crate) struct BooksRows {
     table: BooksTable,
     schema: SchemaRef,
     source: Arc<SystemSource>,
+    /// As of when; `None` is now.
+    known_at_ms: Option<i64>,
 }
 
 impl BooksRows {
-    pub(crate) fn new(table: BooksTable, source: Arc<SystemSource>) -> Self {
-        Self { table, schema: without_comments(&table.schema()), source }
+    pub(crate) fn new(
+        table: BooksTable,
+        source: Arc<SystemSource>,
+        known_at_ms: Option<i64>,
+    ) -> Self {
+        Self { table, schema: without_comments(&table.schema()), source, known_at_ms }
     }
 }
 
@@ -245,7 +256,7 @@ impl RowSource for BooksRows {
 
     async fn rows(&self) -> Result<RecordBatch, QueryError> {
         let store = SealStore::new(self.source.ledger.store());
-        let books = StoredBooks::read(&store).await?;
+        let books = StoredBooks::read(&store, self.known_at_ms).await?;
         let columns = rows_of(self.table, &books)?;
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
             .map_err(|error| QueryError::Internal(error.to_string()))

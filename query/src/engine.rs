@@ -8,6 +8,8 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ParamValues;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
@@ -27,6 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::answer::{AbortOnDrop, Answer, Message, Rows, stopped};
 use crate::audit_log::{AuditLog, AuditRecord};
 use crate::budget_view::{BudgetSource, BudgetView};
+use crate::connections::Connections;
 use crate::error::{QueryError, from_datafusion};
 use crate::guard;
 use crate::ledger_view::LedgerView;
@@ -73,6 +76,7 @@ pub struct QueryEngine {
     ledger: LedgerView,
     references: ReferenceStore,
     budgets: BudgetView,
+    connections: Connections,
     /// `None` only while the engine is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
@@ -129,6 +133,23 @@ pub(crate) enum Versions {
     AsOf(Option<AsOf>),
     /// These, and perhaps a table of this crate's own.
     Pinned(Arc<PinnedTables>, Option<Beside>),
+}
+
+/// How far a statement is planned that is not run.
+#[derive(Debug)]
+pub(crate) enum Depth {
+    /// To its parameters, and its columns as SQL has them.
+    Statement,
+    /// To the columns of its answer, exactly: which texts are views and what may be null is decided
+    /// by the optimizer. With the values of its parameters, where they are known.
+    Answer(Option<ParamValues>),
+}
+
+/// A statement that is not run.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) columns: SchemaRef,
 }
 
 /// A table that is only there for one query: schema `system` holds it alone.
@@ -208,6 +229,7 @@ impl QueryEngine {
                 return Err(QueryError::Internal(format!("catalog: {error}")));
             }
         };
+        let connections = Connections::new(config.connections_max);
         let permits = usize::try_from(config.concurrency).unwrap_or(1).max(1);
         let permits = Arc::new(Semaphore::new(permits));
         let shared = Shared { tables, sessions, permits, config, metrics: QueryMetrics::new() };
@@ -220,6 +242,7 @@ impl QueryEngine {
             ledger,
             references,
             budgets,
+            connections,
             runtime: Some(runtime),
             handle,
         })
@@ -248,6 +271,7 @@ impl QueryEngine {
     /// Adds the metrics of queries.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.shared.metrics.register(registry);
+        self.connections.register(registry);
         if let Some(audit) = &self.audit {
             audit.register(registry);
         }
@@ -263,6 +287,16 @@ impl QueryEngine {
     pub fn running(&self) -> usize {
         let places = usize::try_from(self.shared.config.concurrency).unwrap_or(1).max(1);
         places.saturating_sub(self.shared.permits.available_permits())
+    }
+
+    /// The object store that everything is read from.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The places of connections to the PostgreSQL wire.
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// The ledgers that schema `system` shows.
@@ -460,14 +494,15 @@ impl QueryEngine {
     pub(crate) async fn plan(
         &self,
         statement: Statement,
+        depth: Depth,
         limits: Limits,
         mut asked: Asked,
-    ) -> Result<LogicalPlan, QueryError> {
+    ) -> Result<Planned, QueryError> {
         let sight = asked.sight.clone();
-        match self.planned(statement, limits, sight).await {
-            Ok(plan) => {
+        match self.planned(statement, depth, limits, sight).await {
+            Ok(planned) => {
                 asked.record.forget(self.audit.as_ref());
-                Ok(plan)
+                Ok(planned)
             }
             Err(error) => Err(asked.told(error)),
         }
@@ -476,9 +511,10 @@ impl QueryEngine {
     async fn planned(
         &self,
         statement: Statement,
+        depth: Depth,
         limits: Limits,
         sight: Sight,
-    ) -> Result<LogicalPlan, QueryError> {
+    ) -> Result<Planned, QueryError> {
         guard::check(&statement)?;
         let deadline = Instant::now() + limits.timeout;
         let permit = self.permit(deadline).await?;
@@ -487,16 +523,22 @@ impl QueryEngine {
             let _permit = permit;
             let pin = shared.pin(None).await?;
             let state =
-                shared.sessions.session(&pin, &sight).await.map_err(|e| shared.error(&e))?;
+                shared.sessions.session(&pin, None, &sight).await.map_err(|e| shared.error(&e))?;
             let plan = state.statement_to_plan(statement).await.map_err(|e| shared.error(&e))?;
             read_only(&plan)?;
-            Ok(plan)
+            let columns = match depth {
+                Depth::Statement => Arc::clone(plan.schema().inner()),
+                Depth::Answer(values) => {
+                    columns_of(&state, &plan, values).await.map_err(|e| shared.error(&e))?
+                }
+            };
+            Ok(Planned { plan, columns })
         });
         let _abort = AbortOnDrop { task: task.abort_handle(), stop: Stop::at(deadline) };
         match timeout_at(deadline, task).await {
             Err(_) => Err(limits.timed_out("planning")),
             Ok(Err(_)) => Err(stopped()),
-            Ok(Ok(plan)) => plan,
+            Ok(Ok(planned)) => planned,
         }
     }
 
@@ -527,6 +569,21 @@ async fn first_error(mut batches: mpsc::Receiver<Message>) -> QueryError {
     }
 }
 
+/// The columns of a statement's answer. With parameters that are not known it cannot be planned to
+/// the end, but for what the optimizer makes of it.
+async fn columns_of(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    values: Option<ParamValues>,
+) -> Result<SchemaRef, DataFusionError> {
+    let plan = match values {
+        Some(values) => plan.clone().replace_params_with_values(&values)?,
+        None if plan.get_parameter_names()?.is_empty() => plan.clone(),
+        None => return Ok(Arc::clone(state.optimize(plan)?.schema().inner())),
+    };
+    Ok(state.create_physical_plan(&plan).await?.schema())
+}
+
 fn read_only(plan: &LogicalPlan) -> Result<(), QueryError> {
     SQLOptions::new()
         .with_allow_ddl(false)
@@ -537,7 +594,7 @@ fn read_only(plan: &LogicalPlan) -> Result<(), QueryError> {
 }
 
 impl Shared {
-    fn error(&self, error: &datafusion::error::DataFusionError) -> QueryError {
+    fn error(&self, error: &DataFusionError) -> QueryError {
         from_datafusion(error, self.config.memory_max_bytes)
     }
 
@@ -554,11 +611,19 @@ impl Shared {
         sight: &Sight,
         out: Out<'_>,
     ) -> Result<Read, QueryError> {
-        let (pin, beside) = match versions {
-            Versions::AsOf(as_of) => (self.pin(as_of).await?, None),
-            Versions::Pinned(pin, beside) => (pin, beside),
+        let (pin, known_at_ms, beside) = match versions {
+            Versions::AsOf(as_of) => {
+                // A version is of a table, and says nothing of when.
+                let known_at_ms = match as_of {
+                    Some(AsOf::TimestampMs(at_ms)) => Some(at_ms),
+                    Some(AsOf::Version(_)) | None => None,
+                };
+                (self.pin(as_of).await?, known_at_ms, None)
+            }
+            Versions::Pinned(pin, beside) => (pin, None, beside),
         };
-        let mut state = self.sessions.session(&pin, sight).await.map_err(|e| self.error(&e))?;
+        let session = self.sessions.session(&pin, known_at_ms, sight).await;
+        let mut state = session.map_err(|e| self.error(&e))?;
         if let Some(Beside { name, table }) = beside {
             state = self.sessions.beside(&state, name, table);
         }

@@ -2,6 +2,7 @@
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use tally_schemas::with_causes;
 
 /// Why a query gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -105,6 +106,10 @@ impl QueryError {
 }
 
 impl ErrorKind {
+    /// Every kind.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Retry, Self::Invalid, Self::Denied, Self::Limit, Self::Data, Self::Internal];
+
     /// Short name for metrics and for the `type` of a problem document.
     pub const fn name(self) -> &'static str {
         match self {
@@ -149,7 +154,7 @@ pub(crate) fn from_datafusion(error: &DataFusionError, memory_max_bytes: u64) ->
         },
         DataFusionError::ObjectStore(cause) => match cause.as_ref() {
             object_store::Error::NotFound { .. } => QueryError::Data(text),
-            _ => QueryError::Retry(text),
+            _ => QueryError::Retry(with_causes(text, cause)),
         },
         // A filter that is evaluated while a file is read fails under the file's name.
         DataFusionError::ParquetError(_) if text.contains(FILTER_FAILED) => {

@@ -1,5 +1,5 @@
 //! SQL over the tables: one pinned version of all of them for each query, read-only, within
-//! limits, over HTTP and the PostgreSQL wire.
+//! limits, over HTTP, the PostgreSQL wire and Arrow Flight SQL.
 
 mod answer;
 mod answer_rows;
@@ -14,12 +14,16 @@ mod budget_view;
 mod catalog;
 mod checked_arithmetic;
 mod checked_sum;
+mod chinese_comments;
 mod comments;
+mod connections;
+mod corrections;
 mod encode;
 mod engine;
 mod error;
 mod exhaustion;
 mod file_statistics;
+mod flight_sql;
 mod gathered_table;
 mod guard;
 mod http_sql;
@@ -53,9 +57,11 @@ pub use books_schema::BooksTable;
 pub use budget_view::{BudgetSource, BudgetView};
 pub use checked_arithmetic::CheckedArithmetic;
 pub use checked_sum::checked_sum;
+pub use corrections::AcceptedEvent;
 pub use encode::{Encoder, Format, render_bytes};
 pub use engine::{EngineOptions, QueryEngine};
 pub use error::{ErrorKind, QueryError};
+pub use flight_sql::flight_router;
 pub use guard::{QUERY_MAX_BYTES, allowed_functions};
 pub use http_sql::{VERSIONS_HEADER, router};
 pub use ledger_view::{LedgerView, PartitionLedger};
@@ -68,7 +74,8 @@ pub use provider::PinnedTableProvider;
 pub use reference_schema::ReferenceTable;
 pub use settle::{
     CloseOutcome, Closed, Decided, HowResolved, InReview, IssuedStatement, LineEvents,
-    NewAdjustment, NewDispute, Settlement, SettlementTerms, TermsOrigin,
+    NewAdjustment, NewDispute, OtherReading, PeriodReRated, Settlement, SettlementTerms,
+    TermsOrigin, UnratedEvents,
 };
 pub use suspense::{
     Approval, HeldFilter, HeldRow, HeldRows, HeldStatus, Proposal, ProposedRow, StoredProposal,

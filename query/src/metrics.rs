@@ -11,6 +11,11 @@ use crate::error::ErrorKind;
 
 type Outcome = [(&'static str, &'static str); 1];
 
+/// The outcome of a query that ran to its end.
+const OK: &str = "ok";
+/// That of one that its reader gave up.
+const ABANDONED: &str = "abandoned";
+
 /// Times of queries by outcome, and how many run. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct QueryMetrics {
@@ -21,7 +26,12 @@ pub(crate) struct QueryMetrics {
 impl QueryMetrics {
     pub(crate) fn new() -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.002, 2.0, 16));
-        Self { seconds: Family::new_with_constructor(histogram), running: Gauge::default() }
+        let seconds: Family<Outcome, Histogram, _> = Family::new_with_constructor(histogram);
+        // Each is there from the start: a rate of one that comes with its first query misses it.
+        for outcome in [OK, ABANDONED].into_iter().chain(ErrorKind::ALL.map(ErrorKind::name)) {
+            drop(seconds.get_or_create(&[("outcome", outcome)]));
+        }
+        Self { seconds, running: Gauge::default() }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -40,7 +50,7 @@ impl QueryMetrics {
     /// Begins to measure a query.
     pub(crate) fn begin(&self) -> Measured {
         self.running.inc();
-        Measured { metrics: self.clone(), begun: Instant::now(), outcome: "abandoned" }
+        Measured { metrics: self.clone(), begun: Instant::now(), outcome: ABANDONED }
     }
 }
 
@@ -55,7 +65,7 @@ pub(crate) struct Measured {
 impl Measured {
     /// Notes that the query ran to its end, or why it did not.
     pub(crate) fn ended(&mut self, failure: Option<ErrorKind>) {
-        self.outcome = failure.map_or("ok", ErrorKind::name);
+        self.outcome = failure.map_or(OK, ErrorKind::name);
     }
 }
 
@@ -64,5 +74,24 @@ impl Drop for Measured {
         self.metrics.running.dec();
         let seconds = self.begun.elapsed().as_secs_f64();
         self.metrics.seconds.get_or_create(&[("outcome", self.outcome)]).observe(seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_is_there_from_the_start() {
+        let metrics = QueryMetrics::new();
+        metrics.begin().ended(Some(ErrorKind::Retry));
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for (outcome, count) in [("ok", 0), ("abandoned", 0), ("retry", 1), ("internal", 0)] {
+            let line = format!("tally_query_seconds_count{{outcome=\"{outcome}\"}} {count}");
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Rows of what people did: adjustments, disputes, comparisons with bills.
 
+use std::collections::BTreeMap;
+
 use arrow::array::ArrayRef;
 use tally_settlement::{
-    Adjustment, AdjustmentState, Cents, ClassSum, Reconciled, Statement, adjustment_name,
-    dispute_name,
+    Adjustment, AdjustmentState, Cents, ClassSum, PostedAdjustment, Reconciled, Statement,
+    adjustment_name, dispute_name,
 };
 
 use crate::books_rows::{StoredBooks, amounts, cents, dates, flags, some};
@@ -15,6 +17,8 @@ struct AdjustmentRow<'a> {
     vendor: &'a str,
     terms: &'a str,
     posted: Option<&'a AdjustmentState>,
+    /// What a statement counts of it: of a re-rate one row a line.
+    part: Option<PostedAdjustment>,
     sealed: Option<(&'a Statement, &'a Adjustment)>,
 }
 
@@ -27,18 +31,25 @@ pub(crate) fn adjustment_rows(books: &StoredBooks) -> Result<Vec<ArrayRef>, Quer
             on_statements.push((statement, section, adjustment));
         }
     }
+    let by_id: BTreeMap<&str, (&Statement, &Adjustment)> = on_statements
+        .iter()
+        .rev()
+        .map(|(statement, _, adjustment)| (adjustment.id.as_str(), (*statement, *adjustment)))
+        .collect();
     for state in books.books.adjustments() {
-        let (name, what) = (state.name(), &state.proposal.what);
-        let found = on_statements.iter().find(|(.., adjustment)| adjustment.id == name);
-        let sealed = found.map(|(statement, _, adjustment)| (*statement, *adjustment));
+        let what = &state.proposal.what;
         let (vendor, terms) = (what.vendor.as_str(), what.terms.as_str());
-        rows.push(AdjustmentRow { vendor, terms, posted: Some(state), sealed });
+        for part in state.posted() {
+            let sealed = by_id.get(part.id.as_str()).copied();
+            let (posted, part) = (Some(state), Some(part));
+            rows.push(AdjustmentRow { vendor, terms, posted, part, sealed });
+        }
     }
     for (statement, section, adjustment) in on_statements {
         if adjustment.posted_by.is_none() {
             let (vendor, terms) = (statement.vendor.as_str(), section.terms.as_str());
             let sealed = Some((statement, adjustment));
-            rows.push(AdjustmentRow { vendor, terms, posted: None, sealed });
+            rows.push(AdjustmentRow { vendor, terms, posted: None, part: None, sealed });
         }
     }
     let of = || rows.iter();
@@ -50,15 +61,15 @@ pub(crate) fn adjustment_rows(books: &StoredBooks) -> Result<Vec<ArrayRef>, Quer
         None => sealed(row).and_then(|adjustment| adjustment.orig_period),
     };
     let stated: Vec<Option<Cents>> = of()
-        .map(|row| match (proposal(row), row.sealed) {
-            (Some(proposal), _) => Some(proposal.amount),
+        .map(|row| match (&row.part, row.sealed) {
+            (Some(part), _) => Some(part.amount),
             (None, Some((_, adjustment))) => Some(adjustment.amounts.net),
             (None, None) => None,
         })
         .collect();
     Ok(vec![
-        texts(of().map(|row| match (row.posted, row.sealed) {
-            (Some(state), _) => state.name(),
+        texts(of().map(|row| match (&row.part, row.sealed) {
+            (Some(part), _) => part.id.clone(),
             (None, Some((_, adjustment))) => adjustment.id.clone(),
             (None, None) => String::new(),
         })),
@@ -76,8 +87,8 @@ pub(crate) fn adjustment_rows(books: &StoredBooks) -> Result<Vec<ArrayRef>, Quer
             (None, None) => "",
         })),
         maybe_texts(of().map(|row| orig(row).map(|period| period.to_string()))),
-        maybe_texts(of().map(|row| match row.posted {
-            Some(state) => state.proposal.what.orig_line_id.clone(),
+        maybe_texts(of().map(|row| match &row.part {
+            Some(part) => part.orig_line_id.clone(),
             None => sealed(row).and_then(|adjustment| adjustment.orig_line_id),
         })),
         flags(of().map(|row| row.posted.is_some())),

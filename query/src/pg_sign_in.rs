@@ -26,8 +26,9 @@ use pgwire::tokio::TlsAcceptor;
 use tally_access::{
     AccessError, Caller, Certificate, Channel, Directory, Exchange, Permission, SignIn, SignIns,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
+use crate::connections::ConnectionPlace;
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 
@@ -44,6 +45,8 @@ const PAUSE_AFTER_DENIAL: Duration = Duration::from_millis(250);
 const INVALID_PASSWORD: &str = "28P01";
 /// SQLSTATE: not allowed in, or not in this way.
 const INVALID_AUTHORIZATION: &str = "28000";
+/// SQLSTATE: there is no place.
+const TOO_MANY_CONNECTIONS: &str = "53300";
 /// SQLSTATE: what was sent is not the protocol.
 const PROTOCOL_VIOLATION: &str = "08P01";
 
@@ -112,6 +115,8 @@ pub(crate) struct SignInHandler {
     engine: std::sync::Weak<QueryEngine>,
     connections: Arc<ConnectionManager>,
     keys: Arc<RandomPidSecretKeyGenerator>,
+    /// Told once somebody is let in.
+    signed_in: Arc<Notify>,
     progress: Mutex<Progress>,
 }
 
@@ -121,12 +126,32 @@ impl SignInHandler {
         engine: std::sync::Weak<QueryEngine>,
         connections: Arc<ConnectionManager>,
         keys: Arc<RandomPidSecretKeyGenerator>,
+        signed_in: Arc<Notify>,
     ) -> Self {
-        Self { door, engine, connections, keys, progress: Mutex::new(Progress::New) }
+        let progress = Mutex::new(Progress::New);
+        Self { door, engine, connections, keys, signed_in, progress }
     }
 
-    /// Lets a caller in.
-    async fn let_in<C>(&self, client: &mut C, caller: Caller) -> PgWireResult<()>
+    fn engine(&self) -> PgWireResult<Arc<QueryEngine>> {
+        self.engine.upgrade().ok_or_else(|| fatal("57P03", "the server is stopping"))
+    }
+
+    /// A place for a caller, where there is one.
+    fn place(&self, caller: &Caller) -> PgWireResult<ConnectionPlace> {
+        self.engine()?.connections().take(caller).map_err(|error| {
+            let (user, role) = (caller.name(), caller.role_name());
+            tracing::warn!(user, role, %error, "a connection found no place");
+            fatal(TOO_MANY_CONNECTIONS, &error.to_string())
+        })
+    }
+
+    /// Lets a caller in, who has a place.
+    async fn let_in<C>(
+        &self,
+        client: &mut C,
+        caller: Caller,
+        place: ConnectionPlace,
+    ) -> PgWireResult<()>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::Error: Debug,
@@ -139,6 +164,9 @@ impl SignInHandler {
         extensions.insert::<Arc<ConnectionHandle>>(handle);
         extensions.insert::<ConnectionGuard>(guard);
         extensions.insert::<Caller>(caller);
+        // Kept as long as the connection is.
+        extensions.insert::<ConnectionPlace>(place);
+        self.signed_in.notify_one();
         let mut parameters = DefaultServerParameterProvider::default();
         parameters.is_superuser = false;
         parameters.default_transaction_read_only = true;
@@ -176,8 +204,9 @@ impl SignInHandler {
             return Err(self.refuse(client, &user, SignIn::Unencrypted, error).await);
         }
         if self.door.users.is_none() {
-            let peer = client.socket_addr();
-            self.let_in(client, Caller::local(Channel::Postgres, Some(peer))).await?;
+            let caller = Caller::local(Channel::Postgres, Some(client.socket_addr()));
+            let place = self.place(&caller)?;
+            self.let_in(client, caller, place).await?;
             return Ok(Progress::Over);
         }
         client.set_state(PgWireConnectionState::AuthenticationInProgress);
@@ -243,15 +272,14 @@ impl SignInHandler {
             let error = fatal(INVALID_AUTHORIZATION, "this role runs no statements");
             return Err(self.refuse(client, &user, SignIn::Forbidden, error).await);
         }
-        let engine = self.engine.upgrade();
-        let engine = engine.ok_or_else(|| fatal("57P03", "the server is stopping"))?;
-        if let Some(audit) = engine.audit() {
+        let place = self.place(&caller)?;
+        if let Some(audit) = self.engine()?.audit() {
             audit.sign_in(caller.name(), caller.role_name(), peer, "accepted").await;
         }
         self.door.sign_ins.count(Channel::Postgres, SignIn::Accepted);
         let proof = Authentication::SASLFinal(done.message().to_owned().into());
         client.feed(PgWireBackendMessage::Authentication(proof)).await?;
-        self.let_in(client, caller).await?;
+        self.let_in(client, caller, place).await?;
         Ok(Progress::Over)
     }
 

@@ -42,10 +42,12 @@ use pgwire::messages::PgWireBackendMessage;
 use pgwire::tokio::{TlsAcceptor, process_socket};
 use tally_access::Caller;
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
 use crate::answer::Answer;
-use crate::engine::{QueryEngine, Versions};
+use crate::engine::{Depth, Planned, QueryEngine, Versions};
 use crate::error::QueryError;
 use crate::guard::QUERY_MAX_BYTES;
 use crate::limits::Limits;
@@ -53,6 +55,11 @@ use crate::pg_sign_in::{PgDoor, SignInHandler};
 
 /// Where datafusion-postgres keeps a client's `statement_timeout`, milliseconds.
 const CLIENT_TIMEOUT: &str = "statement_timeout_ms";
+
+/// How long a client may take to sign in. Those who were told why not are gone by then as well.
+const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many clients sign in at once; more wait until they are accepted.
+const SIGNING_IN: usize = 256;
 
 /// A listener of the PostgreSQL wire. Dropping it stops it; open connections end with the engine.
 #[derive(Debug)]
@@ -121,23 +128,54 @@ impl Drop for PgServer {
 }
 
 async fn accept(listener: TcpListener, encryption: Option<TlsAcceptor>, handlers: Arc<Handlers>) {
+    let signing_in = Arc::new(Semaphore::new(SIGNING_IN));
     loop {
+        let Ok(turn) = Arc::clone(&signing_in).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, _)) => {
-                let (handlers, encryption) = (Arc::clone(&handlers), encryption.clone());
+                let signed_in = Arc::new(Notify::new());
+                let connection = Connection {
+                    handlers: Arc::clone(&handlers),
+                    signed_in: Arc::clone(&signed_in),
+                };
+                let served = process_socket(socket, encryption.clone(), connection);
                 tokio::spawn(async move {
-                    if let Err(error) = process_socket(socket, encryption, handlers).await {
-                        tracing::debug!(%error, "a PostgreSQL connection ended");
+                    let known = async move {
+                        signed_in.notified().await;
+                        drop(turn);
+                    };
+                    match in_time(served, known, SIGN_IN_TIMEOUT).await {
+                        Some(Ok(())) => {}
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, "a PostgreSQL connection ended");
+                        }
+                        None => tracing::debug!("a PostgreSQL client did not sign in in time"),
                     }
                 });
             }
             Err(error) => {
                 // Out of file descriptors, most likely: closing connections will free some.
                 tracing::warn!(%error, "cannot accept a PostgreSQL connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
             }
         }
     }
+}
+
+/// Serves a connection to its end, where its client is known within a time. `None` where it is not:
+/// the connection is dropped then.
+async fn in_time<Served: Future>(
+    served: Served,
+    known: impl Future<Output = ()>,
+    within: Duration,
+) -> Option<Served::Output> {
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        ended = &mut served => return Some(ended),
+        () = known => {}
+        () = sleep(within) => return None,
+    }
+    Some(served.await)
 }
 
 struct Handlers {
@@ -159,28 +197,35 @@ impl Handlers {
     }
 }
 
-impl PgWireServerHandlers for Handlers {
+/// One connection.
+struct Connection {
+    handlers: Arc<Handlers>,
+    signed_in: Arc<Notify>,
+}
+
+impl PgWireServerHandlers for Connection {
     fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
-        Arc::clone(&self.service)
+        Arc::clone(&self.handlers.service)
     }
 
     fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
-        Arc::clone(&self.service)
+        Arc::clone(&self.handlers.service)
     }
 
     /// Asked for once a connection: what it remembers is of that connection.
     fn startup_handler(&self) -> Arc<impl StartupHandler> {
-        let Statements { door, engine, .. } = self.service.statements.as_ref();
+        let Statements { door, engine, .. } = self.handlers.service.statements.as_ref();
         Arc::new(SignInHandler::new(
             Arc::clone(door),
             std::sync::Weak::clone(engine),
-            Arc::clone(&self.connections),
-            Arc::clone(&self.keys),
+            Arc::clone(&self.handlers.connections),
+            Arc::clone(&self.handlers.keys),
+            Arc::clone(&self.signed_in),
         ))
     }
 
     fn cancel_handler(&self) -> Arc<impl CancelHandler> {
-        Arc::clone(&self.cancel)
+        Arc::clone(&self.handlers.cancel)
     }
 }
 
@@ -504,10 +549,9 @@ impl QueryParser for Statements {
         let engine = self.engine()?;
         let limits = Self::limits(&engine, client);
         let asked = engine.asked(&caller, sql, None).await.map_err(|error| pg_error(&error))?;
-        let plan = engine
-            .plan(DfStatement::Statement(Box::new(statement.clone())), limits, asked)
-            .await
-            .map_err(|error| pg_error(&error))?;
+        let of_client = DfStatement::Statement(Box::new(statement.clone()));
+        let planned = engine.plan(of_client, Depth::Statement, limits, asked).await;
+        let Planned { plan, .. } = planned.map_err(|error| pg_error(&error))?;
         Ok(Some(prepared(statement, plan)))
     }
 
@@ -522,5 +566,24 @@ impl QueryParser for Statements {
     ) -> PgWireResult<Vec<FieldInfo>> {
         let format = column_format.unwrap_or(&Format::UnifiedText);
         arrow_schema_to_pg_fields(prepared.plan.schema().as_arrow(), format, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_not_known_in_time_is_dropped() {
+        let moment = Duration::from_millis(20);
+        let slow = || async move {
+            sleep(moment * 3).await;
+            1
+        };
+        assert_eq!(in_time(slow(), pending(), moment).await, None);
+        assert_eq!(in_time(slow(), ready(()), moment).await, Some(1));
+        assert_eq!(in_time(ready(1), pending(), moment).await, Some(1));
     }
 }

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use tally_reference::{ErrorKind, ReferenceStore};
 
@@ -279,11 +281,17 @@ pub(crate) struct ReferenceRows {
     table: ReferenceTable,
     schema: SchemaRef,
     references: ReferenceStore,
+    /// As of when; `None` is now.
+    known_at_ms: Option<i64>,
 }
 
 impl ReferenceRows {
-    pub(crate) fn new(table: ReferenceTable, references: ReferenceStore) -> Self {
-        Self { table, schema: without_comments(&table.schema()), references }
+    pub(crate) fn new(
+        table: ReferenceTable,
+        references: ReferenceStore,
+        known_at_ms: Option<i64>,
+    ) -> Self {
+        Self { table, schema: without_comments(&table.schema()), references, known_at_ms }
     }
 }
 
@@ -300,6 +308,30 @@ impl RowSource for ReferenceRows {
         })?;
         rows_of(self.table, &whole)
             .and_then(|columns| RecordBatch::try_new(Arc::clone(&self.schema), columns))
+            .and_then(|rows| match self.known_at_ms {
+                Some(at_ms) => as_known(&rows, at_ms),
+                None => Ok(rows),
+            })
             .map_err(|error| QueryError::Internal(error.to_string()))
     }
+}
+
+/// The versions that were known at a time; what took the place of one later had not yet.
+fn as_known(rows: &RecordBatch, at_ms: i64) -> Result<RecordBatch, ArrowError> {
+    let missing = || ArrowError::SchemaError("a table without known times".to_owned());
+    let until = at_ms.saturating_mul(1_000);
+    let times = |name: &str| {
+        let column = rows.column_by_name(name);
+        column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
+    };
+    let known_from = times("known_from").ok_or_else(missing)?;
+    let superseded = times("superseded_at").ok_or_else(missing)?;
+    let superseded: TimestampMicrosecondArray =
+        superseded.iter().map(|at| at.filter(|at| *at <= until)).collect();
+    let place = rows.schema_ref().index_of("superseded_at")?;
+    let mut columns = rows.columns().to_vec();
+    columns[place] = Arc::new(superseded.with_timezone("UTC"));
+    let rows = RecordBatch::try_new(rows.schema(), columns)?;
+    let known: BooleanArray = known_from.iter().map(|at| at.map(|at| at <= until)).collect();
+    filter_record_batch(&rows, &known)
 }

@@ -65,10 +65,19 @@ pub(crate) struct Sessions {
     /// One for each kind of sight, made when it is first needed.
     bases: [OnceCell<Base>; KINDS],
     source: Arc<SystemSource>,
-    /// Prepared catalogs by versions and sight, the most recently used last.
-    kept: Mutex<Vec<(Versions, Sight, SessionState)>>,
+    /// Prepared catalogs, the most recently used last.
+    kept: Mutex<Vec<(Catalog, SessionState)>>,
     /// Prepared tables, kept beyond their pin: most tables do not change between two pins.
     tables: Mutex<BTreeMap<Table, Arc<PinnedTableProvider>>>,
+}
+
+/// What identifies a prepared catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Catalog {
+    versions: Versions,
+    /// The time at which books and reference data are read; `None` is now.
+    known_at_ms: Option<i64>,
+    sight: Sight,
 }
 
 /// Everything of a session but the catalog.
@@ -201,20 +210,22 @@ impl Sessions {
         Ok(Base { state, pg_catalog })
     }
 
-    /// A session that reads what `sight` sees of exactly this pin, with its clock set to now.
+    /// A session that reads what `sight` sees of exactly this pin, and of books and reference data
+    /// what was known at a time, with its clock set to now.
     pub(crate) async fn session(
         &self,
         pin: &Arc<PinnedTables>,
+        known_at_ms: Option<i64>,
         sight: &Sight,
     ) -> Result<SessionState> {
         let base = self.base(sight).await?;
-        let versions = versions(pin);
+        let catalog = Catalog { versions: versions(pin), known_at_ms, sight: sight.clone() };
         let found = {
             let mut kept = self.kept.lock();
-            let position = kept.iter().position(|(v, of, _)| *v == versions && of == sight);
+            let position = kept.iter().position(|(of, _)| *of == catalog);
             position.map(|position| {
                 let entry = kept.remove(position);
-                let state = entry.2.clone();
+                let state = entry.1.clone();
                 kept.push(entry);
                 state
             })
@@ -222,12 +233,12 @@ impl Sessions {
         let mut state = match found {
             Some(state) => state,
             None => {
-                let state = self.prepare(base, pin, sight)?;
+                let state = self.prepare(base, pin, &catalog)?;
                 let mut kept = self.kept.lock();
                 if kept.len() >= CATALOGS_KEPT {
                     kept.remove(0);
                 }
-                kept.push((versions, sight.clone(), state.clone()));
+                kept.push((catalog, state.clone()));
                 state
             }
         };
@@ -235,7 +246,13 @@ impl Sessions {
         Ok(state)
     }
 
-    fn prepare(&self, base: &Base, pin: &Arc<PinnedTables>, sight: &Sight) -> Result<SessionState> {
+    fn prepare(
+        &self,
+        base: &Base,
+        pin: &Arc<PinnedTables>,
+        catalog: &Catalog,
+    ) -> Result<SessionState> {
+        let Catalog { known_at_ms, sight, .. } = catalog;
         let mut public: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         for pinned in pin.iter() {
             let known = self.tables.lock().get(&pinned.table).cloned();
@@ -258,7 +275,7 @@ impl Sessions {
         }
         let mut settlement: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         for table in ReferenceTable::ALL {
-            let rows = ReferenceRows::new(table, self.source.references.clone());
+            let rows = ReferenceRows::new(table, self.source.references.clone(), *known_at_ms);
             let tables = match table.schema_name() {
                 "settlement" => &mut settlement,
                 _ => &mut public,
@@ -274,7 +291,7 @@ impl Sessions {
         let budgets = BudgetRows::new(self.source.budgets.clone());
         settlement.insert(BUDGETS.to_owned(), Arc::new(GatheredTable(budgets)));
         for table in BooksTable::ALL {
-            let rows = BooksRows::new(table, Arc::clone(&self.source));
+            let rows = BooksRows::new(table, Arc::clone(&self.source), *known_at_ms);
             settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
         for table in PhoneBillTable::ALL {

@@ -18,16 +18,17 @@ mod dispute;
 mod journal_store;
 mod line_events;
 mod rated_groups;
+mod re_rate;
 mod seal_store;
 
 use std::sync::Arc;
 
 use tally_schemas::Table;
 use tally_settlement::{
-    Contracts, CutOff, Period, PeriodFacts, PeriodState, Plan, PostedAdjustment, PriceLists,
-    RatedGroup, Seal, Statement, StatementInput,
+    AdjustmentState, Contracts, CutOff, Period, PeriodFacts, PeriodState, Plan, PostedAdjustment,
+    PriceLists, RatedGroup, Seal, Statement, StatementInput, VendorReport,
 };
-use tally_tables::PinnedTables;
+use tally_tables::{AsOf, PinnedTables};
 
 pub use self::adjust::NewAdjustment;
 pub use self::approve::{Closed, Decided};
@@ -36,7 +37,8 @@ pub use self::dispute::{HowResolved, NewDispute};
 pub(crate) use self::journal_store::Journal;
 pub use self::line_events::LineEvents;
 use self::rated_groups::Scope;
-pub(crate) use self::rated_groups::within;
+pub(crate) use self::rated_groups::{EVENTS, within};
+pub use self::re_rate::{OtherReading, PeriodReRated, UnratedEvents};
 pub(crate) use self::seal_store::{SealStore, sha256_of};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
@@ -80,7 +82,7 @@ pub struct Settlement<'a> {
     engine: &'a QueryEngine,
     store: SealStore<'a>,
     terms: SettlementTerms,
-    prices: PriceLists,
+    prices: Arc<PriceLists>,
 }
 
 /// What is known before anything is done.
@@ -106,7 +108,8 @@ impl Known {
 impl<'a> Settlement<'a> {
     /// Settles by terms and prices.
     pub fn new(engine: &'a QueryEngine, terms: SettlementTerms, prices: PriceLists) -> Self {
-        Self { engine, store: SealStore::new(engine.ledger().store()), terms, prices }
+        let store = SealStore::new(engine.ledger().store());
+        Self { engine, store, terms, prices: Arc::new(prices) }
     }
 
     /// The statement of a vendor: the sealed one of a closed period, a draft of any other.
@@ -120,7 +123,49 @@ impl<'a> Settlement<'a> {
         period: Period,
         now_ms: i64,
     ) -> Result<IssuedStatement, QueryError> {
+        self.statement_at(vendor, period, now_ms, None).await
+    }
+
+    /// The statement as it would have been printed at a time: by the tables, the terms and the
+    /// books as they were known then.
+    ///
+    /// # Errors
+    /// As [`Self::statement`]; `Invalid` where the tables of then are not kept any more.
+    pub async fn statement_as_of(
+        &self,
+        vendor: &str,
+        period: Period,
+        at_ms: i64,
+    ) -> Result<IssuedStatement, QueryError> {
+        self.statement_at(vendor, period, at_ms, Some(AsOf::TimestampMs(at_ms))).await
+    }
+
+    /// What a vendor is told of its share: the statement, and the report that is made of it.
+    ///
+    /// # Errors
+    /// As [`Self::statement`].
+    pub async fn report(
+        &self,
+        vendor: &str,
+        period: Period,
+        now_ms: i64,
+    ) -> Result<(IssuedStatement, VendorReport), QueryError> {
         let known = self.known().await?;
+        let contracts = self.contracts_of(&known.facts(period, now_ms)).await?;
+        let issued = self.statement(vendor, period, now_ms).await?;
+        let report = VendorReport::of(&issued.statement, issued.state, &contracts)?;
+        Ok((issued, report))
+    }
+
+    async fn statement_at(
+        &self,
+        vendor: &str,
+        period: Period,
+        now_ms: i64,
+        as_of: Option<AsOf>,
+    ) -> Result<IssuedStatement, QueryError> {
+        let (journal, seals) = self.store.known(as_of.map(|_| now_ms)).await?;
+        let known = Known { journal, seals };
         let facts = known.facts(period, now_ms);
         let state = facts.state();
         if let Some(seal) = facts.seal() {
@@ -135,7 +180,7 @@ impl<'a> Settlement<'a> {
             let cut_offs = seal.cut_offs.clone();
             return Ok(IssuedStatement { statement, state, cut_offs, notes: Vec::new() });
         }
-        self.draft(vendor, &facts, &known).await
+        self.draft(vendor, &facts, &known, as_of).await
     }
 
     async fn draft(
@@ -143,10 +188,11 @@ impl<'a> Settlement<'a> {
         vendor: &str,
         facts: &PeriodFacts<'_>,
         known: &Known,
+        as_of: Option<AsOf>,
     ) -> Result<IssuedStatement, QueryError> {
         let (period, state) = (facts.period, facts.state());
         let mut notes = Vec::new();
-        let pin = self.engine.pin(None).await?;
+        let pin = self.engine.pin(as_of).await?;
         let draft = match facts.standing_review() {
             Some(review) => {
                 let review = &review.review.what;
@@ -212,9 +258,8 @@ impl<'a> Settlement<'a> {
     }
 
     async fn known(&self) -> Result<Known, QueryError> {
-        // The journal first: a seal that is created in between is then seen too.
-        let journal = self.store.journal().await?;
-        Ok(Known { journal, seals: self.store.seals().await? })
+        let (journal, seals) = self.store.known(None).await?;
+        Ok(Known { journal, seals })
     }
 
     /// The sealed statements of a vendor, the oldest first.
@@ -254,7 +299,7 @@ impl Draft {
 
 /// The adjustments that a close of the period has to count.
 fn due(known: &Known, period: Period) -> Vec<PostedAdjustment> {
-    known.journal.books.due(period).map(|state| state.posted()).collect()
+    known.journal.books.due(period).flat_map(AdjustmentState::posted).collect()
 }
 
 /// Those of a vendor, by the terms that they belong to.

@@ -112,14 +112,18 @@ impl CalendarFunction {
                     .map(|at| at.map(|at| first(shanghai_day(at))).transpose())
                     .collect::<Result<_>>()?
             }
-            other => {
-                return Err(DataFusionError::Plan(format!(
-                    "{} takes a timestamp or a date, and not {other}",
-                    self.name()
-                )));
-            }
+            other => return Err(self.refused(other)),
         };
         Ok(Arc::new(dates))
+    }
+
+    /// Text is not read as an instant: without an offset it would be one of UTC, and a day off.
+    fn refused(&self, found: &DataType) -> DataFusionError {
+        let name = self.name();
+        DataFusionError::Plan(format!(
+            "{name} takes a timestamp or a date, and not {found}: cast it, such as \
+             {name}(TIMESTAMP '2026-11-22T00:00:00+08:00')"
+        ))
     }
 }
 
@@ -135,8 +139,13 @@ impl ScalarUDFImpl for CalendarFunction {
         &self.signature
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Date32)
+    /// Asked for while a statement is planned.
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types {
+            [DataType::Date32 | DataType::Timestamp(..) | DataType::Null] => Ok(DataType::Date32),
+            [other] => Err(self.refused(other)),
+            _ => Err(DataFusionError::Plan(format!("{} takes one argument", self.name()))),
+        }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -187,6 +196,19 @@ mod tests {
 
     fn us(text: &str) -> i64 {
         text.parse::<Timestamp>().unwrap().as_microsecond()
+    }
+
+    #[test]
+    fn what_is_neither_an_instant_nor_a_date_is_refused_before_it_is_read() {
+        for function in calendar_functions() {
+            for accepted in [DataType::Date32, DataType::Null, instant_type()] {
+                assert_eq!(function.return_type(&[accepted]).unwrap(), DataType::Date32);
+            }
+            for refused in [DataType::Utf8, DataType::Utf8View, DataType::Int64] {
+                let error = function.return_type(&[refused]).unwrap_err().to_string();
+                assert!(error.contains(function.name()) && error.contains("cast it"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::audit_table::{AUDIT_LOG, audit_schema};
 use crate::books_schema::BooksTable;
 use crate::budget_table::{BUDGETS, budgets_schema};
 use crate::budget_view::BudgetView;
+use crate::chinese_comments::{SCHEMA, in_both_languages};
 use crate::error::QueryError;
 use crate::gathered_table::RowSource;
 use crate::ledger_view::LedgerView;
@@ -103,6 +104,13 @@ impl SystemTable {
                     Int64,
                     false,
                     "Records that asked for either, and left their row open",
+                ),
+                ("corrected", Int64, false, "Accepted events that were taken back"),
+                (
+                    "corrections_refused",
+                    Int64,
+                    false,
+                    "Records that asked to take an event back that is not known, or was taken back",
                 ),
             ],
             Self::Epochs => vec![
@@ -194,7 +202,11 @@ pub(crate) fn shapes() -> Vec<(&'static str, &'static str, SchemaRef)> {
         .map(|table| (PhoneBillTable::SCHEMA, table.name(), table.schema()));
     let views = View::all().map(|view| (view.schema, view.name, view.arrow_schema()));
     let tables = public.chain(reference).chain(budgets).chain(books).chain(phone_bills);
-    tables.chain(system).chain(audit).chain(views).collect()
+    let told = |(schema, name, shape): (&'static str, &'static str, SchemaRef)| match schema {
+        SCHEMA => (schema, name, in_both_languages(name, &shape)),
+        _ => (schema, name, shape),
+    };
+    tables.chain(system).chain(audit).chain(views).map(told).collect()
 }
 
 /// A schema as plans have it: they compare metadata, and lose it here and there.
@@ -300,6 +312,8 @@ fn partition_rows(last: &[StoredEntry]) -> Vec<ArrayRef> {
         integers(entries().map(|e| whole(e.cumulative.recycled.events))),
         integers(entries().map(|e| whole(e.cumulative.written_off.events))),
         integers(entries().map(|e| whole(e.cumulative.left_open))),
+        integers(entries().map(|e| whole(e.cumulative.corrected.flow.events))),
+        integers(entries().map(|e| whole(e.cumulative.corrections_refused))),
     ]
 }
 

@@ -6,6 +6,7 @@
 
 mod audit_checks;
 mod budget_checks;
+mod correction_checks;
 mod journal_checks;
 mod ledger_checks;
 mod phone_bill_checks;
@@ -137,6 +138,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     checks.push(windows.await);
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
     checks.extend(suspense_checks::all(engine, &evidence, &published).await);
+    checks.extend(correction_checks::all(engine, &evidence.pin, &published).await);
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
     checks.extend(seal_checks::all(engine, &evidence.pin).await);
     checks.extend(phone_bill_checks::all(engine, &evidence.pin).await);

@@ -135,7 +135,9 @@ pub(crate) fn tell_corrected<S: QuotaSink + ?Sized>(
             let about = About { account: &text[..*name_len], text, package: &package.id };
             let counter = counter_of(bucket, kind);
             let corrected = about.identity(bucket, &counter, threshold.at);
-            let id = corrected_identity(&corrected, occasion.command.unwrap_or_default());
+            let by_event = occasion.event.map(|(_, id)| id);
+            let id =
+                corrected_identity(&corrected, occasion.command.or(by_event).unwrap_or_default());
             sink.alert(Alert {
                 id: &id,
                 kind: "corrected",

@@ -18,11 +18,13 @@ pub enum Bug {
     MemberCapIgnored,
     /// The rolled phase knows no `rollover_max`.
     RolledPhaseUnlimited,
+    /// Points of an event that is taken back go to the newest bucket, not to those that gave them.
+    PointsToAnotherBucket,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BucketEndInclusive,
         Self::CapForgetsLateEvent,
         Self::AllocationRoundedPerEvent,
@@ -30,6 +32,7 @@ impl Bug {
         Self::AlertIdCounts,
         Self::MemberCapIgnored,
         Self::RolledPhaseUnlimited,
+        Self::PointsToAnotherBucket,
     ];
 
     /// Name, for the environment variable of the replay example.
@@ -42,6 +45,7 @@ impl Bug {
             Self::AlertIdCounts => "alert_id_counts",
             Self::MemberCapIgnored => "member_cap_ignored",
             Self::RolledPhaseUnlimited => "rolled_phase_unlimited",
+            Self::PointsToAnotherBucket => "points_to_another_bucket",
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::charge_event::{ChargeError, ChargeEvent, Charged, Weigh};
 use crate::command::{Command, CommandError};
 use crate::due::{close_over, take_steps};
 use crate::reference::{QuotaReference, VersionLost};
+use crate::reverse::{Reversal, reverse};
 use crate::sink::QuotaSink;
 use crate::split::Split;
 use crate::status::{AccountStatus, state_of};
@@ -124,6 +125,29 @@ impl Quota {
         carry_out(account, reference, command, &occasion, sink)?;
         account.dirty = true;
         close_over(account, reference, watermark_ms, sink);
+        if let Some(due_ms) = account.next_due_ms(reference) {
+            timers.schedule(due_ms, account.number);
+        }
+        feed.tell(account, reference);
+        Ok(())
+    }
+
+    /// Takes back what an event was charged. The caller has made sure that it was, and was not taken
+    /// back before.
+    ///
+    /// # Errors
+    /// Where the account's state does not parse; then nothing has changed.
+    pub fn reverse<S: QuotaSink + ?Sized>(
+        &mut self,
+        reversal: &Reversal<'_>,
+        watermark_ms: Option<i64>,
+        sink: &mut S,
+    ) -> Result<(), ChargeError> {
+        let Self { reference, store, timers, feed, .. } = self;
+        let slot = store.heat(reversal.account, reference).map_err(|_| ChargeError::Damaged)?;
+        let account = store.account_mut(slot);
+        account.forget(watermark_ms);
+        reverse(account, reference, reversal, watermark_ms, sink);
         if let Some(due_ms) = account.next_due_ms(reference) {
             timers.schedule(due_ms, account.number);
         }

@@ -63,6 +63,12 @@ pub enum OverrunCause {
 }
 
 impl OverrunCause {
+    /// The cause of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Late, Self::Configuration, Self::InFlight, Self::Lag];
+        all.into_iter().find(|cause| cause.name() == name)
+    }
+
     /// Name in `quota_ledger.cause`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -111,6 +111,17 @@ impl Usage {
         }
     }
 
+    /// Takes back what was used at an instant, as far as its slot is there.
+    pub(crate) fn take_back(&mut self, at_ms: i64, used: i128) {
+        let slot = self.meter.span().map_or(0, |span| span.slot_start(at_ms));
+        let Ok(found) = self.slots.binary_search_by_key(&slot, |slot| slot.0) else { return };
+        let left = &mut self.slots[found].1;
+        *left = (*left - used).max(0);
+        if *left == 0 {
+            self.slots.remove(found);
+        }
+    }
+
     /// Forgets the slots that no window needs.
     pub(crate) fn forget(&mut self, watermark_ms: i64) {
         let forgotten = |slot: &(i64, i128)| self.meter.is_forgotten(slot.0, watermark_ms);

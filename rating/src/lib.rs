@@ -5,6 +5,7 @@
 //! - [`RateCard`]: a book as it is known at one time, ready to rate.
 //! - [`RateCard::rate`]: what a call costs, by which prices; [`RateCard::points_micro`]: its points.
 //! - [`Rater`]: a card that remembers which prices may hold for what it was asked for.
+//! - [`attribute_again`]: who is paid for a stored row, by another reading of the book.
 //!
 //! The rules are in `docs/rating.md`.
 
@@ -21,6 +22,7 @@ mod pattern;
 mod planted;
 mod price;
 mod price_row;
+mod rate_again;
 mod rate_card;
 mod rater;
 mod record_place;
@@ -42,6 +44,7 @@ pub use planted::Bug;
 pub use planted::plant;
 pub(crate) use planted::planted;
 pub use price::{Price, Side, Tier, TierBasis, TierMode, TimeBasis, unit_of};
+pub use rate_again::{StoredNames, attribute_again};
 pub use rate_card::{Call, Held, HoldReason, Lane, LaneKey, PriceSet, RateCard, Rated, WeightLane};
 pub use rater::{Attribution, LaneNumber, Rater, attribute};
 pub use version::{Approval, Version};

@@ -22,6 +22,8 @@ pub enum Bug {
     StartForCompletion,
     /// The supplier does not matter.
     SupplierIgnored,
+    /// A row that is rated again keeps the model that it was billed as.
+    AliasForgotten,
 }
 
 #[cfg(any(test, feature = "planted"))]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tally_schemas::in_full;
+
 use crate::finding::{Finding, lines};
 use crate::kind::ReferenceKind;
 
@@ -20,7 +22,7 @@ pub enum ErrorKind {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReferenceError {
     /// The store did not do what was asked.
-    #[error("store: {0}")]
+    #[error("store: {}", in_full(.0))]
     Store(Arc<object_store::Error>),
     /// Something stored is not what it should be.
     #[error("damaged reference data: {0}")]

@@ -35,6 +35,8 @@ pub struct Config {
     pub query: QueryConfig,
     /// Statements as documents.
     pub documents: DocumentsConfig,
+    /// Traces of requests.
+    pub traces: TracesConfig,
 }
 
 /// The log that usage travels through.
@@ -299,6 +301,8 @@ impl Default for QuotaConfig {
 pub struct QueryConfig {
     /// Address of the PostgreSQL wire.
     pub pg_listen: String,
+    /// Address of Arrow Flight SQL.
+    pub flight_listen: String,
     /// Memory of all running queries, bytes.
     pub memory_max_bytes: u64,
     /// Most rows of one answer.
@@ -309,17 +313,22 @@ pub struct QueryConfig {
     pub concurrency: u32,
     /// Threads of one query; 0 for the number of cores.
     pub threads: u32,
+    /// Most connections to the PostgreSQL wire at once; more are refused. One role has half of them
+    /// at most, all vendors together three quarters.
+    pub connections_max: u32,
 }
 
 impl Default for QueryConfig {
     fn default() -> Self {
         Self {
             pg_listen: "127.0.0.1:5433".to_owned(),
+            flight_listen: "127.0.0.1:8815".to_owned(),
             memory_max_bytes: 2 << 30,
             rows_max: 1_000_000,
             timeout_ms: 60_000,
             concurrency: 8,
             threads: 0,
+            connections_max: 100,
         }
     }
 }
@@ -331,6 +340,23 @@ pub struct DocumentsConfig {
     /// TrueType or OpenType file whose glyphs go into PDF; empty for a font of the machine that has
     /// every character.
     pub font: String,
+}
+
+/// Traces of requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TracesConfig {
+    /// OpenTelemetry collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; empty for
+    /// none.
+    pub otlp_endpoint: String,
+    /// One request in so many is followed, beside those whose client asks for it; 0 for these only.
+    pub one_in: u64,
+}
+
+impl Default for TracesConfig {
+    fn default() -> Self {
+        Self { otlp_endpoint: String::new(), one_in: 1_000 }
+    }
 }
 
 /// Where a value comes from.

@@ -211,11 +211,13 @@ pub enum SuspenseReason {
     UnknownWeights,
     /// The account's state in memory does not parse.
     DamagedAccount,
+    /// A correction of an earlier event that waits to be carried out.
+    CorrectionPending,
 }
 
 impl SuspenseReason {
     /// Every reason.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Malformed,
         Self::MissingIdentity,
         Self::Incomplete,
@@ -249,6 +251,7 @@ impl SuspenseReason {
         Self::TransferOutOfRange,
         Self::UnknownWeights,
         Self::DamagedAccount,
+        Self::CorrectionPending,
     ];
 
     /// The reason of a text form.
@@ -292,6 +295,7 @@ impl SuspenseReason {
             Self::TransferOutOfRange => "transfer_out_of_range",
             Self::UnknownWeights => "unknown_weights",
             Self::DamagedAccount => "damaged_account",
+            Self::CorrectionPending => "correction_pending",
         }
     }
 }

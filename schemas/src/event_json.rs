@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::correction::{CorrectionKind, Corrects};
 use crate::event_error::{EventError, EventErrorCode as Code};
 use crate::plain_event::read_plain;
 use crate::token_class::{COUNT_MAX, TokenClass};
@@ -29,9 +30,16 @@ pub struct ParsedEvent<'a> {
     pub unknown_fields: Vec<String>,
     /// The name of the account command, where the object is one instead of an event.
     pub command: Option<String>,
+    /// The earlier event that it voids or replaces.
+    pub corrects: Option<Corrects>,
 }
 
 impl ParsedEvent<'_> {
+    /// Whether it only takes another event back, and so has neither model nor usage.
+    pub fn is_void(&self) -> bool {
+        self.corrects.as_ref().is_some_and(|corrects| corrects.kind == CorrectionKind::Void)
+    }
+
     /// Notes a defect. An event of a few megabytes may have a million of them: they are told as far
     /// as somebody may want to read them, so that memory stays what the event itself needs.
     pub fn fail(&mut self, code: Code, field: &str, message: impl Into<String>) {
@@ -125,6 +133,7 @@ pub fn check_event(parsed: &mut ParsedEvent<'_>) {
     if parsed.command.is_some() {
         return;
     }
+    let is_void = parsed.is_void();
     let missing = |has: bool, code: Code, field: &str, errors: &mut Vec<EventError>| {
         if !has && !errors.iter().any(|e| e.field == field) {
             errors.push(EventError::new(code, field, format!("{field} is required")));
@@ -134,7 +143,7 @@ pub fn check_event(parsed: &mut ParsedEvent<'_>) {
     missing(!event.source.is_empty(), Code::MissingSource, "source", errors);
     missing(!event.id.is_empty(), Code::MissingId, "id", errors);
     missing(!event.account.is_empty(), Code::MissingAccount, "account", errors);
-    missing(!event.model.is_empty(), Code::MissingModel, "model", errors);
+    missing(is_void || !event.model.is_empty(), Code::MissingModel, "model", errors);
     missing(event.completed_at_ms.is_some(), Code::MissingCompletedAt, "completed_at", errors);
     if let (Some(started), Some(completed)) = (event.started_at_ms, event.completed_at_ms)
         && started > completed
@@ -275,11 +284,17 @@ impl<'de> Visitor<'de> for EventVisitor<'_, 'de> {
         let parsed = self.0;
         let mut seen = 0_u32;
         let mut has_usage = false;
+        let mut corrects = None;
         while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             let Some(field) = Field::from_name(&key) else {
                 if key == "command" {
                     let value = map.next_value_seed(ScalarSeed)?;
                     parsed.command = text(parsed, "command", value).map(Cow::into_owned);
+                } else if key == CORRECTS {
+                    if corrects.is_some() {
+                        parsed.fail(Code::DuplicateField, CORRECTS, "given twice");
+                    }
+                    corrects = Some(map.next_value::<serde_json::Value>()?);
                 } else {
                     map.next_value::<IgnoredAny>()?;
                     parsed.unknown_fields.push(key.into_owned());
@@ -303,11 +318,55 @@ impl<'de> Visitor<'de> for EventVisitor<'_, 'de> {
                 }
             }
         }
-        if !has_usage && parsed.command.is_none() {
-            parsed.fail(Code::MissingUsage, "usage", "usage is required, with at least one class");
+        if parsed.command.is_none() {
+            if let Some(value) = corrects.filter(|value| !value.is_null()) {
+                read_corrects(parsed, &value, has_usage);
+            }
+            if !has_usage && !parsed.is_void() {
+                let words = "usage is required, with at least one class";
+                parsed.fail(Code::MissingUsage, "usage", words);
+            }
         }
         Ok(())
     }
+}
+
+/// Name of the member that says which earlier event is corrected.
+pub(crate) const CORRECTS: &str = "corrects";
+
+/// Reads which earlier event is corrected. Where the kind is not given, an event with usage replaces
+/// and one without voids.
+fn read_corrects(parsed: &mut ParsedEvent<'_>, value: &serde_json::Value, has_usage: bool) {
+    let text = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
+    let kind = match value.get("kind") {
+        None | Some(serde_json::Value::Null) => None,
+        Some(_) => Some(text("kind").unwrap_or_default()),
+    };
+    let [source, id] = ["source", "id"].map(|name| text(name).unwrap_or_default());
+    note_corrects(parsed, (source, id), kind, has_usage);
+}
+
+/// Notes which earlier event is corrected, or what is wrong with it.
+pub(crate) fn note_corrects(
+    parsed: &mut ParsedEvent<'_>,
+    (source, id): (&str, &str),
+    kind: Option<&str>,
+    has_usage: bool,
+) {
+    let implied = if has_usage { CorrectionKind::Replace } else { CorrectionKind::Void };
+    let Some(kind) = kind.map_or(Some(implied), CorrectionKind::from_name) else {
+        return parsed.fail(Code::InvalidType, "corrects.kind", "expected void or replace");
+    };
+    for (field, text) in [("corrects.source", source), ("corrects.id", id)] {
+        if text.is_empty() || text.len() > TEXT_MAX_BYTES {
+            let words = format!("expected a text of 1 to {TEXT_MAX_BYTES} bytes");
+            return parsed.fail(Code::InvalidType, field, words);
+        }
+    }
+    if kind == CorrectionKind::Void && has_usage {
+        parsed.fail(Code::InvalidType, "usage", "an event that voids another has no usage");
+    }
+    parsed.corrects = Some(Corrects { source: source.to_owned(), id: id.to_owned(), kind });
 }
 
 /// Names of the fields of an event.

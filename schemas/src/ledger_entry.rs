@@ -192,6 +192,15 @@ pub struct ControlTotals {
     /// held back here, or is held back for something else.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_open: u64,
+    /// Events that were accepted and taken back: what their reversals have, above 0.
+    #[serde(default, skip_serializing_if = "UsageSums::is_nothing")]
+    pub corrected: UsageSums,
+    /// Recycled corrections that void: they are no usage, and have no other fate.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub voids: u64,
+    /// Records that asked for a correction which cannot be: of what is not known, or is corrected.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub corrections_refused: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -236,7 +245,7 @@ impl RatedTotals {
 }
 
 /// Events, their tokens, and what they came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageSums {
     /// Events and tokens.
     pub flow: Flow,
@@ -245,6 +254,11 @@ pub struct UsageSums {
 }
 
 impl UsageSums {
+    /// Whether it is of no event.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Adds other sums.
     pub fn merge(&mut self, other: &Self) {
         self.flow.merge(&other.flow);
@@ -338,6 +352,8 @@ impl ControlTotals {
             (&mut self.duplicate_commands, other.duplicate_commands),
             (&mut self.ticks, other.ticks),
             (&mut self.left_open, other.left_open),
+            (&mut self.voids, other.voids),
+            (&mut self.corrections_refused, other.corrections_refused),
         ] {
             *sum = sum.saturating_add(more);
         }
@@ -348,6 +364,7 @@ impl ControlTotals {
         self.rated.merge(&other.rated);
         self.recycled.merge(&other.recycled);
         self.written_off.merge(&other.written_off);
+        self.corrected.merge(&other.corrected);
         for (counts, more) in [
             (&mut self.suspended_by_reason, &other.suspended_by_reason),
             (&mut self.resolved_by_reason, &other.resolved_by_reason),
@@ -360,11 +377,13 @@ impl ControlTotals {
     }
 
     /// Whether received + recycled = accepted + suspended + duplicates, for events and each class
-    /// (I1): what is recycled comes a second time, out of suspense and not from a gateway.
+    /// (I1): what is recycled comes a second time, out of suspense and not from a gateway. Voids
+    /// that are recycled are no usage, and what is taken back stays accepted.
     pub fn conserved(&self) -> bool {
         let mut fates = self.accepted.clone();
         fates.merge(&self.suspended);
         fates.merge(&self.duplicates);
+        fates.events = fates.events.saturating_add(self.voids);
         let mut inflow = self.received.clone();
         inflow.merge(&self.recycled);
         let sum_of = |by_reason: &BTreeMap<String, u64>| -> u128 {

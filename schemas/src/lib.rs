@@ -7,13 +7,17 @@
 //! - [`LedgerEntry`]: one committed epoch; [`ModelIncrement`]: what it adds by model and day.
 //! - [`GatewayTotal`]: what a gateway says it sent in an hour.
 //! - [`Resolution`]: takes a held-back row out of suspense.
+//! - [`Correction`]: takes back what an event was counted, rated and charged.
 //! - [`AlertMessage`]: one alert as receivers get it.
 //! - [`partition_of`]: which partition an account belongs to.
 //! - [`Config`]: every setting, with its origin.
+//! - [`in_full`]: an error with what is behind it.
 
 mod alert_message;
+mod causes;
 mod config;
 mod config_load;
+mod correction;
 mod event_error;
 mod event_json;
 mod gateway_total;
@@ -34,10 +38,15 @@ mod webhook_config;
 pub use alert_message::{
     ALERT_JSON_SCHEMA, AlertEvent, AlertMessage, BUDGET_KINDS, LogPosition, SentAlert, Whole,
 };
+pub use causes::{in_full, with_causes};
 pub use config::{
     AggregateConfig, AlertsConfig, AuthConfig, BudgetsConfig, Config, ConfigError, DocumentsConfig,
     HttpConfig, IngestConfig, LogConfig, Origin, QueryConfig, QuotaConfig, Setting, StoreConfig,
     TlsConfig,
+};
+pub use correction::{
+    CORRECT, Charge, ChargeKind, Correction, CorrectionKind, CorrectionRequest, Corrects,
+    StoredRating, reversal_id,
 };
 pub use event_error::{EventError, EventErrorCode, SuspenseReason};
 pub use event_json::{
@@ -64,8 +73,8 @@ pub use tables::{Column, ColumnType, Table};
 pub use token_class::{CLASS_COUNT, COUNT_MAX, TokenClass, UsageCounts};
 pub use usage_event::{UsageEvent, UsageSource};
 pub use usage_proto::{
-    Usage, UsageBatch, UsageEventMessage, UsageSourceCode, check_message, usage_class_of,
-    usage_source_of,
+    CorrectionKindCode, CorrectsMessage, Usage, UsageBatch, UsageEventMessage, UsageSourceCode,
+    check_message, note_message_corrects, usage_class_of, usage_source_of,
 };
 pub use webhook_config::{Secret, WebhookConfig};
 

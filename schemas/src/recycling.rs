@@ -46,6 +46,7 @@ impl SuspenseReason {
             Self::ConflictingDuplicate => Recycling::Never(
                 "find out which of the two is right; where it is this one, post an adjustment",
             ),
+            Self::CorrectionPending => Recycling::Never("carry it out: tally correct apply"),
             Self::TooOld => Recycling::Never(
                 "whether it was counted before is not known any more; where it was not, post an adjustment",
             ),
@@ -60,5 +61,11 @@ impl SuspenseReason {
             | Self::AdjustOutOfRange
             | Self::TransferOutOfRange => Recycling::Never(SEND_COMMAND_AGAIN),
         }
+    }
+
+    /// Whether the stream marks an event that is held back for this reason, beside its identity, to
+    /// tell it from an accepted one.
+    pub const fn is_marked(self) -> bool {
+        matches!(self.recycling(), Recycling::Again) || matches!(self, Self::CorrectionPending)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::event_error::SuspenseReason;
@@ -18,7 +18,7 @@ pub const RECYCLE: &str = "recycle";
 pub const WRITE_OFF: &str = "write_off";
 
 /// Where a held-back row lies in the log: which row it is, for good. As text `P/OFFSET/INDEX`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HeldPosition {
     /// Kafka partition.
     pub partition: u32,

@@ -32,7 +32,7 @@ pub enum Table {
 pub enum ColumnType {
     /// UTF-8 text.
     Text,
-    /// Signed 64-bit integer; counts are never negative.
+    /// Signed 64-bit integer; counts are negative only where something is taken back.
     Int64,
     /// Signed 32-bit integer.
     Int32,
@@ -121,7 +121,7 @@ const EVENT_HEAD: [Column; 15] = [
     ),
 ];
 
-const EVENT_TAIL: [Column; 18] = [
+const EVENT_TAIL: [Column; 21] = [
     column("finish_reason", Text, true, "Why the call ended"),
     column("usage_source", Text, false, "reported, partial, estimated or vendor_bill"),
     column("vendor_request_id", Text, true, "The vendor's own id of the call"),
@@ -150,6 +150,14 @@ const EVENT_TAIL: [Column; 18] = [
     column("kafka_offset", Int64, false, "Kafka offset of the record"),
     column("batch_index", Int32, false, "Position within a UsageBatch, 0 for a single event"),
     column("epoch", Int64, false, "Number of the ledger entry that committed the row"),
+    column(
+        "correction",
+        Text,
+        true,
+        "reversal: takes an earlier event back, with counts and amounts below 0; replacement: counts in its stead",
+    ),
+    column("corrects_source", Text, true, "Source of the event that it takes back or replaces"),
+    column("corrects_id", Text, true, "Id of the event that it takes back or replaces"),
 ];
 
 const WINDOW_HEAD: [Column; 3] = [
@@ -159,7 +167,7 @@ const WINDOW_HEAD: [Column; 3] = [
         "kind",
         Text,
         false,
-        "on_time, or late: an addition to a window that was already written",
+        "on_time; late: an addition to a window that was already written; corrected: what is taken back of it, below 0",
     ),
 ];
 
@@ -184,7 +192,7 @@ const MODEL_KEY: [Column; 8] = [
 ];
 
 const WINDOW_TAIL: [Column; 6] = [
-    column("events", Int64, false, "Number of events in the sums"),
+    column("events", Int64, false, "Number of events in the sums, less those taken back"),
     column("points", Points, true, "Points charged"),
     column("retail_amount", Amount, true, "What the subscriber owes, in retail_currency"),
     column("wholesale_amount", Amount, true, "What the vendor is owed, in wholesale_currency"),
@@ -245,7 +253,12 @@ const QUOTA_LEDGER: [Column; 14] = [
         "grant, top_up, debit, payg, overrun, transfer_out, transfer_in, adjust, refund, expire or breakage",
     ),
     column("cause", Text, true, "Why there was an overrun: late, configuration, in_flight or lag"),
-    column("points", Points, false, "Points from the bucket's view: what is used is negative"),
+    column(
+        "points",
+        Points,
+        false,
+        "Points from the bucket's view: what is used is negative, what a correction gives back is not",
+    ),
     column(
         "amount",
         Amount,
@@ -314,7 +327,7 @@ const SUSPENSE_RESOLUTIONS: [Column; 10] = [
         "outcome",
         Text,
         true,
-        "Of a recycled row: accepted, or duplicate where its identity had come meanwhile",
+        "Of a recycled row: accepted; duplicate where its identity had come meanwhile; corrected where it was a correction that was carried out",
     ),
     column("reason", Text, false, "Why the event was held back"),
     column("why", Text, true, "Why it was written off"),

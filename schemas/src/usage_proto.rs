@@ -3,8 +3,11 @@
 
 use std::borrow::Cow;
 
+use crate::correction::CorrectionKind;
 use crate::event_error::{EventError, EventErrorCode as Code};
-use crate::event_json::{LABELS_MAX, ParsedEvent, TEXT_MAX_BYTES, TIME_MAX_MS, check_event};
+use crate::event_json::{
+    LABELS_MAX, ParsedEvent, TEXT_MAX_BYTES, TIME_MAX_MS, check_event, note_corrects,
+};
 use crate::token_class::{COUNT_MAX, TokenClass};
 use crate::usage_event::{UsageEvent, UsageSource};
 
@@ -14,7 +17,8 @@ mod generated {
 }
 
 pub use generated::{
-    Usage, UsageBatch, UsageEvent as UsageEventMessage, UsageSource as UsageSourceCode,
+    CorrectionKind as CorrectionKindCode, Corrects as CorrectsMessage, Usage, UsageBatch,
+    UsageEvent as UsageEventMessage, UsageSource as UsageSourceCode,
 };
 
 impl UsageEventMessage {
@@ -67,6 +71,7 @@ impl UsageEventMessage {
             gateway_epoch: event.gateway_epoch,
             gateway_seq: event.gateway_seq,
             labels: event.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            corrects: None,
         }
     }
 }
@@ -81,6 +86,23 @@ pub fn usage_source_of(code: i32) -> Option<UsageSource> {
     })
 }
 
+/// Notes what a message says of the event that it corrects. `classes` is how many classes of usage
+/// it named.
+pub fn note_message_corrects(
+    parsed: &mut ParsedEvent<'_>,
+    (source, id): (&str, &str),
+    kind: i32,
+    classes: u32,
+) {
+    let kind = match CorrectionKindCode::try_from(kind) {
+        Ok(CorrectionKindCode::Unspecified) => None,
+        Ok(CorrectionKindCode::Void) => Some(CorrectionKind::Void.name()),
+        Ok(CorrectionKindCode::Replace) => Some(CorrectionKind::Replace.name()),
+        Err(_) => Some(""),
+    };
+    note_corrects(parsed, (source, id), kind, classes > 0);
+}
+
 /// The class of a field number of `tally.v1.Usage`; field 15 is `total`.
 pub const fn usage_class_of(field: u32) -> Option<TokenClass> {
     if field >= 1 && field <= 14 { Some(TokenClass::ALL[(field - 1) as usize]) } else { None }
@@ -90,8 +112,9 @@ pub const fn usage_class_of(field: u32) -> Option<TokenClass> {
 /// then what [`check_event`] checks. `classes` is how many classes the message named, `total` its
 /// `usage.total`.
 pub fn check_message(parsed: &mut ParsedEvent<'_>, classes: u32, total: Option<u64>) {
+    let is_void = parsed.is_void();
     let ParsedEvent { event, errors, .. } = parsed;
-    if classes == 0 {
+    if classes == 0 && !is_void {
         errors.push(EventError::new(Code::MissingUsage, "usage", "names no class"));
     }
     for class in TokenClass::ALL {

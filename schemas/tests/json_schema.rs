@@ -142,6 +142,23 @@ fn schema_and_reader_agree() {
         (true, json!({"usage": {"input": 2, "output": 3, "reasoning": 3, "total": 5}})),
         (true, json!({"labels": labels(LABELS_MAX), "product": longest})),
         (true, json!({"account": "23800138000", "subscriber": "138001380001"})),
+        (true, json!({"corrects": null})),
+        (true, json!({"corrects": {"source": "gw", "id": "0"}})),
+        (true, json!({"corrects": {"source": "gw", "id": "0", "kind": "replace"}})),
+        (
+            true,
+            json!({"corrects": {"source": "gw", "id": "0"}, "model": "absent", "usage": "absent"}),
+        ),
+        (true, json!({"corrects": {"source": "gw", "id": "0", "kind": "void"}, "usage": "absent"})),
+        (false, json!({"corrects": {"source": "gw"}})),
+        (false, json!({"corrects": {"source": "gw", "id": ""}})),
+        (false, json!({"corrects": {"source": "gw", "id": long}})),
+        (false, json!({"corrects": {"source": "gw", "id": "0", "kind": "undo"}})),
+        (
+            false,
+            json!({"corrects": {"source": "gw", "id": "0", "kind": "replace"}, "usage": "absent"}),
+        ),
+        (false, json!({"corrects": 5})),
         (false, json!({"source": "absent"})),
         (false, json!({"id": ""})),
         (false, json!({"account": null})),
@@ -199,6 +216,7 @@ fn schema_names_every_field_and_class() {
         names
     };
     let mut fields = EVENT_FIELDS.map(str::to_owned).to_vec();
+    fields.push("corrects".to_owned());
     fields.sort();
     assert_eq!(names(&schema["properties"]), fields);
     let mut classes: Vec<String> = TokenClass::ALL.iter().map(|c| c.name().to_owned()).collect();

@@ -4,8 +4,8 @@
 
 Each workload's container is started as a process, with its arguments, its environment (secrets and fields of the pod
 resolved) and the rendered tally.toml, on real Kafka (TALLY_TEST_KAFKA) and S3 (AWS_…); only addresses and the paths of
-mounts are exchanged. Its probes must answer 200, the script of `helm test` must find its event, and each role must end
-within its grace period after SIGTERM.
+mounts are exchanged. Its probes must answer 200, the ports of SQL must be listened on, the script of `helm test` must
+find its event, and each role must end within its grace period after SIGTERM.
 """
 
 import os
@@ -45,6 +45,11 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
 def environment(container: dict, secrets: dict[tuple[str, str], str]) -> dict[str, str]:
     """What the kubelet would set."""
     found = {"PATH": os.environ["PATH"]}
@@ -80,7 +85,7 @@ def run(objects: list[dict], tally: str, mounted: Path, folder: Path) -> list[st
     secrets = {("store", name): os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     secrets |= {("tokens", name): (mounted / f"{name}.token").read_text() for name in ("gateway", "auditor")}
     trusted = ssl.create_default_context(cafile=str(mounted / "ca.crt"))
-    failed, running, pg = [], {}, free_port()
+    failed, running, pg, flight = [], {}, free_port(), free_port()
     try:
         for found in objects:
             if found["kind"] not in ("Deployment", "StatefulSet"):
@@ -90,7 +95,7 @@ def run(objects: list[dict], tally: str, mounted: Path, folder: Path) -> list[st
             role, port = container["name"], free_port()
             file = folder / f"{role}.toml"
             here = toml.replace("/etc/tally/users", str(mounted)).replace("/etc/tally/certificate", str(mounted))
-            file.write_text(here.replace(":8080", f":{port}").replace(":5433", f":{pg}"))
+            file.write_text(here.replace(":8080", f":{port}").replace(":5433", f":{pg}").replace(":8815", f":{flight}"))
             arguments = [part.replace("/etc/tally/config/tally.toml", str(file)).replace(":8080", f":{port}") for part in container["args"]]
             with open(folder / f"{role}.log", "wb") as log:
                 process = subprocess.Popen([tally, *arguments], env=environment(container, secrets), stdout=log, stderr=log, cwd="/")
@@ -98,6 +103,9 @@ def run(objects: list[dict], tally: str, mounted: Path, folder: Path) -> list[st
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if not answers(f"https://localhost:{port}{container[probe]['httpGet']['path']}", trusted):
                     failed.append(f"{role}: {probe} is not answered")
+            for name, at in (("postgresql", pg), ("flight", flight)) if role == "query" else ():
+                if not listens(at):
+                    failed.append(f"{role}: nobody listens for {name}")
             print(f"{role} runs: {' '.join(container['args'])}", flush=True)
         test = environment(by_name["Pod", "tally-test"]["spec"]["containers"][0], secrets)
         test |= {"DOOR": f"https://localhost:{running['ingest'][1]}", "SQL": f"https://localhost:{running['query'][1]}", "CA": str(mounted / "ca.crt")}

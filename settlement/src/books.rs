@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::adjustment::PostedAdjustment;
+use crate::adjustment::{AdjustmentReason, PostedAdjustment};
 use crate::books_error::BooksError;
 use crate::decimal::Cents;
 use crate::journal::{
-    Act, Decision, Dispute, DisputeOutcome, JournalEntry, Payment, Proposal, Reconciled,
-    Resolution, Review, adjustment_name, dispute_name,
+    Act, Decision, Dispute, DisputeOutcome, JournalEntry, Payment, Proposal, ReRatedAmount,
+    Reconciled, Resolution, Review, adjustment_name, dispute_name, part_name,
 };
 use crate::period::Period;
 use crate::{Bug, planted};
@@ -73,21 +73,41 @@ impl AdjustmentState {
         self.decision.as_ref().is_some_and(|decision| decision.what.approve)
     }
 
-    /// As a statement counts it.
-    pub fn posted(&self) -> PostedAdjustment {
-        let Proposal { terms, reason, amount, orig_period, orig_line_id, note, .. } =
-            self.proposal.what.clone();
-        PostedAdjustment {
-            id: self.name(),
-            terms,
-            reason,
+    /// As a statement counts it: of a re-rate a row for each line, of any other one.
+    pub fn posted(&self) -> Vec<PostedAdjustment> {
+        let n = self.proposal.n;
+        let Proposal { terms, reason, amount, orig_period, orig_line_id, note, re_rate, .. } =
+            &self.proposal.what;
+        let posted = |id: String, amount: Cents, orig_line_id: &Option<String>| PostedAdjustment {
+            id,
+            terms: terms.clone(),
+            reason: *reason,
             amount,
-            orig_period,
-            orig_line_id,
-            note,
+            orig_period: *orig_period,
+            orig_line_id: orig_line_id.clone(),
+            note: note.clone(),
             by: self.proposal.by.clone(),
             approved_by: self.decision.as_ref().map_or(String::new(), |done| done.by.clone()),
-        }
+        };
+        let Some(re_rate) = re_rate else {
+            return vec![posted(self.name(), *amount, orig_line_id)];
+        };
+        let parts = re_rate.lines.iter().enumerate();
+        parts
+            .map(|(line, ReRatedAmount { orig_line_id, amount })| {
+                posted(part_name(n, line), *amount, orig_line_id)
+            })
+            .collect()
+    }
+
+    /// Whether it corrects, by a re-rate that was not rejected, what terms paid for a period.
+    fn re_rates(&self, vendor: &str, period: Period) -> bool {
+        let Proposal { vendor: of, reason, orig_period, .. } = &self.proposal.what;
+        let stands = self.decision.as_ref().is_none_or(|decision| decision.what.approve);
+        stands
+            && of == vendor
+            && *reason == AdjustmentReason::ReRate
+            && *orig_period == Some(period)
     }
 }
 
@@ -180,7 +200,8 @@ impl Books {
         self.admit(&act, by, at_ms)?;
         let by = by.trim().to_owned();
         let (n, previous) = (self.next, self.head.clone());
-        Ok(JournalEntry { format: JournalEntry::FORMAT, n, at_ms, by, act, previous })
+        let format = JournalEntry::format_of(&act);
+        Ok(JournalEntry { format, n, at_ms, by, act, previous })
     }
 
     /// How many entries there are.
@@ -241,6 +262,34 @@ impl Books {
     pub fn adjustment(&self, n: u64) -> Result<&AdjustmentState, BooksError> {
         let found = self.adjustments.get(&n);
         found.ok_or_else(|| BooksError::NoSuchAdjustment(adjustment_name(n)))
+    }
+
+    /// What was posted of a period so far because it was rated again, by terms and line; what waits
+    /// for a decision included.
+    pub fn re_rated(
+        &self,
+        vendor: &str,
+        period: Period,
+    ) -> BTreeMap<(String, Option<String>), Cents> {
+        let mut posted: BTreeMap<(String, Option<String>), Cents> = BTreeMap::new();
+        for state in self.adjustments.values().filter(|state| state.re_rates(vendor, period)) {
+            for row in state.posted() {
+                let sum = posted.entry((row.terms, row.orig_line_id)).or_default();
+                // A sum of amounts that fit a statement; what does not is refused when it is made.
+                sum.0 = sum.0.saturating_add(row.amount.0);
+            }
+        }
+        posted
+    }
+
+    /// A re-rate of a vendor's period that waits for a decision.
+    pub fn waiting_re_rate(&self, vendor: &str, period: Period) -> Option<&AdjustmentState> {
+        let waits = |state: &&AdjustmentState| {
+            state.decision.is_none()
+                && state.proposal.what.re_rate.is_some()
+                && state.re_rates(vendor, period)
+        };
+        self.adjustments.values().find(waits)
     }
 
     /// A proposal that says the same and waits for a decision.

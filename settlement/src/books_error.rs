@@ -94,6 +94,11 @@ pub enum BooksError {
     /// A line without its period.
     #[error("--orig-line {0} needs its period: --orig-period YYYY-MM")]
     LineWithoutPeriod(String),
+    /// A re-rate of the same usage waits.
+    #[error(
+        "the re-rate {0} of the same usage waits for a decision: approve or reject it first (tally settle adjust)"
+    )]
+    ReRateWaits(String),
     /// No such statement.
     #[error(
         "{vendor} has no statement in the closed period {period}; those that have are: {there}"

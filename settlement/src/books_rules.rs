@@ -1,5 +1,7 @@
 //! Who may do what to the books. Every rule stands here, once.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 
@@ -7,8 +9,8 @@ use crate::adjustment::AdjustmentReason;
 use crate::books::{Books, DisputeState, Done};
 use crate::books_error::BooksError;
 use crate::journal::{
-    Act, Decision, Dispute, DisputeOutcome, Payment, Proposal, Reconciled, Resolution, Review,
-    adjustment_name,
+    Act, Decision, Dispute, DisputeOutcome, Payment, Proposal, ReRated, Reconciled, Resolution,
+    Review, adjustment_name,
 };
 use crate::person::{person_name, same_person};
 use crate::{Bug, planted};
@@ -94,7 +96,7 @@ impl Books {
 
     fn admit_proposal(&self, proposal: &Proposal, today: Date) -> Result<(), BooksError> {
         let Proposal { period, reason, amount, orig_period, orig_line_id, note, .. } = proposal;
-        if amount.0 == 0 {
+        if amount.0 == 0 && proposal.re_rate.is_none() {
             return Err(BooksError::ZeroAmount);
         }
         if note.trim().is_empty() {
@@ -117,7 +119,47 @@ impl Books {
             (Some(orig), Some(_)) if !self.is_closed(*orig) => Err(BooksError::OriginOpen(*orig)),
             (None, Some(line)) => Err(BooksError::LineWithoutPeriod(line.clone())),
             _ => Ok(()),
+        }?;
+        proposal.re_rate.as_ref().map_or(Ok(()), |re_rate| self.admit_re_rate(proposal, re_rate))
+    }
+
+    /// A re-rate is of a closed period; one of its terms waits at a time, so that the next one is
+    /// against everything that was posted; and its lines are what it comes to.
+    fn admit_re_rate(&self, proposal: &Proposal, re_rate: &ReRated) -> Result<(), BooksError> {
+        let Proposal { vendor, terms, reason, amount, orig_period, orig_line_id, .. } = proposal;
+        let damaged = |what: &str| Err(BooksError::Damaged(format!("a re-rate {what}")));
+        let Some(orig) = orig_period.filter(|_| *reason == AdjustmentReason::ReRate) else {
+            return damaged("has no period or another reason");
+        };
+        if !self.is_closed(orig) {
+            return Err(BooksError::OriginOpen(orig));
         }
+        let waiting = self.adjustments.values().find(|state| {
+            let what = &state.proposal.what;
+            state.decision.is_none()
+                && what.re_rate.is_some()
+                && (&what.vendor, &what.terms, what.orig_period) == (vendor, terms, *orig_period)
+        });
+        if let Some(state) = waiting
+            && !planted(Bug::ReRateTwiceAtOnce)
+        {
+            return Err(BooksError::ReRateWaits(state.name()));
+        }
+        let mut lines = BTreeSet::new();
+        let mut sum: i128 = 0;
+        for line in &re_rate.lines {
+            if line.amount.0 == 0 || !lines.insert(&line.orig_line_id) {
+                return damaged("has a line twice, or one of 0.00");
+            }
+            let Some(more) = sum.checked_add(line.amount.0) else {
+                return damaged("is too large to be added");
+            };
+            sum = more;
+        }
+        if lines.is_empty() || sum != amount.0 || orig_line_id.is_some() {
+            return damaged("does not come to its lines");
+        }
+        Ok(())
     }
 
     fn admit_adjustment_decision(&self, decision: &Decision, by: &str) -> Result<(), BooksError> {

@@ -10,6 +10,11 @@ use crate::error::SettlementError;
 use crate::period::Period;
 use crate::rated_group::RatedGroup;
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(count: &i64) -> bool {
+    *count == 0
+}
+
 /// Totals of the rated events behind a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,11 +23,14 @@ pub struct ControlTotals {
     pub events: u64,
     /// Events of earlier periods that came after their seal.
     pub late_events: u64,
-    /// Sum of each class over both; classes without any are left out.
+    /// Events of earlier periods that corrections added after their seal, less those taken back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub corrected_events: i64,
+    /// Sum of each class over all of them; classes without any are left out.
     pub units: BTreeMap<String, Units>,
-    /// What both were rated at, by currency.
+    /// What they were rated at, by currency.
     pub wholesale: BTreeMap<String, Pico>,
-    /// What subscribers owe for both, by currency.
+    /// What subscribers owe for them, by currency.
     pub retail: BTreeMap<String, Pico>,
 }
 
@@ -38,11 +46,16 @@ impl ControlTotals {
     ) -> Result<(), SettlementError> {
         let overflow = || SettlementError::Overflow(group.billed_model.clone());
         let late = Period::of_day(group.day) < period;
-        let events = if late { &mut self.late_events } else { &mut self.events };
-        *events = events.checked_add(group.events).ok_or_else(overflow)?;
+        if group.corrected {
+            let events = self.corrected_events.checked_add(group.events);
+            self.corrected_events = events.ok_or_else(overflow)?;
+        } else {
+            let events = if late { &mut self.late_events } else { &mut self.events };
+            *events = events.checked_add_signed(group.events).ok_or_else(overflow)?;
+        }
         for class in TokenClass::ALL {
-            let units = i128::try_from(group.units[class.index()]).map_err(|_| overflow())?;
-            if units > 0 {
+            let units = group.units[class.index()];
+            if units != 0 {
                 let sum = self.units.entry(class.name().to_owned()).or_default();
                 sum.0 = sum.0.checked_add(units).ok_or_else(overflow)?;
             }
@@ -68,6 +81,8 @@ impl ControlTotals {
         self.events = events.ok_or_else(overflow)?;
         let late_events = self.late_events.checked_add(other.late_events);
         self.late_events = late_events.ok_or_else(overflow)?;
+        let corrected = self.corrected_events.checked_add(other.corrected_events);
+        self.corrected_events = corrected.ok_or_else(overflow)?;
         for (class, units) in &other.units {
             let sum = self.units.entry(class.clone()).or_default();
             sum.0 = sum.0.checked_add(units.0).ok_or_else(overflow)?;

@@ -15,7 +15,7 @@ pub(crate) struct ClassCharge<'a> {
     pub(crate) class: TokenClass,
     pub(crate) price_id: &'a str,
     pub(crate) micro_per_million: u64,
-    pub(crate) units: u128,
+    pub(crate) units: i128,
     pub(crate) pico: i128,
 }
 
@@ -65,8 +65,7 @@ pub(crate) fn charges<'a>(
             card.charged_micro(price, &group.billed_model, day).ok_or_else(|| {
                 SettlementError::DiscountChanges { price: (*id).to_owned(), day: group.day }
             })?;
-        let counted = i128::try_from(units).map_err(|_| overflow())?;
-        let pico = counted.checked_mul(i128::from(micro_per_million)).ok_or_else(overflow)?;
+        let pico = units.checked_mul(i128::from(micro_per_million)).ok_or_else(overflow)?;
         computed = computed.checked_add(pico).ok_or_else(overflow)?;
         let same_currency = price.currency == group.currency;
         if !same_currency {

@@ -13,8 +13,10 @@ use crate::period::Period;
 use crate::seal::SealedStatement;
 use crate::sealed_object::{decode_sealed, encode_sealed, hash_of};
 
-/// Format of entries that this build writes and reads.
+/// Format of entries.
 const FORMAT: u32 = 1;
+/// Format of entries that propose a re-rate, which older versions do not know.
+const FORMAT_RE_RATE: u32 = 2;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +121,34 @@ pub struct Proposal {
     pub note: String,
     /// The dispute that it comes from.
     pub dispute: Option<u64>,
+    /// The re-rate that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub re_rate: Option<ReRated>,
+}
+
+/// What a closed period comes to by another reading of the price book, less what was posted of that
+/// before: one amount a line. Together they are the proposal's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReRated {
+    /// The time at which the price book was read, milliseconds UTC.
+    pub known_at_ms: i64,
+    /// Edition of the reference data, and its reading.
+    pub reference: String,
+    /// Version of the price book in that reading.
+    pub price_book_version: String,
+    /// The amounts, in the order of the lines.
+    pub lines: Vec<ReRatedAmount>,
+}
+
+/// The amount of a re-rate that belongs to a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReRatedAmount {
+    /// The line; absent for what no single line of the statement stands for, rounding included.
+    pub orig_line_id: Option<String>,
+    /// What it adds to what is owed.
+    pub amount: Cents,
 }
 
 /// Differences of one class in one currency.
@@ -209,6 +239,7 @@ pub struct Resolution {
 /// How a dispute ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a dispute ends once: few are in memory")]
 pub enum DisputeOutcome {
     /// The vendor's figure stands.
     Accepted,
@@ -219,8 +250,13 @@ pub enum DisputeOutcome {
 }
 
 impl JournalEntry {
-    /// The format of this build.
-    pub const FORMAT: u32 = FORMAT;
+    /// The format of an entry.
+    pub(crate) fn format_of(act: &Act) -> u32 {
+        match act {
+            Act::Adjust(Proposal { re_rate: Some(_), .. }) => FORMAT_RE_RATE,
+            _ => FORMAT,
+        }
+    }
 
     /// As it is stored.
     ///
@@ -244,11 +280,11 @@ impl JournalEntry {
     /// `Damaged`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
         let entry: Self = decode_sealed(what, bytes)?;
-        if entry.format == FORMAT {
+        if entry.format == Self::format_of(&entry.act) {
             return Ok(entry);
         }
         Err(SettlementError::Damaged(format!(
-            "{what}: format {} is not known to this version, which knows {FORMAT}",
+            "{what}: format {} is not known to this version, which knows {FORMAT} and {FORMAT_RE_RATE}",
             entry.format
         )))
     }
@@ -257,6 +293,16 @@ impl JournalEntry {
 /// How an adjustment is called.
 pub fn adjustment_name(n: u64) -> String {
     format!("ADJ-{n:06}")
+}
+
+/// How the part of an adjustment is called that belongs to one of several lines, from 0.
+pub(crate) fn part_name(n: u64, line: usize) -> String {
+    format!("{}.{:04}", adjustment_name(n), line + 1)
+}
+
+/// The adjustment that an id on a statement belongs to: `ADJ-000012` of `ADJ-000012.0003`.
+pub fn adjustment_of_part(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(name, _)| name)
 }
 
 /// How a dispute is called.

@@ -5,6 +5,7 @@
 //! - [`Contracts`]: the terms of every vendor, read from TOML, with [`Contracts::lint`].
 //! - [`PriceLists`]: the prices by which stored amounts are proved, by version of the price book.
 //! - [`Statement::build`]: from a period's rated groups to lines that foot.
+//! - [`ReRate::build`]: what a period comes to by another reading of the price book, line by line.
 //! - [`decide_close`] and [`Seal`]: how a period ends, and what makes it stay as it is.
 //! - [`Books`]: what people did (reviews, approvals, adjustments, disputes, payments), replayed
 //!   from a journal whose entries carry each other's hashes.
@@ -30,6 +31,7 @@ mod fraction;
 mod journal;
 mod labels;
 mod line;
+mod line_parts;
 mod minimum;
 mod period;
 mod period_state;
@@ -39,6 +41,7 @@ mod planted;
 mod prepayment;
 mod price_lists;
 mod rated_group;
+mod re_rate;
 pub mod reconcile;
 mod seal;
 mod sealed_object;
@@ -49,6 +52,8 @@ mod statement;
 mod statement_csv;
 mod terms;
 mod tiers;
+mod vendor_report;
+mod vendor_report_csv;
 mod words;
 
 pub use adjustment::{Adjustment, AdjustmentReason, PostedAdjustment};
@@ -64,7 +69,8 @@ pub use error::{ErrorKind, SettlementError};
 pub use fraction::{Fraction, Rounding};
 pub use journal::{
     Act, ClassSum, CurrencySum, Decision, Dispute, DisputeOutcome, JournalEntry, Payment, Proposal,
-    Reconciled, Resolution, Review, adjustment_name, dispute_name, entry_of_name,
+    ReRated, ReRatedAmount, Reconciled, Resolution, Review, adjustment_name, adjustment_of_part,
+    dispute_name, entry_of_name,
 };
 pub use labels::{Label, Language, reason as reason_label};
 pub use line::{Amounts, Line};
@@ -79,6 +85,7 @@ pub(crate) use planted::planted;
 pub use prepayment::PrepaymentBalance;
 pub use price_lists::PriceLists;
 pub use rated_group::RatedGroup;
+pub use re_rate::{ReRate, ReRateAmount, ReRateInput, ReRateSection, ReRatedGroup, ReRatedLine};
 pub use seal::{CutOff, Plan, Seal, SealedFile, SealedStatement};
 pub use sealed_object::{decode_sealed, encode_sealed, hash_of};
 pub use section::{FxLine, Section, TierVolume};
@@ -88,4 +95,6 @@ pub use statement_csv::statement_csv;
 pub use terms::{
     Burden, Counts, Form, Minimum, Prepayment, ShareBase, Step, TaxBasis, Terms, Tolerance, Trial,
 };
+pub use vendor_report::{ReportSection, ReportStep, StepRow, UsageRow, VendorReport};
+pub use vendor_report_csv::vendor_report_csv;
 pub use words::amount_in_words;

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decimal::{Cents, Pico, Units};
-use crate::error::SettlementError;
 use crate::fraction::Fraction;
 use crate::period::Period;
 use crate::sealed_object::hash_of;
@@ -131,14 +130,13 @@ impl Line {
     pub(crate) fn new(
         id: String,
         key: LineKey,
-        units: u128,
+        units: i128,
         listed_pico: i128,
         amounts: Amounts,
-    ) -> Result<Self, SettlementError> {
-        let units = i128::try_from(units);
-        Ok(Self {
+    ) -> Self {
+        Self {
             id,
-            units: Units(units.map_err(|_| SettlementError::Overflow(key.model.clone()))?),
+            units: Units(units),
             model: key.model,
             class: key.class,
             supplier: key.supplier,
@@ -150,6 +148,6 @@ impl Line {
             listed: Pico(listed_pico),
             listed_currency: key.currency,
             amounts,
-        })
+        }
     }
 }

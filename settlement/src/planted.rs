@@ -46,6 +46,18 @@ pub enum Bug {
     AdjustedTwice,
     /// An adjustment counts before anybody approves it.
     UnapprovedAdjusts,
+    /// A second re-rate is proposed while one waits.
+    ReRateTwiceAtOnce,
+    /// A re-rate is posted whole, whatever was posted before.
+    ReRatePostedAgain,
+    /// A re-rate of a trial is posted whole, with the part that the vendor bears.
+    ReRateTrialWhole,
+    /// Usage that moves to another model leaves the tiers as they were.
+    ReRateTierStays,
+    /// The lines of a re-rate are rounded, and what that leaves is forgotten.
+    ReRateRoundingLost,
+    /// A re-rate compares what prices list, and not what terms pay of it.
+    ReRateOfList,
 }
 
 impl Bug {
@@ -67,6 +79,14 @@ impl Bug {
         Self::LateUsageAsLine,
         Self::TermsEndIncluded,
         Self::WidestTermsFirst,
+    ];
+
+    /// Those that a re-rate shows.
+    pub const OF_RE_RATE: [Self; 4] = [
+        Self::ReRateTrialWhole,
+        Self::ReRateTierStays,
+        Self::ReRateRoundingLost,
+        Self::ReRateOfList,
     ];
 
     /// Those that show where people decide.

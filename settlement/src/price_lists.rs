@@ -23,7 +23,7 @@ impl PriceLists {
     }
 
     /// The book of a version.
-    pub(crate) fn get(&self, version: &str) -> Option<&RateCard> {
+    pub fn get(&self, version: &str) -> Option<&RateCard> {
         self.0.get(version)
     }
 

@@ -27,10 +27,13 @@ pub struct RatedGroup {
     pub retail_price_ids: String,
     /// Currency of `retail_pico`; absent where nobody paid anything.
     pub retail_currency: Option<Currency>,
-    /// Number of events.
-    pub events: u64,
-    /// Sum of each class, in the order of the classes.
-    pub units: [u128; CLASS_COUNT],
+    /// Whether it is of corrections of a closed period: what they took back, and what counts in its
+    /// stead. Within a period they are summed with the events that they correct.
+    pub corrected: bool,
+    /// Number of events, less those that were taken back.
+    pub events: i64,
+    /// Sum of each class, in the order of the classes; below 0 only of corrections.
+    pub units: [i128; CLASS_COUNT],
     /// What the events were rated at, pico-currency.
     pub wholesale_pico: i128,
     /// What subscribers owe for them, pico-currency.

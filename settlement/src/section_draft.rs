@@ -12,6 +12,7 @@ use crate::error::SettlementError;
 use crate::footing::ClassCharge;
 use crate::fraction::Fraction;
 use crate::line::{Amounts, Line, LineKey};
+use crate::line_parts::{LinePart, LineParts, Sum, line_parts};
 use crate::minimum;
 use crate::period::Period;
 use crate::prepayment;
@@ -23,11 +24,18 @@ use crate::terms::{Form, PPM, ShareBase, Step, Terms};
 use crate::tiers::{Slice, slices, true_up_pico};
 use crate::{Bug, planted};
 
-/// Units and listed amount of a line in the making.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    units: u128,
-    pico: i128,
+/// Where usage comes from: its period, and whether corrections of a closed one brought it about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Origin {
+    period: Period,
+    corrected: bool,
+}
+
+impl Origin {
+    /// Why there is an adjustment for usage of a closed period.
+    const fn reason(self) -> AdjustmentReason {
+        if self.corrected { AdjustmentReason::CorrectionEvent } else { AdjustmentReason::LateUsage }
+    }
 }
 
 /// Collects what belongs to one section.
@@ -35,10 +43,9 @@ struct Sum {
 pub(crate) struct SectionDraft<'a> {
     terms: &'a Terms,
     period: Period,
-    /// By period of the usage and line.
-    sums: BTreeMap<(Period, LineKey), Sum>,
-    /// Units counted towards tiers, by period of the usage.
-    volumes: BTreeMap<Period, u128>,
+    sums: BTreeMap<(Origin, LineKey), Sum>,
+    /// Units counted towards tiers.
+    volumes: BTreeMap<Origin, i128>,
     posted: Vec<&'a PostedAdjustment>,
 }
 
@@ -80,48 +87,20 @@ impl<'a> SectionDraft<'a> {
         charges: &[ClassCharge<'_>],
     ) -> Result<(), SettlementError> {
         let overflow = || SettlementError::Overflow(group.billed_model.clone());
-        let usage_period = if planted(Bug::LateUsageAsLine) {
+        let period = if planted(Bug::LateUsageAsLine) {
             self.period
         } else {
             Period::of_day(group.day).min(self.period)
         };
-        let key = |class: &str| LineKey {
-            model: group.billed_model.clone(),
-            class: class.to_owned(),
-            supplier: group.supplier.clone(),
-            service_tier: group.service_tier.clone(),
-            price_book_version: String::new(),
-            price: String::new(),
-            unit_price_micro: None,
-            trial: self.terms.is_trial(&group.retail_price_ids),
-            currency: group.currency.to_string(),
-        };
-        if let Form::Share { .. } = self.terms.form {
-            if let Some(currency) = group.retail_currency {
-                let key = LineKey { currency: currency.to_string(), ..key("revenue") };
-                let sum = self.sums.entry((usage_period, key)).or_default();
-                sum.units = sum.units.checked_add(group.events.into()).ok_or_else(overflow)?;
-                sum.pico = sum.pico.checked_add(group.retail_pico).ok_or_else(overflow)?;
-            }
-            return Ok(());
+        let origin = Origin { period, corrected: group.corrected };
+        let LineParts { lines, volume } = line_parts(self.terms, group, charges)?;
+        for LinePart { key, sum: more, .. } in lines {
+            let sum = self.sums.entry((origin, key)).or_default();
+            *sum = sum.plus(more).ok_or_else(overflow)?;
         }
-        for charge in charges {
-            if let Form::Tiers { classes, .. } = &self.terms.form
-                && classes.contains(&charge.class)
-            {
-                let volume = self.volumes.entry(usage_period).or_default();
-                *volume = volume.checked_add(charge.units).ok_or_else(overflow)?;
-                continue;
-            }
-            let key = LineKey {
-                price_book_version: group.price_book_version.clone(),
-                price: charge.price_id.to_owned(),
-                unit_price_micro: Some(charge.micro_per_million),
-                ..key(charge.class.name())
-            };
-            let sum = self.sums.entry((usage_period, key)).or_default();
-            sum.units = sum.units.checked_add(charge.units).ok_or_else(overflow)?;
-            sum.pico = sum.pico.checked_add(charge.pico).ok_or_else(overflow)?;
+        if volume != 0 {
+            let sum = self.volumes.entry(origin).or_default();
+            *sum = sum.checked_add(volume).ok_or_else(overflow)?;
         }
         Ok(())
     }
@@ -141,8 +120,8 @@ impl<'a> SectionDraft<'a> {
             adjustments: Vec::new(),
             earlier_lines: earlier_lines(context.earlier, &terms.id),
         };
-        for ((usage_period, key), sum) in &self.sums {
-            self.charge(&mut ledger, *usage_period, key.clone(), *sum)?;
+        for ((origin, key), sum) in &self.sums {
+            self.charge(&mut ledger, *origin, key.clone(), *sum)?;
         }
         let tier_volumes = self.charge_tiers(&mut ledger)?;
         let usage = ledger.exact.rounded(terms.rounding).ok_or_else(overflow)?;
@@ -250,17 +229,17 @@ impl<'a> SectionDraft<'a> {
     fn charge(
         &self,
         ledger: &mut Ledger<'_>,
-        usage_period: Period,
+        origin: Origin,
         key: LineKey,
         sum: Sum,
     ) -> Result<(), SettlementError> {
         let overflow = || SettlementError::Overflow(self.terms.id.clone());
         let owed = self.owed(ledger, Fraction::whole(sum.pico), &key.currency)?;
-        self.write(ledger, usage_period, &key, sum, owed)?;
+        self.write(ledger, origin, &key, sum, owed)?;
         let vendor_ppm = self.terms.trial.as_ref().map_or(0, |trial| trial.burden.vendor_ppm());
         if key.trial && vendor_ppm > 0 && !planted(Bug::TrialPaid) {
             let back = owed.times(-i128::from(vendor_ppm), PPM).ok_or_else(overflow)?;
-            self.adjust(ledger, AdjustmentReason::FreeTrial, usage_period, &key, sum.units, back)?;
+            self.adjust(ledger, AdjustmentReason::FreeTrial, origin, &key, sum.units, back)?;
         }
         Ok(())
     }
@@ -268,18 +247,17 @@ impl<'a> SectionDraft<'a> {
     fn write(
         &self,
         ledger: &mut Ledger<'_>,
-        usage_period: Period,
+        origin: Origin,
         key: &LineKey,
         sum: Sum,
         owed: Fraction,
     ) -> Result<(), SettlementError> {
-        if usage_period < self.period {
-            let reason = AdjustmentReason::LateUsage;
-            return self.adjust(ledger, reason, usage_period, key, sum.units, owed);
+        if origin.period < self.period {
+            return self.adjust(ledger, origin.reason(), origin, key, sum.units, owed);
         }
         let amounts = self.amounts(ledger, owed)?;
-        let id = key.id(ledger.context.vendor, &self.terms.id, usage_period);
-        ledger.lines.push(Line::new(id, key.clone(), sum.units, sum.pico, amounts)?);
+        let id = key.id(ledger.context.vendor, &self.terms.id, origin.period);
+        ledger.lines.push(Line::new(id, key.clone(), sum.units, sum.pico, amounts));
         Ok(())
     }
 
@@ -295,24 +273,25 @@ impl<'a> SectionDraft<'a> {
         &self,
         ledger: &mut Ledger<'_>,
         reason: AdjustmentReason,
-        usage_period: Period,
+        Origin { period, corrected }: Origin,
         key: &LineKey,
-        units: u128,
+        units: i128,
         owed: Fraction,
     ) -> Result<(), SettlementError> {
-        let overflow = || SettlementError::Overflow(self.terms.id.clone());
         let amounts = self.amounts(ledger, owed)?;
-        let line = key.id(ledger.context.vendor, &self.terms.id, usage_period);
-        let id = self.adjustment_id(ledger.context.vendor, reason, &line);
-        let closed = usage_period < self.period;
-        let known = !closed || ledger.earlier_lines.contains(&(usage_period, line.clone()));
+        let line = key.id(ledger.context.vendor, &self.terms.id, period);
+        // A line may have one for late usage and one for corrections.
+        let of = if corrected { format!("{line} corrected") } else { line.clone() };
+        let id = self.adjustment_id(ledger.context.vendor, reason, &of);
+        let closed = period < self.period;
+        let known = !closed || ledger.earlier_lines.contains(&(period, line.clone()));
         ledger.adjustments.push(Adjustment {
-            orig_period: closed.then_some(usage_period),
+            orig_period: closed.then_some(period),
             orig_line_id: known.then_some(line),
             model: key.model.clone(),
             class: key.class.clone(),
             price: key.price.clone(),
-            units: Units(i128::try_from(units).map_err(|_| overflow())?),
+            units: Units(units),
             ..Adjustment::of_section(id, reason, amounts)
         });
         Ok(())
@@ -322,40 +301,51 @@ impl<'a> SectionDraft<'a> {
     fn charge_tiers(&self, ledger: &mut Ledger<'_>) -> Result<Vec<TierVolume>, SettlementError> {
         let Form::Tiers { mode, steps, .. } = &self.terms.form else { return Ok(Vec::new()) };
         let overflow = || SettlementError::Overflow(self.terms.id.clone());
-        let mut volumes = Vec::new();
-        for (usage_period, units) in &self.volumes {
-            let before = if *usage_period < self.period && !planted(Bug::LateUsageFromFirstTier) {
-                volume_before(ledger.context.earlier, &self.terms.id, *usage_period)
-            } else {
-                0
+        let mut volumes: Vec<TierVolume> = Vec::new();
+        for (origin, units) in &self.volumes {
+            // Corrections of a period go on where its late usage ended.
+            let counted = volumes.last().filter(|volume| volume.period == origin.period);
+            let before = match counted {
+                Some(volume) => volume.units.0,
+                None if origin.period < self.period && !planted(Bug::LateUsageFromFirstTier) => {
+                    volume_before(ledger.context.earlier, &self.terms.id, origin.period)
+                }
+                None => 0,
             };
             let after = before.checked_add(*units).ok_or_else(overflow)?;
-            for slice in slices(steps, before, after) {
-                let (key, sum) = self.slice(&slice).ok_or_else(overflow)?;
+            let volume = |units: i128| u128::try_from(units).map_err(|_| overflow());
+            let (from, to) = (volume(before)?, volume(after)?);
+            // What is taken back comes out of the highest tiers that were reached.
+            let sign = if to < from { -1 } else { 1 };
+            for slice in slices(steps, from.min(to), from.max(to)) {
+                let (key, sum) = self.slice(&slice, sign).ok_or_else(overflow)?;
                 let owed = self.owed(ledger, Fraction::whole(sum.pico), &key.currency)?;
-                self.write(ledger, *usage_period, &key, sum, owed)?;
+                self.write(ledger, *origin, &key, sum, owed)?;
             }
             let true_up = |units| true_up_pico(*mode, steps, units).ok_or_else(overflow);
-            let difference = true_up(after)?.checked_sub(true_up(before)?).ok_or_else(overflow)?;
+            let difference = true_up(to)?.checked_sub(true_up(from)?).ok_or_else(overflow)?;
             if difference != 0 {
                 let key = self.tier_key(String::new(), None);
                 let owed = self.owed(ledger, Fraction::whole(difference), &key.currency)?;
                 let reason = AdjustmentReason::TierTrueUp;
-                self.adjust(ledger, reason, *usage_period, &key, *units, owed)?;
+                self.adjust(ledger, reason, *origin, &key, *units, owed)?;
                 // It re-prices a period and not one line of it.
                 if let Some(last) = ledger.adjustments.last_mut() {
                     last.orig_line_id = None;
                 }
             }
-            let units = Units(i128::try_from(after).map_err(|_| overflow())?);
-            volumes.push(TierVolume { period: *usage_period, units });
+            match volumes.last_mut().filter(|volume| volume.period == origin.period) {
+                Some(volume) => volume.units = Units(after),
+                None => volumes.push(TierVolume { period: origin.period, units: Units(after) }),
+            }
         }
         Ok(volumes)
     }
 
-    fn slice(&self, slice: &Slice) -> Option<(LineKey, Sum)> {
+    fn slice(&self, slice: &Slice, sign: i128) -> Option<(LineKey, Sum)> {
         let Slice { tier, step: Step { micro_per_million, .. }, units } = *slice;
-        let pico = i128::try_from(units).ok()?.checked_mul(i128::from(micro_per_million))?;
+        let units = i128::try_from(units).ok()?.checked_mul(sign)?;
+        let pico = units.checked_mul(i128::from(micro_per_million))?;
         Some((self.tier_key(tier.to_string(), Some(micro_per_million)), Sum { units, pico }))
     }
 
@@ -412,7 +402,7 @@ impl<'a> SectionDraft<'a> {
 }
 
 /// What terms pay for a listed amount.
-fn share_of(form: &Form, listed: Fraction) -> Option<Fraction> {
+pub(crate) fn share_of(form: &Form, listed: Fraction) -> Option<Fraction> {
     match form {
         Form::PriceList | Form::Tiers { .. } => Some(listed),
         Form::CostPlus { markup_ppm } => listed.times(PPM + i128::from(*markup_ppm), PPM),
@@ -446,12 +436,12 @@ fn last_section<T>(
 }
 
 /// Units of a period that earlier statements have counted towards tiers.
-fn volume_before(earlier: &[Statement], terms: &str, period: Period) -> u128 {
+fn volume_before(earlier: &[Statement], terms: &str, period: Period) -> i128 {
     let units = last_section(earlier, terms, |section| {
         let of_period = section.tier_volumes.iter().find(|volume| volume.period == period);
         of_period.map(|volume| volume.units)
     });
-    units.map_or(0, |units| units.0.unsigned_abs())
+    units.map_or(0, |units| units.0)
 }
 
 /// The lines of the terms that earlier statements have.

@@ -32,6 +32,7 @@ fn proposal(amount: i128, period: Period, note: &str) -> Proposal {
         orig_line_id: None,
         note: note.into(),
         dispute: None,
+        re_rate: None,
     }
 }
 

@@ -40,7 +40,7 @@ impl Acme {
     }
 
     /// Usage of so many tokens, rated at 1.00 a million.
-    fn usage(&self, day: &str, tokens: u128) -> RatedGroup {
+    fn usage(&self, day: &str, tokens: i128) -> RatedGroup {
         let mut units = [0; CLASS_COUNT];
         units[TokenClass::Input.index()] = tokens;
         RatedGroup {
@@ -54,9 +54,10 @@ impl Acme {
             currency: Currency::CNY,
             retail_price_ids: String::new(),
             retail_currency: None,
+            corrected: false,
             events: 1,
             units,
-            wholesale_pico: i128::try_from(tokens).unwrap() * 1_000_000,
+            wholesale_pico: tokens * 1_000_000,
             retail_pico: 0,
         }
     }
@@ -395,4 +396,54 @@ fn a_csv_in_both_languages_has_every_row() {
     let chinese = csv(Language::Zh);
     assert!(chinese.contains("表头,状态") && chinese.contains("草稿"), "{chinese}");
     assert_eq!(chinese.lines().count(), english.lines().count());
+}
+
+/// What a correction takes back of a closed month is an adjustment of its own, beside late usage of
+/// the same line; the closed statement stays, and tiers go back the way they came.
+#[test]
+fn a_correction_of_a_closed_month_is_an_adjustment() {
+    let mut acme = Acme::new("form = \"price_list\"");
+    let october = [acme.usage("2026-10-05", 3_000_000)];
+    let sealed = acme.settle("2026-10", &october, &[]).unwrap();
+    let taken_back =
+        RatedGroup { corrected: true, events: -1, ..acme.usage("2026-10-05", -2_000_000) };
+    let late = acme.usage("2026-10-31", 500_000);
+    let statement = acme.settle("2026-11", &[taken_back, late], &[]).unwrap();
+    let rows = |statement: &Statement| -> Vec<(AdjustmentReason, i128, String)> {
+        let adjustments = statement.sections[0].adjustments.iter();
+        adjustments.map(|a| (a.reason, a.units.0, a.amounts.net.to_string())).collect()
+    };
+    let (late, corrected) = (AdjustmentReason::LateUsage, AdjustmentReason::CorrectionEvent);
+    assert_eq!(
+        rows(&statement),
+        [(late, 500_000, "0.50".to_owned()), (corrected, -2_000_000, "-2.00".to_owned())]
+    );
+    let line = Some(&sealed.sections[0].lines[0].id);
+    let adjustments = &statement.sections[0].adjustments;
+    assert!(adjustments.iter().all(|a| a.orig_line_id.as_ref() == line));
+    assert_ne!(adjustments[0].id, adjustments[1].id);
+    assert_eq!(statement.total.net.to_string(), "-1.50");
+    let control = &statement.control;
+    assert_eq!((control.events, control.late_events, control.corrected_events), (0, 1, -1));
+    let bytes = statement.to_bytes().unwrap();
+    assert_eq!(Statement::from_bytes("it", &bytes).unwrap(), statement);
+
+    let mut tiered = Acme::new(&tiers("all_units_tiers"));
+    let october = [tiered.usage("2026-10-05", 1_500_000_000)];
+    assert_eq!(tiered.settle("2026-10", &october, &[]).unwrap().total.net.to_string(), "1200.00");
+    let taken_back =
+        RatedGroup { corrected: true, events: -1, ..tiered.usage("2026-10-05", -600_000_000) };
+    let november = tiered.settle("2026-11", &[taken_back], &[]).unwrap();
+    assert_eq!(
+        rows(&november),
+        [
+            (corrected, -100_000_000, "-100.00".to_owned()),
+            (corrected, -500_000_000, "-400.00".to_owned()),
+            (AdjustmentReason::TierTrueUp, -600_000_000, "200.00".to_owned()),
+        ]
+    );
+    // 900 of 900 million at the full price.
+    assert_eq!(november.total.net.to_string(), "-300.00");
+    let late = [tiered.usage("2026-10-06", 100_000_000)];
+    assert_eq!(tiered.settle("2026-12", &late, &[]).unwrap().total.net.to_string(), "100.00");
 }

@@ -18,9 +18,11 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![users(config)];
     findings.push(certificate(config));
     let for_others = !config.auth.users_file.is_empty() && !config.tls.certificate.is_empty();
-    for (name, address) in
-        [("http.listen", &config.http.listen), ("query.pg_listen", &config.query.pg_listen)]
-    {
+    for (name, address) in [
+        ("http.listen", &config.http.listen),
+        ("query.pg_listen", &config.query.pg_listen),
+        ("query.flight_listen", &config.query.flight_listen),
+    ] {
         findings.push(listener(name, address, for_others).await);
     }
     findings
@@ -144,6 +146,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_listener_is_looked_at() {
+        for open in ["http.listen", "query.pg_listen", "query.flight_listen"] {
+            let at = |name| String::from(if name == open { "0.0.0.0:0" } else { "127.0.0.1:0" });
+            let mut config = Config::default();
+            config.http.listen = at("http.listen");
+            config.query.pg_listen = at("query.pg_listen");
+            config.query.flight_listen = at("query.flight_listen");
+            let findings = check(&config).await;
+            let wrong: Vec<&str> = findings
+                .iter()
+                .filter(|finding| finding.state == State::Wrong)
+                .map(|finding| finding.check.as_str())
+                .collect();
+            assert_eq!(wrong, [open]);
+        }
+    }
+
+    #[tokio::test]
     async fn an_address_is_tried() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap().to_string();
@@ -153,6 +173,7 @@ mod tests {
             ("0.0.0.0:0", false, State::Wrong, "not on loopback"),
             ("0.0.0.0:0", true, State::Ok, "is free"),
             ("nonsense", true, State::Wrong, "nonsense"),
+            ("127.0.0.1:65536", true, State::Wrong, "127.0.0.1:65536"),
             // TEST-NET-1 is no address of any machine.
             ("192.0.2.1:0", true, State::Wrong, "192.0.2.1"),
         ] {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use object_store::{ObjectStore, path::Path as ObjectPath};
 use tally_aggregate::{open_store, probe};
 use tally_reference::{ReferenceStore, Whole};
-use tally_schemas::Config;
+use tally_schemas::{Config, in_full};
 
 use super::finding::{Finding, span};
 use crate::store_clock::{self, within};
@@ -63,14 +63,18 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
 async fn read(store: &dyn ObjectStore) -> Result<(), String> {
     let mut listed = store.list(Some(&ObjectPath::from("ledger")));
     match listed.next().await {
-        Some(Err(error)) => Err(error.to_string()),
+        Some(Err(error)) => Err(in_full(&error)),
         Some(Ok(_)) | None => Ok(()),
     }
 }
 
 /// What the store's own words mean.
 fn trouble(check: &str, url: &str, why: &str) -> Finding {
-    const MEANINGS: [(&[&str], &str); 6] = [
+    const MEANINGS: [(&[&str], &str); 7] = [
+        (
+            &["peer certificate"],
+            "this machine does not trust the store's certificate, or it is for another name: SSL_CERT_FILE names a file of authorities to trust",
+        ),
         (
             &["RequestTimeTooSkewed"],
             "the clock of this machine is wrong: the store refuses its signatures",
@@ -202,6 +206,7 @@ mod tests {
             ("404: <Code>NoSuchBucket</Code>", "create the bucket"),
             ("No space left on device (os error 28)", "make room"),
             ("connection refused", "look whether the store runs"),
+            ("invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
         ] {
             let finding = trouble("store", "s3://b", why);
             assert!(finding.advice.as_deref().unwrap().contains(advice), "{why}: {finding:?}");

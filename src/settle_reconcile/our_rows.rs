@@ -42,7 +42,14 @@ pub(super) struct OurEvents<'a> {
     pub(super) basis: BillTimeBasis,
     /// `[from, to)` of that time, milliseconds of UTC.
     pub(super) window: (i64, i64),
+    /// Whether any was taken back: only then it is asked which, as there are many events.
+    pub(super) any_corrected: bool,
 }
+
+/// Neither what was taken back nor what took it back.
+const COUNTING: &str = " AND coalesce(correction, '') <> 'reversal' \
+     AND NOT EXISTS (SELECT 1 FROM usage_events r WHERE r.correction = 'reversal' \
+     AND r.corrects_source = usage_events.source AND r.corrects_id = usage_events.id)";
 
 impl OurEvents<'_> {
     /// The query for these columns of them.
@@ -59,13 +66,22 @@ impl OurEvents<'_> {
         format!(
             "SELECT {columns} FROM usage_events WHERE vendor = '{}'{supplier} \
              AND {at} >= TIMESTAMP '{}' AND {at} < TIMESTAMP '{}' \
-             AND day >= DATE '{}' AND day <= DATE '{}'",
+             AND day >= DATE '{}' AND day <= DATE '{}'{counting}",
             quoted(self.vendor),
             instant_text(from),
             instant_text(to),
             day(from, -DAYS_APART),
             day(to, DAYS_APART),
             at = time_column(self.basis),
+            counting = if self.any_corrected { COUNTING } else { "" },
+        )
+    }
+
+    /// The query that tells whether any event of the vendor was taken back.
+    pub(super) fn any_corrected_sql(vendor: &str) -> String {
+        let vendor = vendor.replace('\'', "''");
+        format!(
+            "SELECT 1 FROM usage_events WHERE vendor = '{vendor}' AND correction = 'reversal' LIMIT 1"
         )
     }
 }

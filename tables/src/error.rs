@@ -6,6 +6,7 @@ use arrow::error::ArrowError;
 use deltalake_core::DeltaTableError;
 use parquet::errors::ParquetError;
 use tally_aggregate::{AggregateError, ErrorKind as StreamErrorKind};
+use tally_schemas::in_full;
 
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum ErrorKind {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TablesError {
     /// The store did not do what was asked.
-    #[error("store: {0}")]
+    #[error("store: {}", in_full(.0))]
     Store(Arc<object_store::Error>),
     /// Other committers were faster every time.
     #[error("table {table}: {attempts} attempts to commit met other commits")]

@@ -104,7 +104,8 @@ impl Publisher {
         &self.next
     }
 
-    /// Publishes every entry that the ledger has committed. Creates the tables at the first call.
+    /// Publishes every entry that the ledger had committed when this was called, however fast others
+    /// go on. Creates the tables at the first call.
     /// Safe to call again after any error, and beside other publishers.
     ///
     /// # Errors
@@ -116,7 +117,7 @@ impl Publisher {
         }
         let mut report = PublishReport::default();
         loop {
-            let batch = self.read_batch().await?;
+            let (batch, is_all) = self.read_batch().await?;
             if batch.iter().all(Vec::is_empty) {
                 self.idle_calls += u32::from(report.entries == 0);
                 if self.idle_calls < IDLE_CALLS_MAX || !self.skip_removed().await? {
@@ -133,6 +134,9 @@ impl Publisher {
                 }
             }
             tracing::debug!(?report, "published");
+            if is_all {
+                return Ok(report);
+            }
         }
     }
 
@@ -181,23 +185,26 @@ impl Publisher {
         Ok(skipped)
     }
 
-    /// The next entries of every partition.
-    async fn read_batch(&self) -> Result<Vec<Vec<LedgerEntry>>, TablesError> {
-        futures::stream::iter((0..self.partition_count).zip(self.next.iter().copied()))
-            .map(|(partition, next)| self.read_partition(partition, next))
-            .buffered(PARTITIONS_AT_ONCE)
-            .try_collect()
-            .await
+    /// The next entries of every partition, and whether they are all that there were.
+    async fn read_batch(&self) -> Result<(Vec<Vec<LedgerEntry>>, bool), TablesError> {
+        let batch: Vec<(Vec<LedgerEntry>, bool)> =
+            futures::stream::iter((0..self.partition_count).zip(self.next.iter().copied()))
+                .map(|(partition, next)| self.read_partition(partition, next))
+                .buffered(PARTITIONS_AT_ONCE)
+                .try_collect()
+                .await?;
+        let is_all = batch.iter().all(|(_, is_all)| *is_all);
+        Ok((batch.into_iter().map(|(entries, _)| entries).collect(), is_all))
     }
 
     async fn read_partition(
         &self,
         partition: u32,
         next: u64,
-    ) -> Result<Vec<LedgerEntry>, TablesError> {
+    ) -> Result<(Vec<LedgerEntry>, bool), TablesError> {
         let ledger = LedgerReader::new(self.store.as_ref(), &self.topic, partition);
         // The first one alone: mostly there is nothing new.
-        let Some(first) = ledger.entry(next).await? else { return Ok(Vec::new()) };
+        let Some(first) = ledger.entry(next).await? else { return Ok((Vec::new(), true)) };
         let mut entries = vec![self.checked(first)?];
         let mut ahead = futures::stream::iter(next + 1..next + ENTRIES_MAX)
             .map(|n| async move { ledger.entry(n).await })
@@ -205,10 +212,11 @@ impl Publisher {
         loop {
             match ahead.try_next().await {
                 Ok(Some(Some(entry))) => entries.push(self.checked(entry)?),
-                Ok(Some(None) | None) => return Ok(entries),
+                Ok(Some(None)) => return Ok((entries, true)),
+                Ok(None) => return Ok((entries, false)),
                 // What was read is published: a store in trouble may never answer for all of a
                 // long backlog in a row.
-                Err(error) if error.kind() == ErrorKind::Retry => return Ok(entries),
+                Err(error) if error.kind() == ErrorKind::Retry => return Ok((entries, false)),
                 Err(error) => return Err(error),
             }
         }

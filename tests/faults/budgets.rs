@@ -155,6 +155,7 @@ fn tally(folder: &Path, arguments: &[&str]) -> Command {
         .env("TALLY_STORE__URL", folder.join("store"))
         .env("TALLY_HTTP__LISTEN", "127.0.0.1:0")
         .env("TALLY_QUERY__PG_LISTEN", "127.0.0.1:0")
+        .env("TALLY_QUERY__FLIGHT_LISTEN", "127.0.0.1:0")
         .env("TALLY_BUDGETS__FILE", folder.join("budgets.toml"))
         .env("TALLY_AGGREGATE__FRESHNESS_MS", "100")
         .env("TALLY_AGGREGATE__PUBLISH_INTERVAL_MS", "100");

@@ -22,7 +22,8 @@ impl Findings {
         command.args(["doctor", "--json"]).current_dir(folder).env_remove("RUST_LOG");
         command
             .env("TALLY_HTTP__LISTEN", "127.0.0.1:0")
-            .env("TALLY_QUERY__PG_LISTEN", "127.0.0.1:0");
+            .env("TALLY_QUERY__PG_LISTEN", "127.0.0.1:0")
+            .env("TALLY_QUERY__FLIGHT_LISTEN", "127.0.0.1:0");
         command.envs(settings.iter().copied());
         let began = Instant::now();
         let output = command.output().unwrap();
@@ -73,6 +74,16 @@ fn a_laptop_is_well_and_a_misspelt_key_is_named() {
 
     let open = Findings::of(folder.path(), &[("TALLY_HTTP__LISTEN", "0.0.0.0:0")]);
     open.says("http.listen", "wrong", "auth.users_file");
+    let open = Findings::of(folder.path(), &[("TALLY_QUERY__FLIGHT_LISTEN", "0.0.0.0:0")]);
+    open.says("query.flight_listen", "wrong", "auth.users_file");
+
+    // Usage does not wait for who takes traces; only an address that is none stops a process.
+    let away =
+        Findings::of(folder.path(), &[("TALLY_TRACES__OTLP_ENDPOINT", "http://127.0.0.1:9")]);
+    assert!(away.1, "{:#?}", away.0);
+    away.says("traces", "warning", "otlp_endpoint");
+    let wrong = Findings::of(folder.path(), &[("TALLY_TRACES__OTLP_ENDPOINT", "collector:4318")]);
+    wrong.says("traces", "wrong", "neither http nor https");
 
     std::fs::write(folder.path().join("file"), "no folder").unwrap();
     let store = Findings::of(folder.path(), &[("TALLY_STORE__URL", "file")]);

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::door::{address, post};
 use crate::embedded::tally;
+use crate::place;
 use crate::support::{Dice, Process, block_on};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,10 +35,7 @@ impl Shop {
     }
 
     fn done(&self, arguments: &[&str]) -> Vec<u8> {
-        let output = self.run(arguments);
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {}: {words}", output.status);
-        output.stdout
+        place::done(self.tally(arguments))
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
@@ -46,10 +44,7 @@ impl Shop {
 
     /// The words of a command that must end with this code.
     fn refused(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {words}");
-        words
+        place::refused(self.tally(arguments), code)
     }
 
     /// Account commands through the door.
@@ -68,11 +63,8 @@ impl Shop {
 
     /// Events from `start` on over so many hours, through the log into the tables.
     fn traffic(&self, seed: u64, events: u32, start: &str, hours: u32) {
-        let (seed, events) = (seed.to_string(), events.to_string());
-        let (hours, accounts) = (format!("{hours}h"), ACCOUNTS.to_string());
-        let arguments = ["generate", "--events", &events, "--seed", &seed, "--accounts", &accounts];
-        let when = ["--start", start, "--span", &hours, "--out", "kafka"];
-        self.done(&[arguments.as_slice(), &when].concat());
+        let arguments = place::traffic((seed, events, ACCOUNTS), start, hours);
+        self.done(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let drained = String::from_utf8(self.done(&["aggregate", "--until-end"])).unwrap();
         assert!(drained.contains("DRAINED"), "{drained}");
     }
@@ -89,43 +81,20 @@ impl Shop {
 
     /// Makes every line again from the rows, and says what there was.
     fn check(&self) -> Value {
-        let python =
-            std::env::var("TALLY_TEST_PYTHON").expect("run `make test`: it sets TALLY_TEST_PYTHON");
-        let output = Command::new(python)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_phone_bill.py"))
-            .arg(self.folder.join("store"))
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
+        let mut check = place::python("check_phone_bill.py");
+        check.arg(self.folder.join("store"));
+        serde_json::from_slice(&place::done(check)).unwrap()
     }
 
     /// The same log and store in another folder.
     fn copied(&self, to: &Path) -> Self {
-        let status = Command::new("cp").arg("-r").arg(&self.folder).arg(to).status().unwrap();
-        assert!(status.success());
+        place::copy(&self.folder, to);
         Self { folder: to.to_owned() }
     }
 
     /// Every object below `phone-bill/`, by its path.
     fn objects(&self) -> BTreeMap<String, Vec<u8>> {
-        let root = self.folder.join("store/phone-bill");
-        let mut objects = BTreeMap::new();
-        let mut folders = vec![root.clone()];
-        while let Some(folder) = folders.pop() {
-            let Ok(entries) = std::fs::read_dir(folder) else { continue };
-            for entry in entries {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let name = path.strip_prefix(&root).unwrap().display().to_string();
-                    objects.insert(name, std::fs::read(&path).unwrap());
-                }
-            }
-        }
-        objects
+        place::objects(&self.folder.join("store/phone-bill"))
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::door::post;
 use crate::embedded::{tally, up};
+use crate::place;
 use crate::support::{Dice, block_on, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ const FORMS: [(&str, &str); 5] = [
     ("minimax", "form = \"price_list\"\nminimum = \"1000.00\"\ncarry_months = 3"),
 ];
 
-const VENDORS: [&str; 10] = [
+pub(crate) const VENDORS: [&str; 10] = [
     "deepseek",
     "qwen",
     "zhipu",
@@ -66,7 +67,7 @@ pub(crate) fn contracts(folder: &Path) -> PathBuf {
              valid_from = \"2026-01-01\"\n"
         ));
     }
-    for (period, rate) in [("2026-02", "7.0123"), ("2026-03", "6.9876")] {
+    for (period, rate) in [("2026-02", "7.0123"), ("2026-03", "6.9876"), ("2026-10", "7.1001")] {
         text.push_str(&format!(
             "[[fx]]\nfrom = \"USD\"\nto = \"CNY\"\nperiod = \"{period}\"\nrate = \"{rate}\"\n\
              date = \"{period}-28\"\nsource = \"test\"\n"
@@ -92,48 +93,29 @@ impl Books {
         self.done(&["contract", "approve", file, "--by", "chen"]);
     }
 
+    fn tally(&self, arguments: &[&str]) -> Command {
+        let mut command = tally(&self.folder, arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        tally(&self.folder, arguments).stdin(Stdio::null()).output().unwrap()
+        self.tally(arguments).output().unwrap()
     }
 
     pub(crate) fn done(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8(place::done(self.tally(arguments))).unwrap()
     }
 
     /// The words of a command that must end with this code.
     pub(crate) fn refused(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {words}");
-        words
+        place::refused(self.tally(arguments), code)
     }
 
     /// Events from `start` on over so many hours, through the log into the tables.
     pub(crate) fn traffic(&self, seed: u64, events: u32, start: &str, hours: u32) {
-        let (seed, events) = (seed.to_string(), events.to_string());
-        let (hours, accounts) = (format!("{hours}h"), ACCOUNTS.to_string());
-        self.done(&[
-            "generate",
-            "--events",
-            &events,
-            "--seed",
-            &seed,
-            "--accounts",
-            &accounts,
-            "--start",
-            start,
-            "--span",
-            &hours,
-            "--out",
-            "kafka",
-        ]);
+        let arguments = place::traffic((seed, events, ACCOUNTS), start, hours);
+        self.done(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let drained = self.done(&["aggregate", "--until-end"]);
         assert!(drained.contains("DRAINED"), "{drained}");
     }
@@ -164,13 +146,8 @@ impl Books {
     /// Prints the statement of every vendor, and compares them with the rows.
     fn check(&self, period: &str, sealed: Option<&Path>) -> BTreeMap<String, Value> {
         let mut statements = BTreeMap::new();
-        let python =
-            std::env::var("TALLY_TEST_PYTHON").expect("run `make test`: it sets TALLY_TEST_PYTHON");
-        let mut check = Command::new(python);
-        check
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_statements.py"))
-            .arg(self.folder.join("store"))
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut check = place::python("check_statements.py");
+        check.arg(self.folder.join("store"));
         for vendor in VENDORS {
             // A model that has no price yet is in suspense, and its vendor has no statement.
             if vendor == "deepseek" {
@@ -183,36 +160,19 @@ impl Books {
             statements.insert(vendor.to_owned(), statement);
         }
         check.args(sealed.into_iter().flat_map(|path| [Path::new("--sealed"), path]));
-        let output = check.output().unwrap();
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{words}");
+        place::done(check);
         statements
     }
 
     /// The same log and store in another folder.
     fn copied(&self, to: &Path) -> Self {
-        let status = Command::new("cp").arg("-r").arg(&self.folder).arg(to).status().unwrap();
-        assert!(status.success());
+        place::copy(&self.folder, to);
         Self { folder: to.to_owned() }
     }
 
     /// Every object below `statements/`, by its path.
     fn sealed(&self) -> BTreeMap<String, Vec<u8>> {
-        let root = self.folder.join("store/statements");
-        let mut objects = BTreeMap::new();
-        let mut folders = vec![root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let name = path.strip_prefix(&root).unwrap().display().to_string();
-                    objects.insert(name, std::fs::read(&path).unwrap());
-                }
-            }
-        }
-        objects
+        place::objects(&self.folder.join("store/statements"))
     }
 }
 

@@ -70,6 +70,7 @@ impl Stream {
             ("store.url", store.as_str()),
             ("http.listen", "127.0.0.1:0"),
             ("query.pg_listen", "127.0.0.1:0"),
+            ("query.flight_listen", "127.0.0.1:0"),
             // Many small epochs: more instants at which a fault can hit.
             ("aggregate.freshness_ms", "250"),
             ("aggregate.epoch_max_events", "2000"),

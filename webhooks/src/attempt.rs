@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, StatusCode, redirect};
+use tally_schemas::with_causes;
 
 use crate::address::PublicOnly;
 use crate::error::WebhookError;
@@ -64,12 +65,6 @@ pub(crate) async fn attempt(
 
 /// An error with what is behind it, without the URL, which may have a secret in it.
 fn reason(error: &reqwest::Error) -> String {
-    let mut source = std::error::Error::source(error);
-    let mut words =
-        if error.is_timeout() { "timed out".to_owned() } else { "no answer".to_owned() };
-    while let Some(behind) = source {
-        words = format!("{words}: {behind}");
-        source = behind.source();
-    }
-    words
+    let words = if error.is_timeout() { "timed out" } else { "no answer" };
+    with_causes(words.to_owned(), error)
 }

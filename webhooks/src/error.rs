@@ -1,6 +1,7 @@
 //! What can go wrong with webhooks, in kinds that tell the caller what to do.
 
 use tally_log::{LogError, LogErrorKind};
+use tally_schemas::in_full;
 
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,6 @@ impl WebhookError {
 
 impl From<object_store::Error> for WebhookError {
     fn from(error: object_store::Error) -> Self {
-        Self::Store(error.to_string())
+        Self::Store(in_full(&error))
     }
 }

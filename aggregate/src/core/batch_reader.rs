@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use tally_schemas::{
-    EventErrorCode as Code, ParsedEvent, check_message, usage_class_of, usage_source_of,
+    EventErrorCode as Code, ParsedEvent, check_message, note_message_corrects, usage_class_of,
+    usage_source_of,
 };
 
 /// The bytes are not the protobuf that they should be.
@@ -95,9 +96,13 @@ pub(crate) fn parse_message(bytes: &[u8]) -> ParsedEvent<'_> {
     let mut parsed = ParsedEvent::default();
     let mut classes = 0;
     let mut total = None;
-    match read_event(bytes, &mut parsed, &mut classes, &mut total) {
+    let mut corrects = None;
+    match read_event(bytes, &mut parsed, (&mut classes, &mut total), &mut corrects) {
         Ok(()) => {
             keep_last_of_each(&mut parsed.event.labels);
+            if let Some(CorrectsFields { source, id, kind }) = corrects {
+                note_message_corrects(&mut parsed, (&source, &id), kind, classes);
+            }
             check_message(&mut parsed, classes, total);
         }
         Err(NotProtobuf(why)) => {
@@ -110,8 +115,8 @@ pub(crate) fn parse_message(bytes: &[u8]) -> ParsedEvent<'_> {
 fn read_event<'a>(
     bytes: &'a [u8],
     parsed: &mut ParsedEvent<'a>,
-    classes: &mut u32,
-    total: &mut Option<u64>,
+    (classes, total): (&mut u32, &mut Option<u64>),
+    corrects: &mut Option<CorrectsFields<'a>>,
 ) -> Result<(), NotProtobuf> {
     let mut fields = Fields { rest: bytes };
     while let Some((number, field)) = fields.next()? {
@@ -147,7 +152,10 @@ fn read_event<'a>(
             (19, Field::Varint(value)) => event.gateway_epoch = Some(value),
             (20, Field::Varint(value)) => event.gateway_seq = Some(value),
             (21, Field::Bytes(bytes)) => read_label(bytes, parsed)?,
-            (1..=21, _) => return Err(NotProtobuf("a field of the wrong type")),
+            (22, Field::Bytes(bytes)) => {
+                read_corrects(bytes, corrects.get_or_insert_with(Default::default))?;
+            }
+            (1..=22, _) => return Err(NotProtobuf("a field of the wrong type")),
             (_, _) => {}
         }
     }
@@ -177,6 +185,28 @@ fn read_usage<'a>(
                 "not a known class; its price is not known either",
             ),
             _ => return Err(NotProtobuf("a count of the wrong type")),
+        }
+    }
+    Ok(())
+}
+
+/// Which earlier event a message corrects.
+#[derive(Default)]
+struct CorrectsFields<'a> {
+    source: Cow<'a, str>,
+    id: Cow<'a, str>,
+    kind: i32,
+}
+
+fn read_corrects<'a>(bytes: &'a [u8], into: &mut CorrectsFields<'a>) -> Result<(), NotProtobuf> {
+    let mut fields = Fields { rest: bytes };
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (1, Field::Bytes(bytes)) => into.source = text(bytes)?,
+            (2, Field::Bytes(bytes)) => into.id = text(bytes)?,
+            (3, Field::Varint(kind)) => into.kind = i32::try_from(kind).unwrap_or(i32::MAX),
+            (1..=3, _) => return Err(NotProtobuf("corrects has a field of the wrong type")),
+            (_, _) => {}
         }
     }
     Ok(())
@@ -218,8 +248,8 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
     use tally_schemas::{
-        CLASS_COUNT, UsageBatch, UsageCounts, UsageEvent, UsageEventMessage, UsageSource,
-        parse_event,
+        CLASS_COUNT, CorrectionKindCode, CorrectsMessage, Usage, UsageBatch, UsageCounts,
+        UsageEvent, UsageEventMessage, UsageSource, parse_event,
     };
 
     use super::*;
@@ -334,6 +364,47 @@ mod tests {
         let many: Vec<u8> = (0..300_000).flat_map(|n| label(&n.to_string(), "x")).collect();
         let parsed = parse_message(&many);
         assert!(parsed.errors.iter().any(|error| error.message == "at most 64 labels"));
+    }
+
+    #[test]
+    fn what_is_corrected_is_read_as_the_generated_message_has_it() {
+        for (kind, usage, is_void) in [
+            (CorrectionKindCode::Unspecified, None, Some(true)),
+            (CorrectionKindCode::Void, None, Some(true)),
+            (CorrectionKindCode::Replace, Some(7), Some(false)),
+            (CorrectionKindCode::Unspecified, Some(7), Some(false)),
+            (CorrectionKindCode::Replace, None, None),
+            (CorrectionKindCode::Void, Some(7), None),
+        ] {
+            let message = UsageEventMessage {
+                source: "g".into(),
+                id: "1".into(),
+                account: "A".into(),
+                model: "m".into(),
+                completed_at: Some(1),
+                usage: usage.map(|input| Usage { input: Some(input), ..Usage::default() }),
+                corrects: Some(CorrectsMessage {
+                    source: "g".into(),
+                    id: "0".into(),
+                    kind: kind.into(),
+                }),
+                ..UsageEventMessage::default()
+            };
+            let bytes = message.encode_to_vec();
+            let parsed = parse_message(&bytes);
+            assert_eq!(parsed.errors.is_empty(), is_void.is_some(), "{:?}", parsed.errors);
+            let Some(is_void) = is_void else { continue };
+            assert_eq!(parsed.is_void(), is_void);
+            let corrects = parsed.corrects.as_ref().unwrap();
+            assert_eq!((corrects.source.as_str(), corrects.id.as_str()), ("g", "0"));
+            // As people read it, it says the same.
+            let text = crate::core::message_text::message_text(&bytes);
+            let again = parse_event(text.as_bytes());
+            assert_eq!((&again.errors, &again.corrects), (&vec![], &parsed.corrects), "{text}");
+            let scratch = &mut Vec::new();
+            let content = parsed.event.content_hash(scratch);
+            assert_eq!(again.event.content_hash(scratch), content, "{text}");
+        }
     }
 
     #[test]

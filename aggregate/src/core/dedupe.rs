@@ -150,6 +150,23 @@ impl Dedupe {
         Verdict::New
     }
 
+    /// Whether an identity was noted under a time.
+    ///
+    /// # Errors
+    /// The sealed bucket whose segments are needed to tell.
+    pub(crate) fn knows(&self, id: u64, at_ms: i64) -> Result<bool, i64> {
+        let bucket = self.bucket_of(at_ms);
+        if self.open.get(&bucket).is_some_and(|open| open.ids.look_up(id, 0) != Seen::No) {
+            return Ok(true);
+        }
+        if !self.sealed.contains_key(&bucket) {
+            return Ok(false);
+        }
+        let segments = self.loaded.get(&bucket).ok_or(bucket)?;
+        let found = |segment: &Segment| segment.binary_search_by_key(&id.max(1), |e| e.0).is_ok();
+        Ok(segments.iter().any(found))
+    }
+
     /// Notes an identity that is new.
     pub(crate) fn note(&mut self, id: u64, content: u64, at_ms: i64, watermark_ms: Option<i64>) {
         let bucket = self.bucket_of(at_ms);

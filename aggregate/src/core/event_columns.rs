@@ -1,5 +1,6 @@
 //! Accepted events of one epoch, a vector a column, until they become rows of `usage_events`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -29,6 +30,49 @@ pub(crate) fn shanghai_day(at_ms: i64) -> i32 {
     i32::try_from((at_ms + SHANGHAI_OFFSET_MS).div_euclid(DAY_MS)).unwrap_or(i32::MAX)
 }
 
+impl KnownTexts {
+    /// The key of the windows by model.
+    pub(crate) const fn model_key(&self) -> [u32; 8] {
+        [
+            self.model,
+            self.vendor,
+            self.supplier,
+            self.region,
+            self.channel,
+            self.service_tier,
+            self.retail_currency,
+            self.wholesale_currency,
+        ]
+    }
+}
+
+/// How a row corrects an earlier event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowKind<'a> {
+    /// It takes the event back: counts and amounts are written below 0. It names the price book that
+    /// rated the event.
+    Reversal { book_version: &'a str },
+    /// It counts in the event's stead.
+    Replacement,
+}
+
+/// The earlier event that a row corrects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowCorrection<'a> {
+    pub(crate) kind: RowKind<'a>,
+    pub(crate) source: &'a str,
+    pub(crate) id: &'a str,
+}
+
+/// The same, kept until the rows are written: few rows have one.
+#[derive(Debug, Clone)]
+struct KeptCorrection {
+    /// The price book of a reversal; none of a replacement.
+    book_version: Option<String>,
+    source: String,
+    id: String,
+}
+
 /// An event with what the stream found out about it.
 #[derive(Debug)]
 pub(crate) struct AcceptedEvent<'a> {
@@ -38,6 +82,8 @@ pub(crate) struct AcceptedEvent<'a> {
     pub(crate) billed_model: &'a str,
     /// What it came to; `None` where events are only counted.
     pub(crate) rating: Option<&'a EventRating>,
+    /// What it corrects, if anything.
+    pub(crate) correction: Option<RowCorrection<'a>>,
     pub(crate) completed_at_ms: i64,
     pub(crate) offset: u64,
     pub(crate) batch_index: u32,
@@ -65,10 +111,27 @@ pub(crate) struct KnownTexts {
 pub(crate) struct Dictionaries {
     holders: Arc<StringArray>,
     names: Arc<StringArray>,
-    /// The version of the price book, the only text.
-    book_version: Arc<StringArray>,
+    /// Versions of the price book: that of the epoch, then those of events that are taken back.
+    book_versions: Arc<StringArray>,
     partition: i32,
     epoch: i64,
+}
+
+/// Notes what a row corrects. Tells whether it takes an event back.
+fn note_correction(
+    corrections: &mut BTreeMap<u32, KeptCorrection>,
+    row: usize,
+    correction: Option<RowCorrection<'_>>,
+) -> bool {
+    let Some(RowCorrection { kind, source, id }) = correction else { return false };
+    let book_version = match kind {
+        RowKind::Reversal { book_version } => Some(book_version.to_owned()),
+        RowKind::Replacement => None,
+    };
+    let is_reversal = book_version.is_some();
+    let kept = KeptCorrection { book_version, source: source.to_owned(), id: id.to_owned() };
+    corrections.insert(u32::try_from(row).unwrap_or(u32::MAX), kept);
+    is_reversal
 }
 
 /// Columns of accepted events in the order of the log.
@@ -110,6 +173,8 @@ pub(crate) struct EventColumns {
     labels: Texts,
     offset: Vec<i64>,
     batch_index: Vec<i32>,
+    /// By row.
+    corrections: BTreeMap<u32, KeptCorrection>,
 }
 
 impl EventColumns {
@@ -135,8 +200,10 @@ impl EventColumns {
         self.started_at_ms.push(event.started_at_ms().unwrap_or(row.completed_at_ms));
         self.completed_at_ms.push(row.completed_at_ms);
         let at = self.completed_at_ms.len() - 1;
+        let is_reversal = note_correction(&mut self.corrections, at, row.correction);
         for (column, count) in self.counts.iter_mut().zip(event.usage.0) {
-            column.push(at, count.cast_signed());
+            let count = count.cast_signed();
+            column.push(at, if is_reversal { -count } else { count });
         }
         self.vendor_request_id.push(event.vendor_request_id.as_deref());
         let retail = row.rating.and_then(|rating| rating.retail_currency);
@@ -181,6 +248,36 @@ impl EventColumns {
         }
     }
 
+    /// A text of what rows correct, in their order.
+    fn correction_column(&self, order: &[u32], of: impl Fn(&KeptCorrection) -> &str) -> ArrayRef {
+        if self.corrections.is_empty() {
+            let text = arrow::datatypes::DataType::Utf8;
+            return arrow::array::new_null_array(&text, order.len());
+        }
+        let text = |row: &u32| self.corrections.get(row).map(&of);
+        Arc::new(order.iter().map(text).collect::<StringArray>())
+    }
+
+    /// The number of each row's version of the price book among those of [`Dictionaries`].
+    fn book_versions(&self, order: &[u32], texts: &Dictionaries) -> UInt32Array {
+        if self.points_micro.is_empty() {
+            return UInt32Array::new_null(order.len());
+        }
+        if self.corrections.is_empty() {
+            return UInt32Array::from_value(0, order.len());
+        }
+        let number = |row: &u32| {
+            let version = self.corrections.get(row).and_then(|kept| kept.book_version.as_deref());
+            let known = version.and_then(|version| {
+                (0_u32..)
+                    .zip(texts.book_versions.iter().flatten())
+                    .find(|(_, text)| *text == version)
+            });
+            known.map_or(0, |(number, _)| number)
+        };
+        UInt32Array::from_iter_values(order.iter().map(number))
+    }
+
     /// The texts that [`KnownTexts`] numbers.
     pub(crate) fn names(&self) -> &Interner {
         &self.names
@@ -219,8 +316,8 @@ impl EventColumns {
     }
 
     /// Rows of each day in the order of the table: by account, completion and position in the log.
-    pub(crate) fn days(&self) -> std::collections::BTreeMap<i32, Vec<u32>> {
-        let mut days: std::collections::BTreeMap<i32, Vec<u32>> = Default::default();
+    pub(crate) fn days(&self) -> BTreeMap<i32, Vec<u32>> {
+        let mut days: BTreeMap<i32, Vec<u32>> = Default::default();
         for row in self.sorted_rows() {
             days.entry(shanghai_day(self.completed_at_ms[row as usize])).or_default().push(row);
         }
@@ -234,10 +331,14 @@ impl EventColumns {
         epoch: u64,
         book_version: &str,
     ) -> Dictionaries {
+        let reversed = self.corrections.values().filter_map(|kept| kept.book_version.as_deref());
+        let reversed: BTreeSet<&str> =
+            reversed.filter(|version| *version != book_version).collect();
+        let versions: Vec<&str> = std::iter::once(book_version).chain(reversed).collect();
         Dictionaries {
             holders: Arc::new(self.holders.array()),
             names: Arc::new(self.names.array()),
-            book_version: Arc::new(StringArray::from(vec![book_version])),
+            book_versions: Arc::new(StringArray::from(versions)),
             partition: partition.cast_signed(),
             epoch: epoch.cast_signed(),
         }
@@ -252,6 +353,9 @@ impl EventColumns {
             ("labels", self.labels.is_absent()),
             ("gateway_epoch", self.gateway_epoch.iter().all(Option::is_none)),
             ("batch_index", self.batch_index.iter().all(|index| *index == 0)),
+            ("correction", self.corrections.is_empty()),
+            ("corrects_source", self.corrections.is_empty()),
+            ("corrects_id", self.corrections.is_empty()),
             ("kafka_partition", true),
             ("epoch", true),
         ];
@@ -296,6 +400,7 @@ impl EventColumns {
             column.clear();
         }
         self.counts.iter_mut().for_each(Counts::clear);
+        self.corrections.clear();
         self.gateway_epoch.clear();
         self.gateway_seq.clear();
         self.batch_index.clear();
@@ -361,10 +466,9 @@ impl EventColumns {
             };
             Ok(Arc::new(column.with_precision_and_scale(38, scale)?))
         };
-        let is_rated = !self.points_micro.is_empty();
         let book_version = Arc::new(DictionaryArray::<UInt32Type>::try_new(
-            UInt32Array::from(vec![is_rated.then_some(0); rows]),
-            Arc::clone(&texts.book_version) as ArrayRef,
+            self.book_versions(order, texts),
+            Arc::clone(&texts.book_versions) as ArrayRef,
         )?);
         let mut columns: Vec<ArrayRef> = vec![
             self.source.array(&texts.names, order)?,
@@ -406,6 +510,11 @@ impl EventColumns {
                 order.iter().map(|row| self.batch_index[*row as usize]).collect::<Int32Array>(),
             ),
             Arc::new(Int64Array::from(vec![texts.epoch; rows])),
+            self.correction_column(order, |kept| {
+                if kept.book_version.is_some() { "reversal" } else { "replacement" }
+            }),
+            self.correction_column(order, |kept| &kept.source),
+            self.correction_column(order, |kept| &kept.id),
         ]);
         RecordBatch::try_new(in_memory_schema(Table::UsageEvents, &columns), columns)
     }

@@ -1,6 +1,6 @@
 //! A protobuf event as people read it, for `suspense.raw`.
 
-use tally_schemas::TokenClass;
+use tally_schemas::{Corrects, TokenClass};
 
 use crate::core::batch_reader::parse_message;
 
@@ -52,7 +52,7 @@ pub(crate) fn message_text(message: &[u8]) -> String {
     put("supplier", event.supplier.as_deref().map(Into::into));
     put("started_at", event.started_at_ms.map(Into::into));
     put("completed_at", event.completed_at_ms.map(Into::into));
-    put("usage", Some(usage.into()));
+    put("usage", (!parsed.is_void()).then(|| usage.into()));
     put("usage_source", Some(event.usage_source.name().into()));
     put("finish_reason", event.finish_reason.as_deref().map(Into::into));
     put("service_tier", event.service_tier.as_deref().map(Into::into));
@@ -63,5 +63,12 @@ pub(crate) fn message_text(message: &[u8]) -> String {
     put("gateway_epoch", event.gateway_epoch.map(Into::into));
     put("gateway_seq", event.gateway_seq.map(Into::into));
     put("labels", event.labels_json().and_then(|json| serde_json::from_str(&json).ok()));
+    put(
+        "corrects",
+        parsed.corrects.as_ref().map(|corrects| {
+            let Corrects { source, id, kind } = corrects;
+            serde_json::json!({"source": source, "id": id, "kind": kind.name()})
+        }),
+    );
     serde_json::Value::Object(object).to_string()
 }

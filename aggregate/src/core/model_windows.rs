@@ -90,6 +90,18 @@ impl ModelWindows {
         }
     }
 
+    /// Takes one event back, in a row of its own.
+    pub(crate) fn take_back(
+        &self,
+        key: [u32; KEYS],
+        names: &Interner,
+        event: Addition<'_>,
+        rows: &mut ModelRows,
+    ) {
+        let start_ms = event.at_ms.div_euclid(self.width_ms) * self.width_ms;
+        rows.push_reversal(start_ms, texts_of(names, key), event.counts, event.amounts);
+    }
+
     /// Ends an epoch: writes what it added.
     pub(crate) fn end_epoch(&mut self, names: &Interner, rows: &mut ModelRows) {
         for entry in &self.entries {

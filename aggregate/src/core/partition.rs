@@ -3,6 +3,7 @@
 
 mod charging;
 mod control_total;
+mod corrections;
 mod references;
 mod resolutions;
 mod statuses;
@@ -13,8 +14,9 @@ use std::sync::Arc;
 use tally_log::{Record, RecordKind};
 use tally_rating::attribute;
 use tally_schemas::{
-    AggregateConfig, Amounts, CONTROL_TOTAL, ControlTotals, Currency, LogClock, ParsedEvent,
-    RECYCLE, ReferenceVersion, SuspenseReason, UsageCounts, UsageEvent, WRITE_OFF, parse_event,
+    AggregateConfig, Amounts, CONTROL_TOTAL, CORRECT, ControlTotals, Corrects, Currency, LogClock,
+    ParsedEvent, RECYCLE, ReferenceVersion, SuspenseReason, UsageCounts, UsageEvent, WRITE_OFF,
+    parse_event,
 };
 
 pub use self::statuses::QuotaPicture;
@@ -23,7 +25,7 @@ use crate::core::base_policy::BasePolicy;
 use crate::core::batch_reader::{NotProtobuf, parse_message, split_batch};
 use crate::core::dedupe::{Dedupe, DedupeLimits, Segment, SegmentRef, Verdict};
 use crate::core::epoch::{ClosedEpoch, Epoch, EpochState, SpareColumns};
-use crate::core::event_columns::AcceptedEvent;
+use crate::core::event_columns::{AcceptedEvent, RowCorrection, RowKind};
 use crate::core::event_rating::{EventRater, ReferenceData};
 use crate::core::last_outcome::LastOutcome;
 use crate::core::message_text::message_text;
@@ -383,28 +385,31 @@ impl Partition {
         raw: Raw<'_>,
         position: Position,
     ) -> Result<(), Need> {
-        let ParsedEvent { event, errors, command, .. } = parsed;
+        let ParsedEvent { ref event, ref errors, ref command, .. } = parsed;
         if let Some(command) = command {
             return match raw {
                 Raw::Bytes(bytes) if command == TICK => {
-                    self.tick(bytes, &event, position);
+                    self.tick(bytes, event, position);
                     Ok(())
                 }
                 Raw::Bytes(bytes) if command == REFERENCE => {
-                    self.reference_record(bytes, &event, position)
+                    self.reference_record(bytes, event, position)
                 }
                 Raw::Bytes(bytes) if command == CONTROL_TOTAL => {
-                    Ok(self.control_total(bytes, &event, position)?)
+                    Ok(self.control_total(bytes, event, position)?)
                 }
                 Raw::Bytes(bytes) if command == RECYCLE || command == WRITE_OFF => {
-                    Ok(self.resolution(bytes, &event, position)?)
+                    Ok(self.resolution(bytes, event, position)?)
                 }
-                _ => Ok(self.command(&command, &event, raw, position)?),
+                Raw::Bytes(bytes) if command == CORRECT => {
+                    Ok(self.correction(bytes, event, position)?)
+                }
+                _ => Ok(self.command(command, event, raw, position)?),
             };
         }
         let counts = event.usage;
         let row = errors.first().map(|first| {
-            let mut row = SuspenseRow::of(first.code.reason(), &event);
+            let mut row = SuspenseRow::of(first.code.reason(), event);
             let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
             row.subreason = Some(words.join("; "));
             row
@@ -418,17 +423,17 @@ impl Partition {
             && !event.account.is_empty();
         let Some(completed_at_ms) = event.completed_at_ms.filter(|_| identified) else {
             let row =
-                row.unwrap_or_else(|| SuspenseRow::of(SuspenseReason::MissingIdentity, &event));
+                row.unwrap_or_else(|| SuspenseRow::of(SuspenseReason::MissingIdentity, event));
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         };
-        if let Some(row) = self.out_of_place(&event, completed_at_ms, position) {
+        if let Some(row) = self.out_of_place(event, completed_at_ms, position) {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         }
         let watermark = self.watermark_ms;
         let identity = event.identity_hash(&mut self.scratch);
-        let content = event.content_hash(&mut self.scratch);
+        let content = self.content_of(&parsed);
         match self.dedupe.judge(identity, content, completed_at_ms, watermark) {
             Verdict::New => {}
             Verdict::Duplicate => {
@@ -437,7 +442,7 @@ impl Partition {
                 return Ok(());
             }
             Verdict::Conflict => {
-                let mut row = SuspenseRow::of(SuspenseReason::ConflictingDuplicate, &event);
+                let mut row = SuspenseRow::of(SuspenseReason::ConflictingDuplicate, event);
                 row.subreason =
                     Some("same source and id as an earlier event, other content".into());
                 self.hold_back(row, position, Some(raw), &counts);
@@ -452,7 +457,11 @@ impl Partition {
             self.hold_back(row, position, Some(raw), &counts);
             return Ok(());
         }
-        match self.take(&event, completed_at_ms, position) {
+        if parsed.corrects.is_some() {
+            self.hold_correction(&parsed, raw, position, identity);
+            return Ok(());
+        }
+        match self.take(event, None, completed_at_ms, position) {
             Ok(()) => self.epoch.totals.received.add(&counts),
             Err(row) => {
                 self.mark_held(&row, position, identity);
@@ -462,13 +471,14 @@ impl Partition {
         Ok(())
     }
 
-    /// Rates, charges and accepts an event.
+    /// Rates, charges and accepts an event, which may replace another.
     ///
     /// # Errors
     /// The row that says why it is held back; then nothing is charged.
     fn take(
         &mut self,
         event: &UsageEvent<'_>,
+        replaces: Option<&Corrects>,
         completed_at_ms: i64,
         position: Position,
     ) -> Result<(), Box<SuspenseRow>> {
@@ -492,6 +502,11 @@ impl Partition {
             supplier: attribution.supplier,
             billed_model: attribution.billed_model,
             rating: rating.as_ref(),
+            correction: replaces.map(|corrects| RowCorrection {
+                kind: RowKind::Replacement,
+                source: &corrects.source,
+                id: &corrects.id,
+            }),
             completed_at_ms,
             offset: position.offset,
             batch_index: position.batch_index,
@@ -532,18 +547,8 @@ impl Partition {
         };
         let model = [known.model, known.vendor, known.retail_currency, known.wholesale_currency];
         self.subscriber_windows.add(key, model, addition, subscriber_rows);
-        let key = [
-            known.model,
-            known.vendor,
-            known.supplier,
-            known.region,
-            known.channel,
-            known.service_tier,
-            known.retail_currency,
-            known.wholesale_currency,
-        ];
         let (names, watermark) = (events.names(), self.watermark_ms);
-        self.model_windows.add(key, names, watermark, addition, model_rows);
+        self.model_windows.add(known.model_key(), names, watermark, addition, model_rows);
     }
 
     /// Raises the watermark: the newest event time less the lateness (I11).
@@ -574,7 +579,19 @@ impl Partition {
         }
     }
 
+    /// Holds a row back that came from the log.
     fn hold_back(
+        &mut self,
+        row: SuspenseRow,
+        position: Position,
+        raw: Option<Raw<'_>>,
+        counts: &UsageCounts,
+    ) {
+        self.epoch.totals.received.add(counts);
+        self.hold_row(row, position, raw, counts);
+    }
+
+    fn hold_row(
         &mut self,
         mut row: SuspenseRow,
         position: Position,
@@ -582,7 +599,6 @@ impl Partition {
         counts: &UsageCounts,
     ) {
         let totals = &mut self.epoch.totals;
-        totals.received.add(counts);
         totals.suspended.add(counts);
         *totals.suspended_by_reason.entry(row.reason.as_str().to_owned()).or_default() += 1;
         row.first_seen_ms = position.timestamp_ms;

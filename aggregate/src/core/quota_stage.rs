@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tally_quota::{
     Alert, ChargeError, ChargeEvent, Charged, Command, CommandError, EntryKind, LedgerRow, Quota,
-    QuotaReference, QuotaSink, Weigh, WeighError,
+    QuotaReference, QuotaSink, Reversal, Weigh, WeighError,
 };
 use tally_rating::{Call, LaneNumber, Rater};
 use tally_schemas::LogPosition;
@@ -125,6 +125,21 @@ impl QuotaStage {
         let mut told = Told { ledger, alerts, notices, mover, payers };
         let charged = quota.charge(event, weigher, watermark_ms, &mut told)?;
         Ok((charged, payers))
+    }
+
+    /// Takes back what an event was charged.
+    ///
+    /// # Errors
+    /// Where the account's state does not parse; then nothing has changed.
+    pub(crate) fn reverse(
+        &mut self,
+        reversal: &Reversal<'_>,
+        watermark_ms: Option<i64>,
+        (ledger, alerts): (&mut QuotaLedgerRows, &mut AlertRows),
+        mover: Mover,
+    ) -> Result<(), ChargeError> {
+        let Self { quota, notices, payers } = self;
+        quota.reverse(reversal, watermark_ms, &mut Told { ledger, alerts, notices, mover, payers })
     }
 
     /// Carries a command out.

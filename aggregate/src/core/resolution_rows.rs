@@ -20,6 +20,8 @@ pub(crate) enum Recycled {
     Accepted,
     /// Its identity had come meanwhile, with the same content.
     Duplicate,
+    /// A correction that was carried out at the place of the record.
+    Corrected,
 }
 
 /// How a row came out of suspense.
@@ -53,6 +55,7 @@ impl ResolutionRow {
         match self.way {
             Way::Recycled(Recycled::Accepted) => Some("accepted"),
             Way::Recycled(Recycled::Duplicate) => Some("duplicate"),
+            Way::Recycled(Recycled::Corrected) => Some("corrected"),
             Way::WrittenOff { .. } => None,
         }
     }

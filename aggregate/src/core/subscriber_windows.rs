@@ -211,6 +211,19 @@ pub(crate) struct SubscriberWindows {
 }
 
 impl SubscriberWindows {
+    /// Takes one event back, in a row of its own: rows are additive, whether its window is open or
+    /// was written.
+    pub(crate) fn take_back(
+        &self,
+        key: SubscriberKey<'_>,
+        event: Addition<'_>,
+        rows: &mut SubscriberRows,
+    ) {
+        let start_ms = event.at_ms.div_euclid(self.width_ms) * self.width_ms;
+        let columns = columns_of(key.account, key.subscriber, key.what);
+        rows.push_reversal(start_ms, columns, event.counts, event.amounts);
+    }
+
     pub(crate) fn new(width_ms: i64, open_max_bytes: usize) -> Self {
         Self {
             width_ms,

@@ -9,19 +9,31 @@ use arrow::array::{
 };
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
-use tally_schemas::{Amounts, CLASS_COUNT, ModelSums, Table, TokenClass};
+use tally_schemas::{Amounts, CLASS_COUNT, ModelSums, Table, TokenClass, UsageCounts};
 
 use crate::core::arrow_schema::in_memory_schema;
 use crate::core::counts::Counts;
 use crate::core::interner::{ABSENT, Interner};
 use crate::core::window_sums::WindowSums;
 
+/// What a row adds to its window; as a number the place of its word in the column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum WindowKind {
+    OnTime = 0,
+    Late = 1,
+    Corrected = 2,
+}
+
+/// The words of the column `kind`.
+const KIND_NAMES: [&str; 3] = ["on_time", "late", "corrected"];
+
 /// Rows of one window table. `KEYS` is the number of its key columns, all of them texts; the first
 /// `HOLDERS` of them name accounts and subscribers, of which there are many.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct WindowRows<const HOLDERS: usize, const KEYS: usize> {
     starts_ms: Vec<i64>,
-    late: Vec<bool>,
+    kinds: Vec<WindowKind>,
     keys: KeyColumns<KEYS>,
     holders: Interner,
     names: Interner,
@@ -52,9 +64,37 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
         keys: [Option<&str>; KEYS],
         sums: &WindowSums,
     ) {
+        let row =
+            self.push_key(start_ms, if late { WindowKind::Late } else { WindowKind::OnTime }, keys);
+        for (column, sum) in self.sums.iter_mut().zip(sums.all()) {
+            column.push(row, sum.cast_signed());
+        }
+        self.push_amounts(sums.events.cast_signed(), sums.amounts());
+    }
+
+    /// Adds a row that takes one event back.
+    pub(crate) fn push_reversal(
+        &mut self,
+        start_ms: i64,
+        keys: [Option<&str>; KEYS],
+        counts: &UsageCounts,
+        amounts: Amounts,
+    ) {
+        let row = self.push_key(start_ms, WindowKind::Corrected, keys);
+        for (column, count) in self.sums.iter_mut().zip(counts.0) {
+            column.push(row, -count.cast_signed());
+        }
+        let Amounts { points_micro, retail_pico, wholesale_pico } = amounts;
+        let (points_micro, retail_pico, wholesale_pico) =
+            (-points_micro, -retail_pico, -wholesale_pico);
+        self.push_amounts(-1, Amounts { points_micro, retail_pico, wholesale_pico });
+    }
+
+    /// Begins a row, and tells its number.
+    fn push_key(&mut self, start_ms: i64, kind: WindowKind, keys: [Option<&str>; KEYS]) -> usize {
         let row = self.starts_ms.len();
         self.starts_ms.push(start_ms);
-        self.late.push(late);
+        self.kinds.push(kind);
         let mut holder = (None, ABSENT);
         for (at, (column, key)) in self.keys.0.iter_mut().zip(keys).enumerate() {
             column.push(match key {
@@ -68,11 +108,12 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
                 }
             });
         }
-        for (column, sum) in self.sums.iter_mut().zip(sums.all()) {
-            column.push(row, sum.cast_signed());
-        }
-        self.events.push(sums.events.cast_signed());
-        let Amounts { points_micro, retail_pico, wholesale_pico } = sums.amounts();
+        row
+    }
+
+    fn push_amounts(&mut self, events: i64, amounts: Amounts) {
+        let Amounts { points_micro, retail_pico, wholesale_pico } = amounts;
+        self.events.push(events);
         self.points_micro.push(points_micro);
         self.retail_pico.push(retail_pico);
         self.wholesale_pico.push(wholesale_pico);
@@ -125,7 +166,7 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
     /// Empties every column and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.starts_ms.clear();
-        self.late.clear();
+        self.kinds.clear();
         self.keys.0.iter_mut().for_each(Vec::clear);
         self.holders.clear();
         self.names.clear();
@@ -145,7 +186,7 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
         epoch: u64,
         piece: usize,
     ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
-        let kinds = StringArray::from(vec!["on_time", "late"]);
+        let kinds = StringArray::from(KIND_NAMES.to_vec());
         // A row group knows a dictionary by its address: all batches have the same.
         let texts = [self.holders.array(), self.names.array(), kinds].map(Arc::new);
         (0..self.len()).step_by(piece).map(move |from| {
@@ -167,8 +208,8 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
             let micros = starts.iter().map(|s| s.saturating_add(offset_ms).saturating_mul(1_000));
             Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
         };
-        let late = &self.late[rows.clone()];
-        let kinds = UInt32Array::from_iter_values(late.iter().map(|late| u32::from(*late)));
+        let kinds = self.kinds[rows.clone()].iter().map(|kind| u32::from(*kind as u8));
+        let kinds = UInt32Array::from_iter_values(kinds);
         let mut columns: Vec<ArrayRef> = vec![
             instants(0),
             instants(width_ms),

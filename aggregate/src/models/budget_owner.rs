@@ -16,6 +16,7 @@ use crate::crash_point::crash_point;
 use crate::error::AggregateError;
 use crate::ledger;
 use crate::models::budget_epoch::{ClosedBudgetEpoch, encode_budget_epoch};
+use crate::models::history;
 use crate::models::untold_epoch::increments_of_files;
 use crate::outbox::{Outbox, open_outbox};
 use crate::owner::{
@@ -45,6 +46,8 @@ pub struct BudgetOwner {
     policy: BasePolicy,
     outbox: Outbox,
     next: u64,
+    /// Messages below this offset were there when the ledger was claimed.
+    told_before: u64,
     open: OpenEpoch,
 }
 
@@ -116,7 +119,8 @@ impl BudgetOwner {
     /// the owner lives, and end with it.
     ///
     /// # Errors
-    /// As [`crate::owner::take`].
+    /// As [`crate::owner::take`]; `Data` where what was added is not what the partitions' ledgers
+    /// have.
     pub async fn take(
         surroundings: &Surroundings,
         config: &StageConfig,
@@ -133,6 +137,7 @@ impl BudgetOwner {
         };
         let ownership = claim(surroundings, place, bounds, None).await?;
         let last = ownership.last();
+        history::check_added(surroundings.store.as_ref(), &config.source_topic, last).await?;
         // After the claim: whatever a predecessor sent and did not commit is sent by now.
         let (stage, read_back) = try_join(
             stored_stage(surroundings.store.as_ref(), book, last),
@@ -152,6 +157,7 @@ impl BudgetOwner {
             surroundings: surroundings.clone(),
             config: config.clone(),
             next: last.to,
+            told_before: bounds.end,
             ownership,
             stage,
             policy,
@@ -227,6 +233,14 @@ impl BudgetOwner {
     /// Adds a message's epoch, and the missing ones before it from their ledger.
     async fn add(&mut self, message: &EpochIncrements, offset: u64) -> Result<(), AggregateError> {
         let EpochIncrements { partition, epoch, .. } = *message;
+        // Whoever relays now reads the same ledgers as this owner: only what was told before can be
+        // of others.
+        let store = self.surroundings.store.as_ref();
+        if offset < self.told_before && history::is_of_another(store, message).await? {
+            tracing::warn!(partition, epoch, "not added: the ledger has no such epoch");
+            self.open.ignored += 1;
+            return Ok(());
+        }
         loop {
             let due = match self.stage.take(message, Told::ByTopic) {
                 Ok(taken) => {

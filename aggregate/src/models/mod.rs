@@ -8,6 +8,7 @@
 
 mod budget_epoch;
 mod budget_owner;
+mod history;
 mod relay;
 mod second_stage;
 mod stage_status;

@@ -149,8 +149,8 @@ pub(super) fn check_truth<'a>(
         let key = key.into_iter().chain([what.retail_currency, what.wholesale_currency]);
         let key = key.map(|text| text.map(str::to_owned)).collect();
         let sum = Sum {
-            events: window.events,
-            counts: window.sums.map(u128::from),
+            events: window.events.cast_signed(),
+            counts: window.sums.map(i128::from),
             points_micro: window.amounts.points_micro,
             wholesale_pico: window.amounts.wholesale_pico,
             retail_pico: window.amounts.retail_pico,
@@ -172,11 +172,19 @@ pub(super) fn check_truth<'a>(
         ("duplicates", &totals.duplicates, &truth.duplicates),
         ("recycled", &totals.recycled, &truth.recycled),
         ("written off", &totals.written_off, &truth.written_off),
+        ("corrected", &totals.corrected.flow, &truth.corrected),
     ] {
         let Flow { events, tokens } = flow;
-        if (*events, *tokens) != (sum.events, sum.counts) {
+        let is = (events.cast_signed(), tokens.map(u128::cast_signed));
+        if is != (sum.events, sum.counts) {
             return Err(format!("I1: {name}: {events} events {tokens:?}, must be {sum:?}"));
         }
+    }
+    let corrected = &totals.corrected.rated;
+    let is = [corrected.wholesale_pico.values().sum(), corrected.retail_pico.values().sum()];
+    let must = [truth.corrected.wholesale_pico, truth.corrected.retail_pico];
+    if (corrected.points_micro, is) != (truth.corrected.points_micro, must) {
+        return Err(format!("I4: {corrected:?} is taken back, must be {:?}", truth.corrected));
     }
     let rated = &totals.rated;
     let wholesale: BTreeMap<&str, i128> =
@@ -188,10 +196,12 @@ pub(super) fn check_truth<'a>(
     compare_lists("I9: quota_ledger", &straight.quota_ledger, &stored.quota_ledger)?;
     compare_lists("I7: alerts", &straight.alerts, &stored.alerts)?;
     let commands = [totals.commands, totals.duplicate_commands, totals.ticks, totals.left_open];
+    let commands = (commands, totals.corrections_refused);
     let must = [truth.commands, truth.duplicate_commands, truth.ticks, truth.left_open];
+    let must = (must, truth.corrections_refused);
     if commands != must {
         return Err(format!(
-            "I1: {commands:?} commands, duplicates, ticks and rows left open, must be {must:?}"
+            "I1: {commands:?} commands, duplicates, ticks, rows left open and corrections refused, must be {must:?}"
         ));
     }
     if rated.points_micro != truth.accepted.points_micro {

@@ -6,6 +6,7 @@
 
 mod approvals;
 mod budgets;
+mod corrections;
 mod encodings;
 mod executor;
 mod faulty_store;
@@ -94,6 +95,8 @@ fn seeds_hold() {
         ("held-back events", reach.suspended),
         ("recycled events", reach.recycled),
         ("events written off", reach.written_off),
+        ("events taken back", reach.corrected),
+        ("corrections refused", reach.corrections_refused),
         ("alerts", reach.alerts),
         ("changes of the reference data", reach.reference_changes),
         ("records that repeat one", reach.reference_repeats),

@@ -8,7 +8,7 @@ use tally_schemas::{AggregateConfig, CLASS_COUNT, SuspenseReason, TokenClass};
 use super::price_book;
 use super::schedule::Schedule;
 use super::simulated_log::{
-    Content, Defect, Logged, Out, Sent, SentCommand, SentResolution, SimulatedLog,
+    Content, Defect, Logged, Out, Sent, SentCommand, SentCorrection, SentResolution, SimulatedLog,
 };
 use super::straight_run::Retail;
 
@@ -18,8 +18,8 @@ pub(super) type Place = (u64, u32);
 /// A number of events and their sums by class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    pub(super) events: u64,
-    pub(super) counts: [u128; CLASS_COUNT],
+    pub(super) events: i64,
+    pub(super) counts: [i128; CLASS_COUNT],
     /// Micro-points and pico-currency.
     pub(super) points_micro: i128,
     pub(super) wholesale_pico: i128,
@@ -30,7 +30,18 @@ impl Sum {
     pub(super) fn add(&mut self, counts: &[u64; CLASS_COUNT]) {
         self.events += 1;
         for (sum, count) in self.counts.iter_mut().zip(counts) {
-            *sum += u128::from(*count);
+            *sum += i128::from(*count);
+        }
+    }
+
+    /// The same below 0.
+    fn negated(&self) -> Self {
+        Self {
+            events: -self.events,
+            counts: self.counts.map(|count| -count),
+            points_micro: -self.points_micro,
+            wholesale_pico: -self.wholesale_pico,
+            retail_pico: -self.retail_pico,
         }
     }
 
@@ -56,9 +67,11 @@ pub(super) struct AcceptedRow {
     pub(super) vendor: String,
     pub(super) supplier: String,
     pub(super) completed_at_ms: i64,
-    pub(super) counts: [u64; CLASS_COUNT],
+    pub(super) counts: [i64; CLASS_COUNT],
     pub(super) points_micro: i128,
     pub(super) wholesale: (String, i128),
+    /// Id of the event that it takes back or replaces.
+    pub(super) corrects: Option<String>,
 }
 
 /// Window start, whether it was late, and the key texts with `None` for an absent one.
@@ -79,6 +92,9 @@ pub(super) struct Truth {
     pub(super) duplicates: Sum,
     pub(super) recycled: Sum,
     pub(super) written_off: Sum,
+    /// What was taken back.
+    pub(super) corrected: Sum,
+    pub(super) corrections_refused: u64,
     /// Of accepted events, by currency.
     pub(super) wholesale_pico: BTreeMap<&'static str, i128>,
     pub(super) retail_pico: BTreeMap<String, i128>,
@@ -151,6 +167,9 @@ impl Oracle<'_> {
             }
             Content::Resolution(record_of) => {
                 self.resolution(place, record.timestamp_ms, record_of);
+            }
+            Content::Correction(record_of) => {
+                self.correction(place, record.timestamp_ms, record_of);
             }
             Content::Events(events) => {
                 for (index, event) in (0..).zip(events) {
@@ -262,6 +281,122 @@ impl Oracle<'_> {
         self.truth.resolutions.insert(*held, (format!("{words} {reason}"), place));
     }
 
+    /// An event is taken back once, where it came under its time; whatever was said of it then
+    /// counts below 0. What replaces it is an event like any other.
+    fn correction(&mut self, place: Place, received_ms: i64, record: &SentCorrection) {
+        let SentCorrection { event, replacement, .. } = record;
+        let width_ms = self.settings.dedupe_bucket_ms.cast_signed();
+        let bucket = |at_ms: i64| at_ms.div_euclid(width_ms);
+        let known = self.known.get(&(event.source, event.id.clone()));
+        let is_known = known.is_some_and(|known| {
+            known.iter().any(|k| bucket(k.completed_at_ms) == bucket(event.completed_at_ms))
+        });
+        let reversal = Sent {
+            id: format!("reversal of {}", event.id),
+            subscriber: Some(format!("{replacement:?}")),
+            ..event.clone()
+        };
+        let outside = self.outside(received_ms, event).is_some();
+        match self.seen(&reversal) {
+            _ if outside => {}
+            Some(true) => {
+                self.truth.duplicate_commands += 1;
+                return;
+            }
+            None if is_known && replacement.as_ref().is_none_or(|r| self.seen(r).is_none()) => {
+                self.known
+                    .entry((reversal.source, reversal.id.clone()))
+                    .or_default()
+                    .push(reversal);
+                self.take_back(place, record);
+                if let Some(replacement) = replacement {
+                    self.replace((place.0, 1), replacement, &event.id);
+                }
+                return;
+            }
+            _ => {}
+        }
+        self.truth.corrections_refused += 1;
+    }
+
+    fn take_back(&mut self, place: Place, record: &SentCorrection) {
+        let SentCorrection { event, .. } = record;
+        let (vendor, supplier) = (event.vendor.unwrap(), event.supplier.unwrap());
+        let subscriber = event.subscriber.as_deref().unwrap_or(&event.account);
+        let mut sum = Sum {
+            points_micro: record.points_micro,
+            wholesale_pico: record.wholesale_pico,
+            retail_pico: record.retail_pico,
+            ..Sum::default()
+        };
+        sum.add(&event.counts);
+        let truth = &mut self.truth;
+        truth.corrected.merge(&sum);
+        let sum = sum.negated();
+        truth.rows.insert(
+            place,
+            AcceptedRow {
+                source: event.source.to_owned(),
+                id: "reversal".to_owned(),
+                account: event.account.clone(),
+                subscriber: subscriber.to_owned(),
+                model: event.model.to_owned(),
+                vendor: vendor.to_owned(),
+                supplier: supplier.to_owned(),
+                completed_at_ms: event.completed_at_ms,
+                counts: event.counts.map(|count| -count.cast_signed()),
+                points_micro: sum.points_micro,
+                wholesale: ("CNY".to_owned(), sum.wholesale_pico),
+                corrects: Some(event.id.clone()),
+            },
+        );
+        let start = |width_ms: u64| {
+            event.completed_at_ms.div_euclid(width_ms.cast_signed()) * width_ms.cast_signed()
+        };
+        let own = |texts: &[Option<&str>]| texts.iter().map(|t| t.map(str::to_owned)).collect();
+        let key = own(&[
+            Some(&event.account),
+            Some(subscriber),
+            Some(event.model),
+            Some(vendor),
+            record.retail_currency,
+            Some("CNY"),
+        ]);
+        let key = (start(self.settings.subscriber_window_ms), true, key);
+        truth.by_subscriber.entry(key).or_default().merge(&sum);
+        let key = own(&[
+            Some(event.model),
+            Some(vendor),
+            Some(supplier),
+            event.region,
+            None,
+            Some(event.tier.unwrap_or("standard")),
+            record.retail_currency,
+            Some("CNY"),
+        ]);
+        let key = (start(self.settings.model_window_ms), true, key);
+        truth.by_model.entry(key).or_default().merge(&sum);
+    }
+
+    /// Counts an event in another's stead, or holds it back for want of a price.
+    fn replace(&mut self, place: Place, event: &Sent, corrects: &str) {
+        self.known.entry((event.source, event.id.clone())).or_default().push(event.clone());
+        let reason = match self.vendor(place, event) {
+            None => "unknown_model",
+            Some(_) if self.wholesale(place, event).is_none() => "no_price",
+            Some(_) => {
+                self.truth.received.add(&event.counts);
+                self.accept(place, event);
+                if let Some(row) = self.truth.rows.get_mut(&place) {
+                    row.corrects = Some(corrects.to_owned());
+                }
+                return;
+            }
+        };
+        self.waiting.insert(place, (reason, event.clone()));
+        self.hold_back(place, reason, &event.counts);
+    }
+
     fn event(&mut self, place: Place, received_ms: i64, event: &Sent) {
         if let Some(reason) = self.outside(received_ms, event) {
             return self.hold_back(place, reason, &event.counts);
@@ -365,9 +500,10 @@ impl Oracle<'_> {
                 vendor: vendor.to_owned(),
                 supplier: supplier.to_owned(),
                 completed_at_ms: event.completed_at_ms,
-                counts: event.counts,
+                counts: event.counts.map(u64::cast_signed),
                 points_micro,
                 wholesale: (currency.to_owned(), wholesale_pico),
+                corrects: None,
             },
         );
         let watermark_ms = self.watermark_ms();

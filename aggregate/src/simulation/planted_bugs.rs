@@ -9,7 +9,7 @@ use crate::planted::{Bug, plant};
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 3_000;
 
-const BUGS: [Bug; 27] = [
+const BUGS: [Bug; 29] = [
     Bug::OffsetBeforeData,
     Bug::FenceSkipped,
     Bug::DedupeLostAtRestart,
@@ -28,6 +28,8 @@ const BUGS: [Bug; 27] = [
     Bug::TakenOutForgotten,
     Bug::HeldMarkNotAsked,
     Bug::RecycledAsOfItsRecord,
+    Bug::ReversalForgotten,
+    Bug::UnknownTakenBack,
     Bug::AlertRowLost,
     Bug::CommittedBeforeAcknowledged,
     Bug::AlertsNotReadBack,

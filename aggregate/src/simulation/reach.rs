@@ -23,6 +23,8 @@ pub(super) struct Reach {
     pub(super) duplicates: u64,
     pub(super) recycled: u64,
     pub(super) written_off: u64,
+    pub(super) corrected: u64,
+    pub(super) corrections_refused: u64,
     /// Alerts that had to be sent.
     pub(super) alerts: u64,
     pub(super) reference_changes: u64,
@@ -47,11 +49,13 @@ impl Reach {
         self.segments = with("/segments/");
         self.segments_read = world.inside().reads_below("/segments/");
         self.late_rows += truth.by_subscriber.keys().filter(|key| key.1).count() as u64;
-        self.accepted += truth.accepted.events;
-        self.suspended += truth.suspended.events;
-        self.duplicates += truth.duplicates.events;
-        self.recycled += truth.recycled.events;
-        self.written_off += truth.written_off.events;
+        self.accepted += truth.accepted.events.unsigned_abs();
+        self.suspended += truth.suspended.events.unsigned_abs();
+        self.duplicates += truth.duplicates.events.unsigned_abs();
+        self.recycled += truth.recycled.events.unsigned_abs();
+        self.written_off += truth.written_off.events.unsigned_abs();
+        self.corrected += truth.corrected.events.unsigned_abs();
+        self.corrections_refused += truth.corrections_refused;
         let rated = |entry: &&LedgerEntry| entry.to > entry.from;
         let versions: BTreeSet<&str> =
             entries.iter().filter(rated).map(|entry| entry.reference_version.as_str()).collect();
@@ -72,6 +76,8 @@ impl Reach {
         self.duplicates += other.duplicates;
         self.recycled += other.recycled;
         self.written_off += other.written_off;
+        self.corrected += other.corrected;
+        self.corrections_refused += other.corrections_refused;
         self.alerts += other.alerts;
         self.reference_changes += other.reference_changes;
         self.reference_repeats += other.reference_repeats;

@@ -76,6 +76,21 @@ pub(super) struct SentResolution {
     pub(super) bytes: Vec<u8>,
 }
 
+/// A record that takes an event back, as it was meant. Not every one of them is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SentCorrection {
+    /// The event, with its vendor and supplier as its row would have them.
+    pub(super) event: Sent,
+    pub(super) points_micro: i128,
+    pub(super) wholesale_pico: i128,
+    pub(super) retail_pico: i128,
+    /// Currency of the retail amount, where a bucket gave points.
+    pub(super) retail_currency: Option<&'static str>,
+    /// The event that counts in its stead.
+    pub(super) replacement: Option<Sent>,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// What a record holds.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
@@ -88,6 +103,7 @@ pub(super) enum Content {
     Reference(ReferenceVersion),
     Events(Vec<Sent>),
     Resolution(Box<SentResolution>),
+    Correction(Box<SentCorrection>),
 }
 
 /// A record of the log.

@@ -54,8 +54,8 @@ impl Columns {
         self.column(name).as_primitive::<TimestampMicrosecondType>().value(row) / 1_000
     }
 
-    fn counts(&self, row: usize) -> [u64; CLASS_COUNT] {
-        class_names().map(|name| u64::try_from(self.integer(name, row)).unwrap())
+    fn counts(&self, row: usize) -> [i64; CLASS_COUNT] {
+        class_names().map(|name| self.integer(name, row))
     }
 
     fn place(&self, row: usize) -> Place {
@@ -161,10 +161,10 @@ impl StoredRows {
             ),
         };
         let key = keys.iter().map(|name| columns.text(name, row)).collect();
-        let key = (columns.instant_ms("window_start", row), text("kind") == "late", key);
+        let key = (columns.instant_ms("window_start", row), text("kind") != "on_time", key);
         let sum = Sum {
-            events: u64::try_from(columns.integer("events", row)).unwrap(),
-            counts: columns.counts(row).map(u128::from),
+            events: columns.integer("events", row),
+            counts: columns.counts(row).map(i128::from),
             points_micro: columns.decimal("points", row),
             wholesale_pico: columns.decimal("wholesale_amount", row),
             retail_pico: columns.decimal("retail_amount", row),
@@ -178,7 +178,7 @@ fn accepted_row(columns: &Columns, row: usize) -> AcceptedRow {
     let text = |name: &str| columns.text(name, row).unwrap_or_default();
     AcceptedRow {
         source: text("source"),
-        id: text("id"),
+        id: if text("correction") == "reversal" { "reversal".into() } else { text("id") },
         account: text("account"),
         subscriber: text("subscriber"),
         model: text("model"),
@@ -188,5 +188,6 @@ fn accepted_row(columns: &Columns, row: usize) -> AcceptedRow {
         counts: columns.counts(row),
         points_micro: columns.decimal("points", row),
         wholesale: (text("wholesale_currency"), columns.decimal("wholesale_amount", row)),
+        corrects: columns.text("corrects_id", row),
     }
 }

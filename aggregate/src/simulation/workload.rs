@@ -16,7 +16,7 @@ use super::encodings::{json_of, json_only, message_of};
 use super::price_book::EDITIONS;
 use super::resolutions::Placed;
 use super::simulated_log::{
-    Content, Defect, Logged, Sent, SentCommand, SentResolution, SimulatedLog,
+    Content, Defect, Logged, Sent, SentCommand, SentCorrection, SentResolution, SimulatedLog,
 };
 
 /// Two minutes before midnight in Shanghai, so that runs cross a day.
@@ -57,9 +57,10 @@ pub(super) struct Gateways<'a> {
     /// What lies in the log so far: events, and what could not be read.
     pub(super) placed: Vec<Placed>,
     pub(super) resolutions: Vec<SentResolution>,
+    pub(super) corrections: Vec<SentCorrection>,
     commands: Vec<SentCommand>,
     /// Those that came long after their time, when their dedupe bucket may have been sealed.
-    late: Vec<Sent>,
+    pub(super) late: Vec<Sent>,
 }
 
 /// The log of one partition.
@@ -87,6 +88,7 @@ pub(super) fn make_log(
         sent: Vec::new(),
         placed: Vec::new(),
         resolutions: Vec::new(),
+        corrections: Vec::new(),
         commands: Vec::new(),
         late: Vec::new(),
     };
@@ -134,7 +136,8 @@ impl Gateways<'_> {
             Content::Command(_)
             | Content::Tick(_)
             | Content::Reference(_)
-            | Content::Resolution(_) => {}
+            | Content::Resolution(_)
+            | Content::Correction(_) => {}
         }
     }
 
@@ -155,6 +158,12 @@ impl Gateways<'_> {
         {
             let bytes = Some(resolution.bytes.clone());
             return (RecordKind::Single, bytes, Content::Resolution(Box::new(resolution)));
+        }
+        if self.random.random_ratio(1, 16)
+            && let Some(correction) = self.correction()
+        {
+            let bytes = Some(correction.bytes.clone());
+            return (RecordKind::Single, bytes, Content::Correction(Box::new(correction)));
         }
         if percent >= 100 - self.traffic.batches {
             let events: Vec<Sent> =
@@ -285,7 +294,7 @@ impl Gateways<'_> {
         Some(event)
     }
 
-    fn fresh(&mut self, in_batch: bool) -> Sent {
+    pub(super) fn fresh(&mut self, in_batch: bool) -> Sent {
         self.count += 1;
         let random = &mut self.random;
         let (model, vendor) = *[

@@ -8,7 +8,7 @@ use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use tally_schemas::{
     EventError, EventErrorCode, ParsedEvent, TokenClass, Usage, UsageEvent, UsageEventMessage,
-    check_message, usage_source_of,
+    check_message, note_message_corrects, usage_source_of,
 };
 
 use super::BodyError;
@@ -110,12 +110,18 @@ fn parsed_of(message: &UsageEventMessage) -> ParsedEvent<'_> {
     }
     let usage = message.usage.unwrap_or_default();
     let mut classes = 0;
-    parsed.event.usage.set(TokenClass::Requests, 1);
+    if message.usage.is_some() {
+        parsed.event.usage.set(TokenClass::Requests, 1);
+    }
     for class in TokenClass::ALL {
         if let Some(count) = count_of(&usage, class) {
             classes += 1;
             parsed.event.usage.set(class, count);
         }
+    }
+    if let Some(corrects) = &message.corrects {
+        let of = (corrects.source.as_str(), corrects.id.as_str());
+        note_message_corrects(&mut parsed, of, corrects.kind, classes);
     }
     check_message(&mut parsed, classes, usage.total);
     parsed

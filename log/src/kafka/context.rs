@@ -21,6 +21,9 @@ impl QuietContext {
 }
 
 impl ClientContext for QuietContext {
+    /// Nobody asked; the default would be a long line of the log each second.
+    fn stats(&self, _: rdkafka::Statistics) {}
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         trace_line(level, facility, message);
     }

@@ -16,7 +16,9 @@ use super::context::{trace_error, trace_line};
 use super::header::BATCH;
 use super::settings::Settings;
 use super::{admin, log_error};
-use crate::{Appended, LogError, LogProducer, Outgoing, RecordKind, TYPE_HEADER};
+use crate::{
+    Appended, LogError, LogProducer, Outgoing, RecordKind, TRACE_HEADER, TYPE_HEADER, TraceParent,
+};
 
 type Acknowledgement = oneshot::Sender<Result<u64, LogError>>;
 
@@ -45,6 +47,7 @@ impl KafkaProducer {
     fn enqueue(
         &self,
         record: &Outgoing,
+        parent: Option<&TraceParent>,
     ) -> Result<oneshot::Receiver<Result<u64, LogError>>, LogError> {
         if record.partition >= self.partition_count {
             return Err(LogError::Invalid(format!("there is no partition {}", record.partition)));
@@ -59,7 +62,12 @@ impl KafkaProducer {
         }
         if record.kind == RecordKind::Batch {
             let header = Header { key: TYPE_HEADER, value: Some(BATCH) };
-            outgoing = outgoing.headers(OwnedHeaders::new_with_capacity(1).insert(header));
+            let mut headers = OwnedHeaders::new_with_capacity(2).insert(header);
+            if let Some(parent) = parent {
+                let value = Some(parent.as_bytes());
+                headers = headers.insert(Header { key: TRACE_HEADER, value });
+            }
+            outgoing = outgoing.headers(headers);
         }
         self.working_client()?.send(outgoing).map_err(|(error, _)| {
             let partition = record.partition;
@@ -91,7 +99,11 @@ fn connect(settings: &Settings) -> Result<Client, LogError> {
 
 impl LogProducer for KafkaProducer {
     fn append(&self, record: Outgoing) -> Appended {
-        match self.enqueue(&record) {
+        self.append_traced(record, None)
+    }
+
+    fn append_traced(&self, record: Outgoing, parent: Option<&TraceParent>) -> Appended {
+        match self.enqueue(&record, parent) {
             Ok(outcome) => Box::pin(async move {
                 outcome.await.unwrap_or_else(|_| {
                     Err(LogError::Retry("the producer was closed before Kafka answered".to_owned()))

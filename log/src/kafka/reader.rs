@@ -12,10 +12,13 @@ use rdkafka::message::Message;
 use super::header::kind_of;
 use super::{admin, log_error};
 use crate::gate::Gate;
-use crate::{Bounds, LogError, PartitionReader, Record};
+use crate::{Bounds, LogError, PartitionReader, Record, TracedRecord};
 
 /// How soon a waiting reader notices that its partition was taken away.
 const GATE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Traced records that are remembered between two questions for them: a few of many are enough.
+const TRACED_MAX: usize = 64;
 
 /// The ends of the partitions, as librdkafka last heard of them. 0 is not known.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(super) struct KafkaReader<C: ConsumerContext + 'static> {
     ends: Arc<Ends>,
     /// Set once reading on would skip records; it stays until the partition is assigned anew.
     failed: Option<Failure>,
+    /// Records whose requests are traced, until they are asked for.
+    traced: Vec<TracedRecord>,
 }
 
 /// Why a reader can read no further.
@@ -76,7 +81,17 @@ impl<C: ConsumerContext + 'static> KafkaReader<C> {
     ) -> Self {
         let Place { partition, offset, gate } = place;
         let topic = topic.to_owned();
-        Self { queue, consumer, topic, partition, next: offset, gate, ends, failed: None }
+        Self {
+            queue,
+            consumer,
+            topic,
+            partition,
+            next: offset,
+            gate,
+            ends,
+            failed: None,
+            traced: Vec::new(),
+        }
     }
 
     /// What an error on the partition's queue means. librdkafka goes on behind most of them, so
@@ -190,12 +205,18 @@ impl<C: ConsumerContext + 'static> PartitionReader for KafkaReader<C> {
                     if offset < self.next {
                         continue;
                     }
+                    let (kind, parent) = kind_of(&message);
+                    if let Some(parent) = parent
+                        && self.traced.len() < TRACED_MAX
+                    {
+                        self.traced.push(TracedRecord { offset, parent });
+                    }
                     sink(Record {
                         offset,
                         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
                         key: message.key(),
                         value: message.payload(),
-                        kind: kind_of(&message),
+                        kind,
                     });
                     self.next = offset + 1;
                     count += 1;
@@ -217,6 +238,10 @@ impl<C: ConsumerContext + 'static> PartitionReader for KafkaReader<C> {
             }
         }
         Ok(count)
+    }
+
+    fn take_traced(&mut self) -> Vec<TracedRecord> {
+        std::mem::take(&mut self.traced)
     }
 
     fn known_end(&self) -> Option<u64> {

@@ -102,6 +102,7 @@ impl Settlement<'_> {
             orig_line_id: new.orig_line.clone(),
             note: new.note.trim().to_owned(),
             dispute: None,
+            re_rate: None,
         })
     }
 

@@ -4,7 +4,7 @@
 use futures::future::try_join_all;
 use object_store::path::Path;
 use tally_aggregate::crash_point;
-use tally_settlement::{Act, Books, BooksError, ErrorKind, JournalEntry};
+use tally_settlement::{Act, Books, BooksError, ErrorKind, JournalEntry, Seal};
 
 use super::seal_store::SealStore;
 use crate::error::QueryError;
@@ -43,6 +43,30 @@ impl SealStore<'_> {
         let mut journal = Journal::default();
         self.read_on(&mut journal).await?;
         Ok(journal)
+    }
+
+    /// Journal and seals as they were known at a time, or as they are now. What people did by then
+    /// is what stands in the journal before the first entry that is later; a seal belongs to the
+    /// entry that approved it.
+    ///
+    /// # Errors
+    /// As [`Self::journal`].
+    pub(crate) async fn known(
+        &self,
+        known_at_ms: Option<i64>,
+    ) -> Result<(Journal, Vec<Seal>), QueryError> {
+        // The journal first: a seal that is created in between is then seen too.
+        let mut journal = self.journal().await?;
+        let mut seals = self.seals().await?;
+        if let Some(at_ms) = known_at_ms {
+            let later = journal.entries.iter().position(|entry| entry.at_ms > at_ms);
+            if let Some(later) = later {
+                journal.entries.truncate(later);
+                journal.books = Books::replay(&journal.entries)?;
+            }
+            seals.retain(|seal| seal.entry < journal.books.entries());
+        }
+        Ok((journal, seals))
     }
 
     /// Reads what was added since.

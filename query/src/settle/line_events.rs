@@ -9,10 +9,10 @@ use tally_schemas::TokenClass;
 use tally_settlement::{Contracts, Form, Line, Period, PeriodFacts, PeriodState, Section, Terms};
 use tally_tables::PinnedTables;
 
-use super::rated_groups::Scope;
+use super::rated_groups::{EVENTS, Scope};
 use super::{Settlement, invalid};
 use crate::answer::Answer;
-use crate::answer_rows::{count, rows_of, text};
+use crate::answer_rows::{count, integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::limits::Limits;
@@ -24,7 +24,7 @@ pub struct LineEvents {
     pub line: Line,
     /// State of its period: of a draft the line may still change.
     pub state: PeriodState,
-    /// How many events it is made of.
+    /// How many rows it is made of: events, and what took some of them back.
     pub events: u64,
     /// The query that finds them, over the tables.
     pub sql: String,
@@ -63,7 +63,7 @@ impl Counted<'_> {
     fn units(&self) -> String {
         match self {
             Self::Class(class) => class.name().to_owned(),
-            Self::Events => "1".to_owned(),
+            Self::Events => EVENTS.to_owned(),
             Self::Tiers(classes) => {
                 let names: Vec<&str> = classes.iter().map(|class| class.name()).collect();
                 names.join(" + ")
@@ -116,7 +116,7 @@ impl Settlement<'_> {
             Counted::Tiers(_) => units_of_tiers(section),
             Counted::Class(_) | Counted::Events => line.units.0,
         };
-        if i128::from(narrowed.units) != expected {
+        if narrowed.units != expected {
             return Err(QueryError::Data(format!(
                 "line {line_id} has {expected} units, its {} events come to {}",
                 narrowed.events, narrowed.units
@@ -134,7 +134,10 @@ impl Settlement<'_> {
     }
 
     /// The terms that a period's statement goes by.
-    async fn contracts_of(&self, facts: &PeriodFacts<'_>) -> Result<Contracts, QueryError> {
+    pub(super) async fn contracts_of(
+        &self,
+        facts: &PeriodFacts<'_>,
+    ) -> Result<Contracts, QueryError> {
         let plan = match (facts.seal(), facts.standing_review()) {
             (Some(seal), _) => &seal.plan,
             (None, Some(review)) => &review.review.what.plan,
@@ -166,7 +169,7 @@ impl Settlement<'_> {
                         .map_err(|_| QueryError::Data(format!("a row of the day {day:?}")))?,
                     payers: text(&columns, 2, row)?,
                     events: count(&columns, 3, row)?,
-                    units: count(&columns, 4, row)?,
+                    units: integer(&columns, 4, row)?.into(),
                 });
             }
         }
@@ -180,14 +183,14 @@ struct Candidate {
     day: Date,
     payers: String,
     events: u64,
-    units: u64,
+    units: i128,
 }
 
 /// Which candidates are of the line, and how to tell them in SQL.
 struct Narrowed {
     condition: String,
     events: u64,
-    units: u64,
+    units: i128,
 }
 
 impl Narrowed {
@@ -293,7 +296,7 @@ fn of_line(line: &Line, counted: &Counted<'_>) -> String {
             .push_str(&format!(" AND strpos(concat(',', wholesale_price_ids, ','), {price}) > 0"));
     }
     if !matches!(counted, Counted::Events) {
-        condition.push_str(&format!(" AND {} > 0", counted.units()));
+        condition.push_str(&format!(" AND {} <> 0", counted.units()));
     }
     condition
 }

@@ -7,7 +7,7 @@ use tally_schemas::{CLASS_COUNT, Currency, TokenClass};
 use tally_settlement::{CutOff, Period, RatedGroup};
 use tally_tables::PinnedTables;
 
-use crate::answer_rows::{count, decimal, rows_of, text};
+use crate::answer_rows::{decimal, integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 
@@ -55,6 +55,9 @@ impl Scope<'_> {
     }
 }
 
+/// What one row adds to a number of events.
+pub(crate) const EVENTS: &str = "CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END";
+
 const KEYS: [&str; 10] = [
     "CAST(day AS VARCHAR)",
     "vendor",
@@ -78,11 +81,15 @@ pub(super) async fn read(
     scope: &Scope<'_>,
 ) -> Result<Vec<RatedGroup>, QueryError> {
     let keys = KEYS.join(", ");
+    // Within the period, what a correction takes back is summed with what it takes back.
+    let corrected =
+        format!("(correction IS NOT NULL AND day < DATE '{}')", scope.period.first_day());
     let classes: Vec<String> =
         TokenClass::ALL.iter().map(|class| format!("sum({})", class.name())).collect();
     let sql = format!(
-        "SELECT {keys}, count(*), {}, sum(wholesale_amount), sum(retail_amount) \
-         FROM usage_events WHERE {} GROUP BY {keys}",
+        "SELECT {keys}, sum({EVENTS}), {}, sum(wholesale_amount), sum(retail_amount), \
+         CASE WHEN {corrected} THEN 1 ELSE 0 END \
+         FROM usage_events WHERE {} GROUP BY {keys}, CASE WHEN {corrected} THEN 1 ELSE 0 END",
         classes.join(", "),
         scope.condition()
     );
@@ -90,7 +97,14 @@ pub(super) async fn read(
     for columns in rows_of(engine, pin, &sql).await? {
         let rows = columns.first().map_or(0, |column| column.len());
         for row in 0..rows {
-            groups.push(group(&columns, row)?);
+            let group = group(&columns, row)?;
+            // Everything of it was taken back.
+            let is_nothing = group.events == 0
+                && group.units == [0; CLASS_COUNT]
+                && (group.wholesale_pico, group.retail_pico) == (0, 0);
+            if !is_nothing {
+                groups.push(group);
+            }
         }
     }
     Ok(groups)
@@ -112,7 +126,7 @@ fn group(columns: &[ArrayRef], row: usize) -> Result<RatedGroup, QueryError> {
     let first = KEYS.len();
     let mut units = [0; CLASS_COUNT];
     for (class, sum) in units.iter_mut().enumerate() {
-        *sum = u128::from(count(columns, first + 1 + class, row)?);
+        *sum = i128::from(integer(columns, first + 1 + class, row)?);
     }
     let wholesale_pico = decimal(columns, first + 1 + CLASS_COUNT, row)?;
     let retail_pico = decimal(columns, first + 2 + CLASS_COUNT, row)?;
@@ -133,7 +147,8 @@ fn group(columns: &[ArrayRef], row: usize) -> Result<RatedGroup, QueryError> {
         price_book_version: version,
         retail_price_ids: packages,
         retail_currency,
-        events: count(columns, first, row)?,
+        corrected: integer(columns, first + 3 + CLASS_COUNT, row)? != 0,
+        events: integer(columns, first, row)?,
         units,
         wholesale_pico,
         retail_pico,

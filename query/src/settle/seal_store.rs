@@ -6,6 +6,7 @@ use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use sha2::{Digest, Sha256};
+use tally_schemas::in_full;
 use tally_settlement::{Period, Plan, Seal, Statement, hash_of};
 
 use crate::error::QueryError;
@@ -15,7 +16,7 @@ use crate::error::QueryError;
 pub(crate) struct SealStore<'a>(&'a dyn ObjectStore);
 
 fn away(path: &Path, error: &object_store::Error) -> QueryError {
-    QueryError::Retry(format!("{path}: {error}"))
+    QueryError::Retry(format!("{path}: {}", in_full(error)))
 }
 
 /// The hash in hex.

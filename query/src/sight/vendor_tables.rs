@@ -25,8 +25,8 @@ pub(super) struct VendorTable {
 pub(super) const VENDOR: &str = "vendor";
 
 /// Views over the tables below.
-pub(super) const VENDOR_VIEWS: [(&str, &str); 2] =
-    [("settlement", "vendor_payable"), ("settlement", "accrual")];
+pub(super) const VENDOR_VIEWS: [(&str, &str); 3] =
+    [("settlement", "vendor_payable"), ("settlement", "vendor_report"), ("settlement", "accrual")];
 
 impl VendorTable {
     pub(super) fn part(&self, vendor: &str) -> Part {
@@ -61,6 +61,7 @@ pub(super) const VENDOR_TABLES: [VendorTable; 10] = [
             "wholesale_currency",
             "wholesale_price_ids",
             "price_book_version",
+            "correction",
         ],
         classes: true,
         also: None,

@@ -10,7 +10,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 use tally_reference::{ErrorKind, ReferenceError, open_sealed, seal, sealed_hash};
-use tally_schemas::{HeldPosition, Resolution, SuspenseReason, TokenClass, UsageCounts, WriteOff};
+use tally_schemas::{
+    HeldPosition, Resolution, SuspenseReason, TokenClass, UsageCounts, WriteOff, in_full,
+};
 use tally_settlement::{person_name, same_person};
 
 use crate::error::QueryError;
@@ -148,7 +150,7 @@ fn sealed_error(error: &ReferenceError) -> QueryError {
 }
 
 fn away(path: &Path, error: &object_store::Error) -> QueryError {
-    QueryError::Retry(format!("{path}: {error}"))
+    QueryError::Retry(format!("{path}: {}", in_full(error)))
 }
 
 impl WriteOffs {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tally_settlement::{AdjustmentState, Seal, Statement};
+use tally_settlement::{AdjustmentState, Seal, Statement, adjustment_of_part};
 
 use super::{Check, Finding};
 use crate::settle::{Journal, SealStore};
@@ -77,16 +77,20 @@ async fn adjustments(store: &SealStore<'_>, journal: &Journal, seals: &[Seal]) -
     }
     let (mut on, mut waiting) = (0, 0);
     for state in journal.books.adjustments() {
-        let found = places.remove(&state.name()).unwrap_or_default();
+        let parts = state.posted();
         let sealed = state.counted_in.is_some_and(|p| seals.iter().any(|seal| seal.period == p));
         on += usize::from(sealed);
         waiting += usize::from(state.state() == "approved");
         let expected = usize::from(sealed);
-        finding.expect(found.len() == expected, || {
-            let (name, state) = (state.name(), state.state());
-            let there = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-            format!("{name} is {state} and must be on {expected} statements; it is on {there}")
-        });
+        for part in parts {
+            let found = places.remove(&part.id).unwrap_or_default();
+            let name = part.id;
+            finding.expect(found.len() == expected, || {
+                let state = state.state();
+                let there = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+                format!("{name} is {state} and must be on {expected} statements; it is on {there}")
+            });
+        }
     }
     for (name, there) in places {
         finding.add(format!("{name} is on {} and in no journal", there.join(", ")));
@@ -101,7 +105,8 @@ fn place(statement: &Statement, journal: &Journal, places: &mut Places, finding:
     for adjustment in of_sections.filter(|adjustment| adjustment.posted_by.is_some()) {
         let id = &adjustment.id;
         places.entry(id.clone()).or_default().push(format!("{period} of {vendor}"));
-        let known = journal.books.adjustments().find(|state| state.name() == *id);
+        let name = adjustment_of_part(id);
+        let known = journal.books.adjustments().find(|state| state.name() == name);
         let Some(state) = known else { continue };
         finding.expect(is_as_approved(state, statement, adjustment), || {
             format!("{id} on the statement of {vendor} for {period} is not what was approved")
@@ -114,13 +119,18 @@ fn is_as_approved(
     statement: &Statement,
     adjustment: &tally_settlement::Adjustment,
 ) -> bool {
-    let (what, posted) = (&state.proposal.what, state.posted());
+    let what = &state.proposal.what;
+    let Some(posted) = state.posted().into_iter().find(|part| part.id == adjustment.id) else {
+        return false;
+    };
     let amounts = adjustment.amounts;
     state.counted_in == Some(statement.period)
         && what.vendor == statement.vendor
         && what.reason == adjustment.reason
         // Amounts are net or gross, as the terms have them.
-        && (what.amount == amounts.net || what.amount == amounts.gross)
+        && (posted.amount == amounts.net || posted.amount == amounts.gross)
+        && posted.orig_period == adjustment.orig_period
+        && posted.orig_line_id == adjustment.orig_line_id
         && adjustment.posted_by.as_ref() == Some(&posted.by)
         && adjustment.approved_by.as_ref() == Some(&posted.approved_by)
 }

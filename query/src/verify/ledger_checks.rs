@@ -36,7 +36,7 @@ fn pairs(ledger: &PartitionLedger) -> impl Iterator<Item = (Option<&StoredEntry>
 fn conservation(ledgers: &[PartitionLedger]) -> Check {
     let mut finding = Finding::new(
         "I1",
-        "received + recycled = accepted + suspended + duplicates in events and tokens of each class, in every ledger entry and cumulatively",
+        "received + recycled = accepted + suspended + duplicates + voids in events and tokens of each class, in every ledger entry and cumulatively",
     );
     for ledger in ledgers {
         for (before, StoredEntry { entry, .. }) in pairs(ledger) {
@@ -178,12 +178,12 @@ pub(super) fn rows_in_files(entry: &LedgerEntry, table: Table) -> u64 {
 fn file_rows(ledgers: &[PartitionLedger]) -> Check {
     let mut finding = Finding::new(
         "I1",
-        "the files of each ledger entry have one row an accepted, a suspended and a resolved event",
+        "the files of each ledger entry have one row an accepted, a corrected, a suspended and a resolved event",
     );
     for stored in ledgers.iter().flat_map(|ledger| &ledger.entries) {
         let entry = &stored.entry;
         for (table, events) in [
-            (Table::UsageEvents, entry.totals.accepted.events),
+            (Table::UsageEvents, entry.totals.accepted.events + entry.totals.corrected.flow.events),
             (Table::Suspense, entry.totals.suspended.events),
             (Table::SuspenseResolutions, entry.totals.resolved_events()),
         ] {

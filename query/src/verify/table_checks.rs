@@ -30,6 +30,8 @@ pub(super) fn all(
         events(evidence, published),
         suspense(evidence, published),
         windows(evidence, published),
+        reversals(evidence, published, Table::UsageEvents, &evidence.sums.reversals),
+        reversals(evidence, published, Table::UsageByModel, &evidence.sums.reversed_windows),
         windows_by_model(evidence, published),
     ]
 }
@@ -305,6 +307,41 @@ fn windows(evidence: &Evidence, published: &Published) -> Check {
         "usage_by_model has the accepted events, tokens of each class, points and amounts of each epoch",
     );
     epoch_flows(finding, evidence, published, Table::UsageByModel, &evidence.sums.windows)
+}
+
+/// What an entry says that was taken back.
+fn corrected(entry: &LedgerEntry) -> Option<UsageSums> {
+    Some(entry.totals.corrected.clone()).filter(|sums| !sums.is_nothing())
+}
+
+fn reversals(
+    evidence: &Evidence,
+    published: &Published,
+    table: Table,
+    found: &Result<BTreeMap<EpochKey, UsageSums>, QueryError>,
+) -> Check {
+    let (invariant, what) = match table {
+        Table::UsageEvents => (
+            "I1",
+            "usage_events takes back the corrected events, tokens of each class, points and amounts of each epoch",
+        ),
+        _ => (
+            "I13",
+            "usage_by_model takes back the corrected events, tokens of each class, points and amounts of each epoch",
+        ),
+    };
+    let mut finding = Finding::new(invariant, what);
+    match found {
+        Err(error) => {
+            finding.add(error.to_string());
+            finding.done("nothing")
+        }
+        Ok(found) => {
+            compare_epochs(&mut finding, evidence, published, table, found, corrected);
+            let events: u64 = found.values().map(|sums| sums.flow.events).sum();
+            finding.done(format!("{events} events taken back in {} epochs", found.len()))
+        }
+    }
 }
 
 fn suspense(evidence: &Evidence, published: &Published) -> Check {

@@ -31,6 +31,10 @@ pub(super) struct TableSums {
     pub(super) events: Sums<EpochKey>,
     /// Events, tokens and amounts of `usage_by_model` by epoch.
     pub(super) windows: Sums<EpochKey>,
+    /// What `usage_events` takes back by epoch, above 0.
+    pub(super) reversals: Sums<EpochKey>,
+    /// What `usage_by_model` takes back by epoch, above 0.
+    pub(super) reversed_windows: Sums<EpochKey>,
     /// Rows of `suspense` by epoch and reason.
     pub(super) suspense: Result<BTreeMap<(u32, u64, String), u64>, QueryError>,
     /// Events, tokens and amounts of `usage_events` by model.
@@ -61,15 +65,17 @@ impl TableSums {
         let model = "model, vendor";
         Self {
             rows,
-            events: sums(engine, pin, Table::UsageEvents, epoch, epoch_key).await,
-            windows: sums(engine, pin, Table::UsageByModel, epoch, epoch_key).await,
+            events: sums(engine, pin, Part::events(), epoch, epoch_key).await,
+            windows: sums(engine, pin, Part::windows(), epoch, epoch_key).await,
+            reversals: sums(engine, pin, Part::events().reversed(), epoch, epoch_key).await,
+            reversed_windows: sums(engine, pin, Part::windows().reversed(), epoch, epoch_key).await,
             suspense: counts(engine, pin, suspense, |columns, row| {
                 let (partition, epoch) = epoch_key(columns, row)?;
                 Ok((partition, epoch, text(columns, 2, row)?))
             })
             .await,
-            events_by_model: sums(engine, pin, Table::UsageEvents, model, model_key).await,
-            windows_by_model: sums(engine, pin, Table::UsageByModel, model, model_key).await,
+            events_by_model: sums(engine, pin, Part::events(), model, model_key).await,
+            windows_by_model: sums(engine, pin, Part::windows(), model, model_key).await,
         }
     }
 }
@@ -120,21 +126,52 @@ fn rated(columns: &[ArrayRef], first: usize, row: usize) -> Result<RatedTotals, 
     Ok(rated)
 }
 
+/// The rows of a table that add, or those that take back.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    table: Table,
+    events: &'static str,
+    /// Whether a row takes back, in SQL.
+    is_reversal: &'static str,
+    reversed: bool,
+}
+
+impl Part {
+    const fn events() -> Self {
+        let is_reversal = "coalesce(correction, '') = 'reversal'";
+        Self { table: Table::UsageEvents, events: "count(*)", is_reversal, reversed: false }
+    }
+
+    const fn windows() -> Self {
+        let is_reversal = "kind = 'corrected'";
+        Self { table: Table::UsageByModel, events: "sum(events)", is_reversal, reversed: false }
+    }
+
+    const fn reversed(self) -> Self {
+        let events = match self.table {
+            Table::UsageEvents => self.events,
+            _ => "-sum(events)",
+        };
+        Self { events, reversed: true, ..self }
+    }
+}
+
 /// Events, tokens and amounts of a table under a key of two columns.
 async fn sums<K: Ord>(
     engine: &QueryEngine,
     pin: &Arc<PinnedTables>,
-    table: Table,
+    part: Part,
     by: &str,
     key: impl Fn(&[ArrayRef], usize) -> Result<K, QueryError>,
 ) -> Sums<K> {
-    let events = if table == Table::UsageEvents { "count(*)" } else { "sum(events)" };
-    let classes: Vec<String> =
-        TokenClass::ALL.iter().map(|class| format!("sum({})", class.name())).collect();
+    let Part { table, events, is_reversal, reversed } = part;
+    let (sign, not) = if reversed { ("-", "") } else { ("", "NOT ") };
+    let sum = |column: &str| format!("{sign}sum({column})");
+    let classes: Vec<String> = TokenClass::ALL.iter().map(|class| sum(class.name())).collect();
+    let amounts = ["points", "retail_amount", "wholesale_amount"].map(sum).join(", ");
     let sql = format!(
-        "SELECT {by}, {events}, {}, sum(points), sum(retail_amount), sum(wholesale_amount), \
-         retail_currency, wholesale_currency FROM {} \
-         GROUP BY {by}, retail_currency, wholesale_currency",
+        "SELECT {by}, {events}, {}, {amounts}, retail_currency, wholesale_currency FROM {} \
+         WHERE {not}({is_reversal}) GROUP BY {by}, retail_currency, wholesale_currency",
         classes.join(", "),
         table.name()
     );

@@ -51,7 +51,12 @@ fn side(from: &str, sign: &str, events: &str, condition: &str) -> String {
 fn differences(partition: u32, open: bool) -> String {
     let of = format!(" WHERE kafka_partition = {partition}");
     let mut sides = vec![
-        side("usage_events", "", "CAST(1 AS BIGINT)", &of),
+        side(
+            "usage_events",
+            "",
+            "CAST(CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END AS BIGINT)",
+            &of,
+        ),
         side("usage_by_subscriber", "-", "events", &of),
     ];
     if open {

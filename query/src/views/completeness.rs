@@ -42,7 +42,7 @@ FROM control_totals",
             always("hour", Timestamp, "Start of the hour of completed_at, UTC"),
             maybe("sent", Int64, "Events by its control total; null where none came"),
             always("accepted", Int64, "Events that were accepted"),
-            always("held_back", Int64, "Events in suspense, those that conflict with another aside"),
+            always("held_back", Int64, "Events in suspense, those that conflict with another aside, and corrections of others"),
             maybe("missing", Int64, "Events that did not come; below zero where more came"),
             always(
                 "state",
@@ -68,11 +68,11 @@ FROM (
       CAST(NULL AS BIGINT) AS sent, CAST(1 AS BIGINT) AS accepted, CAST(0 AS BIGINT) AS held_back,
       input, cached_input, cache_write_5m, cache_write_1h, output, reasoning, audio_input, audio_output,
       image_input, image_output, requests, images, seconds, characters
-    FROM usage_events
+    FROM usage_events WHERE correction IS NULL
     UNION ALL
     SELECT source, gateway_epoch, date_trunc('hour', completed_at), NULL, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
     FROM suspense
-    WHERE source IS NOT NULL AND completed_at IS NOT NULL AND status <> 'recycled'
+    WHERE source IS NOT NULL AND completed_at IS NOT NULL AND (status <> 'recycled' OR reason = 'correction_pending')
       AND reason <> 'conflicting_duplicate'
     UNION ALL
     SELECT source, gateway_epoch, hour, events, 0, 0,
@@ -103,7 +103,7 @@ FROM (
         sql: "\
 WITH seen AS (
   SELECT source, gateway_epoch, gateway_seq AS seq, completed_at AS at
-  FROM usage_events WHERE gateway_seq IS NOT NULL
+  FROM usage_events WHERE gateway_seq IS NOT NULL AND correction IS NULL
   UNION ALL
   SELECT source, gateway_epoch, gateway_seq, coalesce(completed_at, first_seen)
   FROM suspense WHERE gateway_seq IS NOT NULL AND source IS NOT NULL

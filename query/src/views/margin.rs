@@ -20,7 +20,7 @@ macro_rules! margin_by {
   sum(retail_amount) - sum(wholesale_amount) AS margin
 FROM (
   SELECT shanghai_month(day) AS month, day, retail_price_ids AS package, vendor, model, region, channel,
-    wholesale_currency AS currency, 1 AS events, points,
+    wholesale_currency AS currency, CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END AS events, points,
     CASE WHEN retail_currency <> wholesale_currency THEN CAST(0 AS DECIMAL(38,12)) ELSE retail_amount END
       AS retail_amount,
     wholesale_amount

@@ -60,7 +60,8 @@ WITH given AS (
   WHERE kind IN ('trial', 'free') AND superseded_at IS NULL GROUP BY id
 ), used AS (
   SELECT shanghai_month(day) AS month, retail_price_ids AS package, vendor, wholesale_currency AS currency,
-    count(*) AS events, sum(points) AS points, sum(wholesale_amount) AS wholesale_amount
+    sum(CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END) AS events, sum(points) AS points,
+    sum(wholesale_amount) AS wholesale_amount
   FROM usage_events WHERE retail_price_ids IS NOT NULL
   GROUP BY shanghai_month(day), retail_price_ids, vendor, wholesale_currency
 )
@@ -87,8 +88,8 @@ GROUP BY month, package, vendor, currency, events, points, wholesale_amount",
 SELECT u.month, u.vendor, u.currency, u.events, u.wholesale_amount, coalesce(s.state, 'open') AS state,
   s.net AS statement_net, s.currency AS statement_currency
 FROM (
-  SELECT shanghai_month(day) AS month, vendor, wholesale_currency AS currency, count(*) AS events,
-    sum(wholesale_amount) AS wholesale_amount
+  SELECT shanghai_month(day) AS month, vendor, wholesale_currency AS currency,
+    sum(CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END) AS events, sum(wholesale_amount) AS wholesale_amount
   FROM usage_events GROUP BY shanghai_month(day), vendor, wholesale_currency
 ) u LEFT JOIN settlement.statements s
   ON s.vendor = u.vendor AND s.period = substr(CAST(u.month AS VARCHAR), 1, 7)",

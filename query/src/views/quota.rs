@@ -92,7 +92,8 @@ FROM (
             maybe("wholesale_amount", Amount, "What the vendors are owed for them"),
         ],
         sql: "\
-SELECT day, account, retail_price_ids AS package, count(*) AS events, sum(points) AS points,
+SELECT day, account, retail_price_ids AS package,
+  sum(CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END) AS events, sum(points) AS points,
   retail_currency, sum(retail_amount) AS retail_amount,
   wholesale_currency, sum(wholesale_amount) AS wholesale_amount
 FROM usage_events
@@ -115,11 +116,12 @@ GROUP BY day, account, retail_price_ids, retail_currency, wholesale_currency",
             maybe("wholesale_amount", Amount, "What the vendors are owed for them"),
         ],
         sql: "\
-SELECT day, hour, account, package, count(*) AS events, sum(points) AS points,
+SELECT day, hour, account, package, sum(event) AS events, sum(points) AS points,
   retail_currency, sum(retail_amount) AS retail_amount,
   wholesale_currency, sum(wholesale_amount) AS wholesale_amount
 FROM (
-  SELECT day, date_trunc('hour', completed_at) AS hour, account, retail_price_ids AS package, points,
+  SELECT day, date_trunc('hour', completed_at) AS hour, account, retail_price_ids AS package,
+    CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END AS event, points,
     retail_currency, retail_amount, wholesale_currency, wholesale_amount
   FROM usage_events
 ) GROUP BY day, hour, account, package, retail_currency, wholesale_currency",

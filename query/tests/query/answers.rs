@@ -178,6 +178,25 @@ async fn overflow_is_an_error_and_never_a_number() {
     );
 }
 
+/// Refused while it is planned: no row is read.
+#[tokio::test]
+async fn days_are_of_instants_and_not_of_texts() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    for sql in [
+        "SELECT shanghai_day(account) FROM usage_events LIMIT 0",
+        "SELECT count(*) FROM usage_events WHERE account = 'nobody' AND shanghai_month(account) = DATE '2026-11-01'",
+        "SELECT shanghai_day('2026-11-22')",
+    ] {
+        let error = text(&engine, sql).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{sql}: {error}");
+        assert!(error.to_string().contains("takes a timestamp or a date"), "{sql}: {error}");
+    }
+    let sql = "SELECT shanghai_day(TIMESTAMP '2026-11-22T00:00:00+08:00') AS day";
+    let day = text(&engine, sql).await.unwrap();
+    assert!(day.contains("2026-11-22"), "{day}");
+}
+
 #[tokio::test]
 async fn an_old_version_answers_as_it_did() {
     let world = World::new().await;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tally_query::{
-    BooksTable, CloseOutcome, HowResolved, NewAdjustment, NewDispute, Settlement, SettlementTerms,
-    TermsOrigin,
+    BooksTable, CloseOutcome, Format, HowResolved, NewAdjustment, NewDispute, Settlement,
+    SettlementTerms, TermsOrigin, parse_as_of, render_bytes,
 };
 use tally_reference::{FileOrigin, NewFiles, ReferenceKind, ReferenceStore, StoredFile, Whole};
 use tally_settlement::{
@@ -270,4 +270,54 @@ async fn a_line_is_exactly_its_events() {
     }
     let error = settlement.line_events("zhipu", october(), "L0", now).await.unwrap_err();
     assert!(error.to_string().contains("has no line \"L0\""), "{error}");
+}
+
+/// The books as they were known at a time, on one engine: what it prepared for one time is not shown
+/// for another.
+#[tokio::test]
+async fn the_books_are_read_as_they_were_known() {
+    let feed = settled().await;
+    let engine = engine_over(&feed.store).await;
+    let ask = async |sql: &str, at: Option<&str>| -> serde_json::Value {
+        let as_of = at.map(|at| parse_as_of(&format!("{at}+08:00")).unwrap());
+        let answer = engine.run(sql, as_of, engine.limits()).await.unwrap();
+        let (schema, batches) = answer.collect().await.unwrap();
+        let bytes = render_bytes(Format::Json, schema, &batches).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    };
+    let states = "SELECT (SELECT min(state) FROM settlement.periods) AS period, \
+        (SELECT min(state) FROM settlement.adjustments WHERE reason = 'complaint_refund') AS refund, \
+        (SELECT min(state) FROM settlement.statements) AS statement, \
+        (SELECT min(state) FROM settlement.disputes) AS dispute, \
+        (SELECT count(*) FROM settlement.reconciliation) AS compared, \
+        (SELECT count(*) FROM settlement.contracts WHERE contract_id = 'zhipu-2026') AS terms, \
+        (SELECT count(*) FROM settlement.fx_rates) AS rates";
+    let now = json!([{"period": "settled", "refund": "on_statement", "statement": "settled",
+        "dispute": "settled", "compared": 1, "terms": 1, "rates": 1}]);
+    assert_eq!(ask(states, None).await, now);
+    for (at, period, refund, statement, dispute, compared, terms) in [
+        ("2026-10-30T09:30:00", None, None, None, None::<&str>, 0, 0),
+        ("2026-10-30T10:00:00", None, None, None, None, 0, 1),
+        ("2026-11-01T09:00:00", None, Some("proposed"), None, None, 0, 1),
+        ("2026-11-02T00:00:00", None, Some("approved"), None, None, 0, 1),
+        ("2026-11-04T00:00:00", Some("review"), Some("approved"), None, None, 0, 1),
+        ("2026-11-05T09:00:00", Some("closed"), Some("on_statement"), Some("closed"), None, 0, 1),
+    ] {
+        let expected = json!([{"period": period, "refund": refund, "statement": statement,
+            "dispute": dispute, "compared": compared, "terms": terms, "rates": terms}]);
+        assert_eq!(ask(states, Some(at)).await, expected, "{at}");
+    }
+    assert_eq!(ask(states, None).await, now);
+    // What took the place of a price later had not yet.
+    let prices = "SELECT count(*) AS versions, count(superseded_at) AS superseded FROM \
+        settlement.price_book WHERE price_id = 'deepseek-v4-pro.input.list'";
+    for (at, versions, superseded) in [
+        (Some("2026-04-23T23:59:59"), 0, 0),
+        (Some("2026-04-24T00:00:00"), 1, 0),
+        (Some("2026-04-26T20:15:00"), 2, 1),
+        (None, 2, 1),
+    ] {
+        let expected = json!([{"versions": versions, "superseded": superseded}]);
+        assert_eq!(ask(prices, at).await, expected, "{at:?}");
+    }
 }

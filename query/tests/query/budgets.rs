@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use tally_aggregate::ledger::{encode, read_entry};
 use tally_aggregate::{
-    BudgetOwner, Edge, NoticeTopics, Relay, StageConfig, StreamStatus, Surroundings, SystemEdge,
+    AggregateError, BudgetOwner, Edge, EpochCounts, ErrorKind, NoticeTopics, Relay, StageConfig,
+    StreamStatus, Surroundings, SystemEdge,
 };
 use tally_budget::BudgetBook;
-use tally_log::{EventLog, MemoryLog, Record, RecordKind};
+use tally_log::{Bounds, EventLog, MemoryLog, Record, RecordKind};
 use tally_query::{BudgetSource, Check, QueryEngine, VerifyOptions, verify};
-use tally_schemas::{EpochIncrements, Table, TokenClass};
+use tally_schemas::{EpochIncrements, Table, TokenClass, entry_path};
 use tally_tables::Publisher;
 
 use crate::world::{PARTITIONS, TOPIC, World};
@@ -56,9 +57,8 @@ fn book() -> Arc<BudgetBook> {
     Arc::new(BudgetBook::from_toml(&BUDGETS.replace("2020-01-01", "1970-01-01")).unwrap())
 }
 
-/// Runs the second stage over everything that the store has; `spoil` changes what the topic says.
-async fn add_all(world: &World, spoil: impl Fn(&mut EpochIncrements)) {
-    let log = MemoryLog::new(MODELS, 1);
+/// Who runs the second stage, and between which topics.
+fn site(world: &World) -> (Surroundings, StageConfig) {
     let edge = Arc::new(SystemEdge::default()) as Arc<dyn Edge>;
     let notices = NoticeTopics::default();
     let surroundings = Surroundings { store: Arc::clone(&world.store), edge, notices };
@@ -67,39 +67,95 @@ async fn add_all(world: &World, spoil: impl Fn(&mut EpochIncrements)) {
         topic: MODELS.to_owned(),
         retention_ms: 86_400_000,
     };
+    (surroundings, config)
+}
+
+/// What the relay says of everything that the store has.
+async fn relayed(world: &World) -> Vec<EpochIncrements> {
+    let log = MemoryLog::new(MODELS, 1);
+    let (surroundings, config) = site(world);
     let producer = log.producer().unwrap();
-    let mut relay = Relay::new(surroundings.clone(), config.clone(), producer);
+    let mut relay = Relay::new(surroundings, config, producer);
     for partition in 0..PARTITIONS {
         assert!(relay.send(partition, None).await.unwrap() > 1);
     }
-    let bounds = EventLog::bounds(&log, 0).unwrap();
-    let mut values: Vec<(u64, Bytes)> = Vec::new();
+    let mut messages = Vec::new();
     let mut reader = log.reader_at(0, 0).unwrap();
     reader
         .read(1_000, Duration::ZERO, &mut |record| {
-            let mut message: EpochIncrements =
-                serde_json::from_slice(record.value.unwrap()).unwrap();
-            spoil(&mut message);
-            values.push((record.offset, serde_json::to_vec(&message).unwrap().into()));
+            messages.push(serde_json::from_slice(record.value.unwrap()).unwrap());
         })
         .unwrap();
+    messages
+}
+
+/// Runs the second stage over a topic with these messages.
+async fn add(world: &World, messages: &[EpochIncrements]) -> Result<EpochCounts, AggregateError> {
+    let (surroundings, config) = site(world);
+    let bounds = Bounds { start: 0, end: messages.len() as u64 };
     let status = StreamStatus::default();
     let taken = BudgetOwner::take(&surroundings, &config, book(), bounds, &status).await;
-    let (mut owner, courier) = taken.unwrap();
+    let (mut owner, courier) = taken?;
     let courier = tokio::spawn(courier);
-    for (offset, value) in &values {
+    for (offset, message) in (0..).zip(messages) {
+        let value = serde_json::to_vec(message).unwrap();
         let record = Record {
-            offset: *offset,
+            offset,
             timestamp_ms: 0,
             key: None,
-            value: Some(value),
+            value: Some(&value),
             kind: RecordKind::Single,
         };
-        owner.push(record).await.unwrap();
+        owner.push(record).await?;
     }
-    let counts = owner.commit().await.unwrap();
-    assert_eq!(counts.added, values.len() as u64, "{counts:?}");
+    let counts = owner.commit().await;
     courier.abort();
+    counts
+}
+
+/// Runs the second stage over everything that the store has; `spoil` changes what the topic says.
+async fn add_all(world: &World, spoil: impl Fn(&mut EpochIncrements)) {
+    let mut messages = relayed(world).await;
+    messages.iter_mut().for_each(spoil);
+    let counts = add(world, &messages).await.unwrap();
+    assert_eq!(counts.added, messages.len() as u64, "{counts:?}");
+}
+
+/// A store that was restored goes on otherwise than the one that was lost; what the topic still has
+/// of that one is not added.
+#[tokio::test]
+async fn what_is_of_another_history_is_not_added() {
+    let world = World::new().await;
+    let told = relayed(&world).await;
+    let last = told.iter().rfind(|message| message.partition == 0).unwrap().clone();
+    // One that the ledger has otherwise, and one that it does not have yet.
+    let other = EpochIncrements { entry: "ab".repeat(32), ..last.clone() };
+    let ahead = EpochIncrements {
+        epoch: last.epoch + 1,
+        entry: "cd".repeat(32),
+        previous: last.entry.clone(),
+        ..last.clone()
+    };
+    let mut messages = told.clone();
+    let place = messages.iter().position(|message| *message == last).unwrap();
+    messages.insert(place, other);
+    messages.push(ahead);
+    let counts = add(&world, &messages).await.unwrap();
+    assert_eq!((counts.added, counts.ignored), (told.len() as u64, 2), "{counts:?}");
+    publish(&world).await;
+    let engine = engine(&world).await;
+    let report = verify(&engine, &VerifyOptions::default()).await.unwrap();
+    assert!(report.passed(), "{:#?}", failed(&report.checks));
+
+    // The ledger of a partition is restored as of before what the stage has added: it goes on
+    // otherwise.
+    let stored = read_entry(world.store.as_ref(), TOPIC, 0, last.epoch).await.unwrap().unwrap();
+    let mut entry = stored.entry;
+    entry.committed_at_ms += 1;
+    world.put(&entry_path(TOPIC, 0, last.epoch), encode(&entry).unwrap()).await;
+    let error = add(&world, &messages).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+    assert!(error.to_string().contains("budgets.topic"), "{error}");
 }
 
 async fn publish(world: &World) {

@@ -80,6 +80,7 @@ impl Of<'_> {
             orig_line_id: None,
             note: self.text("note"),
             dispute,
+            re_rate: None,
         }
     }
 

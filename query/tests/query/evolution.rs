@@ -22,7 +22,7 @@ const OLD_TABLES: [Table; 4] =
     [Table::UsageEvents, Table::UsageBySubscriber, Table::UsageByModel, Table::Suspense];
 
 /// Columns that it did not have.
-const NEW_COLUMNS: [&str; 8] = [
+const NEW_COLUMNS: [&str; 11] = [
     "points",
     "retail_amount",
     "wholesale_amount",
@@ -31,6 +31,9 @@ const NEW_COLUMNS: [&str; 8] = [
     "retail_price_ids",
     "wholesale_price_ids",
     "price_book_version",
+    "correction",
+    "corrects_source",
+    "corrects_id",
 ];
 
 /// Events of an epoch.

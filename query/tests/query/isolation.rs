@@ -322,7 +322,7 @@ async fn what_an_attacker_asks_is_answered_as_if_there_were_no_others() {
     assert_eq!(one("SELECT DISTINCT vendor FROM usage_events").await, OWN);
     assert_eq!(
         one("SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog') ORDER BY 1, 2").await,
-        "public|model_aliases;public|usage_by_model;public|usage_events;settlement|accrual;settlement|adjustments;settlement|contracts;settlement|disputes;settlement|price_book;settlement|reconciliation;settlement|statement_lines;settlement|statements;settlement|vendor_payable"
+        "public|model_aliases;public|usage_by_model;public|usage_events;settlement|accrual;settlement|adjustments;settlement|contracts;settlement|disputes;settlement|price_book;settlement|reconciliation;settlement|statement_lines;settlement|statements;settlement|vendor_payable;settlement|vendor_report"
     );
     assert_eq!(
         one("SELECT relname FROM pg_catalog.pg_class WHERE relname IN ('usage_events', 'suspense', 'margin', 'quota_ledger', 'audit_log')").await,

@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// Tables of a vendor, by the name of a common table that stands for the vendor's part of it.
-pub(crate) const TABLES: [(&str, &str); 12] = [
+pub(crate) const TABLES: [(&str, &str); 13] = [
     ("own_events", "usage_events"),
     ("own_windows", "usage_by_model"),
     ("own_prices", "settlement.price_book"),
@@ -19,6 +19,7 @@ pub(crate) const TABLES: [(&str, &str); 12] = [
     ("own_disputes", "settlement.disputes"),
     ("own_comparisons", "settlement.reconciliation"),
     ("own_payable", "settlement.vendor_payable"),
+    ("own_report", "settlement.vendor_report"),
     ("own_accrual", "settlement.accrual"),
 ];
 
@@ -30,7 +31,7 @@ struct Shape {
     times: &'static [&'static str],
 }
 
-const SHAPES: [Shape; 12] = [
+const SHAPES: [Shape; 13] = [
     Shape {
         texts: &[
             "model",
@@ -102,6 +103,12 @@ const SHAPES: [Shape; 12] = [
         texts: &["period", "vendor", "model", "class", "currency"],
         integers: &["units"],
         decimals: &["net", "tax", "gross"],
+        times: &[],
+    },
+    Shape {
+        texts: &["period", "vendor", "terms", "step", "model", "class", "listed_currency"],
+        integers: &["units"],
+        decimals: &["listed", "net", "tax", "gross"],
         times: &[],
     },
     Shape {

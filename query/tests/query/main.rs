@@ -19,6 +19,7 @@ mod canary_books;
 mod completeness;
 mod evolution;
 mod feed;
+mod flight;
 mod http;
 mod invariants;
 mod isolation;

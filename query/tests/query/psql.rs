@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use prometheus_client::registry::Registry;
 use tally_query::PgServer;
 use tally_schemas::QueryConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -120,6 +121,13 @@ struct Driver {
 
 impl Driver {
     async fn connect(server: &PgServer) -> Self {
+        let mut driver = Self::begin(server).await;
+        driver.until_ready().await;
+        driver
+    }
+
+    /// Connects, and waits for nothing.
+    async fn begin(server: &PgServer) -> Self {
         let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
         let mut driver = Self { stream };
         let mut startup = vec![0, 3, 0, 0];
@@ -127,7 +135,6 @@ impl Driver {
         let length = u32::try_from(startup.len() + 4).unwrap();
         driver.stream.write_all(&length.to_be_bytes()).await.unwrap();
         driver.stream.write_all(&startup).await.unwrap();
-        driver.until_ready().await;
         driver
     }
 
@@ -204,6 +211,38 @@ async fn prepared_statements_take_parameters_and_pass_the_guard() {
         assert!(driver.query(sql, &[]).await.is_err(), "{sql}");
     }
     assert_eq!(driver.query("SELECT 2", &[]).await, Ok(vec!["2".to_owned()]));
+}
+
+/// Who finds no place is told so, and the place of a connection that ends is somebody else's.
+#[tokio::test]
+async fn connections_have_places() {
+    let world = World::new().await;
+    let config = QueryConfig { connections_max: 2, ..World::config() };
+    let engine = world.engine_with(config).await;
+    let server = PgServer::bind(engine.clone(), "127.0.0.1:0").await.unwrap();
+    let first = Driver::connect(&server).await;
+    let mut second = Driver::connect(&server).await;
+    let mut said = Vec::new();
+    Driver::begin(&server).await.stream.read_to_end(&mut said).await.unwrap();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains("53300") && said.contains("query.connections_max = 2"), "{said}");
+    let mut registry = Registry::default();
+    engine.register_metrics(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in ["tally_query_connections 2", "tally_query_connections_refused_total 1"] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    drop(first);
+    for attempt in 0.. {
+        let (ok, text) = psql(&server, &["SELECT 'in'"]).await;
+        if ok {
+            break;
+        }
+        assert!(attempt < 100 && text.contains("query.connections_max"), "{text}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(second.query("SELECT 1", &[]).await, Ok(vec!["1".to_owned()]));
 }
 
 #[tokio::test]

@@ -230,6 +230,39 @@ async fn without_tls_a_password_is_only_asked_for_on_loopback() {
     }
 }
 
+/// However many connections a vendor opens, the operator's people get in.
+#[tokio::test]
+async fn a_vendor_shuts_nobody_out() {
+    let house = House::new().await;
+    let config = tally_schemas::QueryConfig { connections_max: 2, ..config() };
+    let engine = world(true).await.engine_with(config).await;
+    let door = house.door(None);
+    let server = PgServer::bind_for(Arc::clone(&engine), "127.0.0.1:0", door).await.unwrap();
+    let connection = format!(
+        "host={HOST} hostaddr=127.0.0.1 port={} user=deep dbname=tally sslmode=disable",
+        server.address().port()
+    );
+    let mut held = Command::new("psql")
+        .args(["-X", "-A", "-t", "-d", &connection])
+        .env("PGPASSWORD", PASSWORD)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = held.stdin.take().unwrap();
+    input.write_all(b"SELECT 'held';\n").await.unwrap();
+    let mut answer = [0_u8; 5];
+    held.stdout.as_mut().unwrap().read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"held\n");
+    let plain = Visitor { mode: "disable", ..AMY };
+    let (ok, text) = house.psql(&server, Visitor { user: "deep", ..plain }, "SELECT 1").await;
+    assert!(!ok && text.contains("half of all connections"), "{text}");
+    let (ok, text) = house.psql(&server, plain, "SELECT 1").await;
+    assert_eq!((ok, text.as_str()), (true, "1"));
+    drop(input);
+    assert!(held.wait().await.unwrap().success());
+}
+
 /// Who is taken out of the file of users has no more statements, on a connection that is open.
 #[tokio::test]
 async fn a_user_who_is_taken_out_is_out() {

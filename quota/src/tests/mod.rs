@@ -10,6 +10,7 @@ mod periods;
 mod planted_bugs;
 mod reference;
 mod restored;
+mod reversals;
 mod scenarios;
 mod script;
 mod status_feed;

@@ -2,7 +2,7 @@
 
 use std::panic::catch_unwind;
 
-use super::{alerts, caps, overrun, periods, scenarios};
+use super::{alerts, caps, overrun, periods, reversals, scenarios};
 use crate::Quota;
 use crate::planted::Bug;
 
@@ -24,6 +24,7 @@ fn catcher(bug: Bug) -> fn() {
             caps::a_members_cap_ends_in_overrun_of_configuration_even_with_a_tariff
         }
         Bug::RolledPhaseUnlimited => periods::what_rolls_over_is_used_first_and_limited,
+        Bug::PointsToAnotherBucket => reversals::points_go_back_to_the_buckets_that_gave_them,
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tally_schemas::Currency;
+use tally_schemas::{Charge, ChargeKind, Currency};
 
 use crate::{
     Alert, ChargeError, ChargeEvent, Charged, Command, CommandError, EntryKind, LedgerRow,
-    OverrunCause, Quota, QuotaReference, QuotaSink, Weigh, WeighError,
+    OverrunCause, Quota, QuotaReference, QuotaSink, Reversal, Weigh, WeighError,
 };
 
 /// Micro-points of a point, micro-currency of a yuan.
@@ -252,6 +252,35 @@ impl World {
         let weigh = Points(usage.points_micro);
         let charged = self.quota.charge(&event, &weigh, self.watermark, &mut told)?;
         Ok((charged, told))
+    }
+
+    /// Takes back an event that was charged with these rows.
+    pub(super) fn reverse(&mut self, usage: &Use, id: &str, rows: &[Row]) -> Recorder {
+        let charge = |row: &Row| Charge {
+            kind: match row.kind {
+                EntryKind::Debit => ChargeKind::Debit,
+                EntryKind::Payg => ChargeKind::Payg,
+                EntryKind::Overrun => ChargeKind::Overrun,
+                other => panic!("{other:?} charges no event"),
+            },
+            bucket: row.bucket.clone(),
+            package: row.package.clone(),
+            cause: row.cause.map(|cause| cause.name().to_owned()),
+            points_micro: -row.points,
+            amount_pico: row.amount,
+            currency: row.currency,
+        };
+        let charges: Vec<Charge> = rows.iter().map(charge).collect();
+        let reversal = Reversal {
+            row: ("gw", id),
+            account: usage.account,
+            subscriber: usage.subscriber,
+            completed_at_ms: usage.at_ms,
+            charges: &charges,
+        };
+        let mut told = Recorder::default();
+        self.quota.reverse(&reversal, self.watermark, &mut told).unwrap();
+        told
     }
 
     pub(super) fn charge(&mut self, usage: &Use) -> Recorder {

@@ -32,7 +32,7 @@ fn held_content(reason: SuspenseReason, identity: u64) -> u64 {
 }
 
 /// Whether a row can be taken out.
-enum Standing {
+pub(super) enum Standing {
     Open,
     TakenOut,
     /// Not held back here, not for this, or by another event.
@@ -40,15 +40,12 @@ enum Standing {
 }
 
 impl Partition {
-    /// Remembers that an event whose identity is noted is held back for want of reference data.
+    /// Remembers that an event whose identity is noted is held back for want of reference data, or
+    /// until a correction is carried out.
     pub(super) fn mark_held(&mut self, row: &SuspenseRow, position: Position, identity: u64) {
         let Some(at_ms) = row.completed_at_ms else { return };
-        if row.reason.recycling() == Recycling::Again {
-            let held = HeldPosition {
-                partition: self.config.partition,
-                offset: position.offset,
-                batch_index: position.batch_index,
-            };
+        if row.reason.is_marked() {
+            let held = self.held_position(position);
             let content = held_content(row.reason, identity);
             self.dedupe.note(held.held_hash(), content, at_ms, self.watermark_ms);
         }
@@ -96,8 +93,12 @@ impl Partition {
             return self.leave_open();
         }
         let identity = event.identity_hash(&mut self.scratch);
-        let content = event.content_hash(&mut self.scratch);
+        let content = self.content_of(&parsed);
         let how = recycle.reason.recycling();
+        // What corrects another is carried out with it, and is no usage before that.
+        if parsed.corrects.is_some() && how != Recycling::Again {
+            return self.leave_open();
+        }
         match self.standing(recycle.position, recycle.reason, identity, at_ms)? {
             Standing::Open => {}
             Standing::TakenOut => return self.taken_out_before(),
@@ -110,7 +111,7 @@ impl Partition {
             (Recycling::Again, Verdict::Duplicate) | (Recycling::AsNew, Verdict::New) => {
                 let as_of_ms =
                     if planted(Bug::RecycledAsOfItsRecord) { position.timestamp_ms } else { at_ms };
-                if self.take(event, as_of_ms, position).is_err() {
+                if self.take(event, parsed.corrects.as_ref(), as_of_ms, position).is_err() {
                     return self.leave_open();
                 }
                 Recycled::Accepted
@@ -177,7 +178,7 @@ impl Partition {
 
     /// How a row stands. `at_ms` is the end of its call, or where that is not known when it came:
     /// the time under which dedupe keeps what it remembers of the row.
-    fn standing(
+    pub(super) fn standing(
         &self,
         held: HeldPosition,
         reason: SuspenseReason,
@@ -189,16 +190,13 @@ impl Partition {
         }
         let content = held_content(reason, identity);
         let mark = self.look(held.held_hash(), content, at_ms)?;
-        let must_be = match reason.recycling() {
-            Recycling::Again => Verdict::Duplicate,
-            Recycling::AsNew | Recycling::Never(_) => Verdict::New,
-        };
+        let must_be = if reason.is_marked() { Verdict::Duplicate } else { Verdict::New };
         let as_told = mark == must_be || planted(Bug::HeldMarkNotAsked);
         Ok(if as_told { Standing::Open } else { Standing::Unknown })
     }
 
     /// What dedupe says, never [`Verdict::Need`].
-    fn look(&self, id: u64, content: u64, at_ms: i64) -> Result<Verdict, NeedSegments> {
+    pub(super) fn look(&self, id: u64, content: u64, at_ms: i64) -> Result<Verdict, NeedSegments> {
         match self.dedupe.look(id, content, at_ms, self.watermark_ms) {
             Verdict::Need(bucket) => {
                 let segments = self.dedupe.segments_of(bucket).to_vec();
@@ -208,7 +206,7 @@ impl Partition {
         }
     }
 
-    fn take_out(&mut self, row: ResolutionRow, at_ms: i64) {
+    pub(super) fn take_out(&mut self, row: ResolutionRow, at_ms: i64) {
         if !planted(Bug::TakenOutForgotten) {
             let id = row.held.resolved_hash();
             self.dedupe.note(id, TAKEN_OUT, at_ms, self.watermark_ms);

@@ -442,4 +442,5 @@ fn a_control_total_that_cannot_be_is_held_back() {
     }
 }
 
+mod corrections;
 mod resolutions;

@@ -54,7 +54,7 @@ approved_at = "1970-01-02"
 "#,
 ];
 
-fn reference(edition: usize) -> ReferenceData {
+pub(super) fn reference(edition: usize) -> ReferenceData {
     let layer = |text| BookLayer { files: vec![BookFile { name: "b.toml", text }], approval: None };
     let layers: Vec<BookLayer<'_>> = LAYERS[..=edition].iter().copied().map(layer).collect();
     let book = Book::read_layers(&layers).unwrap();
@@ -69,7 +69,7 @@ fn reference(edition: usize) -> ReferenceData {
     }
 }
 
-fn unpriced(partition: u32, partition_count: u32) -> Partition {
+pub(super) fn unpriced(partition: u32, partition_count: u32) -> Partition {
     let aggregate = AggregateConfig::default();
     let topic = "usage.events".to_owned();
     let config = PartitionConfig { topic, partition, partition_count, aggregate };
@@ -77,7 +77,7 @@ fn unpriced(partition: u32, partition_count: u32) -> Partition {
 }
 
 /// Offers a value at a time, and returns where it lies.
-fn put(partition: &mut Partition, value: &str, timestamp_ms: i64) -> HeldPosition {
+pub(super) fn put(partition: &mut Partition, value: &str, timestamp_ms: i64) -> HeldPosition {
     let offset = partition.next_offset();
     let value = Some(value.as_bytes());
     let record = Record { offset, timestamp_ms, key: None, value, kind: RecordKind::Single };
@@ -85,7 +85,7 @@ fn put(partition: &mut Partition, value: &str, timestamp_ms: i64) -> HeldPositio
     HeldPosition { partition: partition.config.partition, offset, batch_index: 0 }
 }
 
-fn recycle(position: HeldPosition, reason: SuspenseReason, raw: &str) -> String {
+pub(super) fn recycle(position: HeldPosition, reason: SuspenseReason, raw: &str) -> String {
     let account = parse_event(raw.as_bytes()).event.account.into_owned();
     let (raw, by) = (raw.to_owned(), "alice".to_owned());
     Resolution::Recycle(Recycle { position, reason, account, raw, by }).to_json()
