@@ -13,10 +13,12 @@ RELEASE_FLAGS := -C link-arg=-fuse-ld=mold -C target-cpu=x86-64-v3 -C target-fea
 # kernel clearing small ones. MALLOC_CONF in the environment has the last word.
 RELEASE_MALLOC := thp:always,metadata_thp:auto
 RELEASE_TARGET ?= $(or $(TALLY_RELEASE_TARGET),$(TALLY_CACHE)/release)
+# The version that `make upgrade` comes from.
+FROM ?=
 # Further arguments of `cargo test`, such as ARGS='-p tally-rating' or ARGS='--test faults'.
 ARGS ?=
 
-.PHONY: help setup build release image demo test lint lint-chart chart-run dashboards fuzz bench soak kafka s3 fmt clean
+.PHONY: help setup build release image demo test lint lint-chart chart-run dashboards upgrade fuzz bench soak kafka s3 fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +67,11 @@ chart-run: build ## the roles as the chart renders them, on real Kafka and S3, a
 dashboards: build ## every query of dashboards and runbooks on a real Prometheus that scrapes a real tally
 	@scripts/setup.sh test
 	@scripts/dashboards.sh $(CARGO_TARGET_DIR)/debug/tally
+
+upgrade: build ## upgrade a running stream from another version and go back (FROM=GIT_REF ARGS=--refusal-expected)
+	@scripts/setup.sh test
+	@[[ -n "$(FROM)" ]] || { echo 'which version to come from? make upgrade FROM=GIT_REF'; exit 2; }
+	@old=$$(scripts/build-ref.sh $(FROM)) && scripts/upgrade.sh $(ARGS) "$$old" $(CARGO_TARGET_DIR)/debug/tally
 
 fuzz: ## fuzz every reader for FUZZ_SECONDS (60) each, FUZZ_JOBS (1) at a time (ARGS='TARGET…')
 	@scripts/setup.sh build

@@ -1,9 +1,11 @@
 """What an event costs with more and more accounts known: each has bought a package, events come from all of them.
 
 accounts.py TALLY KAFKA FOLDER OUT.jsonl SELL     1 M and 50 M accounts (ACCOUNTS, comma-separated), 3 M JSON events
-each. The CPU time of a start without anything new, which reads the stored state, is taken off.
+each. The CPU time of a start without anything new, which reads the stored state, is taken off. Every account must have its
+grant and every event its row, or there is no figure.
 """
 
+import json
 import os
 import resource
 import shutil
@@ -13,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from lab import record
+from lab import measured, record
 
 EVENTS = 3_000_000
 # 2026-11-22T00:00:00Z, five minutes before the first event.
@@ -47,6 +49,12 @@ def drain(tally: str, env: dict[str, str]) -> tuple[float, float, int]:
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak
 
 
+def expect(tally: str, env: dict[str, str], sql: str, wanted: int) -> None:
+    rows = json.loads(measured([tally, "sql", sql, "--format", "json"], env)[3])
+    if int(rows[0]["n"]) != wanted:
+        raise SystemExit(f"{sql}: {rows[0]['n']}, not {wanted}")
+
+
 def main() -> None:
     tally, kafka, folder, out, sell = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4], sys.argv[5]
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,10 +65,12 @@ def main() -> None:
                "TALLY_LOG__GROUP": topic, "TALLY_STORE__URL": str(store)}
         subprocess.run([sell, kafka, topic, "4", str(accounts), str(SOLD_AT_MS)], check=True)
         sold_s, sold_cpu_s, sold_mib = drain(tally, env)
+        expect(tally, env, "SELECT count(*) AS n FROM quota_ledger WHERE kind = 'grant'", accounts)
         idle_s, idle_cpu_s, idle_mib = drain(tally, env)
         subprocess.run([tally, "generate", "--events", str(EVENTS), "--seed", "13", "--accounts", str(accounts), "--span",
                         "50m", "--start", "2026-11-22T00:05:00Z", "--out", "kafka"], env={**os.environ, **env}, check=True)
         seconds, cpu_s, peak_mib = drain(tally, env)
+        expect(tally, env, "SELECT count(*) AS n FROM usage_events", EVENTS)
         state = sum(path.stat().st_size for path in (store / "state").rglob("*") if path.is_file())
         record(out, what="accounts", accounts=accounts, events=EVENTS, sold_s=round(sold_s, 1),
                sold_cpu_s=round(sold_cpu_s, 1), sold_peak_mib=sold_mib, read_s=round(idle_s, 1),

@@ -143,10 +143,83 @@ def reconcile(runs: list[dict]) -> list[str]:
             *table(["", "records", "seconds", "CPU s", "peak MiB", "differences", "as planted"], rows)]
 
 
+def rerate(runs: list[dict]) -> list[str]:
+    rows = [[run["what"], f"{run['events']:,}", run["seconds"], run["cpu_s"], f"{run['peak_mib']:,}",
+             f"{run['changed']:,}", "yes" if run["correct"] else "NO"] for run in runs]
+    return ["## A month rated again", "", "`tally settle rerate` over the rows of one vendor's month in a local folder: every event is "
+            "rated by the price book as it was known at another time.", "",
+            *table(["", "events", "seconds", "CPU s", "peak MiB", "events that change", "as computed"], rows)]
+
+
+def month(runs: list[dict]) -> list[str]:
+    of = lambda what: [run for run in runs if run["what"] == what]
+    said = lambda run: "yes" if run["correct"] else "NO"
+    made, sealed, repeated = of("made"), of("sealed"), of("repeated")
+    out = ["## A month of thirty vendors settled", "",
+           "Events by the product's own way through the embedded log into tables in a local folder; the sums of every vendor "
+           "are held to the rule that made the events. Closing and approving make every statement once each.", "",
+           *table(["", "events", "close, s", "approve, s", "both, s", "CPU s", "peak MiB", "verify, s", "verify peak MiB", "as computed"],
+                  [["sealed", f"{run['events']:,}", run["close_s"], run["approve_s"], run["seconds"], run["cpu_s"],
+                    f"{run['peak_mib']:,}", run["verify_s"], f"{run['verify_peak_mib']:,}", said(run)] for run in sealed]),
+           *(f"Into the tables: {run['replay_s']} s to the log and {run['aggregate_s']} s rated and charged "
+             f"({run['aggregate_peak_mib']:,} MiB at the peak, state read again for each slice); the store has {run['store_mib']:,} MiB."
+             for run in made), ""]
+    if drilled := of("drill-down"):
+        out += ["From a line to its events, `tally settle events`, a new process each:", "",
+                *table(["shown as", "lines", "p50 s", "p95 s", "max s", "all events of the line"],
+                       [[run["shown"], run["lines"], run["p50_s"], run["p95_s"], run["max_s"], said(run)] for run in drilled])]
+    out += [f"NOT ANSWERED: `{run['sql']}`: {run['failed']}" for run in of("question") if "failed" in run]
+    if asked := [run for run in of("question") if "failed" not in run]:
+        slowest = sorted(asked, key=lambda run: -run["best_s"])
+        out += [f"Finance's questions, {len(asked)} of [sql.md](../docs/sql.md) over HTTP: {sum(run['best_s'] <= 1 for run in asked)} "
+                "within a second, the best of five. The slowest:", "",
+                *table(["question", "rows", "first, s", "best, s"],
+                       [[f"`{run['sql'][:110]}`", run["rows"], run["first_s"], run["best_s"]] for run in slowest[:8]])]
+    if raw := of("raw"):
+        out += ["On the events themselves, beside DuckDB on the same files, two threads:", "",
+                *table(["question", "first, s", "best, s", "DuckDB, s", "ratio", "answers"],
+                       [[run["question"], run["first_s"], run["best_s"], run["duckdb_s"], f"{run['best_s'] / run['duckdb_s']:.2f}",
+                         "equal" if run["correct"] else "DIFFERENT"] for run in raw])]
+    out += [f"{run['runs']} drafts of statements of {run['events']:,} events, of {run['stores']} stores that differ in partitions, "
+            f"slices and order, with one to five threads: {run['hashes']} SHA-256." for run in repeated]
+    return out + [""]
+
+
+def restart(runs: list[dict]) -> list[str]:
+    starts = [[run["of"], run["runs"], run["ready_s"], run["ready_s_worst"], run.get("owned_s", ""), run.get("owned_s_worst", "")]
+              for run in runs if run["what"] == "start"]
+    rolled = [[f"{run['rate']:,}", f"{run['alerts']:,}", run["missing"], run["twice"], run["models_wrong"], run["gap_ms"],
+               run["partition_gap_ms"], run["max_ms"], f"{run['lag_before']:,} (at most {run['lag_before_max']:,})", f"{run['lag_max']:,}",
+               "NOT BACK" if run["lag_back_s"] is None else run["lag_back_s"], " / ".join(map(str, run["stop_s"])),
+               "yes" if run["correct"] else "NO"] for run in runs if run["what"] == "rolling restart"]
+    return ["## Restarts", "", "Every aggregator restarted one after the other, two on four partitions; alerts by the broker's clock; "
+            "lag in records, most of them batches of 500 events; back from the last start on. As sent: events to the token by model, `tally verify`, "
+            "and every alert once.", "",
+            *table(["events/s beside", "alerts", "missing", "twice", "models that differ", "longest gap, ms", "in one partition, ms",
+                    "slowest alert, ms", "lag before", "lag at most", "back after, s", "stops, s", "as sent"], rolled),
+            "From the start of the process, medians and the worst:", "",
+            *table(["", "runs", "ready, s", "worst", "partitions owned, s", "worst"], starts)]
+
+
+def observe(runs: list[dict]) -> list[str]:
+    rows = []
+    for what, figure, better in [("stream", "seconds", "less"), ("stream", "cpu_s", "less"), ("door", "events_s", "more"),
+                                 ("door", "cpu_s", "less"), ("door", "p99_ms", "less")]:
+        of = {(run["round"], run["watched"]): run[figure] for run in runs if run["what"] == what}
+        ratios = sorted(of[round_, True] / alone for (round_, watched), alone in of.items() if not watched and (round_, True) in of)
+        if ratios:
+            median = lambda watched: statistics.median(value for (_, w), value in of.items() if w == watched)
+            rows.append([what, figure, f"{median(False):,.2f}", f"{median(True):,.2f}", f"{statistics.median(ratios):.3f}",
+                         f"{ratios[0]:.3f} to {ratios[-1]:.3f}", len(ratios), f"{better} is better"])
+    return ["## What metrics and traces cost", "", "Alone: nobody scrapes, no traces. Watched: /metrics every second, one request in a "
+            "thousand followed to a collector, which is a thread of the measuring script on the same cores. Rounds alternate.", "",
+            *table(["", "", "alone, median", "watched, median", "ratio, median", "ratios", "rounds", ""], rows)]
+
+
 def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
     out = ["# Results", "", f"{date.today()}, {machine()}. The parts of [run.sh](run.sh) that have been run; `make bench` runs them all.", ""]
-    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("quota", quota), ("alerts", alerts), ("reconcile", reconcile), ("steady", steady), ("sql", sql),
+    for name, part in [("stream", stream), ("door", door), ("recovery", recovery), ("rating", rating), ("quota", quota), ("alerts", alerts), ("reconcile", reconcile), ("rerate", rerate), ("month", month), ("restart", restart), ("observe", observe), ("steady", steady), ("sql", sql),
                        ("accounts", accounts), ("stages", stages)]:
         if runs := lines(folder / f"{name}.jsonl"):
             out += part(runs)

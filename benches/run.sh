@@ -3,13 +3,18 @@
 # topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
 # $PEERS_KIT), an otherwise idle machine, and about an hour.
 #
-#   benches/run.sh [PART…]     stream door recovery rating quota alerts reconcile accounts steady sql stages; nothing named = all,
-#                              then the report
+#   benches/run.sh [PART…]     stream door recovery rating quota alerts reconcile rerate month sql accounts restart observe
+#                              steady stages; nothing named = all, then the report
 #
 # ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
 # ALERT_RATE (50000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
 # ACCOUNTS (1000000,50000000): accounts that are known, a run each; 50 M need 10 GiB of memory and of disk.
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
+# RERATE_EVENTS (10000000): events of a month that is rated again.
+# MONTH_EVENTS (10000000): events of the month that is settled, and MONTH_REPEAT_EVENTS (300000) of the one that is settled
+# fifty times. 100 M need some 20 GB of disk.
+# RESTART_RATE (125000), RESTART_SECONDS (120): the load under which all aggregators are restarted, and for how long.
+# OBSERVE_ROUNDS (4): rounds with and without metrics and traces.
 set -euo pipefail
 cd "$(dirname "$0")"
 kit="${PEERS_KIT:-../../shared/peers}"
@@ -80,6 +85,28 @@ part_reconcile() {
   py sql reconcile.py "$tally" "$work/reconcile" "$results/reconcile.jsonl" "${RECONCILE_RECORDS:-10000000}"
 }
 
+part_rerate() {
+  rm -rf "$work/rerate" "$results/rerate.jsonl"
+  py sql rerate.py "$tally" "$work/rerate" "$results/rerate.jsonl" "${RERATE_EVENTS:-10000000}"
+}
+
+part_month() {
+  rm -rf "$work/month" "$results/month.jsonl"
+  py sql month.py "$tally" "$work/month" "$results/month.jsonl" "${MONTH_EVENTS:-10000000}" "${MONTH_REPEAT_EVENTS:-300000}"
+}
+
+part_restart() {
+  rm -rf "$work/restart" "$results/restart.jsonl"
+  py base restart.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$PEERS_BOOTSTRAP" "$work" "$results/restart.jsonl" \
+    "${RESTART_RATE:-125000}" "${RESTART_SECONDS:-120}"
+}
+
+part_observe() {
+  rm -rf "$work/observe" "$results/observe.jsonl"
+  py base observe.py "$tally" "$CARGO_TARGET_DIR/release/door_load" "$PEERS_BOOTSTRAP" "$work" "$results/observe.jsonl" \
+    "${OBSERVE_ROUNDS:-4}"
+}
+
 part_quota() {
   rm -rf "$work/quota" "$results/quota.jsonl"
   py base quota.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/quota.jsonl" "$CARGO_TARGET_DIR/release/quota_load"
@@ -124,6 +151,6 @@ PYTHON
 if [[ $# -gt 0 ]]; then
   for part in "$@"; do "part_$part"; done
 else
-  for part in stream door recovery rating quota alerts reconcile sql accounts steady stages; do "part_$part"; done
+  for part in stream door recovery rating quota alerts reconcile rerate month sql accounts restart observe steady stages; do "part_$part"; done
 fi
 py base report.py "$results" RESULTS.md

@@ -95,7 +95,8 @@ class Server:
 
     def __init__(self, tally: str, env: dict[str, str]) -> None:
         self.process = subprocess.Popen(
-            [tally, "query", "--listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0"],
+            [tally, "query", "--listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0",
+             "--flight-listen", "127.0.0.1:0"],
             env=env, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         self.url = re.search(r"http://[0-9.:]+", line)[0] + "/v1/sql"

@@ -5,9 +5,10 @@
 //!
 //! Buys a gifted package of 500,000 points for accounts of its own and sends each three events that
 //! pass 50, 80 and 100 percent of it, at a steady rate, beside whatever else goes through the
-//! topic. Prints one line of JSON; exit 1 where an alert is missing or came twice.
+//! topic. Prints one line of JSON, with the longest time without an alert of any partition and of
+//! one (as there is a steady number of them); exit 1 where an alert is missing or came twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -67,6 +68,12 @@ fn event_of(alert: &str) -> Option<&str> {
     alert[at..].split('"').next()
 }
 
+/// The longest time between two appends, milliseconds.
+fn longest_gap(mut appended_ms: Vec<i64>) -> i64 {
+    appended_ms.sort_unstable();
+    appended_ms.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [bootstrap, events, alerts, rate, seconds] = arguments.as_slice() else {
@@ -117,12 +124,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let wanted = usize::try_from(accounts * 3)?;
     let receiving = thread::spawn(move || {
         let mut seen: Vec<(String, i64)> = Vec::new();
+        let mut appends = BTreeMap::new();
         let mut last = Instant::now();
         while seen.len() < wanted && last.elapsed() < PATIENCE {
             if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
                 let text = message.payload().map(String::from_utf8_lossy).unwrap_or_default();
                 if let Some(event) = event_of(&text) {
-                    seen.push((event.to_owned(), message.timestamp().to_millis().unwrap_or(0)));
+                    let at_ms = message.timestamp().to_millis().unwrap_or(0);
+                    seen.push((event.to_owned(), at_ms));
+                    appends.entry(message.partition()).or_insert_with(Vec::new).push(at_ms);
                     last = Instant::now();
                 }
             }
@@ -137,7 +147,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 }
             }
         }
-        seen
+        (seen, appends)
     });
 
     let began = Instant::now();
@@ -155,7 +165,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     producer.flush(PATIENCE)?;
-    let seen = receiving.join().map_err(|_| "the receiver panicked")?;
+    let (seen, appends) = receiving.join().map_err(|_| "the receiver panicked")?;
 
     let times = times.lock().map_err(|_| "the producer panicked")?;
     let mut first: HashMap<&str, i64> = HashMap::new();
@@ -172,12 +182,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let at = |permille: usize| {
         took.get((took.len() * permille / 1_000).min(took.len().saturating_sub(1)))
     };
+    // Where a partition has no owner for a while, its alerts pause while the others go on.
+    let of_all = longest_gap(seen.iter().map(|(_, at_ms)| *at_ms).collect());
+    let of_one = appends.into_values().map(longest_gap).max().unwrap_or(0);
     let histogram: Vec<String> = BOUNDS_MS
         .iter()
         .map(|bound| format!("\"{bound}\":{}", took.partition_point(|ms| ms <= bound)))
         .collect();
     println!(
-        "{{\"what\":\"alert latency\",\"probes_s\":{rate},\"alerts\":{},\"missing\":{missing},\"twice\":{twice},\"p50_ms\":{},\"p99_ms\":{},\"max_ms\":{},\"at_most_ms\":{{{}}}}}",
+        "{{\"what\":\"alert latency\",\"probes_s\":{rate},\"alerts\":{},\"missing\":{missing},\"twice\":{twice},\"p50_ms\":{},\"p99_ms\":{},\"max_ms\":{},\"gap_ms\":{of_all},\"partition_gap_ms\":{of_one},\"at_most_ms\":{{{}}}}}",
         took.len(),
         at(500).unwrap_or(&-1),
         at(990).unwrap_or(&-1),

@@ -1,0 +1,312 @@
+"""A month of rated events, from the tables to sealed statements of thirty vendors, and what finance asks of it.
+
+month.py TALLY FOLDER OUT.jsonl [EVENTS [REPEAT_EVENTS]]     10,000,000 and 300,000 unless given
+
+The events are made by DuckDB, and go the product's own way: `tally replay` puts them into the embedded log as batches of
+500, `tally aggregate --until-end` rates and charges them into tables in a local folder, slice by slice; nothing is
+written straight to Parquet. Thirty vendors of three models each, made up, as the shipped prices know eleven; contracts
+of five forms; of 200,000 accounts one for each 500 events, 20,000 at most, has a package. What must come out is
+computed by DuckDB from the rule that made the events, and not from the tables; a figure with `correct` false is none.
+
+Measured: `settle close` by one person and `settle approve` by another (all statements, made twice and sealed), `verify`,
+every question of docs/sql.md on schema `settlement` (over HTTP, first and best of five), three questions on raw events
+beside DuckDB on the same files, `settle events` from a line down to its events (a new process each), and fifty drafts of
+one statement of REPEAT_EVENTS events with other threads, partitions, slices and orders, which must all be the same
+bytes. A month rated again is a part of its own (rerate.py).
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from lab import Running, free_port, live_files, measured, record
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "scripts"))
+import sell  # noqa: E402
+
+VENDORS, MODELS, ACCOUNTS = 30, 3, 200_000
+SLICE = 2_000_000
+PERIOD = "2026-09"
+# The month in Shanghai.
+BEGIN_MS, MONTH_MS = 1_788_192_000_000, 30 * 86_400_000
+# Micro-yuan of a million units: of everybody, more for each vendor, more for each of its models.
+PRICES = {"input": (1_000_000, 10_000, 500_000), "cached_input": (100_000, 1_000, 0), "output": (3_000_000, 20_000, 1_500_000)}
+FORMS = [
+    'form = "price_list"',
+    'form = "cost_plus"\nmarkup_ppm = 50000',
+    'form = "graduated_tiers"\ntier_classes = ["input", "output"]\ntiers = [{ above_units = 0, price_micro_per_million = '
+    '3000000 }, { above_units = 100000000, price_micro_per_million = 2500000 }]',
+    'form = "price_list"\nminimum = "1000.00"\ncarry_months = 3',
+    'form = "all_units_tiers"\ntier_classes = ["input", "output"]\ntiers = [{ above_units = 0, price_micro_per_million = '
+    '3000000 }, { above_units = 100000000, price_micro_per_million = 2500000 }]',
+]
+LINES_DRILLED, REPEATS = 60, 50
+RAW = {
+    "vendor and model": "SELECT vendor, model, count(*) AS n, sum(input) AS input, sum(output) AS output, "
+                        "sum(wholesale_amount) AS payable FROM usage_events GROUP BY vendor, model",
+    "day and region": "SELECT day, region, count(*) AS n, sum(wholesale_amount) AS payable FROM usage_events "
+                      "GROUP BY day, region",
+    "top accounts": "SELECT account, count(*) AS n, sum(points) AS points FROM usage_events GROUP BY account "
+                    "ORDER BY points DESC, account LIMIT 100",
+}
+
+
+def events_of(count: int) -> str:
+    """The rule of the events: number, vendor, model and what was used."""
+    return f"""SELECT i, 1 + i % {VENDORS} AS v, (i // {VENDORS}) % {MODELS} AS m, 100 + i % 900 AS input,
+        1 + i % 4096 AS cached_input, 50 + i % 700 AS output,
+        {BEGIN_MS} + (i * {MONTH_MS - 1}::HUGEINT // {count})::BIGINT AS completed_at FROM range({count}) t(i)"""
+
+
+def write_slice(file: Path, count: int, low: int, high: int, order: str) -> None:
+    duckdb.sql(f"""COPY (SELECT 'gw-' || (i % 16) AS source, 'e-' || i AS id,
+        'A' || lpad(((i * 7919) % {ACCOUNTS})::VARCHAR, 9, '0') AS account, format('vendor-{{:02d}}', v) AS vendor,
+        format('vendor-{{:02d}}-m{{}}', v, m) AS model, ['sh', 'gd', 'js', 'zj', 'sc'][1 + i % 5] AS region,
+        ['app', 'web', 'mini'][1 + i % 3] AS channel, completed_at,
+        {{'input': input, 'cached_input': cached_input, 'output': output}} AS usage
+        FROM ({events_of(count)}) WHERE i >= {low} AND i < {high} ORDER BY {order}) TO '{file}' (FORMAT json)""")
+
+
+def expected(count: int) -> dict[str, tuple[int, Decimal]]:
+    """Events and list price, in yuan, by vendor."""
+    pico = " + ".join(f"{units}::HUGEINT * ({base} + {more} * v + {of_model} * m)" for units, (base, more, of_model) in PRICES.items())
+    rows = duckdb.sql(f"SELECT format('vendor-{{:02d}}', v), count(*), sum({pico})::VARCHAR FROM ({events_of(count)}) GROUP BY v").fetchall()
+    return {vendor: (events, Decimal(pico).scaleb(-12)) for vendor, events, pico in rows}
+
+
+def write_book(folder: Path) -> None:
+    """Prices and terms of every vendor."""
+    columns = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,valid_from,valid_to,source"
+    prices, terms = [columns], []
+    for v in range(1, VENDORS + 1):
+        vendor = f"vendor-{v:02d}"
+        for m in range(MODELS):
+            for units, (base, more, of_model) in PRICES.items():
+                micro = base + more * v + of_model * m
+                prices.append(f"{vendor}-m{m}.{units},wholesale,{vendor},{vendor}-m{m},{units},token,CNY,{micro},2026-01-01,,bench")
+        terms.append(f'[[terms]]\nid = "{vendor}-2026"\nvendor = "{vendor}"\nmodel_pattern = "*"\n{FORMS[(v - 1) % len(FORMS)]}\n'
+                     'currency = "CNY"\ntax_ppm = 60000\nrounding = "half_even"\nvalid_from = "2026-01-01"\n')
+    (folder / "prices.csv").write_text("\n".join(prices) + "\n")
+    (folder / "terms.toml").write_text("\n".join(terms))
+
+
+class Month:
+    """A store and a log with a month in them."""
+
+    def __init__(self, tally: str, folder: Path, partitions: int = 4) -> None:
+        self.tally, self.folder = tally, folder
+        self.env = {"TALLY_LOG__DATA": str(folder / "log"), "TALLY_STORE__URL": str(folder / "store"), "RUST_LOG": "warn",
+                    "TALLY_LOG__PARTITIONS": str(partitions)}
+
+    def run(self, *arguments: str, **env: str) -> tuple[float, float, int, bytes]:
+        return measured([self.tally, *arguments], {**self.env, **env})
+
+    def approve_book(self) -> None:
+        self.folder.mkdir(parents=True)
+        write_book(self.folder)
+        for kind, file in [("price", "prices.csv"), ("contract", "terms.toml")]:
+            self.run(kind, "import", str(self.folder / file), "--by", "ann")
+            version = ["1"] if kind == "price" else [str(self.folder / file)]
+            self.run(kind, "approve", *version, "--by", "bob")
+
+    def sell_packages(self, buyers: int) -> None:
+        port = free_port()
+        door = Running([self.tally, "ingest", "--listen", f"127.0.0.1:{port}"], self.env, self.folder / "door.log")
+        address, refused = door.address(), []
+        sell.sell(address, range(buyers), BEGIN_MS - 60_000, refused)
+        door.end()
+        if refused:
+            raise SystemExit(f"{len(refused)} purchases were refused: {refused[0]}")
+
+    def fill(self, count: int, slice_: int, order: str = "i") -> dict:
+        """Seconds and peak of what it took to get the events into the tables."""
+        took = {"replay_s": 0.0, "aggregate_s": 0.0, "aggregate_cpu_s": 0.0, "aggregate_peak_mib": 0}
+        file = self.folder / "slice.jsonl"
+        for low in range(0, count, slice_):
+            write_slice(file, count, low, min(low + slice_, count), order)
+            took["replay_s"] += self.run("replay", str(file), "--format", "jsonl", "--out", "kafka", "--batch", "500")[0]
+            file.unlink()
+            seconds, cpu_s, peak_mib, _ = self.run("aggregate", "--until-end")
+            took["aggregate_s"] += seconds
+            took["aggregate_cpu_s"] += cpu_s
+            took["aggregate_peak_mib"] = max(took["aggregate_peak_mib"], peak_mib)
+        return {key: round(value, 1) for key, value in took.items()}
+
+    def mib(self, name: str) -> int:
+        return sum(path.stat().st_size for path in (self.folder / name).rglob("*") if path.is_file()) >> 20
+
+    def rows(self, sql: str) -> list[dict]:
+        return json.loads(self.run("sql", sql, "--format", "json")[3])
+
+
+def held_back(month: Month) -> int:
+    return int(month.rows("SELECT count(*) AS n FROM suspense")[0]["n"])
+
+
+def seal(month: Month, count: int, out: str) -> None:
+    """Close, approve, verify; and whether the statements say what the rule of the events says."""
+    close_s, close_cpu_s, close_mib, _ = month.run("settle", "close", "--period", PERIOD, "--by", "lin")
+    approve_s, approve_cpu_s, approve_mib, _ = month.run("settle", "approve", "--period", PERIOD, "--by", "chen")
+    verify_s, verify_cpu_s, verify_mib, _ = month.run("verify")
+    of_rule, right = expected(count), held_back(month) == 0
+    for number, (vendor, (events, listed)) in enumerate(sorted(of_rule.items())):
+        printed = json.loads(month.run("settle", "statement", "--vendor", vendor, "--period", PERIOD, "--format", "json")[3])
+        body = printed["statement"]
+        right &= body["control"]["events"] == events and Decimal(body["control"]["wholesale"]["CNY"]) == listed
+        if number % len(FORMS) == 0:  # a plain price list owes what was rated, rounded once
+            right &= Decimal(body["total"]["net"]) == listed.quantize(Decimal("0.01"), ROUND_HALF_EVEN)
+    record(out, what="sealed", events=count, vendors=len(of_rule), close_s=round(close_s, 1), approve_s=round(approve_s, 1),
+           seconds=round(close_s + approve_s, 1), cpu_s=round(close_cpu_s + approve_cpu_s, 1), peak_mib=max(close_mib, approve_mib),
+           verify_s=round(verify_s, 1), verify_cpu_s=round(verify_cpu_s, 1), verify_peak_mib=verify_mib, correct=right)
+
+
+class Questions:
+    """`tally query` over the store."""
+
+    def __init__(self, month: Month) -> None:
+        command = [month.tally, "query", "--listen", "127.0.0.1:0", "--pg-listen", "127.0.0.1:0", "--flight-listen", "127.0.0.1:0"]
+        self.running = Running(command, {**month.env, "TALLY_QUERY__THREADS": "2"}, month.folder / "query.log")
+        self.url = f"http://{self.running.address()}/v1/sql"
+
+    def ask(self, sql: str) -> pa.Table:
+        request = urllib.request.Request(self.url, json.dumps({"query": sql}).encode(), {
+            "content-type": "application/json", "accept": "application/vnd.apache.arrow.stream"})
+        with urllib.request.urlopen(request) as answer:
+            return pa.ipc.open_stream(io.BytesIO(answer.read())).read_all()
+
+    def timed(self, sql: str) -> tuple[float, float, pa.Table]:
+        """Seconds of the first time, of the best of five more, and the rows."""
+        times = []
+        for _ in range(6):
+            begin = time.perf_counter()
+            rows = self.ask(sql)
+            times.append(time.perf_counter() - begin)
+        return times[0], min(times[1:]), rows
+
+
+def finance_questions() -> list[str]:
+    """The examples of docs/sql.md on schema `settlement`, asked of this month and one of its vendors."""
+    text = (HERE.parent / "docs" / "sql.md").read_text()
+    examples = [" ".join(block.split()) for block in re.findall(r"```sql\n(.*?)```", text, re.DOTALL)]
+    asked = [sql for sql in examples if "settlement." in sql]
+    for month in ("2026-10", "2026-11"):
+        asked = [sql.replace(month, PERIOD) for sql in asked]
+    return [sql.replace("'zhipu'", "'vendor-01'") for sql in asked]
+
+
+def text_rows(rows: list[tuple]) -> list[str]:
+    plain = lambda value: format(value.normalize() + 0, "f") if isinstance(value, Decimal) else str(value)
+    return sorted("|".join(map(plain, row)) for row in rows)
+
+
+def ask(month: Month, count: int, out: str) -> None:
+    questions = Questions(month)
+    try:
+        for sql in finance_questions():
+            try:
+                first_s, best_s, rows = questions.timed(sql)
+            except urllib.error.HTTPError as refused:
+                record(out, what="question", events=count, sql=sql, failed=refused.read().decode()[-200:])
+                continue
+            record(out, what="question", events=count, sql=sql, first_s=round(first_s, 3), best_s=round(best_s, 3), rows=rows.num_rows)
+        theirs = duckdb.connect(config={"threads": 2})
+        files = live_files(month.folder / "store", "usage_events")
+        theirs.sql(f"CREATE VIEW usage_events AS FROM read_parquet({files}, hive_partitioning = true)")
+        for name, sql in RAW.items():
+            first_s, best_s, rows = questions.timed(sql)
+            times = []
+            for _ in range(6):
+                begin = time.perf_counter()
+                their_rows = theirs.execute(sql).fetchall()
+                times.append(time.perf_counter() - begin)
+            ours = text_rows(list(zip(*(column.to_pylist() for column in rows.columns))))
+            record(out, what="raw", events=count, question=name, first_s=round(first_s, 3), best_s=round(best_s, 3),
+                   duckdb_s=round(min(times[1:]), 3), correct=ours == text_rows(their_rows))
+        record(out, what="query role", peak_mib=questions.running.status_mib("VmHWM"))
+    finally:
+        questions.running.end()
+
+
+def drill(month: Month, count: int, out: str) -> None:
+    """From lines of every vendor to their events: the table that a person sees, and a few of them whole as Parquet."""
+    lines = month.rows("SELECT vendor, line_id, model FROM settlement.statement_lines WHERE kind = 'line' "
+                       f"AND period = '{PERIOD}' ORDER BY line_id")
+    # Each class of each event is above 0: a line of a model has all of its events. A tier's line has no model.
+    lines = [line for line in lines if line["model"] in {f"{line['vendor']}-m{m}" for m in range(MODELS)}]
+    of_model = dict(duckdb.sql(f"SELECT format('vendor-{{:02d}}-m{{}}', v, m), count(*) FROM ({events_of(count)}) GROUP BY ALL").fetchall())
+    for shown, wanted in [("table", LINES_DRILLED), ("parquet", 10)]:
+        chosen, times, right = lines[:: max(1, len(lines) // wanted)][:wanted], [], True
+        for line in chosen:
+            command = [month.tally, "settle", "events", "--vendor", line["vendor"], "--period", PERIOD, "--line", line["line_id"],
+                       "--format", shown]
+            begin = time.perf_counter()
+            done = subprocess.run(command, env={**os.environ, **month.env}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  text=True, check=True)
+            times.append(time.perf_counter() - begin)
+            right &= int(re.search(r"from (\d+) events", done.stderr)[1]) == of_model[line["model"]]
+        at = lambda percent: round(sorted(times)[(len(times) - 1) * percent // 100], 2)
+        record(out, what="drill-down", events=count, shown=shown, lines=len(times), p50_s=at(50), p95_s=at(95), max_s=at(100),
+               correct=right and len(times) > 0)
+
+
+def repeat(tally: str, folder: Path, count: int, out: str) -> None:
+    """Fifty drafts of one month's statements, of stores that differ in partitions, slices and the order of events."""
+    base = Month(tally, folder / "base")
+    base.approve_book()
+    hashes, runs = set(), 0
+    stores = [(1, count, "i"), (2, count // 3 + 1, "hash(i)"), (4, count // 7 + 1, "i DESC"), (8, count // 2 + 1, "hash(i * 31)"),
+              (3, count // 5 + 1, "i")]
+    for number, (partitions, slice_, order) in enumerate(stores):
+        month = Month(tally, folder / f"store-{number}", partitions)
+        # One price book for all: its version is in the statements, and has the time of its approval.
+        shutil.copytree(base.folder, month.folder)
+        month.fill(count, slice_, order)
+        if held_back(month):
+            raise SystemExit(f"store {number} holds events back")
+        for run in range(REPEATS // len(stores)):
+            threads = str(1 + run % 5)
+            sha = hashlib.sha256()
+            for vendor in ("vendor-01", "vendor-03", "vendor-05"):
+                printed = month.run("settle", "statement", "--vendor", vendor, "--period", PERIOD, "--format", "json",
+                                    TALLY_QUERY__THREADS=threads, TOKIO_WORKER_THREADS=threads)[3]
+                # The rest of the document says up to which epoch it counts, which is the store's own.
+                sha.update(json.dumps(json.loads(printed)["statement"], sort_keys=False).encode())
+            hashes.add(sha.hexdigest())
+            runs += 1
+        shutil.rmtree(month.folder)
+    record(out, what="repeated", events=count, runs=runs, stores=len(stores), hashes=len(hashes), correct=len(hashes) == 1)
+
+
+def main() -> None:
+    tally, folder, out = sys.argv[1], Path(sys.argv[2]).resolve(), sys.argv[3]
+    count = int(sys.argv[4]) if len(sys.argv) > 4 else 10_000_000
+    repeated = int(sys.argv[5]) if len(sys.argv) > 5 else 300_000
+    shutil.rmtree(folder, ignore_errors=True)
+    month = Month(tally, folder / "month")
+    month.approve_book()
+    month.sell_packages(min(20_000, count // 500))
+    took = month.fill(count, SLICE)
+    record(out, what="made", events=count, **took, store_mib=month.mib("store"), log_mib=month.mib("log"))
+    seal(month, count, out)
+    ask(month, count, out)
+    drill(month, count, out)
+    shutil.rmtree(month.folder)
+    repeat(tally, folder / "repeat", repeated, out)
+    shutil.rmtree(folder)
+
+
+main()
