@@ -28,7 +28,7 @@ setup: ## check every tool; as root, install what is missing; fetch Kafka, S3 an
 
 build: ## build the tally program
 	@scripts/setup.sh build
-	cargo build --locked
+	cargo build --locked -p tally -p tally-deps
 
 release: ## build the program for operators, in TALLY_CACHE/release; needs AVX2 and AES (2013 or later)
 	@CARGO_TARGET_DIR=$(RELEASE_TARGET) scripts/setup.sh build

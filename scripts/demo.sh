@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/tally/target}"
 tally="$target/debug/tally"
 export CARGO_TARGET_DIR="$target"
-cargo build --locked
+# With the dependencies' features as the tests build them, so that they are built once.
+cargo build --locked -p tally -p tally-deps
 work="$(mktemp -d)"
 up="" receiver=""
 finish() {
