@@ -18,7 +18,7 @@ FROM ?=
 # Further arguments of `cargo test`, such as ARGS='-p tally-rating' or ARGS='--test faults'.
 ARGS ?=
 
-.PHONY: help setup build release image demo test lint lint-chart chart-run dashboards upgrade fuzz bench soak kafka s3 fmt clean
+.PHONY: help setup build release image demo test lint lint-chart chart-run chart-apiserver dashboards upgrade fuzz bench soak kafka s3 fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ lint-chart: ## only the chart, alert rules, dashboards, runbooks, Dockerfile and
 chart-run: build ## the roles as the chart renders them, on real Kafka and S3, and the chart's own test
 	@scripts/setup.sh test
 	@scripts/chart-run.sh $(CARGO_TARGET_DIR)/debug/tally
+
+chart-apiserver: ## install, upgrade, uninstall the chart on a real API server without nodes; builds it first
+	@scripts/setup.sh lint
+	@scripts/chart-apiserver.sh
 
 dashboards: build ## every query of dashboards and runbooks on a real Prometheus that scrapes a real tally
 	@scripts/setup.sh test

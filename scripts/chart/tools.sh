@@ -2,6 +2,7 @@
 #
 #   fetch_helm         builds Helm from its Go module (a few minutes)
 #   fetch_prometheus   unpacks Debian's package of Prometheus, with promtool: installed, it would start a service
+#   fetch_kubernetes   builds an API server, its controllers and etcd from their Go modules (half an hour or more)
 #   make_chart_venv    the Python environment, made anew when the pinned versions change
 # shellcheck shell=bash
 
@@ -50,6 +51,31 @@ fetch_prometheus() {
   mv "$folder/usr/bin/prometheus" "$folder/usr/bin/promtool" "$TALLY_CACHE/bin/"
   rm -rf "$folder"
   PROMTOOL=$TALLY_CACHE/bin/promtool PROMETHEUS=$TALLY_CACHE/bin/prometheus
+}
+
+# Into the folder KUBERNETES, with what was built: anew when the pinned versions change.
+fetch_kubernetes() {
+  local module pinned flags
+  module=$(dirname "${BASH_SOURCE[0]}")/apiserver
+  pinned=$(sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' "$module/go.mod")
+  KUBERNETES=$TALLY_CACHE/kubernetes-$pinned
+  if cmp -s "$module/go.mod" "$KUBERNETES/go.mod"; then return; fi
+  if ! type -P go >/dev/null; then
+    echo 'setup: Go is missing, to build the API server: https://go.dev/doc/install' >&2
+    return 1
+  fi
+  echo "setup: building kube-apiserver $pinned, its controllers and etcd (half an hour or more on two cores, once; 3 GB)"
+  rm -rf "$KUBERNETES"
+  mkdir -p "$KUBERNETES"
+  # Built so, an API server does not know its version by itself, and clients ask for it.
+  flags="-s -w -X k8s.io/component-base/version.gitVersion=$pinned"
+  (
+    cd "$module" || exit 1
+    go build -v -trimpath -ldflags "$flags" -o "$KUBERNETES/" go.etcd.io/etcd/server/v3 \
+      k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager 2>&1
+  ) | awk 'NF != 1 { print; next } ++built % 200 == 0 { print "setup: " built " packages of about 2,400"; fflush() }'
+  mv "$KUBERNETES/server" "$KUBERNETES/etcd"
+  cp "$module/go.mod" "$KUBERNETES/go.mod"
 }
 
 make_chart_venv() {
