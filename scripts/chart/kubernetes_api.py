@@ -16,6 +16,7 @@ class Kubernetes:
         config = yaml.safe_load(Path(kubeconfig).read_text(encoding="utf-8"))
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self.server = cluster["server"]
+        self.known: dict[str, str] = {}
         self.trusted = ssl.create_default_context(cafile=cluster["certificate-authority"])
         self.trusted.load_cert_chain(user["client-certificate"], user["client-key"])
 
@@ -33,7 +34,7 @@ class Kubernetes:
         groups = self.call("GET", "/apis")["groups"]
         paths = ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)]
         return {
-            f"{found['kind']}": f"{path}/namespaces/%s/{found['name']}"
+            found["kind"]: f"{path}/namespaces/%s/{found['name']}"
             for path in paths
             for found in self.call("GET", path)["resources"]
             if found["namespaced"] and "list" in found["verbs"] and "/" not in found["name"]
@@ -41,9 +42,10 @@ class Kubernetes:
 
     def objects(self, namespace: str) -> dict[tuple[str, str], dict]:
         """Everything there is in a namespace, by kind and name, but the events, which end by themselves."""
+        self.known = self.known or self.namespaced()
         return {
             (kind, found["metadata"]["name"]): found
-            for kind, path in self.namespaced().items()
+            for kind, path in self.known.items()
             if kind != "Event"
             for found in self.call("GET", path % namespace)["items"]
         }
