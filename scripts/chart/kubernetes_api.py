@@ -2,11 +2,14 @@
 
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import yaml
+
+TRIES = 30
 
 
 class Kubernetes:
@@ -23,11 +26,16 @@ class Kubernetes:
     def call(self, method: str, path: str, body: dict | None = None, content_type: str = "application/json") -> dict:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.server + path, data, {"Content-Type": content_type}, method=method)
-        try:
-            with urllib.request.urlopen(request, context=self.trusted, timeout=30) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+        for attempt in range(TRIES):
+            try:
+                with urllib.request.urlopen(request, context=self.trusted, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                # So says a server whose storage of a resource is just made: a second later it is there.
+                if error.code != 429 or attempt + 1 == TRIES:
+                    raise RuntimeError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+                time.sleep(1)
+        raise AssertionError("the last try answers or raises")
 
     def namespaced(self) -> dict[str, str]:
         """Kind and path of every resource that a namespace can have and that can be listed."""
