@@ -2,7 +2,7 @@
 #
 #   fetch_helm         builds Helm from its Go module (a few minutes)
 #   fetch_prometheus   unpacks Debian's package of Prometheus, with promtool: installed, it would start a service
-#   fetch_kubernetes   builds an API server, its controllers and etcd from their Go modules (half an hour or more)
+#   fetch_kubernetes   builds an API server, its controllers and etcd from their Go modules (long, on two cores)
 #   make_chart_venv    the Python environment, made anew when the pinned versions change
 # shellcheck shell=bash
 
@@ -64,7 +64,7 @@ fetch_kubernetes() {
     echo 'setup: Go is missing, to build the API server: https://go.dev/doc/install' >&2
     return 1
   fi
-  echo "setup: building kube-apiserver $pinned, its controllers and etcd (half an hour or more on two cores, once; 3 GB)"
+  echo "setup: building kube-apiserver $pinned, its controllers and etcd (long on two cores, once)"
   rm -rf "$KUBERNETES"
   mkdir -p "$KUBERNETES"
   # Built so, an API server does not know its version by itself, and clients ask for it.
