@@ -6,14 +6,14 @@
 #   benches/run.sh [PART…]     stream door recovery rating quota alerts reconcile rerate month sql accounts restart observe
 #                              steady stages; nothing named = all, then the report
 #
-# ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
-# ALERT_RATE (50000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
+# ROUNDS (3): rounds of the stream. STEADY_RATE (40000), STEADY_SECONDS (600): the run at half load.
+# ALERT_RATE (70000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
 # ACCOUNTS (1000000,50000000): accounts that are known, a run each; 50 M need 10 GiB of memory and of disk.
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
 # RERATE_EVENTS (10000000): events of a month that is rated again.
 # MONTH_EVENTS (10000000): events of the month that is settled, and MONTH_REPEAT_EVENTS (300000) of the one that is settled
 # fifty times. 100 M go through Kafka, and need some 25 GB of disk.
-# RESTART_RATE (125000), RESTART_SECONDS (120): the load under which all aggregators are restarted, and for how long.
+# RESTART_RATE (70000), RESTART_SECONDS (120): the load under which all aggregators are restarted, and for how long.
 # OBSERVE_ROUNDS (4): rounds with and without metrics and traces.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -113,7 +113,7 @@ PYTHON
 part_restart() {
   rm -rf "$work/restart" "$results/restart.jsonl"
   py base restart.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$PEERS_BOOTSTRAP" "$work" "$results/restart.jsonl" \
-    "${RESTART_RATE:-125000}" "${RESTART_SECONDS:-120}"
+    "${RESTART_RATE:-70000}" "${RESTART_SECONDS:-120}"
 }
 
 part_observe() {
@@ -130,7 +130,7 @@ part_quota() {
 part_alerts() {
   rm -rf "$work"/alerts-* "$results/alerts.jsonl"
   py base alerts.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$PEERS_BOOTSTRAP" "$work" "$results/alerts.jsonl" \
-    "${ALERT_RATE:-50000}" "${ALERT_SECONDS:-60}"
+    "${ALERT_RATE:-70000}" "${ALERT_SECONDS:-60}"
 }
 
 part_accounts() {
@@ -141,7 +141,7 @@ part_accounts() {
 part_steady() {
   rm -rf "$work/steady" "$results/steady.jsonl"
   py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
-    "${STEADY_RATE:-125000}" "${STEADY_SECONDS:-600}"
+    "${STEADY_RATE:-40000}" "${STEADY_SECONDS:-600}"
 }
 
 part_sql() {
