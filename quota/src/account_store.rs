@@ -98,8 +98,13 @@ fn pair_of(hash: u64) -> usize {
 
 impl AccountStore {
     fn find(&self, name: &str, hash: u64) -> Option<u32> {
-        let same =
-            |number: &u32| name_at(&self.arena, &self.cache, self.places[*number as usize]) == name;
+        let same = |number: &u32| {
+            let place = self.places[*number as usize];
+            match slot_of(place) {
+                Some(slot) => self.cache[slot].account.name() == name,
+                None => self.arena.body_of(place, name).is_some(),
+            }
+        };
         self.index.find(hash, same).copied()
     }
 
@@ -184,7 +189,7 @@ impl AccountStore {
     ) -> Result<usize, BadAccount> {
         let hash = xxh3_64(name.as_bytes());
         if let Some(number) = self.find(name, hash) {
-            return self.decode_into_cache(number, hash, reference);
+            return self.decode_into_cache(number, Some(name), hash, reference);
         }
         let slot = self.make_room(hash, reference)?;
         let Slot { account, .. } = &mut self.cache[slot];
@@ -199,12 +204,14 @@ impl AccountStore {
     pub(crate) fn heat_number(&mut self, number: u32, reference: &QuotaReference) -> Option<usize> {
         let place = self.place(number)?;
         let hash = xxh3_64(name_at(&self.arena, &self.cache, place).as_bytes());
-        self.decode_into_cache(number, hash, reference).ok()
+        self.decode_into_cache(number, None, hash, reference).ok()
     }
 
+    /// Decodes the account of a number, whose name the caller may know, and tells its slot.
     fn decode_into_cache(
         &mut self,
         number: u32,
+        name: Option<&str>,
         hash: u64,
         reference: &QuotaReference,
     ) -> Result<usize, BadAccount> {
@@ -214,7 +221,8 @@ impl AccountStore {
             return Ok(slot);
         }
         let slot = self.make_room(hash, reference)?;
-        let (name, body) = self.arena.get(place);
+        let known = name.and_then(|name| Some((name, self.arena.body_of(place, name)?)));
+        let (name, body) = known.unwrap_or_else(|| self.arena.get(place));
         let Slot { account, .. } = &mut self.cache[slot];
         decode(name, body, reference, account)?;
         account.number = number;
