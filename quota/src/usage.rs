@@ -89,7 +89,7 @@ impl Usage {
         let Some(span) = self.meter.span() else {
             return self.slots.first().map_or(0, |slot| slot.1);
         };
-        let last = span.slot_start(at_ms);
+        let last = self.slot_of(span, at_ms);
         let first = span.first_slot(last);
         let newest_first = self.slots.iter().rev();
         newest_first
@@ -99,9 +99,17 @@ impl Usage {
             .sum()
     }
 
+    /// The slot of an instant: mostly the newest there is.
+    fn slot_of(&self, span: Span, at_ms: i64) -> i64 {
+        match self.slots.last() {
+            Some((newest, _)) if span.surely_holds(*newest, at_ms) => *newest,
+            _ => span.slot_start(at_ms),
+        }
+    }
+
     /// Counts what was used at an instant, unless its slot is forgotten already.
     pub(crate) fn add(&mut self, at_ms: i64, used: i128, watermark_ms: i64) {
-        let slot = self.meter.span().map_or(0, |span| span.slot_start(at_ms));
+        let slot = self.meter.span().map_or(0, |span| self.slot_of(span, at_ms));
         if self.meter.is_forgotten(slot, watermark_ms) {
             return;
         }
