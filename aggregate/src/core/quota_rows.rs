@@ -6,6 +6,7 @@ use arrow::array::{
     ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::error::ArrowError;
 use tally_budget::BudgetAlert;
 use tally_quota::{Alert, LedgerRow, OverrunCause};
@@ -35,7 +36,7 @@ struct RowColumns<const TEXTS: usize, const DECIMALS: usize> {
     texts: [Names; TEXTS],
     event_source: Names,
     event_id: Texts,
-    decimals: [Vec<Option<i128>>; DECIMALS],
+    decimals: [Decimals; DECIMALS],
     at_ms: Vec<i64>,
     causes: Vec<Cause>,
 }
@@ -50,10 +51,45 @@ impl<const TEXTS: usize, const DECIMALS: usize> Default for RowColumns<TEXTS, DE
             texts: std::array::from_fn(|_| Names::default()),
             event_source: Names::default(),
             event_id: Texts::default(),
-            decimals: std::array::from_fn(|_| Vec::new()),
+            decimals: std::array::from_fn(|_| Decimals::default()),
             at_ms: Vec::new(),
             causes: Vec::new(),
         }
+    }
+}
+
+/// Decimals of which some may be absent.
+#[derive(Debug, Clone, Default)]
+struct Decimals {
+    /// A row each; absent ones are 0.
+    values: Vec<i128>,
+    present: Vec<bool>,
+    absent: usize,
+}
+
+impl Decimals {
+    fn push(&mut self, value: Option<i128>) {
+        self.values.push(value.unwrap_or_default());
+        self.present.push(value.is_some());
+        self.absent += usize::from(value.is_none());
+    }
+
+    fn clear(&mut self) {
+        self.values.clear();
+        self.present.clear();
+        self.absent = 0;
+    }
+
+    /// Whether no row has a value.
+    fn is_absent(&self) -> bool {
+        self.absent == self.values.len()
+    }
+
+    fn array(&self, scale: i8) -> Result<ArrayRef, ArrowError> {
+        let nulls = (self.absent > 0).then(|| NullBuffer::from(self.present.as_slice()));
+        let values = ScalarBuffer::from(self.values.clone());
+        let array = Decimal128Array::try_new(values, nulls)?;
+        Ok(Arc::new(array.with_precision_and_scale(38, scale)?))
     }
 }
 
@@ -110,7 +146,7 @@ impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.len() * ((TEXTS + 3) * 4 + DECIMALS * 32 + 8 + 16 + 5)
+        self.len() * ((TEXTS + 3) * 4 + DECIMALS * 17 + 8 + 16 + 5)
             + self.names.memory_bytes()
             + self.holders.memory_bytes()
             + self.event_id.memory_bytes()
@@ -124,7 +160,7 @@ impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
         }
         self.texts.iter_mut().for_each(Names::clear);
         self.event_id.clear();
-        self.decimals.iter_mut().for_each(Vec::clear);
+        self.decimals.iter_mut().for_each(Decimals::clear);
         self.at_ms.clear();
         self.causes.clear();
     }
@@ -159,8 +195,16 @@ impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
     }
 
     fn decimal(&self, column: usize, scale: i8) -> Result<ArrayRef, ArrowError> {
-        let array: Decimal128Array = self.decimals[column].iter().copied().collect();
-        Ok(Arc::new(array.with_precision_and_scale(38, scale)?))
+        self.decimals[column].array(scale)
+    }
+
+    /// Columns that have the same number in every row, or none in any.
+    fn constant_columns(&self) -> impl Iterator<Item = &'static str> + use<TEXTS, DECIMALS> {
+        let mut indices = self.causes.iter().map(|cause| cause.batch_index);
+        let first = indices.next();
+        let same_index = indices.all(|index| Some(index) == first);
+        let found = same_index.then_some("batch_index");
+        ["kafka_partition", "epoch"].into_iter().chain(found)
     }
 
     /// Partition, offset, index and epoch, which end every table.
@@ -216,6 +260,12 @@ impl QuotaLedgerRows {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// Columns that have the same number in every row, or none in any.
+    pub(crate) fn constant_columns(&self) -> Vec<&'static str> {
+        let balance = self.0.decimals[2].is_absent().then_some("balance_after");
+        self.0.constant_columns().chain(balance).collect()
     }
 
     /// The rows as a batch of the table's in-memory schema.
