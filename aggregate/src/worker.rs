@@ -1,6 +1,7 @@
 //! One thread a partition: reads records, runs the core, closes epochs. While an epoch is being
 //! stored the next one is already gathered; a third does not begin before the first is committed.
 
+mod attendance;
 mod reference_change;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::outbox::{Outbox, open_outbox};
 use crate::owner::{Ownership, Surroundings, TracedEpoch, provide_segments, read_segments};
 use crate::quota_desk::QuotaDesk;
 use crate::references::References;
-use crate::stream_status::{StreamStatus, Waiting};
+use crate::stream_status::StreamStatus;
 use crate::ticker::Ticker;
 
 /// Events that are read, roughly, before limits are looked at again.
@@ -31,8 +32,6 @@ const READ_EVENTS: u64 = 2_048;
 const STATUSES_AT_ONCE: usize = 5_000;
 /// Longest wait for a record, so that a stop is noticed.
 const READ_WAIT: Duration = Duration::from_millis(50);
-/// How long the log may take to acknowledge notices before the status says that they wait.
-const NOTICES_WAIT_MS: i64 = 1_000;
 
 /// Traced records of one epoch that are remembered.
 const TRACED_MAX: usize = 64;
@@ -99,6 +98,8 @@ pub(crate) struct Worker {
     idle_since_ms: Option<i64>,
     /// Records to read at once, from how many events the last ones had.
     read_max: usize,
+    /// Records that were taken since who asks was last attended to.
+    unattended: usize,
     /// Traced records of the epoch that is gathered, with when they were read.
     traced: Vec<(TracedRecord, i64)>,
 }
@@ -163,6 +164,7 @@ impl Worker {
             epoch_began_ms: None,
             idle_since_ms: None,
             read_max: 1,
+            unattended: 0,
             traced: Vec::new(),
         }
     }
@@ -306,47 +308,16 @@ impl Worker {
         self.desk.state().see_now(now_ms, read_everything);
     }
 
-    /// Lets what is to be said at once go; of the statuses that wait, so many.
-    fn hand_over(&mut self, statuses_max: usize) {
-        let (notices, next_offset) = {
-            let mut state = self.desk.state();
-            let mut notices = state.take_notices();
-            notices.extend(state.take_statuses(statuses_max));
-            (notices, state.next_offset())
-        };
-        if !notices.is_empty() {
-            crash_point("noticed");
-        }
-        self.outbox.hand_over(notices, next_offset);
-    }
-
-    /// Says in the status, and to the caller, that the log does not take notices.
-    fn watch_notices(&mut self) -> bool {
-        if self.outbox.waiting() == 0 {
-            self.notices_seen = None;
-            return false;
-        }
-        let (acknowledged, now_ms) = (self.outbox.acknowledged(), self.surroundings.edge.now_ms());
-        let seen = self.notices_seen.filter(|seen| seen.0 == acknowledged);
-        let (_, since_ms) = *self.notices_seen.insert(seen.unwrap_or((acknowledged, now_ms)));
-        if now_ms.saturating_sub(since_ms) < NOTICES_WAIT_MS {
-            return false;
-        }
-        let why = format!("{} notices are not acknowledged by the log", self.outbox.waiting());
-        self.status.update(self.partition, |status| {
-            let attempts = status.waiting.as_ref().map_or(0, |waiting| waiting.attempts);
-            status.waiting = Some(Waiting { since_ms, attempts, why });
-        });
-        true
-    }
-
     fn push(&mut self, record: Record<'_>) -> Result<(), Ended> {
         crash_point("polled");
         loop {
             // The state is free while the store is asked.
             let pushed = self.desk.state().push(record);
             match pushed {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.attend();
+                    return Ok(());
+                }
                 Err(Need::Segments(need)) => self.load_segments(&need)?,
                 Err(Need::Reference(version)) => self.follow(version)?,
             }
