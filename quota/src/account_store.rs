@@ -37,6 +37,8 @@ pub(crate) struct AccountStore {
     recent: Vec<bool>,
     /// Accounts whose records were written since the last settling; some twice.
     written: Vec<u32>,
+    /// Those of them of which nothing was known when they were written.
+    blank: Vec<u32>,
     /// Bytes to be written.
     scratch: Vec<u8>,
 }
@@ -71,6 +73,7 @@ impl Default for AccountStore {
             cache: vec![Slot::default(); 2 * PAIRS],
             recent: vec![false; PAIRS],
             written: Vec::new(),
+            blank: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -150,6 +153,9 @@ impl AccountStore {
         *record = Some(written.ok_or(BadAccount::Full)?);
         account.dirty = false;
         self.written.push(account.number);
+        if self.scratch.is_empty() {
+            self.blank.push(account.number);
+        }
         Ok(())
     }
 
@@ -319,13 +325,13 @@ impl AccountStore {
                 continue;
             }
         }
-        let mut written = std::mem::take(&mut self.written);
-        written.sort_unstable();
-        written.dedup();
-        for number in written.drain(..) {
+        self.written.clear();
+        let mut blank = std::mem::take(&mut self.blank);
+        blank.sort_unstable();
+        blank.dedup();
+        for number in blank {
             self.forget_if_blank(number);
         }
-        self.written = written;
         while let Some(chunk) = self.arena.take_sparse() {
             for (address, name, body) in chunk.records() {
                 self.move_record(address, name, body);
@@ -450,6 +456,7 @@ impl AccountStore {
         };
         self.index.allocation_size()
             + (self.places.capacity() + self.free.capacity() + self.written.capacity()) * 4
+            + self.blank.capacity() * 4
             + self.arena.memory_bytes()
             + self.cache.capacity() * size_of::<Slot>()
             + self.cache.iter().map(decoded).sum::<usize>()
