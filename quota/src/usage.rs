@@ -74,13 +74,15 @@ impl Meter {
     }
 }
 
+/// Start of each slot and what was used in it, oldest first.
+pub(crate) type Slots = Vec<(i64, i128)>;
+
 /// One meter of one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) meter: Meter,
     pub(crate) subject: u64,
-    /// Start of each slot and what was used in it, oldest first.
-    pub(crate) slots: Vec<(i64, i128)>,
+    pub(crate) slots: Slots,
 }
 
 impl Usage {
