@@ -10,6 +10,7 @@ use crate::account::{Account, FiredInPeriod};
 use crate::account_codec::{BadAccount, decode, encode};
 use crate::arena::Arena;
 use crate::bucket::Bucket;
+use crate::number_set::NumberSet;
 use crate::reference::{QuotaReference, VersionLost};
 use crate::status::next_turn_ms;
 
@@ -35,9 +36,9 @@ pub(crate) struct AccountStore {
     cache: Vec<Slot>,
     /// The slot of each pair that was asked for last: the other one is given away.
     recent: Vec<bool>,
-    /// Accounts whose records were written since the last settling; some twice.
-    written: Vec<u32>,
-    /// Those of them of which nothing was known when they were written.
+    /// Accounts whose records were written since the last settling.
+    written: NumberSet,
+    /// Those of them of which nothing was known when they were written; some twice.
     blank: Vec<u32>,
     /// Bytes to be written.
     scratch: Vec<u8>,
@@ -72,7 +73,7 @@ impl Default for AccountStore {
             arena: Arena::default(),
             cache: vec![Slot::default(); 2 * PAIRS],
             recent: vec![false; PAIRS],
-            written: Vec::new(),
+            written: NumberSet::default(),
             blank: Vec::new(),
             scratch: Vec::new(),
         }
@@ -152,7 +153,7 @@ impl AccountStore {
         let written = self.arena.replace(*record, account.name(), &self.scratch);
         *record = Some(written.ok_or(BadAccount::Full)?);
         account.dirty = false;
-        self.written.push(account.number);
+        self.written.insert(account.number);
         if self.scratch.is_empty() {
             self.blank.push(account.number);
         }
@@ -292,11 +293,10 @@ impl AccountStore {
         &'a self,
         reference: &'a QuotaReference,
     ) -> impl Iterator<Item = (&'a str, Cow<'a, [u8]>)> {
-        let in_cache = self.cache.iter().filter(|slot| slot.in_use && slot.account.dirty);
         let mut numbers = self.written.clone();
-        numbers.extend(in_cache.map(|slot| slot.account.number));
-        numbers.sort_unstable();
-        numbers.dedup();
+        for slot in self.cache.iter().filter(|slot| slot.in_use && slot.account.dirty) {
+            numbers.insert(slot.account.number);
+        }
         numbers.into_iter().map(|number| self.bytes_at(self.places[number as usize], reference))
     }
 
@@ -455,8 +455,8 @@ impl AccountStore {
                 + account.members.iter().map(|m| 64 + m.subscriber.capacity()).sum::<usize>()
         };
         self.index.allocation_size()
-            + (self.places.capacity() + self.free.capacity() + self.written.capacity()) * 4
-            + self.blank.capacity() * 4
+            + (self.places.capacity() + self.free.capacity() + self.blank.capacity()) * 4
+            + self.written.memory_bytes()
             + self.arena.memory_bytes()
             + self.cache.capacity() * size_of::<Slot>()
             + self.cache.iter().map(decoded).sum::<usize>()
