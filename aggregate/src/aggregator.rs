@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tally_log::{Assignee, Bounds, EventLog, LogError, LogProducer, PartitionReader};
 use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::announcer::{Announcer, announcement};
@@ -43,6 +44,8 @@ pub struct Aggregator {
     holdings: Mutex<BTreeMap<u32, Holding>>,
     fatal: Mutex<Option<AggregateError>>,
     desks: QuotaDesks,
+    /// Epochs that may be encoded at once.
+    encoders: Arc<Semaphore>,
     /// Appends ticks and announcements to the log.
     producer: Arc<dyn LogProducer>,
     extent: Extent,
@@ -63,6 +66,19 @@ pub enum Extent {
     Endless,
     /// Until everything that was in the log at the start is committed.
     UntilEnd,
+}
+
+/// Epochs that are encoded at once: one core is left to those who read, answer and alert. Partitions
+/// that are read at the same pace end their epochs together, and would have nobody else get a turn.
+/// A bounded run answers nobody, and ends when the last epoch is stored.
+fn encoders(extent: Extent) -> usize {
+    match extent {
+        Extent::Endless => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            cores.saturating_sub(1).max(1)
+        }
+        Extent::UntilEnd => Semaphore::MAX_PERMITS,
+    }
 }
 
 impl Aggregator {
@@ -99,6 +115,7 @@ impl Aggregator {
             holdings: Mutex::default(),
             fatal: Mutex::default(),
             desks: QuotaDesks::default(),
+            encoders: Arc::new(Semaphore::new(encoders(extent))),
             until: Mutex::new(until),
         }))
     }
@@ -287,6 +304,7 @@ impl Assignee for Assigned {
             signals,
             status: inner.status.clone(),
             runtime: inner.runtime.clone(),
+            encoders: Arc::clone(&inner.encoders),
             until: inner.until.lock().get(&partition).copied(),
             ticker: (runs_on && tick_ms > 0)
                 .then(|| Ticker::new(Arc::clone(&inner.producer), tick_ms, lateness_ms)),

@@ -2,6 +2,7 @@
 //! stored the next one is already gathered; a third does not begin before the first is committed.
 
 mod attendance;
+mod parts;
 mod reference_change;
 
 use std::sync::Arc;
@@ -11,15 +12,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use tally_log::{LogErrorKind, PartitionReader, Record, TracedRecord};
 use tally_schemas::{AggregateConfig, LedgerEntry, ReferenceVersion};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::parts::WorkerParts;
 use crate::announcer::Announcer;
 use crate::core::{Need, NeedSegments, SpareColumns};
 use crate::crash_point::crash_point;
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
-use crate::outbox::{Outbox, open_outbox};
+use crate::outbox::Outbox;
 use crate::owner::{Ownership, Surroundings, TracedEpoch, provide_segments, read_segments};
 use crate::quota_desk::QuotaDesk;
 use crate::references::References;
@@ -81,6 +84,7 @@ pub(crate) struct Worker {
     signals: Signals,
     status: StreamStatus,
     runtime: Handle,
+    encoders: Arc<Semaphore>,
     /// Called with the next offset after each commit.
     committed: Arc<dyn Fn(u32, u64) + Send + Sync>,
     /// Where a bounded run ends: epochs are closed there without waiting.
@@ -118,57 +122,7 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-/// What a worker is made of.
-#[derive(Debug)]
-pub(crate) struct WorkerParts {
-    pub(crate) surroundings: Surroundings,
-    pub(crate) references: Arc<dyn References>,
-    pub(crate) settings: AggregateConfig,
-    pub(crate) partition: u32,
-    pub(crate) desk: Arc<QuotaDesk>,
-    pub(crate) ownership: Ownership,
-    pub(crate) signals: Signals,
-    pub(crate) status: StreamStatus,
-    pub(crate) runtime: Handle,
-    pub(crate) until: Option<u64>,
-    /// Appends ticks, where there are to be any.
-    pub(crate) ticker: Option<Ticker>,
-    /// Announces newer reference data; none in a bounded run, which does so at its start.
-    pub(crate) announcer: Option<Announcer>,
-}
-
 impl Worker {
-    pub(crate) fn new(parts: WorkerParts, committed: Arc<dyn Fn(u32, u64) + Send + Sync>) -> Self {
-        let Surroundings { edge, notices, .. } = parts.surroundings.clone();
-        let mut ownership = parts.ownership;
-        let read_back = ownership.take_read_back();
-        let (outbox, courier) = open_outbox(notices, edge, parts.status.clone(), read_back);
-        Self {
-            outbox,
-            courier: parts.runtime.spawn(courier.run()),
-            notices_seen: None,
-            surroundings: parts.surroundings,
-            references: parts.references,
-            settings: parts.settings,
-            partition: parts.partition,
-            desk: parts.desk,
-            ownership: Some(ownership),
-            signals: parts.signals,
-            status: parts.status,
-            runtime: parts.runtime,
-            committed,
-            until: parts.until,
-            ticker: parts.ticker,
-            announcer: parts.announcer,
-            in_flight: None,
-            epoch_began_ms: None,
-            idle_since_ms: None,
-            read_max: 1,
-            unattended: 0,
-            traced: Vec::new(),
-        }
-    }
-
     /// Runs until told to end or until it cannot go on.
     pub(crate) fn run(mut self, mut reader: Box<dyn PartitionReader>) -> Ended {
         self.report(reader.known_end());
@@ -397,17 +351,23 @@ impl Worker {
         let abandon = self.signals.abandon.clone();
         let status = self.status.clone();
         let (partition, traced) = (self.partition, std::mem::take(&mut self.traced));
+        let encoders = Arc::clone(&self.encoders);
         self.runtime.spawn(async move {
             let last = ownership.last_stored().clone();
             let owner = ownership.owner().to_owned();
             let totals = closed.totals.clone();
             let now_ms = edge.now_ms();
+            let turn = tokio::select! {
+                turn = encoders.acquire_owned() => turn,
+                () = abandon.cancelled() => return,
+            };
             let encoded =
                 tokio::task::spawn_blocking(move || encode_epoch(closed, &last, &owner, now_ms))
                     .await
                     .unwrap_or_else(|e| {
                         Err(AggregateError::Damaged(format!("encoding an epoch: {e}")))
                     });
+            drop(turn);
             let mut spare = SpareColumns::default();
             let result = match encoded {
                 Err(error) => Err(error),
