@@ -40,6 +40,8 @@ pub(crate) struct AccountStore {
     written: NumberSet,
     /// Those of them of which nothing was known when they were written; some twice.
     blank: Vec<u32>,
+    /// Bytes of decoded accounts when the state was last settled.
+    decoded_bytes: usize,
     /// Bytes to be written.
     scratch: Vec<u8>,
 }
@@ -75,6 +77,7 @@ impl Default for AccountStore {
             recent: vec![false; PAIRS],
             written: NumberSet::default(),
             blank: Vec::new(),
+            decoded_bytes: 0,
             scratch: Vec::new(),
         }
     }
@@ -337,6 +340,7 @@ impl AccountStore {
                 self.move_record(address, name, body);
             }
         }
+        self.decoded_bytes = self.count_decoded();
     }
 
     fn forget_if_blank(&mut self, number: u32) {
@@ -444,8 +448,19 @@ impl AccountStore {
         self.places.len() - self.free.len()
     }
 
-    /// Bytes in memory.
+    /// Bytes in memory; what decoded accounts have beside their slots as of the last settling, as
+    /// this is asked for with every read of the log.
     pub(crate) fn memory_bytes(&self) -> usize {
+        self.index.allocation_size()
+            + (self.places.capacity() + self.free.capacity() + self.blank.capacity()) * 4
+            + self.written.memory_bytes()
+            + self.arena.memory_bytes()
+            + self.cache.capacity() * size_of::<Slot>()
+            + self.decoded_bytes
+    }
+
+    /// Bytes that decoded accounts have beside their slots.
+    fn count_decoded(&self) -> usize {
         let decoded = |slot: &Slot| {
             let account = &slot.account;
             account.text.capacity()
@@ -454,11 +469,6 @@ impl AccountStore {
                 + account.fired.capacity() * size_of::<FiredInPeriod>()
                 + account.members.iter().map(|m| 64 + m.subscriber.capacity()).sum::<usize>()
         };
-        self.index.allocation_size()
-            + (self.places.capacity() + self.free.capacity() + self.blank.capacity()) * 4
-            + self.written.memory_bytes()
-            + self.arena.memory_bytes()
-            + self.cache.capacity() * size_of::<Slot>()
-            + self.cache.iter().map(decoded).sum::<usize>()
+        self.cache.iter().map(decoded).sum()
     }
 }
