@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use tally_log::{Assignee, Bounds, EventLog, LogError, LogProducer, PartitionReader};
 use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::announcer::{Announcer, announcement};
@@ -22,6 +21,7 @@ use crate::references::References;
 use crate::reporting_edge::reporting;
 use crate::stream_status::StreamStatus;
 use crate::ticker::Ticker;
+use crate::turns::Turns;
 use crate::worker::{Ended, Signals, Worker, WorkerParts};
 
 /// A partition whose worker runs.
@@ -44,8 +44,7 @@ pub struct Aggregator {
     holdings: Mutex<BTreeMap<u32, Holding>>,
     fatal: Mutex<Option<AggregateError>>,
     desks: QuotaDesks,
-    /// Epochs that may be encoded at once.
-    encoders: Arc<Semaphore>,
+    turns: Turns,
     /// Appends ticks and announcements to the log.
     producer: Arc<dyn LogProducer>,
     extent: Extent,
@@ -66,19 +65,6 @@ pub enum Extent {
     Endless,
     /// Until everything that was in the log at the start is committed.
     UntilEnd,
-}
-
-/// Epochs that are encoded at once: one core is left to those who read, answer and alert. Partitions
-/// that are read at the same pace end their epochs together, and would have nobody else get a turn.
-/// A bounded run answers nobody, and ends when the last epoch is stored.
-fn encoders(extent: Extent) -> usize {
-    match extent {
-        Extent::Endless => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            cores.saturating_sub(1).max(1)
-        }
-        Extent::UntilEnd => Semaphore::MAX_PERMITS,
-    }
 }
 
 impl Aggregator {
@@ -115,7 +101,10 @@ impl Aggregator {
             holdings: Mutex::default(),
             fatal: Mutex::default(),
             desks: QuotaDesks::default(),
-            encoders: Arc::new(Semaphore::new(encoders(extent))),
+            turns: match extent {
+                Extent::Endless => Turns::of_cores(),
+                Extent::UntilEnd => Turns::unlimited(),
+            },
             until: Mutex::new(until),
         }))
     }
@@ -304,7 +293,7 @@ impl Assignee for Assigned {
             signals,
             status: inner.status.clone(),
             runtime: inner.runtime.clone(),
-            encoders: Arc::clone(&inner.encoders),
+            turns: inner.turns.clone(),
             until: inner.until.lock().get(&partition).copied(),
             ticker: (runs_on && tick_ms > 0)
                 .then(|| Ticker::new(Arc::clone(&inner.producer), tick_ms, lateness_ms)),

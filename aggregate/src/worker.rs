@@ -12,7 +12,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 use tally_log::{LogErrorKind, PartitionReader, Record, TracedRecord};
 use tally_schemas::{AggregateConfig, LedgerEntry, ReferenceVersion};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +27,7 @@ use crate::quota_desk::QuotaDesk;
 use crate::references::References;
 use crate::stream_status::StreamStatus;
 use crate::ticker::Ticker;
+use crate::turns::Turns;
 
 /// Events that are read, roughly, before limits are looked at again.
 const READ_EVENTS: u64 = 2_048;
@@ -84,7 +84,7 @@ pub(crate) struct Worker {
     signals: Signals,
     status: StreamStatus,
     runtime: Handle,
-    encoders: Arc<Semaphore>,
+    turns: Turns,
     /// Called with the next offset after each commit.
     committed: Arc<dyn Fn(u32, u64) + Send + Sync>,
     /// Where a bounded run ends: epochs are closed there without waiting.
@@ -148,7 +148,11 @@ impl Worker {
             if !self.wait_for_commit()? {
                 return Ok(Some(Ended::Abandoned));
             }
-            self.close()?;
+            // While another partition closes an epoch, this one reads on.
+            let turn = self.turns.to_close();
+            if turn.is_some() || self.is_overfull() {
+                self.close()?;
+            }
         } else if self.in_flight.is_none() && self.may_close() {
             self.close()?;
         }
@@ -290,11 +294,21 @@ impl Worker {
             .map_err(Ended::Failed)
     }
 
-    /// Limits that the epoch must not pass.
+    /// Whether the epoch has all that it is to have.
     fn must_close(&self) -> bool {
+        self.has(self.settings.epoch_max_events, self.settings.epoch_max_bytes)
+    }
+
+    /// Whether it has a quarter more, and must not wait for its turn any longer.
+    fn is_overfull(&self) -> bool {
+        let AggregateConfig { epoch_max_events: events, epoch_max_bytes: bytes, .. } =
+            self.settings;
+        self.has(events.saturating_add(events / 4), bytes.saturating_add(bytes / 4))
+    }
+
+    fn has(&self, events: u64, bytes: u64) -> bool {
         let state = self.desk.state();
-        state.epoch_events() >= self.settings.epoch_max_events
-            || state.epoch_bytes() as u64 >= self.settings.epoch_max_bytes
+        state.epoch_events() >= events || state.epoch_bytes() as u64 >= bytes
     }
 
     /// Whether a bounded run has read everything of this partition.
@@ -351,14 +365,14 @@ impl Worker {
         let abandon = self.signals.abandon.clone();
         let status = self.status.clone();
         let (partition, traced) = (self.partition, std::mem::take(&mut self.traced));
-        let encoders = Arc::clone(&self.encoders);
+        let turns = self.turns.clone();
         self.runtime.spawn(async move {
             let last = ownership.last_stored().clone();
             let owner = ownership.owner().to_owned();
             let totals = closed.totals.clone();
             let now_ms = edge.now_ms();
             let turn = tokio::select! {
-                turn = encoders.acquire_owned() => turn,
+                turn = turns.to_encode() => turn,
                 () = abandon.cancelled() => return,
             };
             let encoded =

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tally_schemas::AggregateConfig;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use super::{Signals, Worker};
 use crate::announcer::Announcer;
@@ -14,6 +13,7 @@ use crate::quota_desk::QuotaDesk;
 use crate::references::References;
 use crate::stream_status::StreamStatus;
 use crate::ticker::Ticker;
+use crate::turns::Turns;
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -27,8 +27,7 @@ pub(crate) struct WorkerParts {
     pub(crate) signals: Signals,
     pub(crate) status: StreamStatus,
     pub(crate) runtime: Handle,
-    /// Who may encode an epoch.
-    pub(crate) encoders: Arc<Semaphore>,
+    pub(crate) turns: Turns,
     pub(crate) until: Option<u64>,
     /// Appends ticks, where there are to be any.
     pub(crate) ticker: Option<Ticker>,
@@ -55,7 +54,7 @@ impl Worker {
             signals: parts.signals,
             status: parts.status,
             runtime: parts.runtime,
-            encoders: parts.encoders,
+            turns: parts.turns,
             committed,
             until: parts.until,
             ticker: parts.ticker,
