@@ -3,7 +3,9 @@
 //! `core EVENTS [BATCH [EPOCH]] [count] [sold]`; a batch size of 0 means one JSON event a record,
 //! EPOCH is how many events one has. `count`: events are only counted, neither rated nor charged.
 //! `sold`: every account has bought a package, so that events are charged to buckets. What is of
-//! interest is within `measured`: `valgrind --tool=callgrind --toggle-collect='*measured*'`.
+//! interest is within `measured`: `valgrind --tool=callgrind --toggle-collect='*measured*'`. Tells a
+//! hash of what would be stored, and one of the state alone, so that a change that should only be
+//! faster shows that it is.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -23,6 +25,10 @@ struct Seen {
     encoding: u128,
     table_bytes: u64,
     stored_bytes: usize,
+    /// Ledger entries, with the hash of each object in them.
+    entries: Vec<u8>,
+    /// Hashes of the state objects.
+    states: Vec<u8>,
 }
 
 fn main() {
@@ -61,12 +67,14 @@ fn main() {
     measured(&mut state, &records, kind, limit, &mut seen);
     let each = |nanos: u128| nanos / count as u128;
     println!(
-        "events {count}: push {} ns, close {} ns, encode {} ns an event; {} table bytes, {} stored bytes an event",
+        "events {count}: push {} ns, close {} ns, encode {} ns an event; {} table bytes, {} stored bytes an event, hash {:.16}, of the state {:.16}",
         each(seen.pushing),
         each(seen.closing),
         each(seen.encoding),
         seen.table_bytes / count as u64,
         seen.stored_bytes / count,
+        ledger::hash_of(&seen.entries),
+        ledger::hash_of(&seen.states),
     );
 }
 
@@ -122,6 +130,12 @@ fn end_epoch(state: &mut Partition, begin: &mut Instant, seen: &mut Seen) {
     if let Ok(encoded) = encode_epoch(closed, &last, "bench", 0) {
         seen.table_bytes += encoded.entry.files.iter().map(|file| file.bytes).sum::<u64>();
         seen.stored_bytes += encoded.objects.iter().map(|(_, b)| b.len()).sum::<usize>();
+        if let Ok(entry) = ledger::encode(&encoded.entry) {
+            seen.entries.extend_from_slice(&entry);
+        }
+        for file in encoded.entry.state.base.iter().chain(&encoded.entry.state.deltas) {
+            seen.states.extend_from_slice(file.hash.as_bytes());
+        }
         // As the worker does: the memory of a stored epoch is asked for once.
         state.reuse(encoded.spare);
     }
