@@ -68,6 +68,8 @@ pub fn writer_properties(
             .set_column_dictionary_enabled(ColumnPath::from(column), false)
             .set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::None);
     }
+    // Every event has another id. Its bounds stay: many gateways number theirs by time.
+    properties = properties.set_column_dictionary_enabled(ColumnPath::from("event_id"), false);
     if table == Table::UsageEvents {
         let account = ColumnPath::from("account");
         properties = properties
