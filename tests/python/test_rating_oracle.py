@@ -1,6 +1,7 @@
 """Holds the rating oracle to the domain's own figures, literally, and to the vectors that it promises."""
 
 import json
+import os
 import unittest
 from collections import Counter
 from decimal import Decimal
@@ -63,7 +64,6 @@ class RatingOracle(unittest.TestCase):
                     before = rating_oracle.rate(pro("2026-09-14T11:59:59.999+08:00", class_), known_at)
                     self.assertEqual(Decimal(before["wholesale_amount"]), Decimal(pro_yuan))
 
-    def test_amounts_have_twelve_decimals_and_nothing_is_rounded(self) -> None:
     def test_the_coding_plan_counts_its_flagship_three_times_at_peak_and_twice_else(self) -> None:
         event = {"model": "glm-5", "vendor": "zhipu", "usage": {"input": 1_000, "output": 10}}
         for time, times in [("13:59:59.999", 2), ("14:00:00.000", 3), ("17:59:59.999", 3), ("18:00:00.000", 2)]:
@@ -78,6 +78,7 @@ class RatingOracle(unittest.TestCase):
                     found = rating_oracle.rate(event | fields | completed, None, weights)
                     self.assertEqual(found["points_micro"], str(expected * 1_010 * 10**6))
 
+    def test_amounts_have_twelve_decimals_and_nothing_is_rounded(self) -> None:
         expect = self.vectors["one cached_input 07-01 00:00 deepseek-v4-pro"]["expect"]
         self.assertEqual(expect["wholesale_amount"], "0.000000025000")
         expect = self.vectors["2^53 of each 09-16 15:00 deepseek-v4-pro"]["expect"]
@@ -111,6 +112,9 @@ class RatingOracle(unittest.TestCase):
         try:
             differences = rating_oracle.calendar_differences()
         except ImportError as error:
+            # `make test` has installed them.
+            if "TALLY_TEST_PYTHON" in os.environ:
+                raise
             self.skipTest(str(error))
         self.assertEqual(differences, [])
 
