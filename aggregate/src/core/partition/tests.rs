@@ -445,4 +445,5 @@ fn a_control_total_that_cannot_be_is_held_back() {
 }
 
 mod corrections;
+mod rating;
 mod resolutions;
