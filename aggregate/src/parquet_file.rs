@@ -270,7 +270,7 @@ pub fn delta_stats(table: Table, metadata: &ParquetMetaData) -> String {
         let Some(column_type) = types.get(name).copied() else { continue };
         let pruned = match column_type {
             ColumnType::Text => PRUNED_TEXTS.contains(&name),
-            ColumnType::Int64 => matches!(name, "kafka_offset" | "epoch"),
+            ColumnType::Int64 => matches!(name, "kafka_offset" | "epoch" | "emitted_epoch"),
             ColumnType::Int32 | ColumnType::Timestamp | ColumnType::Date => true,
             ColumnType::Points | ColumnType::Amount => false,
         };

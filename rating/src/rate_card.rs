@@ -503,6 +503,7 @@ impl RateCard {
             }
             match self.in_hours(hours, at_ms) {
                 Ok(true) => return Ok(weight.micro_per_unit),
+                Ok(false) if planted(Bug::WeightWindowIgnored) => return Ok(weight.micro_per_unit),
                 Ok(false) => {}
                 Err(UnknownYear { calendar }) => {
                     return Err(Held {

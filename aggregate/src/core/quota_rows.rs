@@ -331,7 +331,7 @@ impl QuotaLedgerRows {
 /// Rows of `alerts`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AlertRows {
-    rows: RowColumns<8, 2>,
+    rows: RowColumns<9, 2>,
     period_start_ms: Vec<i64>,
     thresholds: Vec<i64>,
 }
@@ -345,6 +345,7 @@ impl AlertRows {
             None,
             alert.package,
             alert.bucket,
+            alert.command,
             Some(alert.counter),
             alert.superseded_by,
             alert.corrects,
@@ -369,6 +370,7 @@ impl AlertRows {
             Some(alert.kind.name()),
             Some(&alert.subject),
             Some(&alert.budget),
+            None,
             None,
             Some(&alert.counter),
             alert.superseded_by.as_deref(),
@@ -419,17 +421,21 @@ impl AlertRows {
             rows.text(3, &texts)?,
             rows.text(4, &texts)?,
             instants(self.period_start_ms.iter().copied()),
-            rows.text(5, &texts)?,
+            rows.text(6, &texts)?,
             Arc::new(Int64Array::from(self.thresholds.clone())) as ArrayRef,
             rows.decimal(0, 6)?,
             rows.decimal(1, 6)?,
             instants(rows.at_ms.iter().copied()),
             event_source,
             event_id,
-            rows.text(6, &texts)?,
             rows.text(7, &texts)?,
+            rows.text(8, &texts)?,
         ];
-        columns.extend(rows.tail(partition, epoch));
+        let tail = rows.tail(partition, epoch);
+        // An alert leaves in the epoch that commits its row.
+        let emitted_epoch = Arc::clone(&tail[3]);
+        columns.extend(tail);
+        columns.extend([emitted_epoch, rows.text(5, &texts)?]);
         RecordBatch::try_new(in_memory_schema(Table::Alerts, &columns), columns)
     }
 }
