@@ -342,7 +342,10 @@ fn disputes(books: &Books, scratch: &Path) {
 
 /// The tables of the books say what the statements say.
 fn sql_says_the_same(books: &Books, on_statement: &[(String, &str)]) {
-    let states = sql(books, "SELECT period, state FROM settlement.periods ORDER BY 1");
+    let states = sql(
+        books,
+        "SELECT period, state FROM settlement.periods WHERE reviewed_by IS NOT NULL ORDER BY 1",
+    );
     assert_eq!(
         states,
         [
