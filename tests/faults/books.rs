@@ -22,7 +22,7 @@ fn begun(folder: &Path, dice: &mut Dice) -> Books {
     books
 }
 
-fn sql(books: &Books, query: &str) -> Vec<Value> {
+pub(crate) fn sql(books: &Books, query: &str) -> Vec<Value> {
     let answer = books.done(&["sql", "--format", "json", query]);
     serde_json::from_str::<Value>(&answer).unwrap().as_array().unwrap().clone()
 }
