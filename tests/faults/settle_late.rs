@@ -26,8 +26,9 @@ const DAY_MS: i64 = 24 * 3_600_000;
 
 const TERMS: &str = "[[terms]]\nid = \"zhipu\"\nvendor = \"zhipu\"\nmodel_pattern = \"*\"\n\
     form = \"price_list\"\ncurrency = \"CNY\"\ntax_ppm = 60000\nrounding = \"half_up\"\n\
-    valid_from = \"2025-01-01\"\n\
-    [[terms]]\nid = \"acme\"\nvendor = \"acme\"\nmodel_pattern = \"*\"\n\
+    valid_from = \"2025-01-01\"\n";
+/// Terms need a vendor that the price book knows.
+const ACME_TERMS: &str = "[[terms]]\nid = \"acme\"\nvendor = \"acme\"\nmodel_pattern = \"*\"\n\
     form = \"price_list\"\ncurrency = \"CNY\"\ntax_ppm = 60000\nrounding = \"half_up\"\n\
     valid_from = \"2025-01-01\"\n";
 
@@ -67,7 +68,7 @@ fn send(books: &Books, name: &str, model: &str, instants_ms: &[i64]) {
     assert!(books.done(&["aggregate", "--until-end"]).contains("DRAINED"));
 }
 
-/// The alias and the prices of `acme-1`, imported by one and approved by another.
+/// The alias, the prices and the terms of `acme-1`, imported by one and approved by another.
 fn repair(books: &Books, scratch: &Path, day: Date) {
     let files = [("alias.toml", ALIAS.to_owned()), ("prices.csv", prices(day))];
     let [alias, prices] = files.map(|(name, text)| {
@@ -77,6 +78,9 @@ fn repair(books: &Books, scratch: &Path, day: Date) {
     });
     books.done(&["price", "import", &alias, &prices, "--by", "lin"]);
     books.done(&["price", "approve", "1", "--by", "chen"]);
+    let terms = scratch.join("acme.toml");
+    std::fs::write(&terms, ACME_TERMS).unwrap();
+    books.put_in_force(&terms);
 }
 
 /// The adjustments of a draft for late usage: number of tokens, net, and the line each corrects.
