@@ -17,6 +17,7 @@ mod support;
 
 mod alert_prices;
 mod alerts;
+mod attacks;
 mod books;
 mod budgets;
 mod commit_unknown;
@@ -39,6 +40,9 @@ mod reference;
 mod rerate;
 mod retention;
 mod settle;
+mod settle_kill;
+mod settle_late;
+mod settle_s3;
 mod store_errors;
 mod suspense;
 mod traces;
