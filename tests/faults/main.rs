@@ -17,6 +17,7 @@ mod support;
 
 mod alert_prices;
 mod alerts;
+mod bad_days;
 mod books;
 mod budgets;
 mod commit_unknown;
@@ -37,6 +38,7 @@ mod proxy;
 mod quota;
 mod reference;
 mod rerate;
+mod restore;
 mod retention;
 mod settle;
 mod store_errors;
