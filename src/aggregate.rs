@@ -21,12 +21,13 @@ use crate::exit::Failure;
 use crate::host_metrics::HostWatch;
 use crate::janitor::{self, JanitorFigures};
 use crate::security::Security;
+use crate::status::WebhookLook;
 use crate::stdout::announcement;
 use crate::table_metrics::TableWatch;
 use crate::topics::Topics;
 use crate::traces::{Traces, hearing};
 use crate::webhooks::{Webhooks, register_metrics};
-use crate::{config, event_log, quota, server, stop, stream_metrics};
+use crate::{config, event_log, quota, server, status, status_processes, stop, stream_metrics};
 
 /// Options of `tally aggregate`.
 #[derive(Debug, Args)]
@@ -55,6 +56,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         Extent::UntilEnd => None,
     };
     let watched = Arc::clone(&store);
+    let seen = Arc::clone(&log);
     let stream =
         Stream::start(&config, log, &topics, store, traces.as_ref(), extent, stop.child_token())
             .await?;
@@ -71,16 +73,22 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
             let host = HostWatch::new(&config, &security)?;
             host.register(&mut registry);
             host.watch_clock(&config, Arc::clone(&watched), stop.clone());
-            let tables = TableWatch::start(watched, &config.log.topic, stop.clone());
+            let tables = TableWatch::start(Arc::clone(&watched), &config.log.topic, stop.clone());
             tables.register(&mut registry);
         }
+        let hooks = webhooks.as_ref().map(|webhooks| webhooks.status().clone());
+        let look = WebhookLook::of(&config, hooks.clone())?;
+        let (topic, doing) = (config.log.topic.clone(), stream.aggregator().status().clone());
+        let own = status_processes::routes(topic.clone(), doing.clone(), hooks.unwrap_or_default());
+        let status = status::routes(seen, watched, topic, doing, look).merge(own);
         let listener = server::bind(&listen, &security).await?;
         let (scheme, address) = (security.scheme(), listener.local_addr()?);
         let words = format!("health and metrics on {scheme}://{address}");
         eprintln!("{}", announcement(global.log_format, &words));
         let quota = quota::routes(stream.aggregator(), &registry);
-        let watch = server::watch_routes(registry, Some(Arc::clone(stream.aggregator())));
-        let routes = watch.merge(quota);
+        let work: Arc<Aggregator> = Arc::clone(stream.aggregator());
+        let watch = server::watch_routes(registry, work);
+        let routes = watch.merge(quota).merge(status);
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
     let finished = stream.finish().await;

@@ -1,7 +1,8 @@
 //! `tally status`: how far the stream is, and what is held back.
 //!
 //! It reads the ledger, the tables and the ends of the log; nothing has to run for it. The embedded
-//! log belongs to one process: where that runs, it is asked.
+//! log belongs to one process: where that runs, it is asked. With Kafka, the processes are asked for
+//! what only they know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,8 +16,8 @@ use comfy_table::{Table as TextTable, presets};
 use jiff::Timestamp;
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
+use tally_aggregate::StreamStatus;
 use tally_aggregate::ledger::{self, StoredEntry};
-use tally_aggregate::{StreamStatus, Waiting};
 use tally_log::EventLog;
 use tally_query::LedgerView;
 use tally_schemas::{Config, ControlTotals, EntryKind, Table};
@@ -26,12 +27,18 @@ use tally_webhooks::{Receiver, ReceiverStatus, WebhookStatus, dead_letters, rece
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
 use crate::running::Running;
+use crate::status_processes::{ProcessRow, Told, named, waiting_in_words, waits};
 use crate::{config, event_log, stdout};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     place: PlaceArgs,
+    /// Ask the process at this address too what its partitions wait for; may be repeated
+    // With Kafka, a process of this machine at `http.listen` is asked anyway, and those whose
+    // `http.advertise` is in the ledger.
+    #[arg(long, value_name = "URL")]
+    ask: Vec<String>,
 }
 
 /// The state of the whole stream. What cannot be known is null, and a note says why.
@@ -62,12 +69,27 @@ struct Status {
     /// was asked.
     #[serde(default)]
     waiting: BTreeMap<u32, String>,
+    /// Partitions that are not being processed, and why; known as above.
+    #[serde(default)]
+    stopped: BTreeMap<u32, String>,
+    /// Alerts in the table of alerts; null where a file of it does not say.
+    #[serde(default)]
+    alerts: Option<u64>,
+    /// Alerts that left since the processes that were asked began, by kind.
+    #[serde(default)]
+    alerts_by_kind: BTreeMap<String, u64>,
+    /// Processes that were asked and have answered, where the log is Kafka.
+    #[serde(default)]
+    processes: Vec<ProcessRow>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PartitionRow {
     partition: u32,
     owner: Option<String>,
+    /// Where the owner is reached, if it tells.
+    #[serde(default)]
+    address: Option<String>,
     epoch: Option<u64>,
     committed_offset: u64,
     end_offset: Option<u64>,
@@ -130,19 +152,72 @@ impl WebhookLook {
 
 pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
-    let status = match ask_running(&config).await {
-        Some(status) => status,
-        None => {
-            let store = tally_aggregate::open_store(&config.store_url())?;
-            let ends = ends_of_log(&config).await;
-            let look = WebhookLook::of(&config, None)?;
-            observe(&config.log.topic, ends, store, Timestamp::now(), &look).await?
-        }
-    };
+    // The one process that has the embedded log tells everything at once.
+    let many = !config.log.kafka.is_empty() || !args.ask.is_empty();
+    let asking = async { if many { Told::of(&config, &args.ask).await } else { Told::default() } };
+    let (mut told, seen) = tokio::join!(asking, asked(&config));
+    let mut status = seen.map_err(|failure| with_words(failure, &told.in_words()))?;
+    if many {
+        told.ask_owners(owners(&status.partitions)).await;
+        status.add(&told);
+    }
     if global.json {
         stdout::print(serde_json::to_string_pretty(&status)?)
     } else {
         stdout::print(in_words(&status).trim_end())
+    }
+}
+
+async fn asked(config: &Config) -> Result<Status, Failure> {
+    if let Some(status) = ask_running(config).await {
+        return Ok(status);
+    }
+    let store = tally_aggregate::open_store(&config.store_url())?;
+    let look = WebhookLook::of(config, None)?;
+    let ends = ends_of_log(config).await;
+    observe(&config.log.topic, ends, store, Timestamp::now(), &look).await
+}
+
+/// A failure, with what is known anyway.
+fn with_words(failure: Failure, words: &[String]) -> Failure {
+    if words.is_empty() {
+        return failure;
+    }
+    Failure::new(failure.kind, format!("{}\n{}", failure.message, words.join("\n")))
+}
+
+/// Partitions by the address of their owner.
+fn owners(rows: &[PartitionRow]) -> BTreeMap<String, BTreeSet<u32>> {
+    let mut owners: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    for row in rows {
+        if let Some(address) = &row.address {
+            owners.entry(address.clone()).or_default().insert(row.partition);
+        }
+    }
+    owners
+}
+
+impl Status {
+    /// Adds what only the processes know.
+    fn add(&mut self, told: &Told) {
+        self.waiting.extend(told.waiting());
+        self.stopped.extend(told.stopped());
+        self.alerts_by_kind.extend(told.alerts());
+        self.processes = told.rows();
+        for row in &mut self.webhooks {
+            row.running = told.receiver(&row.receiver).or(row.running.take());
+        }
+        self.notes.extend(told.notes().iter().cloned());
+        let answered = told.partitions();
+        let lags = |row: &&PartitionRow| row.lag_events != Some(0);
+        let silent = self.partitions.iter().filter(lags).map(|row| row.partition);
+        let silent: BTreeSet<u32> = silent.filter(|n| !answered.contains(n)).collect();
+        if !silent.is_empty() {
+            self.notes.push(format!(
+                "what {} wait for is not known, as no process that has them was asked: give --ask URL, or ask where it runs",
+                named(&silent)
+            ));
+        }
     }
 }
 
@@ -173,6 +248,7 @@ pub(crate) fn routes(
                 Ok(mut status) => {
                     status.process = Some(std::process::id());
                     status.waiting = waiting;
+                    status.alerts_by_kind = stream.counters().alerts.lock().clone();
                     Json(status).into_response()
                 }
                 Err(failure) => unavailable(&failure, &waiting),
@@ -254,17 +330,15 @@ async fn observe(
         webhooks: webhooks.rows(store.as_ref()).await?,
         notes,
         waiting: BTreeMap::new(),
+        stopped: BTreeMap::new(),
+        alerts: pinned
+            .iter()
+            .filter(|table| table.table == Table::Alerts)
+            .flat_map(|table| table.files.iter().map(|file| file.rows))
+            .sum(),
+        alerts_by_kind: BTreeMap::new(),
+        processes: Vec::new(),
     })
-}
-
-/// What each partition of this process waits for.
-fn waits(stream: &StreamStatus, now: Timestamp) -> BTreeMap<u32, String> {
-    let words = |waiting: &Waiting| {
-        let seconds = (now.as_millisecond() - waiting.since_ms).max(0) / 1_000;
-        format!("for {seconds} s, {} attempts: {}", waiting.attempts, waiting.why)
-    };
-    let partitions = stream.partitions().into_iter();
-    partitions.filter_map(|(p, status)| Some((p, words(status.waiting.as_ref()?)))).collect()
 }
 
 fn row(partition: u32, stored: Option<&StoredEntry>, end_offset: Option<u64>) -> PartitionRow {
@@ -275,6 +349,7 @@ fn row(partition: u32, stored: Option<&StoredEntry>, end_offset: Option<u64>) ->
     PartitionRow {
         partition,
         owner: entry.map(|entry| entry.owner.clone()),
+        address: entry.and_then(|entry| entry.address.clone()),
         epoch: entry.map(|entry| entry.n),
         committed_offset,
         end_offset,
@@ -370,6 +445,17 @@ fn in_words(status: &Status) -> String {
     let age = status.oldest_uncommitted_age_ms.map(|ms| format!("{ms} ms"));
     lines.push(format!("oldest uncommitted      {}", known(age)));
     lines.push(format!("watermark               {}", absent(status.watermark.clone())));
+    let kinds: Vec<String> =
+        status.alerts_by_kind.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let lately = if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(", of which lately {}", kinds.join(", "))
+    };
+    lines.push(format!(
+        "alerts                  {}{lately}",
+        known(status.alerts.map(|n| n.to_string()))
+    ));
     let mut table = TextTable::new();
     table.load_preset(presets::NOTHING).set_header([
         "partition",
@@ -418,8 +504,8 @@ fn in_words(status: &Status) -> String {
         }
         lines.push(words);
     }
-    for (partition, why) in &status.waiting {
-        lines.push(format!("\npartition {partition} waits {why}"));
+    for words in waiting_in_words(&status.waiting, &status.stopped) {
+        lines.push(format!("\n{words}"));
     }
     for note in &status.notes {
         lines.push(format!("\nnote: {note}"));

@@ -23,8 +23,8 @@ use crate::topics::Topics;
 use crate::traces::Traces;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{
-    budgets, config, event_log, ingest, quota, running, server, sql_session, status, stdout, stop,
-    stream_metrics, suspense_log,
+    budgets, config, event_log, ingest, quota, running, server, sql_session, status,
+    status_processes, stdout, stop, stream_metrics, suspense_log,
 };
 
 /// Options of `tally up`.
@@ -72,7 +72,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let host = HostWatch::new(&config, &security)?;
     host.watch_clock(&config, Arc::clone(&store), stop.clone());
     let tables = TableWatch::start(Arc::clone(&store), &topic, stop.clone());
-    let status = status::routes(Arc::clone(&log), store, topic, stream_status, look);
+    let own =
+        status_processes::routes(topic.clone(), stream_status.clone(), webhooks.status().clone());
+    let status = status::routes(Arc::clone(&log), store, topic, stream_status, look).merge(own);
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());

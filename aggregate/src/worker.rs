@@ -90,6 +90,8 @@ pub(crate) struct Worker {
     announcer: Option<Announcer>,
     in_flight: Option<Receiver<Commit>>,
     epoch_began_ms: Option<i64>,
+    /// When the log received the first record of the epoch that is gathered.
+    oldest_ms: Option<i64>,
     outbox: Outbox,
     /// Takes what is in the outbox to the log.
     courier: JoinHandle<()>,
@@ -161,6 +163,7 @@ impl Worker {
             announcer: parts.announcer,
             in_flight: None,
             epoch_began_ms: None,
+            oldest_ms: None,
             idle_since_ms: None,
             read_max: 1,
             traced: Vec::new(),
@@ -184,6 +187,7 @@ impl Worker {
         if self.signals.abandon.is_cancelled() {
             return Ok(Some(Ended::Abandoned));
         }
+        self.note_turn();
         self.collect_commit()?;
         if self.signals.drain.is_cancelled() {
             return self.drained().map(Some);
@@ -300,6 +304,12 @@ impl Worker {
         }
     }
 
+    /// Says in the status that this thread is not stuck.
+    fn note_turn(&self) {
+        let now_ms = self.surroundings.edge.now_ms();
+        self.status.update(self.partition, |status| status.turned_ms = Some(now_ms));
+    }
+
     /// Tells the state what time it is, and whether everything is read that the log has.
     fn see_now(&self, read_everything: bool) {
         let now_ms = self.surroundings.edge.now_ms();
@@ -342,11 +352,15 @@ impl Worker {
 
     fn push(&mut self, record: Record<'_>) -> Result<(), Ended> {
         crash_point("polled");
+        let received_ms = record.timestamp_ms;
         loop {
             // The state is free while the store is asked.
             let pushed = self.desk.state().push(record);
             match pushed {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.oldest_ms.get_or_insert(received_ms);
+                    return Ok(());
+                }
                 Err(Need::Segments(need)) => self.load_segments(&need)?,
                 Err(Need::Reference(version)) => self.follow(version)?,
             }
@@ -419,9 +433,11 @@ impl Worker {
             closed.next_reference = next.clone();
         }
         crash_point("closed");
-        self.epoch_began_ms = None;
+        (self.epoch_began_ms, self.oldest_ms) = (None, None);
         let (done, in_flight) = bounded(1);
         self.in_flight = Some(in_flight);
+        let sent_ms = self.surroundings.edge.now_ms();
+        self.status.update(self.partition, |status| status.storing_ms = Some(sent_ms));
         let edge = Arc::clone(&self.surroundings.edge);
         let abandon = self.signals.abandon.clone();
         let status = self.status.clone();
@@ -464,6 +480,16 @@ impl Worker {
                 let committed_ms = edge.now_ms();
                 let took_ms = committed_ms.saturating_sub(now_ms).max(0).cast_unsigned();
                 status.count_commit(&totals, took_ms);
+                let last = ownership.last();
+                tracing::debug!(
+                    partition,
+                    epoch = last.n,
+                    from = last.from,
+                    to = last.to,
+                    events = totals.accepted.events,
+                    took_ms,
+                    "committed"
+                );
                 if !traced.is_empty() {
                     let epoch = ownership.last().n;
                     edge.traced(&TracedEpoch { partition, epoch, committed_ms, records: traced });
@@ -497,6 +523,7 @@ impl Worker {
                     if self.signals.abandon.is_cancelled() {
                         return Ok(false);
                     }
+                    self.note_turn();
                     self.watch_notices();
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -517,7 +544,9 @@ impl Worker {
         let to = commit.ownership.last().to;
         self.ownership = Some(commit.ownership);
         self.desk.state().reuse(commit.spare);
-        self.status.update(self.partition, |status| status.waiting = None);
+        self.status.update(self.partition, |status| {
+            (status.waiting, status.storing_ms) = (None, None);
+        });
         (self.committed)(self.partition, to);
         self.report(None);
         Ok(())
@@ -535,7 +564,7 @@ impl Worker {
             status.next_offset = state.next_offset();
             status.end_offset = known_end.unwrap_or(status.end_offset).max(state.next_offset());
             status.watermark_ms = state.watermark_ms();
-            status.oldest_uncommitted_ms = match (self.in_flight.is_some(), self.epoch_began_ms) {
+            status.oldest_uncommitted_ms = match (self.in_flight.is_some(), self.oldest_ms) {
                 (true, began) => status.oldest_uncommitted_ms.or(began),
                 (false, began) => began,
             };
