@@ -357,6 +357,38 @@ mod tests {
         }
     }
 
+    /// A role that is stuck is neither alive nor ready; one that has not begun is alive.
+    #[tokio::test]
+    async fn probes_ask_what_the_work_is_doing() {
+        use tower::ServiceExt;
+
+        struct Doing(Option<&'static str>, Option<&'static str>);
+        impl Work for Doing {
+            fn stuck(&self) -> Vec<String> {
+                self.0.into_iter().map(str::to_owned).collect()
+            }
+            fn unready(&self) -> Option<String> {
+                self.1.map(str::to_owned)
+            }
+        }
+        let (ok, bad) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
+        for (doing, alive, ready, words) in [
+            (Doing(None, None), ok, ok, "ok\n"),
+            (Doing(None, Some("joining")), ok, bad, "joining\n"),
+            (Doing(Some("partition 1: hangs"), None), bad, bad, "partition 1: hangs\n"),
+        ] {
+            let routes = watch_routes(Arc::default(), Arc::new(doing));
+            for (path, wanted) in [("/healthz", alive), ("/readyz", ready)] {
+                let request = axum::http::Request::get(path).body(axum::body::Body::empty());
+                let answer = routes.clone().oneshot(request.unwrap()).await.unwrap();
+                assert_eq!(answer.status(), wanted, "{path} {words}");
+                let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+                let said = if wanted == ok { "ok\n" } else { words };
+                assert_eq!(body.as_ref(), said.as_bytes(), "{path}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn beyond_loopback_only_with_users_and_a_certificate() {
         let folder = tempfile::tempdir().unwrap();
