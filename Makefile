@@ -38,7 +38,7 @@ release: ## build the program for operators, in TALLY_CACHE/release; needs AVX2 
 image: release ## the image as an OCI archive, made without a container engine: TALLY_CACHE/tally-image.tar
 	@rm -rf $(TALLY_CACHE)/image-root
 	@scripts/image-root.sh $(RELEASE_TARGET)/release/tally $(TALLY_CACHE)/image-root
-	@python3 scripts/image_oci.py $(TALLY_CACHE)/image-root $(TALLY_CACHE)/tally-image.tar
+	@python3 scripts/image_oci.py $(TALLY_CACHE)/image-root $(TALLY_CACHE)/tally-image.tar "$${VERSION:-0.1.0}" "$$(git rev-parse HEAD 2>/dev/null || echo unknown)"
 
 demo: ## build, run everything in one process on a local folder, feed it traffic, show the result, stop
 	@scripts/setup.sh build

@@ -12,6 +12,7 @@ source scripts/chart/tools.sh
 tally=$(realpath "${1:-${CARGO_TARGET_DIR:-target}/debug/tally}")
 [[ -x $tally ]] || { echo "chart-run: $tally is not there: cargo build, or name another" >&2; exit 1; }
 fetch_helm
+fetch_prometheus
 make_chart_venv
 
 folder=$(mktemp -d)
@@ -31,4 +32,4 @@ if [[ -z ${AWS_ENDPOINT_URL:-} ]]; then
   eval "$aws"
 fi
 TALLY_SECRETS=$folder/secrets scripts/compose-secrets.sh "$tally" >/dev/null
-"$CHART_PYTHON" scripts/chart/run_rendered.py "$HELM" "$tally" "$folder/secrets"
+"$CHART_PYTHON" scripts/chart/run_rendered.py "$HELM" "$tally" "$folder/secrets" "$PROMETHEUS"

@@ -1,6 +1,6 @@
 """Makes an OCI image of the files of scripts/image-root.sh, without a container engine.
 
-    image_oci.py ROOT IMAGE.tar [VERSION]
+    image_oci.py ROOT IMAGE.tar [VERSION [REVISION]]
 
 The archive is an OCI image layout, as `skopeo copy oci-archive:IMAGE.tar …` and `podman load` take it. The same files
 give the same bytes: no times and no owners of this machine are in it.
@@ -15,6 +15,8 @@ import tarfile
 from pathlib import Path
 
 SOURCE = "application/vnd.oci.image"
+# As in the Dockerfile.
+DESCRIPTION = "Meters LLM tokens sold by telecom operators and settles them with the model vendors"
 
 
 def entry(name: str, mode: int, size: int = 0, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
@@ -46,11 +48,14 @@ def digest(content: bytes) -> str:
 def main() -> None:
     root, target = Path(sys.argv[1]), Path(sys.argv[2])
     version = sys.argv[3] if len(sys.argv) > 3 else "0.1.0"
+    revision = sys.argv[4] if len(sys.argv) > 4 else "unknown"
     files = layer(root)
     packed = gzip.compress(files, compresslevel=6, mtime=0)
     labels = {
         "org.opencontainers.image.title": "Tally",
+        "org.opencontainers.image.description": DESCRIPTION,
         "org.opencontainers.image.version": version,
+        "org.opencontainers.image.revision": revision,
         "org.opencontainers.image.licenses": "Apache-2.0",
     }
     config = json.dumps({

@@ -11,6 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/chart/tools.sh
 
 fetch_helm
+fetch_kubeconform
 fetch_prometheus
 make_chart_venv
 if [[ ${1:-} == --fetch ]]; then exit; fi
@@ -108,6 +109,36 @@ whole() {
   return "$status"
 }
 
+# kubeconform with the schemas that kubernetes-validate brings, of the oldest Kubernetes that the chart is for and the
+# newest there is. They refer to one another by addresses on the web: here, by the files beside them. What is broken on
+# purpose must be found.
+conform() {
+  local all schemas version status=0
+  all=$("$CHART_PYTHON" -c 'import kubernetes_validate, pathlib; print(pathlib.Path(kubernetes_validate.__file__).parent)')
+  all+=/kubernetes-json-schema
+  sed -e 's/maxSurge:/maxSurgee:/' helm/snapshots/minimal.yaml >"$folder/misspelt.yaml"
+  for version in 1.30.0 "$(basename -s -local-strict -a "$all"/v*-local-strict | sed 's/^v//' | sort -V | tail -n 1)"; do
+    schemas=$folder/schemas-$version
+    mkdir "$schemas"
+    cp "$all/v$version-local-strict/"*.json "$schemas"
+    sed -i -e 's|"/api/_definitions.json#|"_definitions.json#|' -e 's|"$id": "https:|"$comment": "https:|' "$schemas"/*.json
+    conforms "$version" helm/snapshots/*.yaml || status=1
+    if conforms "$version" "$folder/misspelt.yaml" >/dev/null; then
+      echo "Kubernetes $version: a misspelt field is not found"
+      status=1
+    fi
+  done
+  return "$status"
+}
+
+# conforms VERSION FILE…; kinds of the Prometheus operator have no schema here.
+conforms() {
+  local version=$1
+  shift
+  "$KUBECONFORM" -strict -summary -kubernetes-version "$version" -skip ServiceMonitor,PrometheusRule \
+    -schema-location "$folder/schemas-$version/{{ .ResourceKind }}{{ .KindSuffix }}.json" "$@"
+}
+
 manifests() {
   "$CHART_PYTHON" scripts/chart/check_manifests.py helm/snapshots/*.yaml &&
     "$CHART_PYTHON" scripts/chart/check_manifests.py --self-test helm/snapshots/minimal.yaml
@@ -143,6 +174,7 @@ check 'helm lint --strict' helm_lint
 check 'values that are refused' helm_refuses
 check 'snapshots of what is rendered' snapshots
 check 'everything is rendered' whole
+check 'kubeconform' conform
 check 'schemas of Kubernetes, Pod Security, rules of the chart' manifests
 check 'alert rules and their tests' rules
 check 'dashboards' dashboards

@@ -22,12 +22,13 @@ use crate::host_metrics::HostWatch;
 use crate::janitor::{self, JanitorFigures};
 use crate::looks::Depends;
 use crate::security::Security;
+use crate::status::WebhookLook;
 use crate::stdout::announcement;
 use crate::table_metrics::TableWatch;
 use crate::topics::Topics;
 use crate::traces::{Traces, hearing};
 use crate::webhooks::{Webhooks, register_metrics};
-use crate::{config, event_log, quota, server, stop, stream_metrics};
+use crate::{config, event_log, quota, server, status, status_processes, stop, stream_metrics};
 
 /// Options of `tally aggregate`.
 #[derive(Debug, Args)]
@@ -64,6 +65,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         writes: true,
         certificate: security.certificate.clone(),
     };
+    let seen = Arc::clone(&log);
     let stream =
         Stream::start(&config, log, &topics, store, traces.as_ref(), extent, stop.child_token())
             .await?;
@@ -81,16 +83,24 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
             security.register_metrics(&mut registry);
             stream.janitor().register(&mut registry);
             host.register(&mut registry);
-            let tables = TableWatch::start(watched, &config.log.topic, stop.clone());
+            let tables = TableWatch::start(Arc::clone(&watched), &config.log.topic, stop.clone());
             tables.register(&mut registry);
         }
+        let hooks = webhooks.as_ref().map(|webhooks| webhooks.status().clone());
+        let look = WebhookLook::of(&config, hooks.clone())?;
+        let (topic, doing) = (config.log.topic.clone(), stream.aggregator().status().clone());
+        let budgets_status = stream.budgets().status().clone();
+        let own = status_processes::routes(topic, doing.clone(), hooks.unwrap_or_default());
+        let status =
+            status::routes(&config, seen, watched, (doing, budgets_status), look).merge(own);
         let listener = server::bind(&listen, &security).await?;
         let (scheme, address) = (security.scheme(), listener.local_addr()?);
         let words = format!("health and metrics on {scheme}://{address}");
         eprintln!("{}", announcement(global.log_format, &words));
         let quota = quota::routes(stream.aggregator(), &registry);
-        let watch = server::watch_routes(registry, Some(Arc::clone(stream.aggregator())));
-        let routes = watch.merge(quota);
+        let work: Arc<Aggregator> = Arc::clone(stream.aggregator());
+        let watch = server::watch_routes(registry, work);
+        let routes = watch.merge(quota).merge(status);
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
     let finished = stream.finish().await;

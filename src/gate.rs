@@ -38,13 +38,14 @@ enum Need {
 const FLIGHT_ROUTE: &str = "/arrow.flight.protocol.FlightService/{*rest}";
 
 /// Every route of every process. One that is not here is for nobody but a process without users.
-const ROUTES: [(&str, Need); 13] = [
+const ROUTES: [(&str, Need); 14] = [
     ("/healthz", Need::Nothing),
     ("/readyz", Need::Nothing),
     ("/v1/schema/usage-event.json", Need::Nothing),
     ("/v1/schema/quota-status.json", Need::Nothing),
     ("/metrics", Need::Watching),
     ("/v1/status", Need::Watching),
+    ("/v1/status/process", Need::Watching),
     ("/v1/events", Need::Role(Permission::PostEvents)),
     ("/v1/control-totals", Need::Role(Permission::PostEvents)),
     ("/v1/accounts/{account}/commands", Need::Role(Permission::PostCommands)),
@@ -277,6 +278,7 @@ mod tests {
                 (FLIGHT_CALL, &["finance", "auditor", "operator", "vendor:deepseek"]),
                 ("/metrics", &["finance", "auditor", "operator"]),
                 ("/v1/status", &["finance", "auditor", "operator"]),
+                ("/v1/status/process", &["finance", "auditor", "operator"]),
                 ("/v1/new", &[]),
             ] {
                 let wanted =

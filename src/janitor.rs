@@ -22,6 +22,7 @@ use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
 use crate::host_metrics::HostWatch;
 use crate::looks::Depends;
+use crate::probes::Work;
 use crate::security::Security;
 use crate::stdout::announcement;
 use crate::{config, event_log, server, stdout, stop};
@@ -76,7 +77,8 @@ pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Fa
         let (scheme, address) = (security.scheme(), listener.local_addr()?);
         let words = format!("health and metrics on {scheme}://{address}");
         eprintln!("{}", announcement(global.log_format, &words));
-        let routes = server::watch_routes(Arc::new(std::sync::Mutex::new(registry)), None);
+        let work = Arc::new(JanitorWork { figures: figures.clone(), interval });
+        let routes = server::watch_routes(Arc::new(std::sync::Mutex::new(registry)), work);
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
     clean(janitor, settings, interval, figures, stop).await;
@@ -117,6 +119,7 @@ pub(crate) async fn clean(
             () = tokio::time::sleep(interval) => {}
             () = end.cancelled() => return,
         }
+        figures.begin(Timestamp::now().as_second());
         let report = janitor.run_once(Timestamp::now().as_millisecond(), &settings).await;
         figures.add(&report, Timestamp::now().as_second());
         if report.failures.is_empty() {
@@ -141,6 +144,10 @@ struct Figures {
     removed: [(&'static str, AtomicU64); 4],
     /// Unix time of the last run without a failure; 0 before the first.
     good_run_at: AtomicI64,
+    /// Unix time at which the run that is going on began; 0 where none is.
+    begun_at: AtomicI64,
+    /// Unix time at which the last run ended; at first, when the janitor was made.
+    ended_at: AtomicI64,
 }
 
 impl Default for Figures {
@@ -153,11 +160,47 @@ impl Default for Figures {
             bytes_merged: AtomicU64::default(),
             removed: kinds.map(|kind| (kind, AtomicU64::default())),
             good_run_at: AtomicI64::default(),
+            begun_at: AtomicI64::default(),
+            ended_at: AtomicI64::new(Timestamp::now().as_second()),
         }
     }
 }
 
+/// How long a run may take, seconds. One that has much to do takes minutes; what a run leaves, the
+/// next one does.
+const RUN_MAX_S: i64 = 2 * 3_600;
+
+/// The janitor of a process of its own, for probes.
+struct JanitorWork {
+    figures: JanitorFigures,
+    interval: Duration,
+}
+
+impl Work for JanitorWork {
+    fn stuck(&self) -> Vec<String> {
+        self.figures.stuck(Timestamp::now().as_second(), self.interval).into_iter().collect()
+    }
+}
+
 impl JanitorFigures {
+    fn begin(&self, now: i64) {
+        self.0.begun_at.store(now, Ordering::Relaxed);
+    }
+
+    /// Why no run begins or ends any more.
+    fn stuck(&self, now: i64, interval: Duration) -> Option<String> {
+        let begun_at = self.0.begun_at.load(Ordering::Relaxed);
+        if begun_at > 0 {
+            let seconds = now - begun_at;
+            return (seconds > RUN_MAX_S).then(|| format!("a run has taken {seconds} s so far"));
+        }
+        let interval_s = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
+        let seconds = now - self.0.ended_at.load(Ordering::Relaxed);
+        // Another interval, and a minute for a machine that is busy.
+        let late = seconds > interval_s.saturating_mul(2).saturating_add(60);
+        late.then(|| format!("no run has begun for {seconds} s"))
+    }
+
     fn add(&self, report: &JanitorReport, now: i64) {
         let figures = &self.0;
         let failures = u64::try_from(report.failures.len()).unwrap_or(u64::MAX);
@@ -181,6 +224,8 @@ impl JanitorFigures {
         if report.failures.is_empty() {
             figures.good_run_at.store(now, Ordering::Relaxed);
         }
+        figures.ended_at.store(now, Ordering::Relaxed);
+        figures.begun_at.store(0, Ordering::Relaxed);
     }
 
     /// Adds the metrics.
@@ -232,6 +277,21 @@ impl Collector for JanitorFigures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_janitor_that_does_not_begin_or_end_a_run_is_stuck() {
+        let (figures, interval) = (JanitorFigures::default(), Duration::from_secs(60));
+        let report = JanitorReport { failures: vec!["x".to_owned()], ..JanitorReport::default() };
+        // A failure is no reason to restart.
+        figures.add(&report, 1_000);
+        assert_eq!(figures.stuck(1_180, interval), None);
+        assert!(figures.stuck(1_181, interval).unwrap().contains("no run has begun"));
+        figures.begin(1_181);
+        assert_eq!(figures.stuck(1_181 + RUN_MAX_S, interval), None);
+        assert!(figures.stuck(1_182 + RUN_MAX_S, interval).unwrap().contains("so far"));
+        figures.add(&report, 20_000);
+        assert_eq!(figures.stuck(20_060, interval), None);
+    }
 
     #[test]
     fn a_run_that_failed_is_no_good_run() {

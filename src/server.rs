@@ -16,7 +16,6 @@ use axum::serve::IncomingStream;
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tally_access::Channel;
-use tally_aggregate::Aggregator;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -27,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
 use crate::gate::{Gate, Peer};
+use crate::probes::Work;
 use crate::security::Security;
 use crate::store_watch::StoreWatch;
 
@@ -204,22 +204,20 @@ async fn agree(
 #[derive(Clone)]
 struct Watch {
     registry: Arc<Mutex<Registry>>,
-    aggregator: Option<Arc<Aggregator>>,
+    /// What is to make progress here; none in a process that only answers.
+    work: Option<Arc<dyn Work>>,
 }
 
-/// `/healthz`, `/readyz` and `/metrics` of a process without a door.
-pub(crate) fn watch_routes(
-    registry: Arc<Mutex<Registry>>,
-    aggregator: Option<Arc<Aggregator>>,
-) -> Router {
-    health_routes().route("/readyz", get(healthz)).with_state(Watch { registry, aggregator })
+/// `/healthz`, `/readyz` and `/metrics` of a process without a door, which does this.
+pub(crate) fn watch_routes(registry: Arc<Mutex<Registry>>, work: Arc<dyn Work>) -> Router {
+    health_routes().route("/readyz", get(readyz)).with_state(Watch { registry, work: Some(work) })
 }
 
 /// The same of a process that only reads: without the store it can do nothing, and says so.
 pub(crate) fn reader_routes(registry: Arc<Mutex<Registry>>, store: Arc<dyn ObjectStore>) -> Router {
     let store = Arc::new(StoreWatch::new(store));
     let ready = move || store_ready(Arc::clone(&store));
-    health_routes().route("/readyz", get(ready)).with_state(Watch { registry, aggregator: None })
+    health_routes().route("/readyz", get(ready)).with_state(Watch { registry, work: None })
 }
 
 fn health_routes() -> Router<Watch> {
@@ -235,17 +233,22 @@ async fn store_ready(store: Arc<StoreWatch>) -> Response {
     }
 }
 
-/// Unhealthy where a partition that this process holds is not being processed.
+/// Unhealthy where something of this process makes no progress, and only a restart helps.
 async fn healthz(State(watch): State<Watch>) -> Response {
-    let partitions = watch.aggregator.map(|a| a.status().partitions()).unwrap_or_default();
-    let stopped: Vec<String> = partitions
-        .iter()
-        .filter_map(|(p, status)| Some(format!("partition {p}: {}", status.stopped.as_ref()?)))
-        .collect();
-    if stopped.is_empty() {
+    verdict(watch.work.map(|work| work.stuck()).unwrap_or_default())
+}
+
+/// Ready where the work of this process is being done.
+async fn readyz(State(watch): State<Watch>) -> Response {
+    let Some(work) = watch.work else { return verdict(Vec::new()) };
+    verdict(work.stuck().into_iter().chain(work.unready()).collect())
+}
+
+fn verdict(wrong: Vec<String>) -> Response {
+    if wrong.is_empty() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, stopped.join("\n")).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", wrong.join("\n"))).into_response()
 }
 
 async fn metrics(State(watch): State<Watch>) -> Response {
@@ -350,6 +353,38 @@ mod tests {
                 let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
                 let away = body.as_ref() == b"the store does not answer\n";
                 assert_eq!(away, wanted != StatusCode::OK, "{body:?}");
+            }
+        }
+    }
+
+    /// A role that is stuck is neither alive nor ready; one that has not begun is alive.
+    #[tokio::test]
+    async fn probes_ask_what_the_work_is_doing() {
+        use tower::ServiceExt;
+
+        struct Doing(Option<&'static str>, Option<&'static str>);
+        impl Work for Doing {
+            fn stuck(&self) -> Vec<String> {
+                self.0.into_iter().map(str::to_owned).collect()
+            }
+            fn unready(&self) -> Option<String> {
+                self.1.map(str::to_owned)
+            }
+        }
+        let (ok, bad) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
+        for (doing, alive, ready, words) in [
+            (Doing(None, None), ok, ok, "ok\n"),
+            (Doing(None, Some("joining")), ok, bad, "joining\n"),
+            (Doing(Some("partition 1: hangs"), None), bad, bad, "partition 1: hangs\n"),
+        ] {
+            let routes = watch_routes(Arc::default(), Arc::new(doing));
+            for (path, wanted) in [("/healthz", alive), ("/readyz", ready)] {
+                let request = axum::http::Request::get(path).body(axum::body::Body::empty());
+                let answer = routes.clone().oneshot(request.unwrap()).await.unwrap();
+                assert_eq!(answer.status(), wanted, "{path} {words}");
+                let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+                let said = if wanted == ok { "ok\n" } else { words };
+                assert_eq!(body.as_ref(), said.as_bytes(), "{path}");
             }
         }
     }

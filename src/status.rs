@@ -1,7 +1,8 @@
 //! `tally status`: how far the stream is, and what is held back.
 //!
 //! It reads the ledger, the tables and the ends of the log; nothing has to run for it. The embedded
-//! log belongs to one process: where that runs, it is asked.
+//! log belongs to one process: where that runs, it is asked. With Kafka, the processes are asked for
+//! what only they know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tally_aggregate::ledger::{self, StoredEntry};
-use tally_aggregate::{StageStatus, StreamStatus, Waiting};
+use tally_aggregate::{StageStatus, StreamStatus};
 use tally_log::{EventLog, LogError, LogErrorKind};
 use tally_query::LedgerView;
 use tally_schemas::{Config, ControlTotals, EntryKind, Table};
@@ -31,6 +32,7 @@ use crate::exit::{Failure, FailureKind};
 use crate::looks::{Depends, look, of_log, table_trouble};
 use crate::running::Running;
 use crate::security::Security;
+use crate::status_processes::{ProcessRow, Told, named, waiting_in_words, waits};
 use crate::trouble::{Cause, Trouble};
 use crate::{config, event_log, stdout};
 
@@ -41,6 +43,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     place: PlaceArgs,
+    /// Ask the process at this address too what its partitions wait for; may be repeated
+    // With Kafka, a process of this machine at `http.listen` is asked anyway, and those whose
+    // `http.advertise` is in the ledger.
+    #[arg(long, value_name = "URL")]
+    ask: Vec<String>,
 }
 
 /// The state of the whole stream. What cannot be known is null, and a note says why.
@@ -78,6 +85,18 @@ struct Status {
     /// was asked.
     #[serde(default)]
     waiting: BTreeMap<u32, String>,
+    /// Partitions that are not being processed, and why; known as above.
+    #[serde(default)]
+    stopped: BTreeMap<u32, String>,
+    /// Alerts in the table of alerts; null where a file of it does not say.
+    #[serde(default)]
+    alerts: Option<u64>,
+    /// Alerts that left since the processes that were asked began, by kind.
+    #[serde(default)]
+    alerts_by_kind: BTreeMap<String, u64>,
+    /// Processes that were asked and have answered, where the log is Kafka.
+    #[serde(default)]
+    processes: Vec<ProcessRow>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,6 +119,9 @@ impl From<&Trouble> for TroubleRow {
 struct PartitionRow {
     partition: u32,
     owner: Option<String>,
+    /// Where the owner is reached, if it tells.
+    #[serde(default)]
+    address: Option<String>,
     epoch: Option<u64>,
     committed_offset: u64,
     end_offset: Option<u64>,
@@ -162,33 +184,22 @@ impl WebhookLook {
 
 pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
-    let mut asking = pin!(asked(&config));
-    let mut looking = pin!(troubles(&config));
-    let mut early = None;
-    let troubles = loop {
-        tokio::select! {
-            troubles = &mut looking => break troubles,
-            asked = &mut asking, if early.is_none() => early = Some(asked),
-        }
-    };
-    let asked = match early {
-        Some(asked) => asked,
-        None if troubles.is_empty() => asking.await,
-        // What is wrong is known, and is not kept back for the rest.
-        None => timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
-            let words = format!("no more is known: no answer within {} s", PATIENCE.as_secs());
-            Err(Failure::new(FailureKind::Retry, words))
-        }),
-    };
-    let mut status = match asked {
-        Ok(status) => status,
-        // Nothing is known but why.
-        Err(failure) => return Err(with_troubles(failure, &troubles)),
-    };
+    // The one process that has the embedded log tells everything at once.
+    let many = !config.log.kafka.is_empty() || !args.ask.is_empty();
+    let telling =
+        async { if many { Told::of(&config, &args.ask).await } else { Told::default() } };
+    let (mut told, (seen, troubles)) = tokio::join!(telling, seen(&config));
+    // Where nothing else is known, then why.
+    let mut status = seen
+        .map_err(|failure| with_words(with_troubles(failure, &troubles), &told.in_words()))?;
     for trouble in &troubles {
         if status.troubles.iter().all(|known| known.cause != trouble.cause) {
             status.troubles.push(trouble.into());
         }
+    }
+    if many {
+        told.ask_owners(owners(&status.partitions)).await;
+        status.add(&told);
     }
     if global.json {
         stdout::print(serde_json::to_string_pretty(&status)?)
@@ -205,6 +216,29 @@ async fn asked(config: &Config) -> Result<Status, Failure> {
     let look = WebhookLook::of(config, None)?;
     let ends = ends_of_log(config).await;
     observe(&config.log.topic, ends, store, Timestamp::now(), &look).await
+}
+
+/// What there is to see of the stream, and what is wrong with what it depends on.
+async fn seen(config: &Config) -> (Result<Status, Failure>, Vec<Trouble>) {
+    let mut asking = pin!(asked(config));
+    let mut looking = pin!(troubles(config));
+    let mut early = None;
+    let troubles = loop {
+        tokio::select! {
+            troubles = &mut looking => break troubles,
+            asked = &mut asking, if early.is_none() => early = Some(asked),
+        }
+    };
+    let asked = match early {
+        Some(asked) => asked,
+        None if troubles.is_empty() => asking.await,
+        // What is wrong is known, and is not kept back for the rest.
+        None => timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+            let words = format!("no more is known: no answer within {} s", PATIENCE.as_secs());
+            Err(Failure::new(FailureKind::Retry, words))
+        }),
+    };
+    (asked, troubles)
 }
 
 /// What is wrong with the store, the clock, the certificate and the disks, as seen from here. The
@@ -235,6 +269,49 @@ fn with_troubles(failure: Failure, troubles: &[Trouble]) -> Failure {
 
 fn advised(trouble: &TroubleRow) -> String {
     format!("{}\n→ {}", trouble.found, trouble.advice)
+}
+
+/// A failure, with what is known anyway.
+fn with_words(failure: Failure, words: &[String]) -> Failure {
+    if words.is_empty() {
+        return failure;
+    }
+    Failure::new(failure.kind, format!("{}\n{}", failure.message, words.join("\n")))
+}
+
+/// Partitions by the address of their owner.
+fn owners(rows: &[PartitionRow]) -> BTreeMap<String, BTreeSet<u32>> {
+    let mut owners: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    for row in rows {
+        if let Some(address) = &row.address {
+            owners.entry(address.clone()).or_default().insert(row.partition);
+        }
+    }
+    owners
+}
+
+impl Status {
+    /// Adds what only the processes know.
+    fn add(&mut self, told: &Told) {
+        self.waiting.extend(told.waiting());
+        self.stopped.extend(told.stopped());
+        self.alerts_by_kind.extend(told.alerts());
+        self.processes = told.rows();
+        for row in &mut self.webhooks {
+            row.running = told.receiver(&row.receiver).or(row.running.take());
+        }
+        self.notes.extend(told.notes().iter().cloned());
+        let answered = told.partitions();
+        let lags = |row: &&PartitionRow| row.lag_events != Some(0);
+        let silent = self.partitions.iter().filter(lags).map(|row| row.partition);
+        let silent: BTreeSet<u32> = silent.filter(|n| !answered.contains(n)).collect();
+        if !silent.is_empty() {
+            self.notes.push(format!(
+                "what {} wait for is not known, as no process that has them was asked: give --ask URL, or ask where it runs",
+                named(&silent)
+            ));
+        }
+    }
 }
 
 /// Asks the process that has the embedded log. `None` where none answers: then nobody has it.
@@ -271,6 +348,7 @@ pub(crate) fn routes(
                     });
                     status.troubles.extend(stopped);
                     status.budget_messages_ignored = Some(budgets.figures().ignored);
+                    status.alerts_by_kind = stream.counters().alerts.lock().clone();
                     Json(status).into_response()
                 }
                 Err(failure) => unavailable(&failure, &waiting),
@@ -355,17 +433,15 @@ async fn observe(
         troubles: log_trouble.iter().map(TroubleRow::from).collect(),
         budget_messages_ignored: None,
         waiting: BTreeMap::new(),
+        stopped: BTreeMap::new(),
+        alerts: pinned
+            .iter()
+            .filter(|table| table.table == Table::Alerts)
+            .flat_map(|table| table.files.iter().map(|file| file.rows))
+            .sum(),
+        alerts_by_kind: BTreeMap::new(),
+        processes: Vec::new(),
     })
-}
-
-/// What each partition of this process waits for.
-fn waits(stream: &StreamStatus, now: Timestamp) -> BTreeMap<u32, String> {
-    let words = |waiting: &Waiting| {
-        let seconds = (now.as_millisecond() - waiting.since_ms).max(0) / 1_000;
-        format!("for {seconds} s, {} attempts: {}", waiting.attempts, waiting.why)
-    };
-    let partitions = stream.partitions().into_iter();
-    partitions.filter_map(|(p, status)| Some((p, words(status.waiting.as_ref()?)))).collect()
 }
 
 fn row(partition: u32, stored: Option<&StoredEntry>, end_offset: Option<u64>) -> PartitionRow {
@@ -376,6 +452,7 @@ fn row(partition: u32, stored: Option<&StoredEntry>, end_offset: Option<u64>) ->
     PartitionRow {
         partition,
         owner: entry.map(|entry| entry.owner.clone()),
+        address: entry.and_then(|entry| entry.address.clone()),
         epoch: entry.map(|entry| entry.n),
         committed_offset,
         end_offset,
@@ -487,6 +564,17 @@ fn in_words(status: &Status) -> String {
     let age = status.oldest_uncommitted_age_ms.map(|ms| format!("{ms} ms"));
     lines.push(format!("oldest uncommitted      {}", known(age)));
     lines.push(format!("watermark               {}", absent(status.watermark.clone())));
+    let kinds: Vec<String> =
+        status.alerts_by_kind.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let lately = if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(", of which lately {}", kinds.join(", "))
+    };
+    lines.push(format!(
+        "alerts                  {}{lately}",
+        known(status.alerts.map(|n| n.to_string()))
+    ));
     let mut table = TextTable::new();
     table.load_preset(presets::NOTHING).set_header([
         "partition",
@@ -540,8 +628,8 @@ fn in_words(status: &Status) -> String {
             "\nbudgets: {ignored} messages were ignored, as no ledger confirms them; they are not added"
         ));
     }
-    for (partition, why) in &status.waiting {
-        lines.push(format!("\npartition {partition} waits {why}"));
+    for words in waiting_in_words(&status.waiting, &status.stopped) {
+        lines.push(format!("\n{words}"));
     }
     for note in &status.notes {
         lines.push(format!("\nnote: {note}"));

@@ -119,12 +119,13 @@ impl Collector for StreamCollector {
         let oldest = partitions.values().filter_map(|p| p.oldest_uncommitted_ms).min();
         let watermark = partitions.values().filter_map(|p| p.watermark_ms).min();
         let waiting = partitions.values().filter(|p| p.waiting.is_some()).count();
+        let owned = partitions.values().filter(|p| p.stopped.is_none()).count();
         let state: u64 = partitions.values().map(|p| p.state_bytes).sum();
         for (name, help, value) in [
             ("tally_lag_events", "End of the log minus committed, records", signed(lag)),
             (
                 "tally_oldest_uncommitted_age_seconds",
-                "Age of the oldest record that is not committed",
+                "Time since the log received the oldest record that was read and is not committed",
                 oldest.map_or(0, age_seconds),
             ),
             (
@@ -140,8 +141,13 @@ impl Collector for StreamCollector {
             ),
             (
                 "tally_partitions_owned",
-                "Partitions that this process holds",
-                i64::try_from(partitions.len()).unwrap_or(i64::MAX),
+                "Partitions that this process holds and processes",
+                i64::try_from(owned).unwrap_or(i64::MAX),
+            ),
+            (
+                "tally_partitions",
+                "Partitions of the topic of usage events, which some process should hold",
+                i64::from(self.0.partition_count()),
             ),
         ] {
             let gauge = ConstGauge::new(value);

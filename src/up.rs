@@ -24,8 +24,8 @@ use crate::topics::Topics;
 use crate::traces::Traces;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{
-    budgets, config, event_log, ingest, quota, running, server, sql_session, status, stdout, stop,
-    stream_metrics, suspense_log,
+    budgets, config, event_log, ingest, quota, running, server, sql_session, status,
+    status_processes, stdout, stop, stream_metrics, suspense_log,
 };
 
 /// Options of `tally up`.
@@ -81,8 +81,11 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     host.watch(depends, stop.clone());
     let tables = TableWatch::start(Arc::clone(&store), &topic, stop.clone());
     let budgets_status = stream.budgets().status().clone();
+    let own =
+        status_processes::routes(topic.clone(), stream_status.clone(), webhooks.status().clone());
     let status =
-        status::routes(&config, Arc::clone(&log), store, (stream_status, budgets_status), look);
+        status::routes(&config, Arc::clone(&log), store, (stream_status, budgets_status), look)
+            .merge(own);
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());

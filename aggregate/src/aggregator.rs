@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -50,6 +51,8 @@ pub struct Aggregator {
     extent: Extent,
     /// Ends of the partitions for a bounded run.
     until: Mutex<BTreeMap<u32, u64>>,
+    /// Whether the group has told this process what it has.
+    told: AtomicBool,
 }
 
 impl std::fmt::Debug for Aggregator {
@@ -65,6 +68,17 @@ pub enum Extent {
     Endless,
     /// Until everything that was in the log at the start is committed.
     UntilEnd,
+}
+
+/// What an aggregator has to do before it processes what is its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unready {
+    /// The group has not told it what it has.
+    #[error("the group has given it nothing yet")]
+    Joining,
+    /// It reads the state of partitions.
+    #[error("partitions {0:?} are being recovered")]
+    Recovering(Vec<u32>),
 }
 
 impl Aggregator {
@@ -106,12 +120,24 @@ impl Aggregator {
                 Extent::UntilEnd => Turns::unlimited(),
             },
             until: Mutex::new(until),
+            told: AtomicBool::new(false),
         }))
     }
 
     /// What the stream is doing.
     pub fn status(&self) -> &StreamStatus {
         &self.status
+    }
+
+    /// Why this process does not process what the group gave it. A member to whom the group gave
+    /// nothing, as there are more members than partitions, is ready: it is there to take over.
+    pub fn unready(&self) -> Option<Unready> {
+        let recovering = self.desks.in_recovery();
+        match recovering.as_slice() {
+            [] if self.told.load(Ordering::Acquire) => None,
+            [] => Some(Unready::Joining),
+            _ => Some(Unready::Recovering(recovering)),
+        }
     }
 
     /// Where this process is asked for quotas.
@@ -122,6 +148,11 @@ impl Aggregator {
     /// The store and the world.
     pub(crate) fn surroundings(&self) -> &Surroundings {
         &self.surroundings
+    }
+
+    /// Partitions of the topic of usage events.
+    pub fn partition_count(&self) -> u32 {
+        self.log.partition_count()
     }
 
     /// The log of usage events.
@@ -160,11 +191,12 @@ impl Aggregator {
     }
 
     fn worker_ended(self: &Arc<Self>, partition: u32, ended: Ended) {
+        self.status.ended(partition);
         match ended {
             Ended::Drained | Ended::Abandoned | Ended::Gone => self.status.remove(partition),
             Ended::Failed(error) if error.kind() == ErrorKind::Fenced => {
                 let fenced = &self.status.counters().fenced;
-                fenced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                fenced.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(partition, %error, "dropping the partition");
                 self.status.update(partition, |status| status.stopped = Some(error.to_string()));
                 // If the group still says that it is ours, somebody outside of the group had it:
@@ -352,5 +384,9 @@ impl Assignee for Assigned {
             inner.claimed.lock().remove(partition);
             inner.status.remove(*partition);
         }
+    }
+
+    fn told(&self) {
+        self.0.told.store(true, Ordering::Release);
     }
 }

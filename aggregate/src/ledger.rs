@@ -78,21 +78,43 @@ pub async fn read_entry(
 ) -> Result<Option<StoredEntry>, AggregateError> {
     let path = entry_path(topic, partition, n);
     let Some(bytes) = get(store, &path).await? else { return Ok(None) };
-    let entry: LedgerEntry = serde_json::from_slice(&bytes)
-        .map_err(|e| AggregateError::Damaged(format!("{path}: {e}")))?;
+    let entry: LedgerEntry = match serde_json::from_slice(&bytes) {
+        Ok(entry) => entry,
+        Err(error) => {
+            // One of a later format may look otherwise; its checksum is where it always was.
+            let of_format = serde_json::from_slice::<OfFormat>(&bytes);
+            if let (Ok(of_format), true) = (of_format, is_intact(&bytes)) {
+                of_format.readable(&path)?;
+            }
+            return Err(AggregateError::Damaged(format!("{path}: {error}")));
+        }
+    };
     if !is_intact(&bytes) {
         return Err(AggregateError::Damaged(format!("{path} is not what its checksum says")));
     }
-    if entry.format > LEDGER_FORMAT {
-        return Err(AggregateError::Invalid(format!(
-            "{path} has format {}, this build reads up to {LEDGER_FORMAT}: upgrade",
-            entry.format
-        )));
-    }
+    OfFormat { format: entry.format }.readable(&path)?;
     if entry.n != n || entry.partition != partition || entry.topic != topic {
         return Err(AggregateError::Damaged(format!("{path} says that it is another entry")));
     }
     Ok(Some(StoredEntry { entry, hash: hash_of(&bytes) }))
+}
+
+/// What an entry of any format has.
+#[derive(Debug, serde::Deserialize)]
+struct OfFormat {
+    format: u32,
+}
+
+impl OfFormat {
+    fn readable(&self, path: &str) -> Result<(), AggregateError> {
+        if self.format <= LEDGER_FORMAT {
+            return Ok(());
+        }
+        Err(AggregateError::Invalid(format!(
+            "{path} has format {}, this build reads up to {LEDGER_FORMAT}: upgrade",
+            self.format
+        )))
+    }
 }
 
 /// The first entry that still exists; the janitor raises it before it removes anything.
@@ -295,6 +317,32 @@ mod tests {
         let path = Path::from(entry_path(TOPIC, 0, 0));
         store.put(&path, bytes.to_vec().into()).now_or_never().unwrap().unwrap();
         read_entry(&store, TOPIC, 0, 0).now_or_never().unwrap()
+    }
+
+    /// R25: a version that is too old for an entry says so, whatever the entry looks like.
+    #[test]
+    fn an_entry_of_a_later_format_is_refused_with_what_to_do() {
+        let entry = claim_entry(TOPIC, 0, 4, "owner", None, 17, 1_000);
+        let later = LedgerEntry { format: LEDGER_FORMAT + 1, ..entry };
+        let alike = encode(&later).unwrap();
+        let mut other = serde_json::to_value(&later).unwrap();
+        other["totals"] = serde_json::json!("elsewhere");
+        let mut other = serde_json::to_vec(&other).unwrap();
+        other.pop();
+        let checksum = hash_of(&other);
+        other.extend_from_slice(CHECKSUM_MEMBER);
+        other.extend_from_slice(format!("{checksum}\"}}").as_bytes());
+        for bytes in [alike.as_ref(), &other] {
+            let error = read(bytes).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let said = error.to_string();
+            let wanted = format!(
+                "{} has format {}, this build reads up to {LEDGER_FORMAT}: upgrade",
+                entry_path(TOPIC, 0, 0),
+                LEDGER_FORMAT + 1
+            );
+            assert_eq!(said, wanted);
+        }
     }
 
     proptest! {

@@ -43,7 +43,7 @@ mod ticker;
 mod turns;
 mod worker;
 
-pub use aggregator::{Aggregator, Extent};
+pub use aggregator::{Aggregator, Extent, Unready};
 pub use announcer::announcement;
 pub use core::{
     AlertNotice, ClosedEpoch, HeldReading, Need, NeedSegments, Notice, Partition, PartitionConfig,
@@ -59,7 +59,7 @@ pub use models::{
     StageParts, StageStatus, stored_stage,
 };
 pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
-pub use owner::{Edge, Ownership, Surroundings, TracedEpoch};
+pub use owner::{Edge, Ownership, Surroundings, TracedEpoch, WaitingPlace};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use quota_answers::{NoQuota, PartitionOwner};
 pub use reference_feed::ReferenceFeed;

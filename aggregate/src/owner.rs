@@ -35,6 +35,24 @@ pub trait Edge: Send + Sync + std::fmt::Debug {
     fn traced(&self, _epoch: &TracedEpoch) {}
     /// Waits before attempt `attempt` (from 1) of something that failed.
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()>;
+    /// The same for a partition, whose place goes into what is said of it.
+    fn pause_at(
+        &self,
+        _place: WaitingPlace,
+        attempt: u32,
+        why: &AggregateError,
+    ) -> BoxFuture<'static, ()> {
+        self.pause(attempt, why)
+    }
+}
+
+/// Where something waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingPlace {
+    /// Partition.
+    pub partition: u32,
+    /// Number of its last committed ledger entry; none before its ledger is read.
+    pub last_epoch: Option<u64>,
 }
 
 /// A committed epoch, as far as it is traced.

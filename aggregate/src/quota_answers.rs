@@ -91,6 +91,13 @@ impl QuotaDesks {
         }
     }
 
+    /// Partitions that are being recovered.
+    pub(crate) fn in_recovery(&self) -> Vec<u32> {
+        let seats = self.seats.lock();
+        let recovering = seats.iter().filter(|(_, seat)| matches!(seat, Seat::Recovering));
+        recovering.map(|(partition, _)| *partition).collect()
+    }
+
     /// The desk of a partition; none while it is being recovered.
     ///
     /// # Errors

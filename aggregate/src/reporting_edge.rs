@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::error::AggregateError;
-use crate::owner::{Edge, Surroundings, TracedEpoch};
+use crate::owner::{Edge, Surroundings, TracedEpoch, WaitingPlace};
 use crate::stream_status::StreamStatus;
 
 #[derive(Debug)]
@@ -34,7 +34,9 @@ impl Edge for ReportingEdge {
 
     fn pause(&self, attempt: u32, why: &AggregateError) -> BoxFuture<'static, ()> {
         self.status.waits(self.partition, self.now_ms(), why);
-        self.inner.pause(attempt, why)
+        let partition = self.partition;
+        let last_epoch = self.status.last_epoch(partition);
+        self.inner.pause_at(WaitingPlace { partition, last_epoch }, attempt, why)
     }
 }
 

@@ -25,7 +25,7 @@ pub struct PartitionStatus {
     pub end_offset: u64,
     /// Watermark, milliseconds UTC.
     pub watermark_ms: Option<i64>,
-    /// When the oldest record that is not committed was read, milliseconds UTC.
+    /// When the log received the oldest record that was read and is not committed, milliseconds UTC.
     pub oldest_uncommitted_ms: Option<i64>,
     /// Bytes of dedupe buckets and windows in memory.
     pub state_bytes: u64,
@@ -37,6 +37,27 @@ pub struct PartitionStatus {
     pub waiting: Option<Waiting>,
     /// Why the partition is not being processed, where it is not.
     pub stopped: Option<String>,
+    /// When the partition's thread last looked for records, or something that it waits for was tried,
+    /// milliseconds UTC; none before it runs.
+    pub turned_ms: Option<i64>,
+    /// Since when an epoch is being stored, or when that was last tried, milliseconds UTC.
+    pub storing_ms: Option<i64>,
+}
+
+impl PartitionStatus {
+    /// Why the partition makes no progress, where nothing has said what it waits for: then something
+    /// in this process is stuck, and only a new one helps.
+    pub fn stalled(&self, now_ms: i64, limit_ms: i64) -> Option<String> {
+        let over = |since_ms: Option<i64>| {
+            let ms = now_ms.saturating_sub(since_ms?);
+            (ms > limit_ms).then_some(ms / 1_000)
+        };
+        if let Some(seconds) = over(self.turned_ms) {
+            return Some(format!("its thread has not moved for {seconds} s"));
+        }
+        let seconds = over(self.storing_ms)?;
+        Some(format!("an epoch is being stored for {seconds} s, and nothing says why"))
+    }
 }
 
 /// The store or the log does not answer, and is asked again and again.
@@ -171,7 +192,24 @@ impl StreamStatus {
             let since_ms = before.as_ref().map_or(now_ms, |before| before.since_ms);
             let attempts = before.map_or(0, |before| before.attempts) + 1;
             status.waiting = Some(Waiting { since_ms, attempts, why: why.to_string() });
+            for tried_ms in [&mut status.turned_ms, &mut status.storing_ms].into_iter().flatten() {
+                *tried_ms = now_ms;
+            }
         });
+    }
+
+    /// Number of the last committed ledger entry of a partition, once its owner has told it.
+    pub(crate) fn last_epoch(&self, partition: u32) -> Option<u64> {
+        let partitions = self.partitions.lock();
+        let known = partitions.get(&partition).filter(|status| !status.owner.is_empty());
+        known.map(|status| status.epoch)
+    }
+
+    /// The thread of a partition has ended: it need not move any more.
+    pub(crate) fn ended(&self, partition: u32) {
+        if let Some(status) = self.partitions.lock().get_mut(&partition) {
+            (status.turned_ms, status.storing_ms) = (None, None);
+        }
     }
 
     pub(crate) fn remove(&self, partition: u32) {
@@ -216,6 +254,30 @@ impl StreamStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_named_cause_is_not_stalled() {
+        let status = StreamStatus::default();
+        let stalled = |now_ms| status.partitions()[&0].stalled(now_ms, 1_000);
+        let why = AggregateError::Invalid("the store is away".to_owned());
+        // Being taken: no thread runs yet.
+        status.waits(0, 0, &why);
+        assert_eq!(stalled(10_000), None);
+        status.update(0, |status| status.turned_ms = Some(10_000));
+        assert_eq!(stalled(11_000), None);
+        assert!(stalled(11_001).unwrap().contains("thread"));
+        // The thread goes on, and what it sent does not come back.
+        status.update(0, |status| {
+            (status.turned_ms, status.storing_ms) = (Some(20_000), Some(15_000));
+        });
+        assert!(stalled(20_000).unwrap().contains("stored for 5 s"));
+        // Each attempt that fails is a sign of life, until there are no more of them.
+        status.waits(0, 20_000, &why);
+        assert_eq!(stalled(21_000), None);
+        assert!(stalled(21_001).is_some());
+        status.ended(0);
+        assert_eq!(stalled(99_000), None);
+    }
 
     #[test]
     fn times_fall_into_the_bucket_that_bounds_them() {

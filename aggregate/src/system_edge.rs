@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::future::BoxFuture;
 
 use crate::error::AggregateError;
-use crate::owner::{Edge, TracedEpoch};
+use crate::owner::{Edge, TracedEpoch, WaitingPlace};
 
 /// Longest pause between two attempts.
 const PAUSE_MAX_MS: u64 = 2_000;
@@ -52,7 +52,25 @@ impl Edge for SystemEdge {
         if attempt.is_power_of_two() {
             tracing::warn!(attempt, %why, "not available, waiting");
         }
-        let ms = (50_u64 << attempt.min(6)).min(PAUSE_MAX_MS);
-        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
+        before(attempt)
     }
+
+    fn pause_at(
+        &self,
+        place: WaitingPlace,
+        attempt: u32,
+        why: &AggregateError,
+    ) -> BoxFuture<'static, ()> {
+        if attempt.is_power_of_two() {
+            let WaitingPlace { partition, last_epoch } = place;
+            tracing::warn!(partition, last_epoch, attempt, %why, "not available, waiting");
+        }
+        before(attempt)
+    }
+}
+
+/// The pause before an attempt.
+fn before(attempt: u32) -> BoxFuture<'static, ()> {
+    let ms = (50_u64 << attempt.min(6)).min(PAUSE_MAX_MS);
+    Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
 }

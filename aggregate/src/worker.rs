@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     announcer: Option<Announcer>,
     in_flight: Option<Receiver<Commit>>,
     epoch_began_ms: Option<i64>,
+    /// When the log received the first record of the epoch that is gathered.
+    oldest_ms: Option<i64>,
     outbox: Outbox,
     /// Takes what is in the outbox to the log.
     courier: JoinHandle<()>,
@@ -140,6 +142,7 @@ impl Worker {
         if self.signals.abandon.is_cancelled() {
             return Ok(Some(Ended::Abandoned));
         }
+        self.note_turn();
         self.collect_commit()?;
         if self.signals.drain.is_cancelled() {
             return self.drained().map(Some);
@@ -260,6 +263,12 @@ impl Worker {
         }
     }
 
+    /// Says in the status that this thread is not stuck.
+    fn note_turn(&self) {
+        let now_ms = self.surroundings.edge.now_ms();
+        self.status.update(self.partition, |status| status.turned_ms = Some(now_ms));
+    }
+
     /// Tells the state what time it is, and whether everything is read that the log has.
     fn see_now(&self, read_everything: bool) {
         let now_ms = self.surroundings.edge.now_ms();
@@ -268,11 +277,13 @@ impl Worker {
 
     fn push(&mut self, record: Record<'_>) -> Result<(), Ended> {
         crash_point("polled");
+        let received_ms = record.timestamp_ms;
         loop {
             // The state is free while the store is asked.
             let pushed = self.desk.state().push(record);
             match pushed {
                 Ok(()) => {
+                    self.oldest_ms.get_or_insert(received_ms);
                     self.attend();
                     return Ok(());
                 }
@@ -358,9 +369,11 @@ impl Worker {
             closed.next_reference = next.clone();
         }
         crash_point("closed");
-        self.epoch_began_ms = None;
+        (self.epoch_began_ms, self.oldest_ms) = (None, None);
         let (done, in_flight) = bounded(1);
         self.in_flight = Some(in_flight);
+        let sent_ms = self.surroundings.edge.now_ms();
+        self.status.update(self.partition, |status| status.storing_ms = Some(sent_ms));
         let edge = Arc::clone(&self.surroundings.edge);
         let abandon = self.signals.abandon.clone();
         let status = self.status.clone();
@@ -409,6 +422,16 @@ impl Worker {
                 let committed_ms = edge.now_ms();
                 let took_ms = committed_ms.saturating_sub(now_ms).max(0).cast_unsigned();
                 status.count_commit(&totals, took_ms);
+                let last = ownership.last();
+                tracing::debug!(
+                    partition,
+                    epoch = last.n,
+                    from = last.from,
+                    to = last.to,
+                    events = totals.accepted.events,
+                    took_ms,
+                    "committed"
+                );
                 if !traced.is_empty() {
                     let epoch = ownership.last().n;
                     edge.traced(&TracedEpoch { partition, epoch, committed_ms, records: traced });
@@ -442,6 +465,7 @@ impl Worker {
                     if self.signals.abandon.is_cancelled() {
                         return Ok(false);
                     }
+                    self.note_turn();
                     self.watch_notices();
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -462,7 +486,9 @@ impl Worker {
         let to = commit.ownership.last().to;
         self.ownership = Some(commit.ownership);
         self.desk.state().reuse(commit.spare);
-        self.status.update(self.partition, |status| status.waiting = None);
+        self.status.update(self.partition, |status| {
+            (status.waiting, status.storing_ms) = (None, None);
+        });
         (self.committed)(self.partition, to);
         self.report(None);
         Ok(())
@@ -480,7 +506,7 @@ impl Worker {
             status.next_offset = state.next_offset();
             status.end_offset = known_end.unwrap_or(status.end_offset).max(state.next_offset());
             status.watermark_ms = state.watermark_ms();
-            status.oldest_uncommitted_ms = match (self.in_flight.is_some(), self.epoch_began_ms) {
+            status.oldest_uncommitted_ms = match (self.in_flight.is_some(), self.oldest_ms) {
                 (true, began) => status.oldest_uncommitted_ms.or(began),
                 (false, began) => began,
             };

@@ -17,9 +17,10 @@ seccompProfile: { type: RuntimeDefault }
 
 {{- /*
 The pod of a role. (dict "root" . "role" "ingest" "values" .Values.ingest "args" (list …)); also checks that what a stop
-does fits into the grace period. Probes ask what makes progress: /healthz fails where a record or a partition is stuck,
-/readyz where no work can be taken. A liveness probe waits long: a restart helps against a stuck process, not against a
-store that is away.
+does fits into the grace period. Probes ask what makes progress: /healthz fails where a record of the door, a partition
+or the janitor stands for minutes without a word on what it waits for, or a partition has stopped; /readyz where no work
+can be taken, and in an aggregator until it processes what the group gave it. The query role only answers: its /healthz
+says that it does. A liveness probe waits long: a restart helps against a stuck process, not against a store that is away.
 */ -}}
 {{- define "tally.pod" -}}
 {{- $root := .root -}}

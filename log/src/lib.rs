@@ -107,6 +107,10 @@ pub trait Assignee: Send + Sync {
 
     /// Takes partitions away: returns when their work is committed or given up.
     fn revoke(&self, partitions: &[u32]);
+
+    /// The group has told this member for the first time, or anew, what it has: that may be nothing.
+    /// What it has was given to [`Assignee::assign`] before.
+    fn told(&self) {}
 }
 
 /// A record to append.

@@ -58,8 +58,12 @@ impl LocalGroup {
         let mut held: BTreeMap<u32, Held> = (0..source.partition_count())
             .map(|partition| (partition, Held::Waiting(now)))
             .collect();
+        let mut told = false;
         while !stop.is_cancelled() {
             claim_due(source, assignee, &mut held);
+            if !std::mem::replace(&mut told, true) {
+                assignee.told();
+            }
             if let Ok(partition) = self.inbox.recv_timeout(STOP_INTERVAL)
                 && let Some(state) = held.get_mut(&partition)
             {

@@ -127,6 +127,8 @@ def lives(objects: list[dict]) -> Iterator[str]:
         role = labels["app.kubernetes.io/component"]
         if not found["spec"]["selector"]["matchLabels"].items() <= labels.items():
             yield f"{name}: the selector does not select its own pods"
+        if role == "aggregate" and not found["spec"].get("minReadySeconds"):
+            yield f"{name}: no minReadySeconds: pods that move partitions would follow one another at once"
         if role != "janitor" and not any(budget.items() <= labels.items() for budget in budgets):
             yield f"{name}: no PodDisruptionBudget"
         keys = {spread["topologyKey"] for spread in spec.get("topologySpreadConstraints", [])}
@@ -235,6 +237,7 @@ def broken() -> list[tuple[str, Callable[[list[dict]], object]]]:
         ("no ConfigMap", lambda o: o.remove(first(o, "ConfigMap", "config"))),
         ("by reference", lambda o: o.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})),
         ("no PodDisruptionBudget", lambda o: o.remove(first(o, "PodDisruptionBudget", "ingest"))),
+        ("no minReadySeconds", lambda o: first(o, "Deployment", "aggregate")["spec"].pop("minReadySeconds")),
         ("not spread", lambda o: door(o)["topologySpreadConstraints"].pop()),
         ("readinessProbe", lambda o: container(o)["readinessProbe"]["httpGet"].update(path="/healthz")),
         ("no preStop", lambda o: container(o).pop("lifecycle")),

@@ -22,7 +22,7 @@ CHART = ROOT / "helm"
 PAGES = ROOT / "docs" / "operations"
 # Pages that no alert leads to.
 GUIDES = {"README.md", "sizing.md", "regions.md", "backup.md", "moving-the-store.md", "partitions.md", "image.md",
-          "traces.md", "upgrades.md"}
+          "retention.md", "traces.md", "upgrades.md"}
 METRIC = re.compile(r"\btally_[a-z0-9_]+\b")
 # What a histogram is in PromQL.
 PARTS = re.compile(r"_(bucket|count|sum)$")

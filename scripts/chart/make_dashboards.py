@@ -91,7 +91,7 @@ FLOW = [
     Panel("Lag", "End of the log less committed, records.", [("sum(tally_lag_events{HERE})", "records")], "short"),
     Panel("Oldest that is not committed", "Grows where a partition does not commit.", [("max(tally_oldest_uncommitted_age_seconds{HERE})", "age")], "s"),
     Panel("Watermark", "How far the slowest partition's time is behind the clock; grows without traffic too.", [("max(tally_watermark_age_seconds{HERE})", "behind")], "s"),
-    Panel("Partitions", "Held, and waiting for the store or the log.", [("sum(tally_partitions_owned{HERE})", "held"), ("sum(tally_partitions_waiting{HERE})", "waiting"), (rate("tally_ledger_conflicts_total"), "changes of owner by conflict, a second")], "short"),
+    Panel("Partitions", "Held, and waiting for the store or the log.", [("sum(tally_partitions_owned{HERE})", "held"), ("max(tally_partitions{HERE})", "of the topic"), ("sum(tally_partitions_waiting{HERE})", "waiting"), (rate("tally_ledger_conflicts_total"), "changes of owner by conflict, a second")], "short"),
     Panel("State in memory", "Dedupe buckets and windows, by process.", [("sum by (pod) (tally_state_bytes{HERE})", "{{pod}}")], "bytes"),
     Panel("Quiet gateways", "Time since the newest event of each.", [("time() - max by (source) (tally_ingest_gateway_last_event_timestamp_seconds{HERE})", "{{source}}")], "s"),
     Panel("Gateway hours that are not complete", "What gateways said they sent, beside what came: docs/completeness.md.", [("SELECT hour, source, gateway_epoch, state, sent, accepted, held_back, missing FROM settlement.completeness WHERE state <> 'complete' AND hour BETWEEN $__timeFrom() AND $__timeTo() ORDER BY hour DESC, source LIMIT 100", "")], kind="table", sql=True, width=24),
@@ -141,7 +141,7 @@ STORE = [
     Panel("Audit log", "Stored, failed, lost, waiting.", [(rate("tally_audit_entries_total"), "stored"), (rate("tally_audit_write_failures_total"), "failed batches"), (rate("tally_audit_entries_lost_total"), "lost"), ("sum(tally_audit_entries_waiting{HERE})", "waiting")], "short"),
     Panel("Sign-ins", "By door and outcome.", [(rate("tally_sign_ins_total", "door, outcome"), "{{door}} {{outcome}}")], "cps", stacked=True),
     Panel("Free on disk", "Where a process writes to a folder.", [("min by (instance, folder) (tally_disk_free_bytes{HERE} / tally_disk_size_bytes{HERE})", "{{instance}} {{folder}}")], "percentunit"),
-    Panel("Clock", "This machine's less that of the store or the broker.", [("max by (instance) (tally_clock_offset_seconds{HERE})", "{{instance}}")], "s"),
+    Panel("Clock", "This machine's less that of the store.", [("max by (instance) (tally_clock_offset_seconds{HERE})", "{{instance}}")], "s"),
 ]
 
 DASHBOARDS = {

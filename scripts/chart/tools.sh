@@ -1,6 +1,7 @@
 # Where the tools of the chart's checks are, and how they are fetched, once, into the cache; sourced.
 #
 #   fetch_helm         builds Helm from its Go module (a few minutes)
+#   fetch_kubeconform  builds kubeconform from its Go module (a few seconds)
 #   fetch_prometheus   unpacks Debian's package of Prometheus, with promtool: installed, it would start a service
 #   fetch_kubernetes   builds an API server, its controllers and etcd from their Go modules (long, on two cores)
 #   make_chart_venv    the Python environment, made anew when the pinned versions change
@@ -8,10 +9,12 @@
 
 TALLY_CACHE=${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}
 HELM_VERSION=v3.22.0
+KUBECONFORM_VERSION=v0.7.0
 CHART_VENV=$TALLY_CACHE/chart-venv
 # shellcheck disable=SC2034
 CHART_PYTHON=$CHART_VENV/bin/python
 HELM=${HELM:-}
+KUBECONFORM=${KUBECONFORM:-}
 PROMTOOL=${PROMTOOL:-}
 PROMETHEUS=${PROMETHEUS:-}
 
@@ -28,6 +31,18 @@ fetch_helm() {
   mkdir -p "$TALLY_CACHE/bin"
   GOBIN=$TALLY_CACHE/bin go install -trimpath "helm.sh/helm/v3/cmd/helm@$HELM_VERSION"
   HELM=$TALLY_CACHE/bin/helm
+}
+
+fetch_kubeconform() {
+  if [[ -n $KUBECONFORM ]] || KUBECONFORM=$(tool kubeconform); then return; fi
+  if ! type -P go >/dev/null; then
+    echo 'setup: kubeconform is missing, and Go to build it: https://go.dev/doc/install' >&2
+    return 1
+  fi
+  echo "setup: building kubeconform $KUBECONFORM_VERSION (once)"
+  mkdir -p "$TALLY_CACHE/bin"
+  GOBIN=$TALLY_CACHE/bin go install -trimpath "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM_VERSION"
+  KUBECONFORM=$TALLY_CACHE/bin/kubeconform
 }
 
 fetch_prometheus() {

@@ -50,10 +50,14 @@ fn users(config: &Config) -> Finding {
             .advise("nobody is let in: add users with tally user add");
     }
     match std::fs::metadata(file) {
-        Ok(known) if known.permissions().mode() & 0o077 != 0 => {
-            Finding::warning(check, format!("{found}, which others than its owner may read"))
-                .advise(format!("chmod 600 {}", file.display()))
-        }
+        // Its group may: where a Secret is mounted, that is how the process itself reads it.
+        Ok(known) if known.permissions().mode() & 0o027 != 0 => Finding::warning(
+            check,
+            format!(
+                "{found}, which others than its owner and group may read, or its group may write"
+            ),
+        )
+        .advise(format!("chmod 600 {}", file.display())),
         Ok(_) => Finding::ok(check, found),
         Err(error) => Finding::wrong(check, format!("{}: {error}", file.display())),
     }

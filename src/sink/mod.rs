@@ -18,7 +18,7 @@ use crate::event_log;
 use crate::exit::Failure;
 
 /// Variable of the environment with the bearer token for a door that asks for one.
-const TOKEN_VARIABLE: &str = "TALLY_TOKEN";
+pub(crate) const TOKEN_VARIABLE: &str = "TALLY_TOKEN";
 
 /// A target on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::json;
@@ -43,6 +44,16 @@ fn collector() -> (String, Spans) {
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || block_on(async move { axum::serve(listener, routes).await }));
     (url, spans)
+}
+
+/// A number that a span has, in words.
+fn number(span: &Span, key: &str) -> u64 {
+    let attribute = span.attributes.iter().find(|attribute| attribute.key == key);
+    let value = attribute.and_then(|attribute| attribute.value.as_ref()?.value.as_ref());
+    match value {
+        Some(Value::StringValue(text)) => text.parse().unwrap(),
+        other => panic!("{key} is {other:?}"),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -93,10 +104,43 @@ fn a_request_is_followed_to_the_epoch_that_commits_it() {
     assert_eq!(hex(&commit.trace_id), TRACE);
     assert_eq!(commit.parent_span_id, request.span_id);
     assert!(commit.start_time_unix_nano <= commit.end_time_unix_nano);
+    let partition = u32::try_from(number(commit, "messaging.destination.partition.id")).unwrap();
+    let (offset, epoch) = (number(commit, "messaging.kafka.offset"), number(commit, "tally.epoch"));
+    let entries = stream.ledger().entries(partition);
+    let entry = entries.iter().find(|entry| entry.n == epoch).unwrap();
+    assert!((entry.from..entry.to).contains(&offset), "{offset} is not of {entry:?}");
     assert!(door.terminate(PATIENCE).success());
     assert!(aggregate.terminate(PATIENCE).success());
     let all = spans.lock().unwrap();
     assert_eq!(all.len(), 2, "{all:?}");
     // What was used, and by whom, is nobody's business who watches traces.
     assert!(!format!("{all:?}").contains("secret"), "{all:?}");
+}
+
+/// A door that follows every request begins the traces that nobody else has begun.
+#[test]
+fn a_door_chooses_requests_by_itself() {
+    let (collector, spans) = collector();
+    let mut stream = Stream::new("traces-chosen", 2, 1);
+    stream.set("traces.otlp_endpoint", collector);
+    stream.set("traces.one_in", 1);
+    let (aggregate, door) = (stream.tally(&["aggregate"]), stream.tally(&["ingest"]));
+    let mut aggregate = stream.start("aggregate", aggregate);
+    let mut door = stream.start("ingest", door);
+    let url = format!("http://{}/v1/events", address(&door.says("http://", PATIENCE)));
+    let event = json!({"source": "gw-1", "id": "chosen", "account": "A1", "model": "glm-5",
+                       "completed_at": "2026-11-22T14:22:37.827+08:00", "usage": {"input": 7}});
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert_eq!(block_on(client.post(&url).json(&event).send()).unwrap().status(), 200);
+    let found = eventually("both spans", PATIENCE, || {
+        let spans = spans.lock().unwrap();
+        (spans.len() >= 2).then(|| spans.clone())
+    });
+    let of = |name: &str| &found.iter().find(|(_, span)| span.name == name).unwrap().1;
+    let (request, commit) = (of("POST /v1/events"), of("commit epoch"));
+    assert!(request.parent_span_id.is_empty(), "{request:?}");
+    assert_eq!(commit.trace_id, request.trace_id);
+    assert_eq!(commit.parent_span_id, request.span_id);
+    assert!(door.terminate(PATIENCE).success());
+    assert!(aggregate.terminate(PATIENCE).success());
 }

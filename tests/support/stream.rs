@@ -97,6 +97,18 @@ impl Stream {
         self.settings.insert(key.to_owned(), value.to_string());
     }
 
+    /// From now on the store is at another prefix of the bucket.
+    pub(crate) fn move_to(&mut self, prefix: &str) {
+        self.store = format!("s3://tally/{prefix}");
+        self.prefix = prefix.to_owned();
+        self.set("store.url", self.store.clone());
+    }
+
+    /// The prefix of its store in the bucket.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// `tally` with this stream's settings, which it gets by its environment alone.
     pub(crate) fn tally(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));

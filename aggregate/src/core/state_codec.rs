@@ -339,8 +339,16 @@ impl<'a> StateReader<'a> {
         let is_rated = match input.take(8)? {
             magic if magic == MAGIC => true,
             magic if magic == COUNTING_MAGIC => false,
+            // Of this build's own digit or before: what was once written and is not read any more.
+            [b'T', b'A', b'L', b'L', b'Y', b'S', b'T', digit] if *digit <= MAGIC[7] => {
+                return Err(BadState(
+                    "was written by a version of Tally that is too old for this one",
+                ));
+            }
             [b'T', b'A', b'L', b'L', b'Y', b'S', b'T', _] => {
-                return Err(BadState("was written by another version of Tally"));
+                return Err(BadState(
+                    "was written by a later version of Tally, which this build cannot read: upgrade",
+                ));
             }
             _ => return Err(BadState("is not a state object")),
         };
@@ -495,8 +503,13 @@ mod tests {
             })
         };
         assert_eq!(decode(&bytes), Ok((head(), vec![window("A1"), window("A2")])));
-        bytes[7] = b'1';
-        assert!(decode(&bytes).is_err());
+        // R25: who is refused is told what to do.
+        for (digit, words) in [(b'1', "too old for this one"), (b'4', "later version of Tally")] {
+            bytes[7] = digit;
+            let BadState(said) = decode(&bytes).unwrap_err();
+            assert!(said.contains(words), "{said}");
+            assert_eq!(said.ends_with(": upgrade"), digit == b'4', "{said}");
+        }
     }
 
     #[test]

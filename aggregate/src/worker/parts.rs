@@ -61,6 +61,7 @@ impl Worker {
             announcer: parts.announcer,
             in_flight: None,
             epoch_began_ms: None,
+            oldest_ms: None,
             idle_since_ms: None,
             read_max: 1,
             unattended: 0,

@@ -127,6 +127,15 @@ impl GroupContext {
 
     /// Gives partitions up: their owners first, then their readers, then the assignment.
     fn give_up(&self, consumer: &GroupConsumer, partitions: &[u32]) {
+        // What the assignee could not take yet is not its own any more either.
+        let waiting: Vec<u32> = {
+            let held = self.held.lock();
+            let waits = |partition: &&u32| matches!(held.get(*partition), Some(Held::Waiting(_)));
+            partitions.iter().filter(waits).copied().collect()
+        };
+        if !waiting.is_empty() {
+            self.assignee.revoke(&waiting);
+        }
         let reading = self.stop_reading(partitions);
         // Only what is in librdkafka's assignment may be taken out of it; the call itself must
         // happen even with nothing in it, as librdkafka waits for it.
@@ -272,6 +281,7 @@ impl ConsumerContext for GroupContext {
         if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(topic = self.topic, ?partitions, "partitions given to this member");
             self.take(consumer, &partitions, IsRebalance::Yes);
+            self.assignee.told();
         } else {
             tracing::info!(topic = self.topic, ?partitions, "partitions taken from this member");
             self.give_up(consumer, &partitions);
