@@ -10,6 +10,9 @@ const GATEWAY_EPOCH: Column =
     maybe("gateway_epoch", Int64, "Start number of the gateway process, where it tells one");
 
 /// The views.
+///
+/// The hours of `usage_events` are whole numbers of microseconds: `date_trunc` on an instant with a
+/// time zone asks a calendar row by row, which took longer than all the sums together.
 pub(super) const VIEWS: &[View] = &[
     View {
         schema: "settlement",
@@ -64,11 +67,16 @@ FROM (
       OR sum(image_input) <> 0 OR sum(image_output) <> 0 OR sum(requests) <> 0 OR sum(images) <> 0
       OR sum(seconds) <> 0 OR sum(characters) <> 0 AS differs
   FROM (
-    SELECT source, gateway_epoch, date_trunc('hour', completed_at) AS hour,
-      CAST(NULL AS BIGINT) AS sent, CAST(1 AS BIGINT) AS accepted, CAST(0 AS BIGINT) AS held_back,
-      input, cached_input, cache_write_5m, cache_write_1h, output, reasoning, audio_input, audio_output,
-      image_input, image_output, requests, images, seconds, characters
+    SELECT source, gateway_epoch,
+      arrow_cast(CAST(completed_at AS BIGINT) / 3600000000 * 3600000000, 'Timestamp(Microsecond, Some(\"UTC\"))') AS hour,
+      CAST(NULL AS BIGINT) AS sent, count(*) AS accepted, CAST(0 AS BIGINT) AS held_back,
+      sum(input) AS input, sum(cached_input) AS cached_input, sum(cache_write_5m) AS cache_write_5m,
+      sum(cache_write_1h) AS cache_write_1h, sum(output) AS output, sum(reasoning) AS reasoning,
+      sum(audio_input) AS audio_input, sum(audio_output) AS audio_output, sum(image_input) AS image_input,
+      sum(image_output) AS image_output, sum(requests) AS requests, sum(images) AS images,
+      sum(seconds) AS seconds, sum(characters) AS characters
     FROM usage_events WHERE correction IS NULL
+    GROUP BY source, gateway_epoch, CAST(completed_at AS BIGINT) / 3600000000
     UNION ALL
     SELECT source, gateway_epoch, date_trunc('hour', completed_at), NULL, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
     FROM suspense

@@ -143,3 +143,22 @@ async fn other_usage_and_more_events_than_were_sent_are_seen() {
         json!([["gw-1", ten, 3, 3, 0, 0, "usage_differs"], ["gw-2", ten, 2, 3, 0, -1, "surplus"],]);
     assert_eq!(lists(&engine, STATES).await, expected);
 }
+
+#[tokio::test]
+async fn an_event_counts_once_in_the_hour_in_which_it_ends() {
+    let engine = told(|feed| {
+        send(feed, "gw-1", 3, HOURS[1], 0);
+        // Late, the last second of its hour, and again.
+        send(feed, "gw-1", 1, HOURS[0], 0);
+        send(feed, "gw-1", 2, HOURS[0], 3_599);
+        send(feed, "gw-1", 2, HOURS[0], 3_599);
+        say(feed, &total("gw-1", HOURS[0], (1, 2)));
+        say(feed, &total("gw-1", HOURS[1], (3, 3)));
+    })
+    .await;
+    let (ten, eleven) = ("2026-11-20T02:00:00Z", "2026-11-20T03:00:00Z");
+    let expected =
+        json!([["gw-1", ten, 2, 2, 0, 0, "complete"], ["gw-1", eleven, 1, 1, 0, 0, "complete"],]);
+    assert_eq!(lists(&engine, STATES).await, expected);
+    assert_eq!(lists(&engine, MISSING).await, json!([]));
+}
