@@ -162,3 +162,26 @@ async fn an_event_counts_once_in_the_hour_in_which_it_ends() {
     assert_eq!(lists(&engine, STATES).await, expected);
     assert_eq!(lists(&engine, MISSING).await, json!([]));
 }
+
+/// Far more numbers than a block of the view has: full blocks, one that is not there, and ends.
+#[tokio::test]
+async fn gaps_are_found_among_many_numbers() {
+    let engine = told(|feed| {
+        for seq in (1..=800).filter(|seq| ![70, 71].contains(seq) && !(200..=330).contains(seq)) {
+            send(feed, "gw-1", seq, HOURS[0], i64::try_from(seq).unwrap());
+        }
+        // Another gateway's total is of numbers of which none came, beyond those that did.
+        send(feed, "gw-2", 5, HOURS[0], 5);
+        say(feed, &total("gw-1", HOURS[0], (1, 810)));
+        say(feed, &total("gw-2", HOURS[1], (9, 300)));
+    })
+    .await;
+    let (ten, eleven) = ("2026-11-20T02:00:00Z", "2026-11-20T03:00:00Z");
+    let expected = json!([
+        ["gw-1", 70, 71, 2, ten],
+        ["gw-1", 200, 330, 131, ten],
+        ["gw-1", 801, 810, 10, ten],
+        ["gw-2", 6, 300, 295, eleven],
+    ]);
+    assert_eq!(lists(&engine, MISSING).await, expected);
+}
