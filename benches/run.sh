@@ -12,7 +12,7 @@
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
 # RERATE_EVENTS (10000000): events of a month that is rated again.
 # MONTH_EVENTS (10000000): events of the month that is settled, and MONTH_REPEAT_EVENTS (300000) of the one that is settled
-# fifty times. 100 M need some 20 GB of disk.
+# fifty times. 100 M go through Kafka, and need some 25 GB of disk.
 # RESTART_RATE (125000), RESTART_SECONDS (120): the load under which all aggregators are restarted, and for how long.
 # OBSERVE_ROUNDS (4): rounds with and without metrics and traces.
 set -euo pipefail
@@ -77,7 +77,8 @@ part_recovery() {
 
 part_rating() {
   rm -rf "$work/rating" "$results/rating.jsonl"
-  py base rating.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/rating.jsonl"
+  py base rating.py "$tally" "$CARGO_TARGET_DIR/release/sell" "$PEERS_BOOTSTRAP" "$work" "$results/rating.jsonl"
+  drop_topics rating.
 }
 
 part_reconcile() {
@@ -92,7 +93,21 @@ part_rerate() {
 
 part_month() {
   rm -rf "$work/month" "$results/month.jsonl"
-  py sql month.py "$tally" "$work/month" "$results/month.jsonl" "${MONTH_EVENTS:-10000000}" "${MONTH_REPEAT_EVENTS:-300000}"
+  py sql month.py "$tally" "$work/month" "$results/month.jsonl" "${MONTH_EVENTS:-10000000}" \
+    "${MONTH_REPEAT_EVENTS:-300000}" "$PEERS_BOOTSTRAP"
+  drop_topics month.
+}
+
+# Topics of a name of their own, which nobody reads again, would keep gigabytes.
+drop_topics() {
+  py base - "$PEERS_BOOTSTRAP" "$1" <<'PYTHON'
+import sys
+from confluent_kafka.admin import AdminClient
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+names = [name for name in admin.list_topics(timeout=10).topics if name.startswith(sys.argv[2])]
+for future in (admin.delete_topics(names) if names else {}).values():
+    future.result()
+PYTHON
 }
 
 part_restart() {
