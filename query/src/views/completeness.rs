@@ -11,9 +11,6 @@ const GATEWAY_EPOCH: Column =
 
 /// The views.
 ///
-/// The hours of `usage_events` are whole numbers of microseconds: `date_trunc` on an instant with a
-/// time zone asks a calendar row by row, which took longer than all the sums together.
-///
 /// Numbers that never came are looked for in blocks of 64, a bit for each that came: a number that
 /// comes twice sets the same bit. Only blocks that are not full, and those beside them, are looked
 /// at one by one. A step from one of these to another is a gap where no block lies between them.
@@ -71,16 +68,14 @@ FROM (
       OR sum(image_input) <> 0 OR sum(image_output) <> 0 OR sum(requests) <> 0 OR sum(images) <> 0
       OR sum(seconds) <> 0 OR sum(characters) <> 0 AS differs
   FROM (
-    SELECT source, gateway_epoch,
-      arrow_cast(CAST(completed_at AS BIGINT) / 3600000000 * 3600000000, 'Timestamp(Microsecond, Some(\"UTC\"))') AS hour,
-      CAST(NULL AS BIGINT) AS sent, count(*) AS accepted, CAST(0 AS BIGINT) AS held_back,
+    SELECT source, gateway_epoch, hour,
+      CAST(NULL AS BIGINT) AS sent, sum(events) AS accepted, CAST(0 AS BIGINT) AS held_back,
       sum(input) AS input, sum(cached_input) AS cached_input, sum(cache_write_5m) AS cache_write_5m,
       sum(cache_write_1h) AS cache_write_1h, sum(output) AS output, sum(reasoning) AS reasoning,
       sum(audio_input) AS audio_input, sum(audio_output) AS audio_output, sum(image_input) AS image_input,
       sum(image_output) AS image_output, sum(requests) AS requests, sum(images) AS images,
       sum(seconds) AS seconds, sum(characters) AS characters
-    FROM usage_events WHERE correction IS NULL
-    GROUP BY source, gateway_epoch, CAST(completed_at AS BIGINT) / 3600000000
+    FROM roll_ups.usage_by_gateway_hour GROUP BY source, gateway_epoch, hour
     UNION ALL
     SELECT source, gateway_epoch, date_trunc('hour', completed_at), NULL, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
     FROM suspense
