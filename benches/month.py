@@ -6,11 +6,14 @@ The events are made by DuckDB, and go the product's own way: `tally replay` puts
 `tally aggregate --until-end` rates and charges them into tables in a local folder, slice by slice; nothing is written
 straight to Parquet. The log is the embedded one, and Kafka for more than EMBEDDED events: Kafka stores batches
 compressed, a quarter of the disk. Thirty vendors of three models each, made up, as the shipped prices know eleven; contracts
-of five forms; of 200,000 accounts one for each 500 events, 20,000 at most, has a package. What must come out is
-computed by DuckDB from the rule that made the events, and not from the tables; a figure with `correct` false is none.
+of five forms; of 200,000 accounts one for each 500 events, 20,000 at most, has a package. Sixteen gateways number their
+events and say once an hour what they sent; one says one more than it sent. What must come out is computed by DuckDB from
+the rule that made the events, and not from the tables; a figure with `correct` false is none. Then the janitor runs
+until it has nothing left to do, as it does in a deployment all along; how long that took is part of "made".
 
 Measured: `settle close` by one person and `settle approve` by another (all statements, made twice and sealed), `verify`,
-every question of docs/sql.md on schema `settlement` (over HTTP, first and best of five), three questions on raw events
+every question of docs/sql.md on schema `settlement` (over HTTP, first and best of five, once there are an event that is
+held back, an exchange rate, a disputed bill and a phone bill), three questions on raw events
 beside DuckDB and chDB on the same files, `settle events` from a line down to its events (a new process each), and fifty drafts of
 one statement of REPEAT_EVENTS events with other threads, partitions, slices and orders, which must all be the same
 bytes. A month rated again is a part of its own (rerate.py).
@@ -42,6 +45,7 @@ sys.path.insert(0, str(HERE.parent / "scripts"))
 import sell  # noqa: E402
 
 VENDORS, MODELS, ACCOUNTS = 30, 3, 200_000
+GATEWAYS, HOUR_MS = 16, 3_600_000
 SLICE, EMBEDDED = 2_000_000, 20_000_000
 PERIOD = "2026-09"
 # The month in Shanghai.
@@ -76,7 +80,8 @@ def events_of(count: int) -> str:
 
 
 def write_slice(file: Path, count: int, low: int, high: int, order: str) -> None:
-    duckdb.sql(f"""COPY (SELECT 'gw-' || (i % 16) AS source, 'e-' || i AS id,
+    duckdb.sql(f"""COPY (SELECT 'gw-' || (i % {GATEWAYS}) AS source, 1 AS gateway_epoch,
+        1 + i // {GATEWAYS} AS gateway_seq, 'e-' || i AS id,
         'A' || lpad(((i * 7919) % {ACCOUNTS})::VARCHAR, 9, '0') AS account, format('vendor-{{:02d}}', v) AS vendor,
         format('vendor-{{:02d}}-m{{}}', v, m) AS model, ['sh', 'gd', 'js', 'zj', 'sc'][1 + i % 5] AS region,
         ['app', 'web', 'mini'][1 + i % 3] AS channel, completed_at,
@@ -89,6 +94,20 @@ def expected(count: int) -> dict[str, tuple[int, Decimal]]:
     pico = " + ".join(f"{units}::HUGEINT * ({base} + {more} * v + {of_model} * m)" for units, (base, more, of_model) in PRICES.items())
     rows = duckdb.sql(f"SELECT format('vendor-{{:02d}}', v), count(*), sum({pico})::VARCHAR FROM ({events_of(count)}) GROUP BY v").fetchall()
     return {vendor: (events, Decimal(pico).scaleb(-12)) for vendor, events, pico in rows}
+
+
+def control_totals(count: int) -> list[dict]:
+    """What each gateway says it sent, an hour each. The first one says that its newest event was followed by another."""
+    rows = duckdb.sql(f"""SELECT i % {GATEWAYS} AS gateway, completed_at // {HOUR_MS} AS hour, count(*), min(1 + i // {GATEWAYS}),
+        max(1 + i // {GATEWAYS}), sum(input)::BIGINT, sum(cached_input)::BIGINT, sum(output)::BIGINT
+        FROM ({events_of(count)}) GROUP BY ALL ORDER BY ALL""").fetchall()
+    totals = [{"source": f"gw-{gateway}", "gateway_epoch": 1, "hour": hour * HOUR_MS, "events": events, "first_seq": first, "last_seq": last,
+               "usage": {"input": input_, "cached_input": cached, "output": output, "requests": events}}
+              for gateway, hour, events, first, last, input_, cached, output in rows]
+    newest = max((total for total in totals if total["source"] == "gw-0"), key=lambda total: total["hour"])
+    newest["events"] += 1
+    newest["last_seq"] += 1
+    return totals
 
 
 def write_book(folder: Path) -> None:
@@ -104,6 +123,7 @@ def write_book(folder: Path) -> None:
         terms.append(f'[[terms]]\nid = "{vendor}-2026"\nvendor = "{vendor}"\nmodel_pattern = "*"\n{FORMS[(v - 1) % len(FORMS)]}\n'
                      'currency = "CNY"\ntax_ppm = 60000\nrounding = "half_even"\nvalid_from = "2026-01-01"\n')
     (folder / "prices.csv").write_text("\n".join(prices) + "\n")
+    terms.append(f'[[fx]]\nfrom = "USD"\nto = "CNY"\nperiod = "{PERIOD}"\nrate = "7.1055"\ndate = "{PERIOD}-30"\nsource = "made up"\n')
     (folder / "terms.toml").write_text("\n".join(terms))
 
 
@@ -131,14 +151,41 @@ class Month:
             version = ["1"] if kind == "price" else [str(self.folder / file)]
             self.run(kind, "approve", *version, "--by", "bob")
 
+    def at_door(self, what: Callable[[str], None]) -> None:
+        """Does something at the address of a door that is open as long as it takes."""
+        command = [self.tally, "ingest", "--listen", f"127.0.0.1:{free_port()}"]
+        door = Running(command, self.env, self.folder / "door.log")
+        try:
+            what(door.address())
+        finally:
+            door.end()
+
     def sell_packages(self, buyers: int) -> None:
-        port = free_port()
-        door = Running([self.tally, "ingest", "--listen", f"127.0.0.1:{port}"], self.env, self.folder / "door.log")
-        address, refused = door.address(), []
-        sell.sell(address, range(buyers), BEGIN_MS - 60_000, refused)
-        door.end()
+        refused = []
+        self.at_door(lambda address: sell.sell(address, range(buyers), BEGIN_MS - 60_000, refused))
         if refused:
             raise SystemExit(f"{len(refused)} purchases were refused: {refused[0]}")
+
+    def post(self, path: str, lines: list[dict]) -> None:
+        body = "\n".join(map(json.dumps, lines)).encode()
+        request = lambda address: urllib.request.Request(f"http://{address}{path}", body, {"content-type": "application/x-ndjson"})
+        self.at_door(lambda address: urllib.request.urlopen(request(address)).close())
+        self.run("aggregate", "--until-end")
+
+    def keep_in_order(self) -> dict:
+        """Runs the janitor until it has nothing to merge and nothing to roll up."""
+        took = {"janitor_s": 0.0, "janitor_cpu_s": 0.0, "janitor_peak_mib": 0, "janitor_runs": 0}
+        while True:
+            seconds, cpu_s, peak_mib, out = self.run("janitor", "--once", "--json")
+            took["janitor_s"] += seconds
+            took["janitor_cpu_s"] += cpu_s
+            took["janitor_peak_mib"] = max(took["janitor_peak_mib"], peak_mib)
+            took["janitor_runs"] += 1
+            report = json.loads(out)
+            if report["failures"]:
+                raise SystemExit(f"the janitor: {report['failures'][0]}")
+            if report["merges"] == 0 and report["files_rolled_up"] == 0:
+                return {key: round(value, 1) for key, value in took.items()}
 
     def fill(self, count: int, slice_: int, order: str = "i") -> dict:
         """Seconds and peak of what it took to get the events into the tables."""
@@ -213,7 +260,8 @@ def finance_questions() -> list[str]:
     asked = [sql for sql in examples if "settlement." in sql]
     for month in ("2026-10", "2026-11"):
         asked = [sql.replace(month, PERIOD) for sql in asked]
-    return [sql.replace("'zhipu'", "'vendor-01'") for sql in asked]
+    # An account of a buyer: event 0 is its.
+    return [sql.replace("'zhipu'", "'vendor-01'").replace("account = 'A'", "account = 'A000000000'") for sql in asked]
 
 
 def text_rows(rows: list[tuple]) -> list[str]:
@@ -248,7 +296,21 @@ def raw_peers(files: list[str], folder: Path) -> dict[str, Callable[[str], list[
     return {"duckdb": lambda sql: duck.execute(sql).fetchall(), "chdb": of_house}
 
 
+def give_cause(month: Month) -> None:
+    """What some of finance's questions are about: an event without a price, of the month after, a bill that is disputed, and
+    what goes to the operator's billing system."""
+    month.post("/v1/events", [{"source": "gw-0", "id": "unpriced", "account": "A000000000", "model": "nobody-sells-this",
+                               "completed_at": BEGIN_MS + MONTH_MS + HOUR_MS, "usage": {"input": 1}}])
+    bill, evidence = month.folder / "bill.csv", month.folder / "evidence"
+    bill.write_text(f"utc_date,model,cost,currency\n{PERIOD}-15,vendor-01-m0,1.00,CNY\n")
+    subprocess.run([month.tally, "settle", "reconcile", str(bill), "--vendor", "vendor-01", "--period", PERIOD, "--mapping",
+                    "deepseek-cost", "--by", "lin", "--out", str(evidence)], env={**os.environ, **month.env}, stdout=subprocess.DEVNULL)
+    month.run("settle", "dispute", "open", str(evidence), "--deadline", "2026-12-31", "--by", "lin")
+    month.run("phone-bill", "issue", "--day", f"{PERIOD}-20", "--by", "lin")
+
+
 def ask(month: Month, count: int, out: str) -> None:
+    give_cause(month)
     questions = Questions(month)
     try:
         for sql in finance_questions():
@@ -336,6 +398,8 @@ def main() -> None:
     month.approve_book()
     month.sell_packages(min(20_000, count // 500))
     took = month.fill(count, max(SLICE, count // 20))
+    month.post("/v1/control-totals", control_totals(count))
+    took |= month.keep_in_order()
     record(out, what="made", events=count, **took, store_mib=month.mib("store"), log_mib=month.mib("log"))
     seal(month, count, out)
     ask(month, count, out)

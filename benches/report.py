@@ -169,6 +169,10 @@ def month(runs: list[dict]) -> list[str]:
                   [["sealed", f"{run['events']:,}", run["close_s"], run["approve_s"], run["seconds"], run["cpu_s"],
                     f"{run['peak_mib']:,}", run["verify_s"], f"{run['verify_peak_mib']:,}", said(run)] for run in sealed]),
            *(f"Into the tables: {run['replay_s']} s to the log and {run['aggregate_s']} s rated and charged "
+             f"({run['aggregate_peak_mib']:,} MiB at the peak, state read again for each slice); merged and rolled up by the janitor "
+             f"in {run['janitor_s']} s ({run['janitor_cpu_s']} CPU s, {run['janitor_peak_mib']:,} MiB, {run['janitor_runs']} runs); the store "
+             f"has {run['store_mib']:,} MiB." if "janitor_s" in run else
+             f"Into the tables: {run['replay_s']} s to the log and {run['aggregate_s']} s rated and charged "
              f"({run['aggregate_peak_mib']:,} MiB at the peak, state read again for each slice); the store has {run['store_mib']:,} MiB."
              for run in made), ""]
     if drilled := of("drill-down"):
@@ -179,7 +183,7 @@ def month(runs: list[dict]) -> list[str]:
     if asked := [run for run in of("question") if "failed" not in run]:
         slowest = sorted(asked, key=lambda run: -run["best_s"])
         out += [f"Finance's questions, {len(asked)} of [sql.md](../docs/sql.md) over HTTP: {sum(run['best_s'] <= 1 for run in asked)} "
-                "within a second, the best of five. The slowest:", "",
+                f"within a second, the best of five; {sum(run['rows'] > 0 for run in asked)} had rows to show. The slowest:", "",
                 *table(["question", "rows", "first, s", "best, s"],
                        [[f"`{run['sql'][:110]}`", run["rows"], run["first_s"], run["best_s"]] for run in slowest[:8]])]
     if raw := of("raw"):

@@ -140,6 +140,7 @@ struct Figures {
     failures: AtomicU64,
     files_merged: AtomicU64,
     bytes_merged: AtomicU64,
+    files_rolled_up: AtomicU64,
     /// By kind.
     removed: [(&'static str, AtomicU64); 4],
     /// Unix time of the last run without a failure; 0 before the first.
@@ -158,6 +159,7 @@ impl Default for Figures {
             failures: AtomicU64::default(),
             files_merged: AtomicU64::default(),
             bytes_merged: AtomicU64::default(),
+            files_rolled_up: AtomicU64::default(),
             removed: kinds.map(|kind| (kind, AtomicU64::default())),
             good_run_at: AtomicI64::default(),
             begun_at: AtomicI64::default(),
@@ -209,6 +211,7 @@ impl JanitorFigures {
             (&figures.failures, failures),
             (&figures.files_merged, report.files_merged),
             (&figures.bytes_merged, report.bytes_merged),
+            (&figures.files_rolled_up, report.files_rolled_up),
         ] {
             counter.fetch_add(more, Ordering::Relaxed);
         }
@@ -250,6 +253,11 @@ impl Collector for JanitorFigures {
                 &figures.files_merged,
             ),
             ("tally_janitor_bytes_merged", "Their size in bytes", &figures.bytes_merged),
+            (
+                "tally_janitor_files_rolled_up",
+                "Files of tables that got roll-ups",
+                &figures.files_rolled_up,
+            ),
         ] {
             let value = ConstCounter::new(counter.load(Ordering::Relaxed));
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;

@@ -40,6 +40,7 @@ mod provider;
 mod reference_rows;
 mod reference_schema;
 mod restricted_table;
+mod rolled_table;
 mod session;
 mod settle;
 mod shanghai_calendar;

@@ -19,7 +19,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContex
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
-use tally_schemas::Table;
+use tally_schemas::{RollUp, Table};
 use tally_tables::PinnedTables;
 use tokio::sync::OnceCell;
 
@@ -38,6 +38,7 @@ use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
 use crate::reference_schema::{ReferenceRows, ReferenceTable};
 use crate::restricted_table::RestrictedTable;
+use crate::rolled_table::{ROLL_UPS, rolled_tables};
 use crate::shanghai_calendar::calendar_functions;
 use crate::sight::{KINDS, Sight, TableSight};
 use crate::suspense_table::suspense_table;
@@ -68,7 +69,15 @@ pub(crate) struct Sessions {
     /// Prepared catalogs, the most recently used last.
     kept: Mutex<Vec<(Catalog, SessionState)>>,
     /// Prepared tables, kept beyond their pin: most tables do not change between two pins.
-    tables: Mutex<BTreeMap<Table, Arc<PinnedTableProvider>>>,
+    tables: Mutex<BTreeMap<Table, Prepared>>,
+}
+
+/// A version of a table.
+#[derive(Debug, Clone)]
+struct Prepared {
+    rows: Arc<PinnedTableProvider>,
+    /// The same summed up, by name.
+    rolled: Vec<(&'static str, Arc<dyn TableProvider>)>,
 }
 
 /// What identifies a prepared catalog.
@@ -254,17 +263,23 @@ impl Sessions {
     ) -> Result<SessionState> {
         let Catalog { known_at_ms, sight, .. } = catalog;
         let mut public: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
+        let mut rolled: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         for pinned in pin.iter() {
             let known = self.tables.lock().get(&pinned.table).cloned();
-            let provider = match known {
-                Some(known) if known.version() == pinned.version => known,
+            let prepared = match known {
+                Some(known) if known.rows.version() == pinned.version => known,
                 _ => {
-                    let provider = Arc::new(PinnedTableProvider::try_new(pinned)?);
-                    self.tables.lock().insert(pinned.table, Arc::clone(&provider));
-                    provider
+                    let prepared = Prepared {
+                        rows: Arc::new(PinnedTableProvider::try_new(pinned)?),
+                        rolled: rolled_tables(pinned)?,
+                    };
+                    self.tables.lock().insert(pinned.table, prepared.clone());
+                    prepared
                 }
             };
-            public.insert(pinned.table.name().to_owned(), provider);
+            public.insert(pinned.table.name().to_owned(), prepared.rows);
+            let named = prepared.rolled.into_iter().map(|(name, table)| (name.to_owned(), table));
+            rolled.extend(named);
         }
         let held = public.remove(Table::Suspense.name());
         if let (Some(held), Some(resolutions)) =
@@ -299,13 +314,17 @@ impl Sessions {
             settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
         let tables = [("public", public), ("system", system), ("settlement", settlement)];
-        let whole = with_schemas(&base.state, base.schemas(tables.clone()));
+        // Only views know what is summed up.
+        let whole = base.schemas(tables.clone().into_iter().chain([(ROLL_UPS, rolled.clone())]));
+        let whole = with_schemas(&base.state, whole);
         let seen: Vec<(&str, Tables)> = tables
             .into_iter()
             .map(|(schema, tables)| Ok((schema, seen_of(sight, schema, tables)?)))
             .collect::<Result<_>>()?;
         let seen = base.schemas(seen.into_iter().filter(|(_, tables)| !tables.is_empty()));
-        let below = Below { whole, seen: with_schemas(&base.state, seen.clone()) };
+        let mut below_seen = seen.clone();
+        below_seen.extend(base.schemas([(ROLL_UPS, rolled_seen(sight, rolled)?)]));
+        let below = Below { whole, seen: with_schemas(&base.state, below_seen) };
         let schemas = ViewSchema::over(below, sight, seen);
         Ok(with_schemas(&base.state, schemas))
     }
@@ -357,6 +376,21 @@ fn seen_of(sight: &Sight, schema: &str, tables: Tables) -> Result<Tables> {
             TableSight::Part(part) => Arc::new(RestrictedTable::try_new(table, &part)?),
         };
         seen.insert(name, table);
+    }
+    Ok(seen)
+}
+
+/// What views over what a sight sees may read of the tables that are summed up.
+fn rolled_seen(sight: &Sight, tables: Tables) -> Result<Tables> {
+    let mut seen = Tables::new();
+    for roll_up in RollUp::ALL {
+        let Some(table) = tables.get(roll_up.name()).cloned() else { continue };
+        let table: Arc<dyn TableProvider> = match sight.roll_up(roll_up) {
+            TableSight::Hidden | TableSight::OverSeen => continue,
+            TableSight::Whole => table,
+            TableSight::Part(part) => Arc::new(RestrictedTable::try_new(table, &part)?),
+        };
+        seen.insert(roll_up.name().to_owned(), table);
     }
     Ok(seen)
 }

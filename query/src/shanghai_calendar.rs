@@ -93,10 +93,19 @@ impl CalendarUnit {
 
 impl CalendarFunction {
     fn of_array(&self, values: &ArrayRef) -> Result<ArrayRef> {
-        let first = |days: Option<i32>| {
-            days.and_then(|days| self.unit.first(days)).ok_or_else(|| {
+        // Rows that follow each other are mostly of one day: the calendar is asked once for them.
+        let mut known: Option<(i32, i32)> = None;
+        let mut first = |days: Option<i32>| -> Result<i32> {
+            if let (Some(days), Some((of, begin))) = (days, known)
+                && of == days
+            {
+                return Ok(begin);
+            }
+            let begin = days.and_then(|days| self.unit.first(days)).ok_or_else(|| {
                 DataFusionError::Execution(format!("{}: beyond the calendar", self.name()))
-            })
+            })?;
+            known = days.map(|days| (days, begin));
+            Ok(begin)
         };
         let dates: Date32Array = match values.data_type() {
             DataType::Date32 => values
@@ -220,6 +229,21 @@ mod tests {
         let month = |text| CalendarUnit::Month.first(shanghai_day(us(text)).unwrap());
         assert_eq!(month("2026-10-31T16:00:00Z"), days_of(Date::constant(2026, 11, 1)));
         assert_eq!(month("2026-10-31T15:59:59Z"), days_of(Date::constant(2026, 10, 1)));
+    }
+
+    #[test]
+    fn each_row_has_the_month_of_its_own_day() {
+        let signature = Signature::any(1, Volatility::Immutable);
+        let function = CalendarFunction { unit: CalendarUnit::Month, signature };
+        let day = |month, day| days_of(Date::constant(2026, month, day));
+        let days = vec![day(10, 31), day(10, 31), day(11, 1), None, day(10, 31), day(11, 30)];
+        let values: ArrayRef = Arc::new(Date32Array::from(days));
+        let months = function.of_array(&values).unwrap();
+        let (october, november) = (day(10, 1), day(11, 1));
+        assert_eq!(
+            months.as_primitive::<Date32Type>().iter().collect::<Vec<_>>(),
+            [october, october, november, None, october, november]
+        );
     }
 
     proptest! {

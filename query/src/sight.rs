@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use tally_access::{Caller, Permission, Role};
+use tally_schemas::RollUp;
 
-use self::vendor_tables::{VENDOR_TABLES, VENDOR_VIEWS};
+use self::vendor_tables::{VENDOR_TABLES, VENDOR_VIEWS, roll_up_of_vendor};
 use crate::system_schema::shapes;
 
 /// What a caller sees of the catalog.
@@ -112,6 +113,16 @@ impl Sight {
                     .find(|table| (table.schema, table.name) == (schema, name))
                     .map_or(TableSight::Hidden, |table| TableSight::Part(table.part(vendor)))
             }
+        }
+    }
+
+    /// What views over what they see may read of a table that is summed up. They do not see it
+    /// themselves.
+    pub(crate) fn roll_up(&self, roll_up: RollUp) -> TableSight {
+        match self {
+            Self::All => TableSight::Whole,
+            Self::Operations => TableSight::Hidden,
+            Self::Vendor(vendor) => roll_up_of_vendor(roll_up, vendor),
         }
     }
 

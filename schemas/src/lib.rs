@@ -29,6 +29,7 @@ mod plain_event;
 mod recycling;
 mod reference_version;
 mod resolution;
+mod roll_up;
 mod tables;
 mod token_class;
 mod usage_event;
@@ -69,6 +70,7 @@ pub use reference_version::{BadReferenceVersion, ReferenceVersion};
 pub use resolution::{
     HeldPosition, NotAPosition, RECYCLE, Recycle, Resolution, WRITE_OFF, WriteOff,
 };
+pub use roll_up::{RollUp, RolledColumn, RolledFrom, RolledRows};
 pub use tables::{Column, ColumnType, Table};
 pub use token_class::{CLASS_COUNT, COUNT_MAX, TokenClass, UsageCounts};
 pub use usage_event::{UsageEvent, UsageSource};

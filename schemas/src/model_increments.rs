@@ -32,6 +32,11 @@ impl ShanghaiDay {
         Self(date.since(EPOCH).map_or(0, |span| span.get_days()))
     }
 
+    /// Days since 1970-01-01.
+    pub fn days(self) -> i32 {
+        self.0
+    }
+
     /// Its date.
     pub fn date(self) -> Date {
         EPOCH.saturating_add(jiff::Span::new().days(self.in_range().0))

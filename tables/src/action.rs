@@ -91,6 +91,8 @@ pub(crate) struct Add {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stats: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tags: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deletion_vector: Option<serde_json::Value>,
 }
 
@@ -181,6 +183,7 @@ impl Add {
             modification_time: committed_at_ms,
             data_change: true,
             stats: Some(file.stats.clone()).filter(|stats| !stats.is_empty()),
+            tags: None,
             deletion_vector: None,
         };
         Ok((table, add))
@@ -262,7 +265,7 @@ mod tests {
         "\n",
         r#"{"remove":{"path":"day=2026-11-22/a%20b.parquet","deletionTimestamp":5,"dataChange":false,"size":3}}"#,
         "\n",
-        r#"{"add":{"path":"day=2026-11-22/a%20c.parquet","partitionValues":{"day":"2026-11-22"},"size":9,"modificationTime":1,"dataChange":true,"stats":"{\"numRecords\":3,\"minValues\":{\"completed_at\":\"2026-11-22T06:22:37.827Z\",\"input\":3,\"account\":\"A\"},\"maxValues\":{\"completed_at\":\"2026-11-22T06:22:37.827Z\"},\"nullCount\":{\"region\":2}}"}}"#,
+        r#"{"add":{"path":"day=2026-11-22/a%20c.parquet","partitionValues":{"day":"2026-11-22"},"size":9,"modificationTime":1,"dataChange":true,"stats":"{\"numRecords\":3,\"minValues\":{\"completed_at\":\"2026-11-22T06:22:37.827Z\",\"input\":3,\"account\":\"A\"},\"maxValues\":{\"completed_at\":\"2026-11-22T06:22:37.827Z\"},\"nullCount\":{\"region\":2}}","tags":{"tally.usage_by_day.1":"17","x":null}}}"#,
         "\n",
     );
 

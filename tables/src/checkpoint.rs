@@ -19,7 +19,7 @@ use crate::delta_log::table_root;
 use crate::error::TablesError;
 
 /// Columns of a checkpoint that matter here.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "protocol",
     "metaData",
     "txn",
@@ -30,6 +30,7 @@ const COLUMNS: [&str; 10] = [
     "add.modificationTime",
     "add.dataChange",
     "add.stats",
+    "add.tags",
 ];
 
 /// What `_last_checkpoint` says.

@@ -20,6 +20,7 @@ mod janitor;
 mod ledger_reader;
 mod metadata;
 mod publish;
+mod roll_up;
 mod snapshot;
 mod stats;
 mod table_log;

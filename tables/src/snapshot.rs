@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::future::join_all;
 use object_store::{ObjectStore, path::Path};
-use tally_schemas::Table;
+use tally_schemas::{RollUp, Table};
 use tokio::sync::Mutex;
 
 use crate::delta_log::{LogFileKind, table_root};
@@ -79,6 +79,34 @@ impl PinnedTable {
             Some((partition, u64::try_from(*n).ok()?))
         };
         self.txns.iter().filter_map(of).collect()
+    }
+
+    /// The table in two parts: the roll-ups of the files that have one, as a table of their own,
+    /// and the other files.
+    pub fn rolled_up(&self, roll_up: RollUp) -> (Self, Self) {
+        let mut stored = Vec::new();
+        let mut others = Vec::new();
+        for file in &self.files {
+            match file.rolled_up(roll_up) {
+                Some(rolled) => stored.push(Arc::new(rolled)),
+                None => others.push(Arc::clone(file)),
+            }
+        }
+        let columns = roll_up.columns();
+        let is_column = |name: &String| columns.iter().any(|column| column.name == name);
+        let fields = columns.iter().map(|c| Field::new(c.name, c.column_type.arrow(), c.nullable));
+        let rolled = Self {
+            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            partition_columns: self
+                .partition_columns
+                .iter()
+                .filter(|name| is_column(name))
+                .cloned()
+                .collect(),
+            files: stored,
+            ..self.clone()
+        };
+        (rolled, Self { files: others, ..self.clone() })
     }
 
     /// Where a file is in the store.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tally_schemas::Table;
+use tally_schemas::{RollUp, Table};
 
 use crate::action::{Action, Add, Metadata, READER_VERSION, Remove, WRITER_VERSION, decode_path};
 use crate::error::TablesError;
@@ -23,12 +23,31 @@ pub struct PinnedFile {
     /// When the file was committed, milliseconds UTC.
     pub modified_at_ms: i64,
     columns: Box<[(&'static str, ColumnStats)]>,
+    roll_ups: Box<[(RollUp, u64)]>,
 }
 
 impl PinnedFile {
     /// What is known of a column: `None` where nothing is.
     pub fn column_stats(&self, column: &str) -> Option<&ColumnStats> {
         self.columns.iter().find(|(name, _)| *name == column).map(|(_, stats)| stats)
+    }
+
+    /// Bytes of a roll-up of the file; `None` where it has none.
+    pub fn roll_up_bytes(&self, roll_up: RollUp) -> Option<u64> {
+        self.roll_ups.iter().find(|(of, _)| *of == roll_up).map(|(_, bytes)| *bytes)
+    }
+
+    /// The roll-up as a file of its own, of which nothing but its size is known.
+    pub(crate) fn rolled_up(&self, roll_up: RollUp) -> Option<Self> {
+        Some(Self {
+            path: roll_up.path(&self.path),
+            size: self.roll_up_bytes(roll_up)?,
+            rows: None,
+            partition_values: self.partition_values.clone(),
+            modified_at_ms: self.modified_at_ms,
+            columns: Box::default(),
+            roll_ups: Box::default(),
+        })
     }
 
     pub(crate) fn encoded_path(&self) -> String {
@@ -177,6 +196,12 @@ impl TableState {
             StatsPolicy::Parse => stats.columns,
             StatsPolicy::Skip => Box::default(),
         };
+        let roll_ups = RollUp::of_table(self.table)
+            .filter_map(|roll_up| {
+                let bytes = add.tags.as_ref()?.get(&roll_up.tag())?.as_deref()?;
+                Some((roll_up, bytes.parse().ok()?))
+            })
+            .collect();
         self.tombstones.remove(&path);
         let file = PinnedFile {
             path: path.clone(),
@@ -185,6 +210,7 @@ impl TableState {
             partition_values: add.partition_values.clone(),
             modified_at_ms: add.modification_time,
             columns,
+            roll_ups,
         };
         self.files.insert(path, Arc::new(file));
         Ok(())

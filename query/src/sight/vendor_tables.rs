@@ -5,9 +5,9 @@
 //! the names and notes of people. What the operator has not sealed or put down is not there either:
 //! an adjustment that is only proposed, a period in review.
 
-use tally_schemas::TokenClass;
+use tally_schemas::{RollUp, TokenClass};
 
-use super::Part;
+use super::{Part, TableSight};
 
 /// A table of which a vendor sees its own rows.
 pub(super) struct VendorTable {
@@ -40,6 +40,26 @@ impl VendorTable {
         let mut only = vec![(VENDOR, vendor.to_owned())];
         only.extend(self.also.map(|(column, value)| (column, value.to_owned())));
         Part { columns, only }
+    }
+}
+
+/// What views over a vendor's rows may read of a table that is summed up: what it has of
+/// `usage_events`, and no more. It is no table of theirs, because its rows are told apart by what is
+/// hidden from them.
+pub(super) fn roll_up_of_vendor(roll_up: RollUp, vendor: &str) -> TableSight {
+    match roll_up {
+        RollUp::UsageByDay => TableSight::Part(Part {
+            columns: vec![
+                "day",
+                "model",
+                VENDOR,
+                "wholesale_currency",
+                "events",
+                "wholesale_amount",
+            ],
+            only: vec![(VENDOR, vendor.to_owned())],
+        }),
+        RollUp::UsageByGatewayHour | RollUp::BucketsByDay => TableSight::Hidden,
     }
 }
 

@@ -10,6 +10,10 @@ const GATEWAY_EPOCH: Column =
     maybe("gateway_epoch", Int64, "Start number of the gateway process, where it tells one");
 
 /// The views.
+///
+/// Numbers that never came are looked for in blocks of 64, a bit for each that came: a number that
+/// comes twice sets the same bit. Only blocks that are not full, and those beside them, are looked
+/// at one by one. A step from one of these to another is a gap where no block lies between them.
 pub(super) const VIEWS: &[View] = &[
     View {
         schema: "settlement",
@@ -64,11 +68,14 @@ FROM (
       OR sum(image_input) <> 0 OR sum(image_output) <> 0 OR sum(requests) <> 0 OR sum(images) <> 0
       OR sum(seconds) <> 0 OR sum(characters) <> 0 AS differs
   FROM (
-    SELECT source, gateway_epoch, date_trunc('hour', completed_at) AS hour,
-      CAST(NULL AS BIGINT) AS sent, CAST(1 AS BIGINT) AS accepted, CAST(0 AS BIGINT) AS held_back,
-      input, cached_input, cache_write_5m, cache_write_1h, output, reasoning, audio_input, audio_output,
-      image_input, image_output, requests, images, seconds, characters
-    FROM usage_events WHERE correction IS NULL
+    SELECT source, gateway_epoch, hour,
+      CAST(NULL AS BIGINT) AS sent, sum(events) AS accepted, CAST(0 AS BIGINT) AS held_back,
+      sum(input) AS input, sum(cached_input) AS cached_input, sum(cache_write_5m) AS cache_write_5m,
+      sum(cache_write_1h) AS cache_write_1h, sum(output) AS output, sum(reasoning) AS reasoning,
+      sum(audio_input) AS audio_input, sum(audio_output) AS audio_output, sum(image_input) AS image_input,
+      sum(image_output) AS image_output, sum(requests) AS requests, sum(images) AS images,
+      sum(seconds) AS seconds, sum(characters) AS characters
+    FROM roll_ups.usage_by_gateway_hour GROUP BY source, gateway_epoch, hour
     UNION ALL
     SELECT source, gateway_epoch, date_trunc('hour', completed_at), NULL, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
     FROM suspense
@@ -107,32 +114,46 @@ WITH seen AS (
   UNION ALL
   SELECT source, gateway_epoch, gateway_seq, coalesce(completed_at, first_seen)
   FROM suspense WHERE gateway_seq IS NOT NULL AND source IS NOT NULL
-), ends AS (
-  SELECT source, gateway_epoch, min(seq) AS low, max(seq) AS high FROM seen GROUP BY source, gateway_epoch
+), blocks AS (
+  SELECT source, gateway_epoch, block, next_block FROM (
+    SELECT source, gateway_epoch, block, bits,
+      lag(block) OVER (PARTITION BY source, gateway_epoch ORDER BY block) AS last_block,
+      lag(bits) OVER (PARTITION BY source, gateway_epoch ORDER BY block) AS last_bits,
+      lead(block) OVER (PARTITION BY source, gateway_epoch ORDER BY block) AS next_block,
+      lead(bits) OVER (PARTITION BY source, gateway_epoch ORDER BY block) AS next_bits
+    FROM (
+      SELECT source, gateway_epoch, seq / 64 AS block, bit_or(1 << (seq % 64)) AS bits
+      FROM seen GROUP BY source, gateway_epoch, seq / 64
+    )
+  ) WHERE bits <> -1 OR last_bits IS NULL OR last_bits <> -1 OR last_block <> block - 1
+    OR next_bits IS NULL OR next_bits <> -1 OR next_block <> block + 1
 ), told AS (
   SELECT source, gateway_epoch, min(first_seq) AS low, max(last_seq) AS high,
     min(hour) AS first_hour, max(hour) + INTERVAL '1 hour' AS last_hour
   FROM control_totals WHERE first_seq IS NOT NULL GROUP BY source, gateway_epoch
-), steps AS (
-  SELECT source, gateway_epoch, seq, at,
-    lead(seq) OVER (PARTITION BY source, gateway_epoch ORDER BY seq) AS next_seq,
-    lead(at) OVER (PARTITION BY source, gateway_epoch ORDER BY seq) AS next_at
+), numbers AS (
+  SELECT source, gateway_epoch, seq, at, next_block, side,
+    min(CASE WHEN side = 0 THEN seq END) OVER (PARTITION BY source, gateway_epoch) AS low,
+    max(CASE WHEN side = 0 THEN seq END) OVER (PARTITION BY source, gateway_epoch) AS high
   FROM (
-    SELECT source, gateway_epoch, seq, at FROM seen
+    SELECT seen.source, seen.gateway_epoch, seen.seq, seen.at, blocks.next_block, 0 AS side
+    FROM blocks JOIN seen ON seen.source = blocks.source AND seen.seq / 64 = blocks.block
+      AND (seen.gateway_epoch IS NOT DISTINCT FROM blocks.gateway_epoch)
     UNION ALL
-    SELECT told.source, told.gateway_epoch, told.low - 1, told.first_hour
-    FROM told LEFT JOIN ends
-      ON ends.source = told.source AND (ends.gateway_epoch IS NOT DISTINCT FROM told.gateway_epoch)
-    WHERE ends.low IS NULL OR told.low <= ends.low
+    SELECT source, gateway_epoch, low - 1, first_hour, NULL, -1 FROM told
     UNION ALL
-    SELECT told.source, told.gateway_epoch, told.high + 1, told.last_hour
-    FROM told LEFT JOIN ends
-      ON ends.source = told.source AND (ends.gateway_epoch IS NOT DISTINCT FROM told.gateway_epoch)
-    WHERE ends.high IS NULL OR told.high >= ends.high
+    SELECT source, gateway_epoch, high + 1, last_hour, NULL, 1 FROM told
   )
+), steps AS (
+  SELECT source, gateway_epoch, seq, at, next_block, side,
+    lead(seq) OVER (PARTITION BY source, gateway_epoch ORDER BY seq, at) AS next_seq,
+    lead(at) OVER (PARTITION BY source, gateway_epoch ORDER BY seq, at) AS next_at,
+    lead(side) OVER (PARTITION BY source, gateway_epoch ORDER BY seq, at) AS next_side
+  FROM numbers WHERE side = 0 OR low IS NULL OR (side < 0 AND seq < low) OR (side > 0 AND seq > high)
 ), gaps AS (
   SELECT source, gateway_epoch, seq + 1 AS first_missing, next_seq - 1 AS last_missing, at, next_at
   FROM steps WHERE next_seq > seq + 1
+    AND (side <> 0 OR next_side <> 0 OR next_seq / 64 = seq / 64 OR next_seq / 64 = next_block)
 )
 SELECT gaps.source, gaps.gateway_epoch, gaps.first_missing, gaps.last_missing,
   gaps.last_missing - gaps.first_missing + 1 AS events,

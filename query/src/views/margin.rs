@@ -20,15 +20,15 @@ macro_rules! margin_by {
   sum(retail_amount) - sum(wholesale_amount) AS margin
 FROM (
   SELECT shanghai_month(day) AS month, day, retail_price_ids AS package, vendor, model, region, channel,
-    wholesale_currency AS currency, CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END AS events, points,
+    wholesale_currency AS currency, events, points,
     CASE WHEN retail_currency <> wholesale_currency THEN CAST(0 AS DECIMAL(38,12)) ELSE retail_amount END
       AS retail_amount,
     wholesale_amount
-  FROM usage_events
+  FROM roll_ups.usage_by_day
   UNION ALL
   SELECT shanghai_month(day), day, retail_price_ids, vendor, model, region, channel,
     retail_currency, 0, CAST(0 AS DECIMAL(38,6)), retail_amount, CAST(0 AS DECIMAL(38,12))
-  FROM usage_events WHERE retail_currency <> wholesale_currency
+  FROM roll_ups.usage_by_day WHERE retail_currency <> wholesale_currency
 ) GROUP BY ",
             $keys,
             ", currency"

@@ -35,8 +35,8 @@ FROM (
     sum(CASE WHEN kind IN ('debit', 'adjust') THEN amount ELSE CAST(0 AS DECIMAL(38,12)) END) AS earned,
     sum(CASE WHEN kind = 'breakage' THEN amount ELSE CAST(0 AS DECIMAL(38,12)) END) AS breakage
   FROM (
-    SELECT shanghai_month(shanghai_day(at)) AS month, package, currency, kind, amount
-    FROM quota_ledger WHERE bucket IS NOT NULL
+    SELECT shanghai_month(day) AS month, package, currency, kind, amount
+    FROM roll_ups.buckets_by_day
   ) GROUP BY month, package, currency
 )",
     },
@@ -60,9 +60,8 @@ WITH given AS (
   WHERE kind IN ('trial', 'free') AND superseded_at IS NULL GROUP BY id
 ), used AS (
   SELECT shanghai_month(day) AS month, retail_price_ids AS package, vendor, wholesale_currency AS currency,
-    sum(CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END) AS events, sum(points) AS points,
-    sum(wholesale_amount) AS wholesale_amount
-  FROM usage_events WHERE retail_price_ids IS NOT NULL
+    sum(events) AS events, sum(points) AS points, sum(wholesale_amount) AS wholesale_amount
+  FROM roll_ups.usage_by_day WHERE retail_price_ids IS NOT NULL
   GROUP BY shanghai_month(day), retail_price_ids, vendor, wholesale_currency
 )
 SELECT month, package, string_agg(DISTINCT funded_by, ',' ORDER BY funded_by) AS funded_by, vendor, currency,

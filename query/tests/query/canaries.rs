@@ -102,6 +102,7 @@ pub(crate) async fn world(with_others: bool) -> World {
         }
     }
     world.publish().await;
+    world.roll_up(1).await;
     world
 }
 

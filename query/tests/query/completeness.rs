@@ -143,3 +143,45 @@ async fn other_usage_and_more_events_than_were_sent_are_seen() {
         json!([["gw-1", ten, 3, 3, 0, 0, "usage_differs"], ["gw-2", ten, 2, 3, 0, -1, "surplus"],]);
     assert_eq!(lists(&engine, STATES).await, expected);
 }
+
+#[tokio::test]
+async fn an_event_counts_once_in_the_hour_in_which_it_ends() {
+    let engine = told(|feed| {
+        send(feed, "gw-1", 3, HOURS[1], 0);
+        // Late, the last second of its hour, and again.
+        send(feed, "gw-1", 1, HOURS[0], 0);
+        send(feed, "gw-1", 2, HOURS[0], 3_599);
+        send(feed, "gw-1", 2, HOURS[0], 3_599);
+        say(feed, &total("gw-1", HOURS[0], (1, 2)));
+        say(feed, &total("gw-1", HOURS[1], (3, 3)));
+    })
+    .await;
+    let (ten, eleven) = ("2026-11-20T02:00:00Z", "2026-11-20T03:00:00Z");
+    let expected =
+        json!([["gw-1", ten, 2, 2, 0, 0, "complete"], ["gw-1", eleven, 1, 1, 0, 0, "complete"],]);
+    assert_eq!(lists(&engine, STATES).await, expected);
+    assert_eq!(lists(&engine, MISSING).await, json!([]));
+}
+
+/// Far more numbers than a block of the view has: full blocks, one that is not there, and ends.
+#[tokio::test]
+async fn gaps_are_found_among_many_numbers() {
+    let engine = told(|feed| {
+        for seq in (1..=800).filter(|seq| ![70, 71].contains(seq) && !(200..=330).contains(seq)) {
+            send(feed, "gw-1", seq, HOURS[0], i64::try_from(seq).unwrap());
+        }
+        // Another gateway's total is of numbers of which none came, beyond those that did.
+        send(feed, "gw-2", 5, HOURS[0], 5);
+        say(feed, &total("gw-1", HOURS[0], (1, 810)));
+        say(feed, &total("gw-2", HOURS[1], (9, 300)));
+    })
+    .await;
+    let (ten, eleven) = ("2026-11-20T02:00:00Z", "2026-11-20T03:00:00Z");
+    let expected = json!([
+        ["gw-1", 70, 71, 2, ten],
+        ["gw-1", 200, 330, 131, ten],
+        ["gw-1", 801, 810, 10, ten],
+        ["gw-2", 6, 300, 295, eleven],
+    ]);
+    assert_eq!(lists(&engine, MISSING).await, expected);
+}

@@ -21,7 +21,7 @@ use tally_schemas::{
     ControlTotals, DataFile, EntryKind, LedgerEntry, QueryConfig, Table, TokenClass, UsageCounts,
     entry_path,
 };
-use tally_tables::{Publisher, TableSet};
+use tally_tables::{Janitor, JanitorSettings, Publisher, TableSet};
 
 pub(crate) const TOPIC: &str = "usage.events";
 pub(crate) const PARTITIONS: u32 = 2;
@@ -88,6 +88,16 @@ impl World {
     pub(crate) async fn publish(&self) {
         let mut publisher = Publisher::new(Arc::clone(&self.store), TOPIC, PARTITIONS);
         publisher.publish_committed().await.unwrap();
+    }
+
+    /// Puts roll-ups beside files of so many rows, and merges nothing.
+    pub(crate) async fn roll_up(&self, rows_min: u64) {
+        let settings = JanitorSettings {
+            roll_up_rows_min: rows_min,
+            merge_files_min: usize::MAX,
+            ..JanitorSettings::default()
+        };
+        run_janitor(&self.store, &settings).await;
     }
 
     pub(crate) async fn put(&self, path: &str, bytes: Bytes) {
@@ -255,6 +265,13 @@ impl World {
                 .collect(),
         }
     }
+}
+
+/// Runs the janitor once over a store of this world's topic.
+pub(crate) async fn run_janitor(store: &Arc<dyn ObjectStore>, settings: &JanitorSettings) {
+    let mut janitor = Janitor::new(Arc::clone(store), TOPIC, PARTITIONS);
+    let report = janitor.run_once(jiff::Timestamp::now().as_millisecond(), settings).await;
+    assert!(report.failures.is_empty(), "{report}");
 }
 
 /// An engine over a store.

@@ -177,6 +177,7 @@ async fn commit(
                 modification_time: now_ms,
                 data_change: false,
                 stats: Some(merged.stats.clone()),
+                tags: None,
                 deletion_vector: None,
             }));
             Ok(Some(actions))

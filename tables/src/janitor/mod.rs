@@ -1,4 +1,4 @@
-//! The janitor: checkpoints, compaction, and removal of what nobody can need any more.
+//! The janitor: checkpoints, compaction, roll-ups, and removal of what nobody can need any more.
 //!
 //! What is due is derived from the logs and the ledger, never from what was just done, so a crash
 //! skips nothing for ever. One janitor at a time is enough; two do each other's work twice at
@@ -10,6 +10,7 @@ mod compaction;
 mod ledger_cleanup;
 mod log_cleanup;
 mod merge;
+mod roll_ups;
 mod vacuum;
 
 use std::fmt;
@@ -38,6 +39,10 @@ pub struct JanitorSettings {
     pub merge_files_min: usize,
     /// Most merges of one table in one run.
     pub merges_max: usize,
+    /// Fewest rows of a file that is worth roll-ups: smaller ones are merged before long.
+    pub roll_up_rows_min: u64,
+    /// Most files of one table that get roll-ups in one run.
+    pub roll_ups_max: usize,
     /// How often unreferenced files are looked for, milliseconds.
     pub vacuum_interval_ms: u64,
     /// Entries of each partition's ledger that are kept whatever their age.
@@ -55,6 +60,8 @@ impl Default for JanitorSettings {
             merge_target_bytes: 128 << 20,
             merge_files_min: 8,
             merges_max: 4,
+            roll_up_rows_min: 32_768,
+            roll_ups_max: 64,
             vacuum_interval_ms: 3_600_000,
             ledger_entries_min: 100,
             dedupe_horizon_days: config.dedupe_horizon_days,
@@ -91,6 +98,8 @@ pub struct JanitorReport {
     pub files_merged: u64,
     /// Their size in bytes.
     pub bytes_merged: u64,
+    /// Files that got their roll-ups.
+    pub files_rolled_up: u64,
     /// Unreferenced data files removed.
     pub files_removed: u64,
     /// Their size in bytes.
@@ -107,11 +116,12 @@ impl fmt::Display for JanitorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} checkpoints, {} files ({} bytes) merged into {}, removed {} data files ({} bytes), {} log files, {} ledger entries, {} state files",
+            "{} checkpoints, {} files ({} bytes) merged into {}, {} rolled up, removed {} data files ({} bytes), {} log files, {} ledger entries, {} state files",
             self.checkpoints,
             self.files_merged,
             self.bytes_merged,
             self.merges,
+            self.files_rolled_up,
             self.files_removed,
             self.bytes_removed,
             self.log_files_removed,
@@ -237,6 +247,8 @@ impl Janitor {
         settings: &JanitorSettings,
         report: &mut JanitorReport,
     ) -> Result<(), TablesError> {
+        // Until it has once looked at everything that is stored.
+        let look = self.vacuumed_at_ms.is_none();
         let table = &mut self.tables[index];
         let state = table.refresh().await?;
         state.forget_tombstones(settings.cutoff_ms(now_ms));
@@ -252,6 +264,7 @@ impl Janitor {
             })
             .await?;
         compaction::compact(table, now_ms, settings, report).await?;
+        roll_ups::roll_up(table, now_ms, settings, look, report).await?;
         log_cleanup::checkpoint(table, settings, report).await?;
         log_cleanup::clean(table, now_ms, settings, report).await
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore};
+use tally_schemas::RollUp;
 
 use super::{Janitor, JanitorReport, JanitorSettings, Place, remove};
 use crate::error::TablesError;
@@ -41,11 +42,13 @@ impl Janitor {
             let table = &mut self.tables[index];
             let name = table.table().name();
             let state = table.state().await?;
-            // A table that is not there, or not yet, refers to nothing: that makes nothing garbage.
+            // A roll-up is needed for as long as its file is. A table that is not there, or not yet,
+            // refers to nothing: that makes nothing garbage.
+            let file = RollUp::file_of(&path).unwrap_or(&path);
             let needed = state.version().is_none()
-                || state.files().contains_key(&path)
-                || state.tombstones().get(&path).is_some_and(|t| t.removed_at_ms > cutoff_ms)
-                || unpublished.contains(&(name.to_owned(), path));
+                || state.files().contains_key(file)
+                || state.tombstones().get(file).is_some_and(|t| t.removed_at_ms > cutoff_ms)
+                || unpublished.contains(&(name.to_owned(), file.to_owned()));
             if !needed && remove(self.store.as_ref(), &meta.location).await? {
                 report.files_removed += 1;
                 report.bytes_removed += meta.size;
