@@ -1,6 +1,7 @@
 //! The core alone on one thread, from bytes in memory to encoded epochs: for profiling.
 //! `core EVENTS [BATCH] [count]`; a batch size of 0 means one JSON event a record, `count` that
-//! events are only counted, neither rated nor charged.
+//! events are only counted, neither rated nor charged. Tells a hash of what would be stored, so that
+//! a change that should only be faster shows that it is.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,6 +43,7 @@ fn main() {
     let last = ledger::StoredEntry { entry: claim, hash: String::new() };
     let (mut pushing, mut closing, mut encoding) = (0_u128, 0_u128, 0_u128);
     let (mut bytes, mut state_bytes) = (0, 0);
+    let mut entries = Vec::new();
     let mut begin = Instant::now();
     let mut finish = |state: &mut Partition, begin: &mut Instant| {
         pushing += begin.elapsed().as_nanos();
@@ -51,6 +53,10 @@ fn main() {
         let at = Instant::now();
         if let Ok(encoded) = encode_epoch(closed, &last, "bench", 0) {
             bytes += encoded.entry.files.iter().map(|file| file.bytes).sum::<u64>();
+            // With the hash of each object in it.
+            if let Ok(entry) = ledger::encode(&encoded.entry) {
+                entries.extend_from_slice(&entry);
+            }
             state_bytes += encoded.objects.iter().map(|(_, b)| b.len()).sum::<usize>();
         }
         encoding += at.elapsed().as_nanos();
@@ -75,11 +81,12 @@ fn main() {
     finish(&mut state, &mut begin);
     let each = |nanos: u128| nanos / count as u128;
     println!(
-        "events {count}: push {} ns, close {} ns, encode {} ns an event; {} table bytes, {} stored bytes an event",
+        "events {count}: push {} ns, close {} ns, encode {} ns an event; {} table bytes, {} stored bytes an event, hash {:.16}",
         each(pushing),
         each(closing),
         each(encoding),
         bytes / count as u64,
         state_bytes / count,
+        ledger::hash_of(&entries),
     );
 }
