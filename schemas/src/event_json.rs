@@ -52,10 +52,10 @@ impl ParsedEvent<'_> {
 /// Reads one event. Bytes that are not one JSON object give a single `malformed` error.
 pub fn parse_event(bytes: &[u8]) -> ParsedEvent<'_> {
     let mut parsed = ParsedEvent::default();
-    if read_plain(bytes, &mut parsed) {
-        return parsed;
+    if !read_plain(bytes, &mut parsed) {
+        parsed = parse_event_by_serde(bytes);
     }
-    parse_event_by_serde(bytes)
+    parsed
 }
 
 /// Reads any JSON, and says what is wrong with it.

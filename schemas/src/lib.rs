@@ -14,6 +14,7 @@
 //! - [`in_full`]: an error with what is behind it.
 
 mod alert_message;
+mod byte_words;
 mod causes;
 mod config;
 mod config_load;

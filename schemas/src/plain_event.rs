@@ -4,14 +4,20 @@
 
 use std::borrow::Cow;
 
-use crate::event_json::{Field, ParsedEvent, Scalar, check_event, set_field};
-use crate::token_class::{COUNT_MAX, TokenClass};
+use crate::byte_words::{
+    POWERS_OF_TEN, Words, are_simple, end_of_text, leading_number, next_quote,
+};
+use crate::event_json::{
+    Field, ParsedEvent, Scalar, TEXT_MAX_BYTES, TIME_MAX_MS, check_event, set_field,
+};
+use crate::token_class::{CLASS_COUNT, COUNT_MAX, TokenClass};
+use crate::usage_event::UsageSource;
 
 /// Reads an event into `parsed`, which is empty. `false` where the form is not plain: `parsed`
 /// then holds a part of it and must be thrown away.
 pub(crate) fn read_plain<'a>(bytes: &'a [u8], parsed: &mut ParsedEvent<'a>) -> bool {
     let Ok(text) = simdutf8::basic::from_utf8(bytes) else { return false };
-    let mut cursor = Cursor { text, bytes, at: 0 };
+    let mut cursor = Cursor::new(text);
     if cursor.event(parsed).is_none() {
         return false;
     }
@@ -23,11 +29,27 @@ struct Cursor<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// Whether every text ends at the next quote.
+    simple: bool,
 }
 
 impl<'a> Cursor<'a> {
+    fn new(text: &'a str) -> Self {
+        let bytes = text.as_bytes();
+        Self { text, bytes, at: 0, simple: are_simple(bytes) }
+    }
+
     /// The next byte that is not white space.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => self.peek_behind_space(),
+        }
+    }
+
+    #[cold]
+    fn peek_behind_space(&mut self) -> Option<u8> {
         loop {
             let byte = *self.bytes.get(self.at)?;
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
@@ -53,24 +75,40 @@ impl<'a> Cursor<'a> {
     }
 
     /// A text without escapes and control characters.
+    #[inline(never)]
     fn string(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
+        self.text_to_quote()
+    }
+
+    /// The same behind its opening quote.
+    #[inline(always)]
+    fn text_to_quote(&mut self) -> Option<&'a str> {
         let from = self.at;
-        let end = from + end_of_text(self.bytes.get(from..)?)?;
-        self.at = end + 1;
-        if self.bytes[end] != b'"' {
+        let rest = self.bytes.get(from..)?;
+        let end = from + if self.simple { next_quote(rest)? } else { end_of_text(rest)? };
+        if !self.simple && self.bytes[end] != b'"' {
             return None;
         }
+        self.at = end + 1;
         self.text.get(from..end)
+    }
+
+    /// Whether a member of this name comes next, with its colon; then it is passed.
+    fn passes(&mut self, name: &Words) -> bool {
+        let is_next = self.bytes.get(self.at..).is_some_and(|rest| name.begins(rest));
+        if is_next {
+            self.at += name.length;
+        }
+        is_next
     }
 
     /// The next field and its colon. Gateways send the fields in one order, so the one after the
     /// last is tried first.
     fn field(&mut self, guess: usize) -> Option<Field> {
         if let Some(field) = Field::ALL.get(guess)
-            && WORDS[guess].begins(self.bytes.get(self.at..)?)
+            && self.passes(&WORDS[guess])
         {
-            self.at += MEMBERS[guess].len();
             return Some(*field);
         }
         let field = Field::from_name(self.string()?)?;
@@ -78,24 +116,45 @@ impl<'a> Cursor<'a> {
         Some(field)
     }
 
-    /// A whole number of at most 18 digits, so that it cannot overflow.
+    /// The next class and its colon, tried as [`Self::field`] is; `None` in it is the total.
+    fn class(&mut self, guess: TokenClass) -> Option<Option<TokenClass>> {
+        if self.passes(&CLASS_WORDS[guess.index()]) {
+            return Some(Some(guess));
+        }
+        let key = self.string()?;
+        let class = TokenClass::from_name(key);
+        if class.is_none() && key != "total" {
+            return None;
+        }
+        self.expect(b':')?;
+        Some(class)
+    }
+
+    /// A whole number of at most 18 digits, so that it cannot overflow. Whether it was all of the
+    /// number tells what follows, which is a comma or a bracket then.
+    #[inline]
     fn number(&mut self) -> Option<u64> {
         let from = self.at;
-        let mut value = 0_u64;
-        while let Some(digit) = self.bytes.get(self.at).map(|byte| byte.wrapping_sub(b'0'))
+        let rest = self.bytes.get(from..)?;
+        let (mut value, mut digits) = (0_u64, 0);
+        while let Some(eight) = rest.get(digits..).and_then(<[u8]>::first_chunk) {
+            let (more, part) = leading_number(u64::from_le_bytes(*eight));
+            // Beyond 18 digits it is refused below, whatever came out.
+            value = value.wrapping_mul(POWERS_OF_TEN[more]).wrapping_add(part);
+            digits += more;
+            if more < 8 || digits > 18 {
+                break;
+            }
+        }
+        while let Some(digit) = rest.get(digits).map(|byte| byte.wrapping_sub(b'0'))
             && digit < 10
         {
-            if self.at - from == 18 {
-                return None;
-            }
-            value = value * 10 + u64::from(digit);
-            self.at += 1;
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            digits += 1;
         }
-        let digits = self.at - from;
-        let leading_zero = digits > 1 && self.bytes[from] == b'0';
-        // What follows tells whether it was all of the number.
-        let ends = matches!(self.peek()?, b',' | b'}');
-        (digits > 0 && !leading_zero && ends).then_some(value)
+        self.at += digits;
+        let leading_zero = digits > 1 && rest.first() == Some(&b'0');
+        (matches!(digits, 1..=18) && !leading_zero).then_some(value)
     }
 
     fn event(&mut self, parsed: &mut ParsedEvent<'a>) -> Option<()> {
@@ -114,13 +173,10 @@ impl<'a> Cursor<'a> {
                 (Field::Labels, _) => return None,
                 (Field::Usage, _) => self.usage(parsed)?,
                 (field, b'"') => {
-                    let value = Scalar::Text(Cow::Borrowed(self.string()?));
-                    set_field(parsed, field, value);
+                    self.at += 1;
+                    set_plain_text(parsed, field, self.text_to_quote()?)?;
                 }
-                (field, _) => {
-                    let value = Scalar::Unsigned(self.number()?);
-                    set_field(parsed, field, value);
-                }
+                (field, _) => set_plain_number(parsed, field, self.number()?)?,
             }
             if !self.another()? {
                 break;
@@ -136,22 +192,22 @@ impl<'a> Cursor<'a> {
         usage.set(TokenClass::Requests, 1);
         let mut seen = 0_u32;
         let mut total = None;
+        let mut guess = TokenClass::Input;
+        self.peek()?;
         loop {
-            let key = self.string()?;
-            let class = TokenClass::from_name(key);
-            if class.is_none() && key != "total" {
-                return None;
-            }
+            let class = self.class(guess)?;
             let bit = 1_u32 << class.map_or(31, TokenClass::index);
             if seen & bit != 0 {
                 return None;
             }
             seen |= bit;
-            self.expect(b':')?;
             self.peek()?;
             let count = self.number().filter(|count| *count <= COUNT_MAX)?;
             match class {
-                Some(class) => usage.set(class, count),
+                Some(class) => {
+                    usage.set(class, count);
+                    guess = likely_after(class);
+                }
                 None => total = Some(count),
             }
             if !self.another()? {
@@ -161,6 +217,62 @@ impl<'a> Cursor<'a> {
         let named = seen & !(1 << 31) != 0;
         (named && total.is_none_or(|total| total == usage.token_total())).then_some(())
     }
+}
+
+/// The class that gateways mostly name after another one: those that few models have are left out.
+const fn likely_after(class: TokenClass) -> TokenClass {
+    match class {
+        TokenClass::Input => TokenClass::CachedInput,
+        TokenClass::CachedInput | TokenClass::CacheWrite1h => TokenClass::Output,
+        TokenClass::CacheWrite5m => TokenClass::CacheWrite1h,
+        TokenClass::Output => TokenClass::Reasoning,
+        _ => TokenClass::Requests,
+    }
+}
+
+/// Sets a field to a text, the first time that it is named. `None` where there is more to say of it
+/// than its value. The empty text is an absent one.
+fn set_plain_text<'a>(parsed: &mut ParsedEvent<'a>, field: Field, text: &'a str) -> Option<()> {
+    if text.is_empty() || text.len() > TEXT_MAX_BYTES {
+        return text.is_empty().then_some(());
+    }
+    let event = &mut parsed.event;
+    let value = Cow::Borrowed(text);
+    match field {
+        Field::Source => event.source = value,
+        Field::Id => event.id = value,
+        Field::Account => event.account = value,
+        Field::Model => event.model = value,
+        Field::Subscriber => event.subscriber = Some(value),
+        Field::Vendor => event.vendor = Some(value),
+        Field::BilledModel => event.billed_model = Some(value),
+        Field::Supplier => event.supplier = Some(value),
+        Field::FinishReason => event.finish_reason = Some(value),
+        Field::Region => event.region = Some(value),
+        Field::Channel => event.channel = Some(value),
+        Field::ServiceTier => event.service_tier = Some(value),
+        Field::Product => event.product = Some(value),
+        Field::VendorRequestId => event.vendor_request_id = Some(value),
+        Field::UsageSource => event.usage_source = UsageSource::from_name(text)?,
+        Field::StartedAt | Field::CompletedAt => set_field(parsed, field, Scalar::Text(value)),
+        Field::GatewaySeq | Field::GatewayEpoch | Field::Usage | Field::Labels => return None,
+    }
+    Some(())
+}
+
+/// Sets a field to a number, as [`set_plain_text`] does.
+fn set_plain_number(parsed: &mut ParsedEvent<'_>, field: Field, number: u64) -> Option<()> {
+    let event = &mut parsed.event;
+    let time = || Some(number.cast_signed()).filter(|ms| *ms <= TIME_MAX_MS);
+    let count = || Some(number).filter(|count| *count <= COUNT_MAX);
+    match field {
+        Field::StartedAt => event.started_at_ms = Some(time()?),
+        Field::CompletedAt => event.completed_at_ms = Some(time()?),
+        Field::GatewayEpoch => event.gateway_epoch = Some(count()?),
+        Field::GatewaySeq => event.gateway_seq = Some(count()?),
+        _ => return None,
+    }
+    Some(())
 }
 
 /// [`Field::ALL`] as they stand in compact JSON.
@@ -189,86 +301,28 @@ const MEMBERS: [&str; 21] = [
 ];
 
 /// [`MEMBERS`] as integers.
-const WORDS: [Words; MEMBERS.len()] = {
-    let mut words = [Words::of(""); MEMBERS.len()];
-    let mut at = 0;
-    while at < MEMBERS.len() {
-        words[at] = Words::of(MEMBERS[at]);
-        at += 1;
-    }
-    words
-};
+const WORDS: [Words; MEMBERS.len()] = Words::of_all(MEMBERS);
 
-/// A text of at most 24 bytes as three integers of eight bytes each, which overlap where it is
-/// shorter and together cover it.
-#[derive(Clone, Copy)]
-struct Words {
-    /// Where the middle and the last one begin.
-    places: [usize; 2],
-    words: [u64; 3],
-    /// Which bits count: all, unless the text is shorter than one integer.
-    mask: u64,
-}
+/// Names of the classes as they stand in compact JSON, in the order of [`TokenClass::ALL`].
+const CLASSES: [&str; CLASS_COUNT] = [
+    "\"input\":",
+    "\"cached_input\":",
+    "\"cache_write_5m\":",
+    "\"cache_write_1h\":",
+    "\"output\":",
+    "\"reasoning\":",
+    "\"audio_input\":",
+    "\"audio_output\":",
+    "\"image_input\":",
+    "\"image_output\":",
+    "\"requests\":",
+    "\"images\":",
+    "\"seconds\":",
+    "\"characters\":",
+];
 
-impl Words {
-    const fn of(text: &str) -> Self {
-        let bytes = text.as_bytes();
-        assert!(bytes.len() <= 24);
-        let last = bytes.len().saturating_sub(8);
-        let middle = if last < 8 { last } else { 8 };
-        let mask = if bytes.len() < 8 { (1 << (8 * bytes.len())) - 1 } else { u64::MAX };
-        let words = [word(bytes, 0), word(bytes, middle), word(bytes, last)];
-        Self { places: [middle, last], words, mask }
-    }
-
-    /// Whether `bytes` begin with the text. `false` too where they end less than eight bytes after
-    /// their start.
-    fn begins(&self, bytes: &[u8]) -> bool {
-        let [middle, last] = self.places;
-        let Some(bytes) = bytes.get(..last + 8) else { return false };
-        let at = |place: usize| bytes[place..].first_chunk().copied().map(u64::from_le_bytes);
-        let [Some(first), Some(middle), Some(last)] = [at(0), at(middle), at(last)] else {
-            return false;
-        };
-        let [a, b, c] = self.words;
-        ((first ^ a) | (middle ^ b) | (last ^ c)) & self.mask == 0
-    }
-}
-
-/// Up to eight bytes from a place on as an integer.
-const fn word(bytes: &[u8], from: usize) -> u64 {
-    let mut word = 0;
-    let mut at = from;
-    while at < bytes.len() && at < from + 8 {
-        word |= (bytes[at] as u64) << (8 * (at - from));
-        at += 1;
-    }
-    word
-}
-
-/// Where a plain text ends: at a quote, or at what makes it not plain. Eight bytes at a time
-/// (Mycroft's test for a zero byte: bytes above the first hit may be marked in error, those below
-/// are not).
-fn end_of_text(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let mut at = 0;
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*chunk);
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let found = zero(word ^ (ONES * u64::from(b'"')))
-            | zero(word ^ (ONES * u64::from(b'\\')))
-            | control;
-        if found != 0 {
-            return Some(at + (found.trailing_zeros() / 8) as usize);
-        }
-        at += 8;
-    }
-    let rest = bytes.get(at..)?;
-    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    rest.iter().position(ends).map(|length| at + length)
-}
+/// [`CLASSES`] as integers.
+const CLASS_WORDS: [Words; CLASS_COUNT] = Words::of_all(CLASSES);
 
 #[cfg(test)]
 mod tests {
@@ -300,11 +354,34 @@ mod tests {
         for (field, member) in Field::ALL.into_iter().zip(MEMBERS) {
             assert_eq!(format!("{:?}:", field.name()), member);
         }
+        for (class, member) in TokenClass::ALL.into_iter().zip(CLASSES) {
+            assert_eq!(format!("{:?}:", class.name()), member);
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_they_stand() {
+        for digits in 1..=20_usize {
+            for first in ['1', '9'] {
+                let number: String = std::iter::once(first)
+                    .chain("0987654321098765432".chars())
+                    .take(digits)
+                    .collect();
+                for behind in [",", "}", ",\"region\":\"sh\"", " ,          "] {
+                    let text = format!("{number}{behind}");
+                    let mut cursor = Cursor::new(&text);
+                    let expected = number.parse::<u64>().ok().filter(|_| digits <= 18);
+                    assert_eq!(cursor.number(), expected, "{text}");
+                    assert_eq!(cursor.at, digits);
+                }
+            }
+        }
     }
 
     #[test]
     fn members_are_found_as_they_stand_and_nothing_else_is() {
-        for (member, words) in MEMBERS.into_iter().zip(WORDS) {
+        let all = MEMBERS.into_iter().zip(WORDS).chain(CLASSES.into_iter().zip(CLASS_WORDS));
+        for (member, words) in all {
             let text = format!("{member}\"some value that follows\"");
             assert!(words.begins(text.as_bytes()), "{member}");
             for at in 0..member.len() {
@@ -314,19 +391,6 @@ mod tests {
             }
             for length in 0..member.len() {
                 assert!(!words.begins(&text.as_bytes()[..length]), "{length} bytes of {member}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_end_of_a_text_is_found_wherever_it_is() {
-        for length in 0..40 {
-            for (last, filler) in [(b'"', b'x'), (b'\\', 0xff), (0x1f, 0x20), (b'"', 0x80)] {
-                let mut bytes = vec![filler; length];
-                assert_eq!(end_of_text(&bytes), None);
-                bytes.push(last);
-                bytes.extend([b'"'; 9]);
-                assert_eq!(end_of_text(&bytes), Some(length), "{last} after {length} of {filler}");
             }
         }
     }
