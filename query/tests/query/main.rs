@@ -30,6 +30,7 @@ mod margins;
 mod phone_bill;
 mod psql;
 mod rated_invariants;
+mod resends;
 mod sign_in;
 mod sql_page;
 mod suspense;

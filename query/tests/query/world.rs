@@ -301,7 +301,7 @@ fn with_counts(mut row: Value, counts: &UsageCounts) -> Value {
     row
 }
 
-fn event_row(event: &Event, id: &str, offset: u64, n: u64, partition: u32) -> Value {
+pub(crate) fn event_row(event: &Event, id: &str, offset: u64, n: u64, partition: u32) -> Value {
     let row = json!({
         "source": "gw", "id": id, "account": event.account, "subscriber": event.account,
         "model": event.model, "billed_model": event.model, "vendor": event.vendor,
