@@ -27,6 +27,7 @@ mod isolation_queries;
 mod late_store;
 mod limits;
 mod margins;
+mod one_version;
 mod phone_bill;
 mod psql;
 mod rated_invariants;

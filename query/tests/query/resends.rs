@@ -3,12 +3,9 @@
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use tally_query::{Resends, resends};
-use tally_schemas::{LedgerEntry, Table, entry_path};
 
-use crate::world::{DAYS, EPOCHS, PARTITIONS, TOPIC, World, event_row};
+use crate::world::{DAYS, EPOCHS, Event, PARTITIONS, World};
 
 /// Found identities, with how often each is there.
 fn found(resends: &Resends) -> Vec<(String, i64)> {
@@ -25,29 +22,6 @@ fn found(resends: &Resends) -> Vec<(String, i64)> {
     found
 }
 
-/// Adds an epoch with these ids of another epoch's events once more, each on another day.
-async fn resend(world: &World, again: &[(usize, &str)]) {
-    let path = Path::from(entry_path(TOPIC, 0, EPOCHS));
-    let bytes = world.store.get(&path).await.unwrap().bytes().await.unwrap();
-    let mut entry: LedgerEntry = serde_json::from_slice(&bytes).unwrap();
-    entry.n += 1;
-    entry.previous = tally_aggregate::ledger::hash_of(&bytes);
-    entry.from = entry.to;
-    entry.files.clear();
-    for (index, id) in again {
-        let mut event = world.events[*index].clone();
-        event.day = DAYS.into_iter().find(|day| *day != event.day).unwrap();
-        let row = event_row(&event, id, entry.to, entry.n, 0);
-        let (folder, day) = (format!("day={}/{id}-", event.day), event.day.to_owned());
-        let values = [("day".to_owned(), day)].into();
-        let file = world.file(Table::UsageEvents, &folder, values, &[row], 0, entry.n).await;
-        entry.files.push(file);
-        entry.to += 1;
-    }
-    world.append(entry).await;
-    world.publish().await;
-}
-
 #[tokio::test]
 async fn resends_with_another_time_are_found() {
     let world = World::new().await;
@@ -59,7 +33,12 @@ async fn resends_with_another_time_are_found() {
     }
     let first_of_1 = world.events.len() / usize::try_from(PARTITIONS).unwrap();
     let again = [(0, "p0-n1-0"), (3, "p0-n1-3"), (first_of_1 + 7, "p1-n1-7")];
-    resend(&world, &again).await;
+    let resent = again.map(|(index, id)| {
+        let event = world.events[index].clone();
+        let day = DAYS.into_iter().find(|day| *day != event.day).unwrap();
+        (Event { day, ..event }, id)
+    });
+    world.add_epoch(EPOCHS, &resent).await;
     let expected: Vec<(String, i64)> = again.iter().map(|(_, id)| ((*id).to_owned(), 2)).collect();
     // All at once, and in two dozen slices.
     for at_once in [1 << 20, 100] {
