@@ -80,6 +80,7 @@ fn settings(config: &Config, topic: &str, folder: &str) -> (KafkaLogConfig, Embe
     kafka.partitions_if_created = log.partitions;
     kafka.replication = log.replication;
     kafka.options = log.kafka_options.clone();
+    kafka.drain_timeout_ms = config.aggregate.drain_timeout_ms;
     let mut embedded = EmbeddedLogConfig::new(Path::new(&log.data).join(folder), topic);
     embedded.partitions_if_created = log.partitions;
     (kafka, embedded)

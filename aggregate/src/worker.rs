@@ -298,7 +298,15 @@ impl Worker {
         if !self.wait_for_commit().map_err(Ended::Failed)? {
             return Err(Ended::Abandoned);
         }
-        let segments = self.runtime.block_on(read_segments(&self.surroundings, need));
+        let abandon = &self.signals.abandon;
+        // The store may be away for longer than a partition that is revoked may be held on to.
+        let read = self.runtime.block_on(async {
+            tokio::select! {
+                read = read_segments(&self.surroundings, need) => Some(read),
+                () = abandon.cancelled() => None,
+            }
+        });
+        let Some(segments) = read else { return Err(Ended::Abandoned) };
         let mut state = self.desk.state();
         segments
             .and_then(|segments| provide_segments(&mut state, need, &segments))

@@ -53,6 +53,10 @@ pub struct KafkaLogConfig {
     /// How long an append may take before it fails and nobody knows whether the record is there,
     /// milliseconds; 0 for ever.
     pub delivery_timeout_ms: u64,
+    /// How long the work of a revoked partition may take to end, milliseconds. A group that gives
+    /// the partition away before would have two members work on it, so this must be below
+    /// `session.timeout.ms`.
+    pub drain_timeout_ms: u64,
     /// librdkafka settings that win over those of this crate, such as `security.protocol` or
     /// `session.timeout.ms`. A few that correctness rests on are refused.
     pub options: BTreeMap<String, String>,
@@ -70,6 +74,7 @@ impl KafkaLogConfig {
             cleanup: Cleanup::Age,
             // Whoever waits at the door gets an answer by then.
             delivery_timeout_ms: 10_000,
+            drain_timeout_ms: 0,
             options: BTreeMap::new(),
         }
     }

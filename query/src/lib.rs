@@ -39,6 +39,7 @@ mod pin;
 mod provider;
 mod reference_rows;
 mod reference_schema;
+mod resends;
 mod restricted_table;
 mod rolled_table;
 mod session;
@@ -74,6 +75,7 @@ pub use phone_bill::{IssuedBill, PhoneBill, TakenReturn, WaitingLine};
 pub use pin::parse_as_of;
 pub use provider::PinnedTableProvider;
 pub use reference_schema::ReferenceTable;
+pub use resends::{Resends, resends};
 pub use settle::{
     CloseOutcome, Closed, Decided, HowResolved, InReview, IssuedStatement, LineEvents,
     NewAdjustment, NewDispute, OtherReading, PeriodReRated, Settlement, SettlementTerms,

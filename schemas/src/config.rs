@@ -191,7 +191,8 @@ pub struct AggregateConfig {
     pub status_numbers_ms: u64,
     /// How far in the future an event may be, milliseconds after Kafka received it.
     pub future_max_ms: u64,
-    /// How long a revoked partition may finish its epoch, milliseconds.
+    /// How long a revoked partition may finish its epoch, milliseconds; less than the
+    /// `session.timeout.ms` of `log.kafka_options`, which is 6000 where it is not given.
     pub drain_timeout_ms: u64,
     /// How often epochs are published to the tables, milliseconds.
     pub publish_interval_ms: u64,
@@ -220,7 +221,7 @@ impl Default for AggregateConfig {
             reference_poll_ms: 3_000,
             status_numbers_ms: 0,
             future_max_ms: 3_600_000,
-            // Below the session time-out of the group, 10 s.
+            // Below the session time-out of the group, 6 s.
             drain_timeout_ms: 4_000,
             publish_interval_ms: 1_000,
             janitor_interval_ms: 60_000,

@@ -108,6 +108,54 @@ fn one_process_counts_tells_survives_kill_9_and_ends_in_order() {
     Process::start("verify", tally(folder, &["verify"]), folder).succeed(PATIENCE);
 }
 
+/// An event of one account: all of them are in one partition.
+fn event(id: &str, completed_at: &str) -> Value {
+    json!({"source": "gw-1", "id": id, "account": "A1", "model": "glm-5",
+           "completed_at": completed_at, "usage": {"input": 7, "output": 3}})
+}
+
+/// What `tally audit duplicates` lists, and how it ends.
+fn audited(folder: &Path, name: &str) -> (Vec<Value>, Option<i32>) {
+    let arguments = ["audit", "duplicates", "--json"];
+    let mut audit = Process::start(name, tally(folder, &arguments), folder);
+    let code = audit.wait(PATIENCE).code();
+    let rows = serde_json::from_str(&audit.output());
+    (rows.unwrap_or_else(|error| panic!("{error}: {}", audit.log())), code)
+}
+
+#[test]
+fn a_resend_with_another_time_is_found_by_the_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (mut process, address) = up(folder, "up");
+    let url = format!("http://{address}/v1/events");
+    let hand_in = |event: Value| {
+        let (status, answer) = block_on(post(&url, "application/json", json!([event]).to_string()));
+        assert_eq!((status, &answer["accepted"]), (200, &json!(1)), "{answer}");
+    };
+    hand_in(event("first", "2026-11-12T14:00:00+08:00"));
+    caught_up(folder, 1);
+    // Time goes on, so that the bucket of the first is sealed.
+    hand_in(event("later", "2026-11-21T14:00:00+08:00"));
+    caught_up(folder, 2);
+    // An exact resend is dropped for as long as the horizon; nothing is there twice.
+    hand_in(event("first", "2026-11-12T14:00:00+08:00"));
+    hand_in(event("last", "2026-11-21T15:00:00+08:00"));
+    caught_up(folder, 3);
+    assert_eq!(audited(folder, "audit"), (Vec::new(), Some(0)));
+    hand_in(event("first", "2026-11-22T14:00:00+08:00"));
+    caught_up(folder, 4);
+    let (rows, code) = audited(folder, "audit-again");
+    assert_eq!((rows.len(), code), (1, Some(1)), "{rows:?}");
+    assert_eq!((&rows[0]["source"], &rows[0]["id"]), (&json!("gw-1"), &json!("first")));
+    assert_eq!(rows[0]["times"].to_string().trim_matches('"'), "2");
+    for (column, day) in [("first_completed_at", "2026-11-12"), ("last_completed_at", "2026-11-22")]
+    {
+        assert!(rows[0][column].to_string().contains(day), "{column}: {}", rows[0]);
+    }
+    assert!(process.terminate(PATIENCE).success());
+}
+
 #[test]
 fn only_loopback_is_listened_on() {
     let folder = tempfile::tempdir().unwrap();

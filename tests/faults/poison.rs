@@ -1,11 +1,13 @@
 //! R16: poison on the topic.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::kill::note_stream;
 use crate::poison_kinds::{Expected, Place, kinds};
-use crate::support::{Dice, Figures, Payload, Stream, at_scale, eventually, patience};
+use crate::support::{
+    Dice, Figures, Ledger, Payload, Process, Stream, at_scale, eventually, patience,
+};
 
 /// Every bad record is one row of `suspense` with its own reason and position, every good one
 /// between them is counted, and nothing crashes.
@@ -18,17 +20,27 @@ fn poison_is_held_back_for_its_reason() {
     let all = kinds(place);
     let poison = all.iter().filter(|kind| kind.expected != Expected::Accepted).count();
     assert!(poison >= 100, "{poison} kinds of poison");
+    let good = |id: &str| {
+        let event = place.event(id).to_string().into_bytes();
+        let partition = tally_schemas::partition_of("A000000042", place.partitions);
+        Payload { partition, value: Some(event), batch: false }
+    };
     let mut payloads = Vec::new();
     let good_between = at_scale(3, 300);
     for (number, kind) in all.iter().enumerate() {
         payloads.push(kind.payload.clone());
-        for good in 0..good_between {
-            let event = place.event(&format!("good-{number}-{good}")).to_string().into_bytes();
-            let home = tally_schemas::partition_of("A000000042", place.partitions);
-            payloads.push(Payload { partition: home, value: Some(event), batch: false });
+        for between in 0..good_between {
+            payloads.push(good(&format!("good-{number}-{between}")));
         }
     }
     let mut process = stream.aggregate("member");
+    let mut ledger = stream.ledger();
+    // As many records without any poison, once the member has joined.
+    stream.topic.append(&[good("first")]);
+    lag(&stream, &mut ledger, &mut process);
+    let clean: Vec<Payload> = (0..payloads.len()).map(|n| good(&format!("clean-{n}"))).collect();
+    stream.topic.append(&clean);
+    let lag_without = lag(&stream, &mut ledger, &mut process);
     let offsets = stream.topic.append(&payloads);
     let mut expected = BTreeMap::new();
     for (kind, position) in all.iter().zip(offsets.iter().step_by(good_between as usize + 1)) {
@@ -37,11 +49,7 @@ fn poison_is_held_back_for_its_reason() {
         }
     }
     // Poison holds nobody up: the process catches up by itself, and lives.
-    let mut ledger = stream.ledger();
-    eventually("the end of the log", patience(), || {
-        process.assert_running();
-        stream.is_committed(&mut ledger).then_some(())
-    });
+    let lag_with = lag(&stream, &mut ledger, &mut process);
     assert!(process.terminate(patience()).success());
     stream.drain();
 
@@ -81,16 +89,35 @@ fn poison_is_held_back_for_its_reason() {
     );
     assert!(compared >= 50, "only {compared} payloads could be compared");
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-    let accepted = all.len() - poison + all.len() * good_between as usize;
+    let good_between = all.len() * good_between as usize;
+    let accepted = all.len() - poison + good_between + 1 + clean.len();
     let counted = stream.sql("SELECT count(*) AS n FROM usage_events");
     assert_eq!(number(&counted[0]["n"]), accepted as u64);
     let verify = stream.tally(&["verify"]);
     stream.run("verify", verify);
     let mut figures = Figures::of("R16 poison", &dice);
     figures.note("kinds", poison);
-    figures.note("good_events_between", accepted);
+    figures.note("good_events_between", good_between);
+    figures.note("lag_ms", lag_with.as_millis() as u64);
+    figures.note("lag_without_poison_ms", lag_without.as_millis() as u64);
     note_stream(&mut figures, &stream, &ledger);
     figures.report();
+    // Several tests share the machine, but for the full counts.
+    let most = lag_without + LAG_MORE_MAX + Duration::from_secs(at_scale(20, 0));
+    assert!(lag_with <= most, "{lag_with:?} behind with poison, {lag_without:?} without");
+}
+
+/// How much longer a record may wait for its commit because of poison before it.
+const LAG_MORE_MAX: Duration = Duration::from_secs(1);
+
+/// How long after the last append everything is committed.
+fn lag(stream: &Stream, ledger: &mut Ledger, process: &mut Process) -> Duration {
+    let appended = Instant::now();
+    eventually("the end of the log", patience(), || {
+        process.assert_running();
+        stream.is_committed(ledger).then_some(())
+    });
+    appended.elapsed()
 }
 
 /// A payload as `suspense.raw` has it: as text, or in hex.

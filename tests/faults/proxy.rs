@@ -75,6 +75,17 @@ fn a_refusal_leaves_nothing() {
 }
 
 #[test]
+fn an_ignored_condition_lets_two_create_an_object() {
+    let Place { proxy, spoiled, direct } = place("proxy-condition");
+    proxy.spoil(Scope::All, 100, &[Fault::ConditionIgnored]);
+    create(spoiled.as_ref(), "ledger/a", "one").unwrap();
+    create(spoiled.as_ref(), "ledger/a", "two").unwrap();
+    assert_eq!(get(spoiled.as_ref(), "ledger/a").unwrap(), b"one");
+    let again = create(direct.as_ref(), "ledger/a", "three");
+    assert!(matches!(again, Err(Error::AlreadyExists { .. })), "{again:?}");
+}
+
+#[test]
 fn a_torn_reply_is_never_taken_for_whole() {
     let Place { proxy, spoiled, direct } = place("proxy-torn");
     block_on(direct.put(&Path::from("large"), vec![7_u8; 1 << 20].into())).unwrap();

@@ -1,6 +1,6 @@
 //! R6: the store answers with errors, late, half, or not at all.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -50,7 +50,9 @@ fn the_store_fails_in_every_way() {
     }
     catch_up(&mut process, &mut ledger, &stream);
     // The store is away: requests fail at once, or hang.
+    let mut drained_percent = Vec::new();
     for outage in [Fault::Status(503), Fault::Reset] {
+        let away = Instant::now();
         proxy.spoil(Scope::All, 100, &[outage]);
         let traffic = Traffic::mixed(dice.next_seed(), at_scale(40_000, 2_000_000)).at_rate(10_000);
         stream.send(&traffic);
@@ -59,12 +61,17 @@ fn the_store_fails_in_every_way() {
             (waiting(&watched) > 0).then_some(())
         });
         proxy.heal();
-        let began = Instant::now();
+        let (away, began) = (away.elapsed(), Instant::now());
         catch_up(&mut process, &mut ledger, &stream);
+        let drained = began.elapsed();
+        // An outage of seconds is shorter than the pauses between attempts that follow on it.
+        let most = away * 2 + Duration::from_secs(at_scale(60, 0));
+        assert!(drained <= most, "{drained:?} to catch up after an outage of {away:?}");
+        drained_percent.push((drained.as_millis() * 100 / away.as_millis().max(1)) as u64);
         eventually("metrics that say nobody waits", patience(), || {
             (waiting(&watched) == 0).then_some(())
         });
-        println!("caught up {:?} after an outage by {outage:?}", began.elapsed());
+        println!("caught up {drained:?} after {away:?} of {outage:?}");
     }
     let memory_kib = process.peak_memory_kib();
     assert!(memory_kib < MEMORY_MAX_KIB, "{memory_kib} KiB of memory at the peak");
@@ -81,8 +88,32 @@ fn the_store_fails_in_every_way() {
     figures.note("requests", proxy.requests());
     figures.note("injected", json!(proxy.injected()));
     figures.note("peak_memory_kib", memory_kib);
+    figures.note("drained_in_percent_of_the_outage", json!(drained_percent));
     note_stream(&mut figures, &stream, &ledger);
     figures.report();
+}
+
+/// A store on which two can create the same object is found by trying it, and nothing is counted
+/// on it.
+#[test]
+fn a_store_without_conditional_writes_is_refused_at_the_start() {
+    let dice = Dice::of("unsafe-store");
+    let mut stream = Stream::new("unsafe-store", dice.seed(), 2);
+    let proxy = FaultProxy::start(&stream.servers.s3_address(), dice.clone());
+    stream.send(&Traffic::clean(dice.seed(), 1_000));
+    proxy.spoil(Scope::All, 100, &[Fault::ConditionIgnored]);
+    let mut process = stream.aggregate_through("unsafe", &proxy.url());
+    assert_eq!(process.wait(patience()).code(), Some(2), "{}", process.log());
+    let words = "If-None-Match is not honoured";
+    assert!(process.log().contains(words), "{}", process.log());
+    assert_eq!(stream.ledger().height(), 0, "an entry was written");
+    // By the same way, with a store that does as it is told.
+    proxy.heal();
+    let mut process = stream.aggregate_through("safe", &proxy.url());
+    catch_up(&mut process, &mut stream.ledger(), &stream);
+    assert!(process.terminate(patience()).success());
+    stream.drain();
+    stream.expect_exactly_once();
 }
 
 /// How many partitions wait for the store, by the process's metrics.

@@ -30,6 +30,9 @@ pub(crate) enum Fault {
     Delayed(u64),
     /// The reply's body takes so many milliseconds.
     SlowBody(u64),
+    /// The store takes no notice of `If-None-Match`: whoever creates an object that exists is told
+    /// that it was created. The header itself cannot be taken out, as the signature covers it.
+    ConditionIgnored,
     /// The store's clock, as its replies tell it, is off by so many seconds.
     ClockOff(i64),
 }
@@ -44,6 +47,7 @@ impl Fault {
             Self::Truncated => "truncated".to_owned(),
             Self::Delayed(_) => "delayed".to_owned(),
             Self::SlowBody(_) => "slow body".to_owned(),
+            Self::ConditionIgnored => "condition ignored".to_owned(),
             Self::ClockOff(_) => "clock off".to_owned(),
         }
     }
@@ -236,6 +240,12 @@ fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
                     answers.write_all(part)?;
                 }
             }
+            Some(Fault::ConditionIgnored)
+                if request.header("if-none-match").is_some()
+                    && matches!(head.status(), "409" | "412") =>
+            {
+                created(&mut answers)?;
+            }
             Some(Fault::ClockOff(seconds)) => {
                 head.with_times_shifted(seconds).write(&mut answers)?;
                 answers.write_all(&reply)?;
@@ -291,6 +301,12 @@ fn forward(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Answers as S3 does when it has written an object.
+fn created(answers: &mut TcpStream) -> io::Result<()> {
+    let tag = "d41d8cd98f00b204e9800998ecf8427e";
+    write!(answers, "HTTP/1.1 200 OK\r\nETag: \"{tag}\"\r\nContent-Length: 0\r\n\r\n")
 }
 
 /// Answers as S3 does when it does not want to.

@@ -29,13 +29,16 @@ impl Figures {
         self.line.insert(name.to_owned(), value.into());
     }
 
-    /// Adds the middle, the 99th percentile and the longest of some times, in milliseconds.
+    /// Adds how many times there are, their middle, 99th percentile and longest, in milliseconds.
+    /// Of fewer than a hundred there is no 99th percentile: it would be the longest.
     pub(crate) fn note_times(&mut self, name: &str, mut times: Vec<Duration>) {
         times.sort();
-        let Some(longest) = times.last().copied() else { return };
-        let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
-        for (what, time) in [("p50", at(50)), ("p99", at(99)), ("max", longest)] {
-            self.note(&format!("{name}_{what}_ms"), time.as_millis() as u64);
+        self.note(&format!("{name}_count"), times.len());
+        let figures = [("p50", percentile(&times, 50)), ("p99", percentile(&times, 99))];
+        for (what, time) in figures.into_iter().chain([("max", times.last().copied())]) {
+            if let Some(time) = time {
+                self.note(&format!("{name}_{what}_ms"), time.as_millis() as u64);
+            }
         }
     }
 
@@ -53,4 +56,23 @@ impl Figures {
         let written = file.and_then(|mut file| writeln!(file, "{line}"));
         written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
+}
+
+/// The time that so many percent of sorted times do not exceed; none where there are too few to
+/// tell it from the longest.
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    let told_apart = sorted.len() * (100 - percent) >= 100;
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied().filter(|_| told_apart)
+}
+
+#[test]
+fn a_percentile_needs_enough_times() {
+    let times = |count: u64| -> Vec<Duration> { (1..=count).map(Duration::from_secs).collect() };
+    assert_eq!(percentile(&times(0), 50), None);
+    assert_eq!(percentile(&times(14), 50), Some(Duration::from_secs(7)));
+    assert_eq!(percentile(&times(14), 99), None);
+    assert_eq!(percentile(&times(99), 99), None);
+    assert_eq!(percentile(&times(100), 99), Some(Duration::from_secs(99)));
+    assert_eq!(percentile(&times(1_000), 99), Some(Duration::from_secs(990)));
 }

@@ -86,6 +86,11 @@ impl Head {
         self.word(1)
     }
 
+    /// Status of an answer.
+    pub(super) fn status(&self) -> &str {
+        self.word(1)
+    }
+
     /// Whether this is an answer before the answer, such as `100 Continue`.
     pub(super) fn is_interim(&self) -> bool {
         self.word(1).starts_with('1')

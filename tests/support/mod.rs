@@ -16,7 +16,7 @@ mod traffic;
 pub(crate) use deadline::eventually;
 pub(crate) use dice::{Dice, at_scale};
 pub(crate) use fault_proxy::{Fault, FaultProxy, Scope};
-pub(crate) use figures::Figures;
+pub(crate) use figures::{Figures, percentile};
 pub(crate) use ledger::{Ledger, block_on, open_s3};
 pub(crate) use process::Process;
 pub(crate) use servers::{S3Server, Servers};

@@ -76,7 +76,7 @@ impl Stream {
             ("aggregate.freshness_ms", "250"),
             ("aggregate.epoch_max_events", "2000"),
             ("aggregate.publish_interval_ms", "200"),
-            ("aggregate.drain_timeout_ms", "3000"),
+            ("aggregate.drain_timeout_ms", "1500"),
         ];
         let settings =
             settings.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();

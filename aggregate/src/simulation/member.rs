@@ -13,6 +13,7 @@ use super::approvals::Approvals;
 use super::simulated_alerts::SimulatedAlerts;
 use super::simulated_log::{SimulatedLog, SimulatedProducer};
 use super::simulated_statuses::SimulatedStatuses;
+use super::waiting::Waiting;
 use super::world::World;
 use crate::announcer::Announcer;
 use crate::core::{Need, Partition, PartitionConfig, ReferenceData, ReferenceLost, SpareColumns};
@@ -60,6 +61,7 @@ struct Member {
     commit: Option<Commit>,
     outbox: Outbox,
     announcer: Announcer,
+    waiting: Waiting,
 }
 
 /// Takes the partition and processes it to the end of the log.
@@ -122,8 +124,9 @@ async fn claimed(site: &Site) -> Result<(Member, Courier), AggregateError> {
     let producer = SimulatedProducer { world: site.world.clone(), log: Arc::clone(&site.log) };
     let PartitionConfig { partition, aggregate, .. } = &site.config;
     let announcer = Announcer::new(Arc::new(producer), *partition, aggregate.reference_poll_ms);
+    let waiting = Waiting::behind(ownership.last().n);
     let (site, ownership) = (site.clone(), Some(ownership));
-    let member = Member { site, state, ownership, commit: None, outbox, announcer };
+    let member = Member { site, state, ownership, commit: None, outbox, announcer, waiting };
     Ok((member, courier))
 }
 
@@ -156,6 +159,7 @@ impl Member {
                         }
                     }
                 }
+                self.waiting.read(self.state.next_offset());
             }
             self.outbox.check()?;
             self.hand_over();
@@ -211,6 +215,7 @@ impl Member {
     ) -> Result<(), AggregateError> {
         self.state.reuse(outcome?);
         let last = ownership.last();
+        self.waiting.committed(last.n, last.to)?;
         self.site.world.note(|| format!("{} committed entry {}", last.owner, last.n));
         self.ownership = Some(ownership);
         Ok(())

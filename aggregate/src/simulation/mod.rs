@@ -28,6 +28,7 @@ mod simulated_log;
 mod simulated_statuses;
 mod stored_rows;
 mod straight_run;
+mod waiting;
 mod workload;
 mod world;
 

@@ -25,6 +25,9 @@ const FIXED_PRODUCER: [(&str, &str, &str); 3] = [
     ("enable.idempotence", "true", "a repeated request must not append twice"),
 ];
 
+/// After which a member that is not heard of is given up, milliseconds, where no option says else.
+const SESSION_TIMEOUT_MS: u64 = 6_000;
+
 /// Bytes of fetched records that may wait in one process, over all its partitions.
 const FETCHED_MAX_KIB: u32 = 256 << 10;
 
@@ -63,6 +66,7 @@ impl Settings {
         if config.topic.contains('\0') {
             return Err(LogError::Invalid("a topic name has no null byte".to_owned()));
         }
+        drains_in_time(&config)?;
         Ok(Self { config })
     }
 
@@ -93,8 +97,9 @@ impl Settings {
         settings
             .set("group.id", &self.config.group)
             // A member that died is noticed after this; the drain of a revoked partition, whose
-            // deadline is below it, ends before the group could give the partition away.
-            .set("session.timeout.ms", "6000")
+            // deadline is below it ([`drains_in_time`]), ends before the group could give the
+            // partition away.
+            .set("session.timeout.ms", SESSION_TIMEOUT_MS.to_string())
             .set("heartbeat.interval.ms", "1000")
             // A flipped bit in a count of tokens would otherwise go unseen; costs 1 % at most.
             .set("check.crcs", "true")
@@ -189,9 +194,60 @@ impl Settings {
     }
 }
 
+/// Refuses a drain that may outlast the member's session. What is no number is left to librdkafka,
+/// which refuses it.
+fn drains_in_time(config: &KafkaLogConfig) -> Result<(), LogError> {
+    let session_ms = match config.options.get("session.timeout.ms") {
+        None => SESSION_TIMEOUT_MS,
+        Some(text) => match text.trim().parse() {
+            Ok(session_ms) => session_ms,
+            Err(_) => return Ok(()),
+        },
+    };
+    if config.drain_timeout_ms < session_ms {
+        return Ok(());
+    }
+    Err(LogError::Invalid(format!(
+        "a revoked partition may take {} ms to finish its epoch (aggregate.drain_timeout_ms), which \
+         must be less than the {session_ms} ms of the Kafka setting session.timeout.ms: the group \
+         would give it to another member meanwhile",
+        config.drain_timeout_ms
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LogErrorKind;
+
+    /// What becomes of a drain of so many milliseconds with this time-out of the session.
+    fn drain(drain_timeout_ms: u64, session: Option<&str>) -> Result<Settings, LogError> {
+        let mut config = KafkaLogConfig::new("127.0.0.1:9092", "topic", "group");
+        config.drain_timeout_ms = drain_timeout_ms;
+        if let Some(text) = session {
+            config.options.insert("session.timeout.ms".to_owned(), text.to_owned());
+        }
+        Settings::new(config)
+    }
+
+    #[test]
+    fn a_drain_that_may_outlast_the_session_is_refused() {
+        for (drain_ms, session) in [(4_000, None), (5_999, None), (9_999, Some("10000"))] {
+            let settings = drain(drain_ms, session).unwrap();
+            let expected = session.unwrap_or("6000");
+            assert_eq!(settings.consumer(4).get("session.timeout.ms"), Some(expected));
+        }
+        for (drain_ms, session) in [(6_000, None), (4_000, Some("4000")), (20_000, Some("10000"))] {
+            let error = drain(drain_ms, session).unwrap_err();
+            assert_eq!(error.kind(), LogErrorKind::Invalid, "{error}");
+            let words = error.to_string();
+            for part in ["aggregate.drain_timeout_ms", "session.timeout.ms", &drain_ms.to_string()] {
+                assert!(words.contains(part), "{words}");
+            }
+        }
+        // No number: librdkafka says so, and names it.
+        assert!(drain(4_000, Some("soon")).is_ok());
+    }
 
     /// What a client takes for the certificates to trust.
     fn certificates(options: &[(&str, &str)]) -> Option<String> {

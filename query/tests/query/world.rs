@@ -110,6 +110,27 @@ impl World {
         StoredEntry { entry, hash: hash_of(&bytes) }
     }
 
+    /// Commits and publishes events, each under an id, as the epoch after entry `n` of partition 0.
+    pub(crate) async fn add_epoch(&self, n: u64, events: &[(Event, &str)]) {
+        let path = Path::from(entry_path(TOPIC, 0, n));
+        let bytes = self.store.get(&path).await.unwrap().bytes().await.unwrap();
+        let mut entry: LedgerEntry = serde_json::from_slice(&bytes).unwrap();
+        entry.n += 1;
+        entry.previous = hash_of(&bytes);
+        entry.from = entry.to;
+        entry.files.clear();
+        for (event, id) in events {
+            let row = event_row(event, id, entry.to, entry.n, 0);
+            let folder = format!("day={}/{id}-", event.day);
+            let values = BTreeMap::from([("day".to_owned(), event.day.to_owned())]);
+            let file = self.file(Table::UsageEvents, &folder, values, &[row], 0, entry.n).await;
+            entry.files.push(file);
+            entry.to += 1;
+        }
+        self.append(entry).await;
+        self.publish().await;
+    }
+
     /// The next epoch after `last`, its files in the store.
     async fn epoch(&mut self, random: &mut ChaCha8Rng, last: &StoredEntry) -> LedgerEntry {
         let before = &last.entry;
