@@ -186,12 +186,11 @@ pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Fai
     let config = config::load(global, &args.place.settings())?;
     // The one process that has the embedded log tells everything at once.
     let many = !config.log.kafka.is_empty() || !args.ask.is_empty();
-    let telling =
-        async { if many { Told::of(&config, &args.ask).await } else { Told::default() } };
+    let telling = async { if many { Told::of(&config, &args.ask).await } else { Told::default() } };
     let (mut told, (seen, troubles)) = tokio::join!(telling, seen(&config));
     // Where nothing else is known, then why.
-    let mut status = seen
-        .map_err(|failure| with_words(with_troubles(failure, &troubles), &told.in_words()))?;
+    let mut status =
+        seen.map_err(|failure| with_words(with_troubles(failure, &troubles), &told.in_words()))?;
     for trouble in &troubles {
         if status.troubles.iter().all(|known| known.cause != trouble.cause) {
             status.troubles.push(trouble.into());

@@ -7,8 +7,8 @@ use tally_schemas::{EntryKind, LedgerEntry};
 
 use crate::kill::note_stream;
 use crate::support::{
-    Dice, Fault, FaultProxy, Figures, Ledger, Process, Scope, Stream, Traffic, at_scale, eventually,
-    patience,
+    Dice, Fault, FaultProxy, Figures, Ledger, Process, Scope, Stream, Traffic, at_scale,
+    eventually, patience,
 };
 
 /// A backlog is worked off by two members that nobody disturbs, and one that is as large while
