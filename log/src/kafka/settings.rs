@@ -241,7 +241,8 @@ mod tests {
             let error = drain(drain_ms, session).unwrap_err();
             assert_eq!(error.kind(), LogErrorKind::Invalid, "{error}");
             let words = error.to_string();
-            for part in ["aggregate.drain_timeout_ms", "session.timeout.ms", &drain_ms.to_string()] {
+            for part in ["aggregate.drain_timeout_ms", "session.timeout.ms", &drain_ms.to_string()]
+            {
                 assert!(words.contains(part), "{words}");
             }
         }

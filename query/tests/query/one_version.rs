@@ -41,7 +41,12 @@ async fn both_reads_of_a_table_see_the_same_version_while_it_grows() {
                UNION ALL SELECT -(input + 0) FROM usage_events)";
     let mut versions = BTreeSet::new();
     for commit in 0..COMMITS {
-        let event = world.events.iter().find(|event| event.counts.get(TokenClass::Input) > 0).unwrap().clone();
+        let event = world
+            .events
+            .iter()
+            .find(|event| event.counts.get(TokenClass::Input) > 0)
+            .unwrap()
+            .clone();
         let id = format!("commit-{commit}");
         let events = [(event, id.as_str())];
         let (answer, ()) = tokio::join!(
