@@ -4,6 +4,7 @@ report.py RESULTS_FOLDER RESULTS.md
 """
 
 import json
+import re
 import statistics
 import sys
 from datetime import date
@@ -227,7 +228,25 @@ def observe(runs: list[dict]) -> list[str]:
             *table(["", "", "alone, median", "watched, median", "ratio, median", "ratios", "rounds", ""], rows)]
 
 
-PARTS = [stream, door, recovery, rating, quota, alerts, reconcile, rerate, month, restart, observe, steady, sql, accounts, stages]
+# What a figure of a fault test says beside what was measured.
+OF_EVERY_FAULT = {"test", "seed", "counts", "day", "elapsed_s", "records", "accepted", "duplicates", "suspended"}
+
+
+def faults(runs: list[dict]) -> list[str]:
+    newest = {run["test"]: run for run in runs if run.get("counts") == "full"}
+    number = lambda name: (int(found[1]) if (found := re.match(r"R(\d+)", name)) else 99, name)
+    told = lambda value: (f"{value:,}" if isinstance(value, int) else f"{sum(value.values()):,}" if isinstance(value, dict)
+                          else ", ".join(map(told, value)) if isinstance(value, list) else value)
+    rows = [[name, run["day"], *(told(run.get(key, "")) for key in ["records", "accepted", "duplicates", "suspended"]),
+             "; ".join(f"{key.replace('_', ' ')} {told(value)}" for key, value in run.items() if key not in OF_EVERY_FAULT),
+             told(run["elapsed_s"])] for name, run in sorted(newest.items(), key=lambda of: number(of[0]))]
+    return ["## Faults, full counts", "", "`make soak`, the newest run of each test; a test that failed has no line. Where events are accepted, "
+            "the tables were compared with what was sent, by `tally verify` and, without our code, by the packages deltalake and duckdb. "
+            "The build is that of `make test`.", "",
+            *table(["fault", "day", "records", "accepted", "duplicates", "held back", "measured", "seconds"], rows)]
+
+
+PARTS = [stream, door, recovery, rating, quota, alerts, reconcile, rerate, month, restart, observe, steady, sql, accounts, stages, faults]
 
 
 def main() -> None:

@@ -4,7 +4,10 @@
 #
 #   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults
 #
-# The figures are appended to TALLY_FIGURES (soak/DATE.jsonl in the cache), one JSON object a test.
+# The figures are appended to TALLY_FIGURES (soak/DATE.jsonl in the cache), one JSON object a test that passed, and to
+# bench-results/faults.jsonl there, from which benches/RESULTS.md has them:
+#
+#   python3 benches/report.py ~/.cache/tally/bench-results benches/RESULTS.md
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TALLY_CACHE=${TALLY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tally}
@@ -17,9 +20,17 @@ export TALLY_FIGURES=${TALLY_FIGURES:-$TALLY_CACHE/soak/$(date -u +%Y%m%dT%H%M%S
 mkdir -p "$(dirname "$TALLY_FIGURES")"
 TALLY_FIGURES=$(realpath -m "$TALLY_FIGURES")
 
+figures_before=$(if [[ -f $TALLY_FIGURES ]]; then wc -l <"$TALLY_FIGURES"; else echo 0; fi)
+
 show_figures() {
   printf '\n== figures, in %s\n' "$TALLY_FIGURES"
-  if [[ -s $TALLY_FIGURES ]]; then cat "$TALLY_FIGURES"; else echo 'none'; fi
+  if [[ -s $TALLY_FIGURES ]]; then
+    cat "$TALLY_FIGURES"
+    mkdir -p "$TALLY_CACHE/bench-results"
+    tail -n +$((figures_before + 1)) "$TALLY_FIGURES" >>"$TALLY_CACHE/bench-results/faults.jsonl"
+  else
+    echo 'none'
+  fi
 }
 trap show_figures EXIT
 

@@ -235,3 +235,39 @@ pub(crate) fn file_failure(path: &std::path::Path, error: &std::io::Error) -> Fa
     };
     Failure::new(kind, format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_exit_code() {
+        let kinds = [
+            (FailureKind::Check, "check", 1),
+            (FailureKind::Usage, "usage", 2),
+            (FailureKind::Data, "data", 3),
+            (FailureKind::Fenced, "fenced", 4),
+            (FailureKind::Retry, "retry", 5),
+            (FailureKind::Internal, "internal", 70),
+        ];
+        for (kind, name, code) in kinds {
+            assert_eq!((kind.name(), kind.code()), (name, code));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_crates_end_with_the_code_of_their_kind() {
+        for (failure, code) in [
+            (Failure::from(LogError::Retry("away".to_owned())), 5),
+            (Failure::from(LogError::Gone { partition: 3 }), 4),
+            (Failure::from(LogError::OffsetLost { partition: 3, wanted: 1, start: 2 }), 3),
+            (Failure::from(LogError::Invalid("a setting".to_owned())), 2),
+            (Failure::from(LogError::Internal("a fault".to_owned())), 70),
+            (Failure::from(QueryError::Invalid("a sum that overflows".to_owned())), 2),
+            (Failure::from(QueryError::Data("a damaged file".to_owned())), 3),
+            (Failure::from(std::io::Error::other("a disk")), 70),
+        ] {
+            assert_eq!(failure.kind.code(), code, "{failure:?}");
+        }
+    }
+}

@@ -94,4 +94,32 @@ mod tests {
         assert!(by_hour[15] > 4 * by_hour[4], "{by_hour:?}");
         assert!(by_hour.iter().all(|count| *count > 0));
     }
+
+    #[test]
+    fn bursts_are_three_times_the_usual_and_short() {
+        const SLOT_MS: i64 = 15_000;
+        let (mut slots, mut in_bursts) = (0, 0);
+        for seed in 0..20 {
+            // An hour of one weight: what differs is chance, within a tenth, and bursts.
+            let mut arrivals = Arrivals::new(seed, 6 * HOUR_MS, 3_600_000, 240_000);
+            let mut by_slot = [0_u32; 240];
+            for index in 0..240_000 {
+                let slot = (arrivals.at_ms(index) - 6 * HOUR_MS) / SLOT_MS;
+                by_slot[usize::try_from(slot).unwrap().min(239)] += 1;
+            }
+            let mut sorted = by_slot;
+            sorted.sort_unstable();
+            let usual = sorted[120];
+            let bursts = by_slot.iter().filter(|events| **events > 2 * usual).count();
+            for events in by_slot {
+                let tenths = events * 10 / usual;
+                let as_told = (8..=13).contains(&tenths) || (23..=38).contains(&tenths);
+                assert!(as_told, "seed {seed}: {events} events in a slot, usually {usual}");
+            }
+            slots += by_slot.len();
+            in_bursts += bursts;
+        }
+        // One slot in sixty begins a burst of one to four.
+        assert!((1..=15).contains(&(in_bursts * 100 / slots)), "{in_bursts} of {slots} slots");
+    }
 }

@@ -56,12 +56,12 @@ pub async fn resends(
     let rows = rows_of(engine, &pin, "SELECT count(*) FROM usage_events").await?;
     let rows = rows.first().map_or(Ok(0), |columns| count(columns, 0, 0))?;
     let slices = rows.div_ceil(hashes_at_once.max(1)).max(1);
-    let mut twice = BTreeSet::new();
+    let mut twice: BTreeSet<u64> = BTreeSet::new();
     let mut more = false;
     for slice in 0..slices {
         // Hashes are spread evenly, but for a little.
         let expected = usize::try_from(rows / slices).unwrap_or(0);
-        let mut hashes = Vec::with_capacity(expected + expected / 64 + 1_024);
+        let mut hashes: Vec<u64> = Vec::with_capacity(expected + expected / 64 + 1_024);
         each_identity(engine, &pin, |_, _, hash| {
             if (u128::from(hash) * u128::from(slices)) >> 64 == u128::from(slice) {
                 hashes.push(hash);

@@ -156,6 +156,29 @@ fn a_resend_with_another_time_is_found_by_the_audit() {
     assert!(process.terminate(PATIENCE).success());
 }
 
+/// What is to be appended goes to the process that has the log, which wants to see its token.
+#[test]
+fn whoever_lacks_the_token_of_the_log_is_fenced() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (mut process, address) = up(folder, "up");
+    let body = json!([event("counted-twice", "2026-11-22T14:00:00+08:00")]).to_string();
+    let url = format!("http://{address}/v1/events");
+    assert_eq!(block_on(post(&url, "application/json", body)).0, 200);
+    caught_up(folder, 1);
+    let announced = folder.join("http-address");
+    let text = std::fs::read_to_string(&announced).unwrap();
+    let token = text.split_whitespace().nth(2).unwrap();
+    let void = ["correct", "void", "gw-1", "counted-twice", "--reason", "a test", "--by", "dave"];
+    std::fs::write(&announced, text.replace(token, &"0".repeat(token.len()))).unwrap();
+    let mut fenced = Process::start("fenced", tally(folder, &void), folder);
+    assert_eq!(fenced.wait(PATIENCE).code(), Some(4), "{}", fenced.log());
+    assert!(fenced.log().contains("not the token"), "{}", fenced.log());
+    std::fs::write(&announced, &text).unwrap();
+    Process::start("void", tally(folder, &void), folder).succeed(PATIENCE);
+    assert!(process.terminate(PATIENCE).success());
+}
+
 #[test]
 fn only_loopback_is_listened_on() {
     let folder = tempfile::tempdir().unwrap();

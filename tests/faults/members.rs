@@ -69,8 +69,8 @@ fn members_join_and_leave() {
     figures.note("throughput_percent", percent);
     figures.note("backlog_at_the_end", left);
     note_stream(&mut figures, &stream, &ledger);
-    figures.report();
     assert!(percent >= at_scale(1, 50), "{percent} % of the throughput without changes");
+    figures.report();
 }
 
 /// A member that has to give partitions up while its store does not answer lets go of them when its

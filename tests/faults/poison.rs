@@ -101,10 +101,13 @@ fn poison_is_held_back_for_its_reason() {
     figures.note("lag_ms", lag_with.as_millis() as u64);
     figures.note("lag_without_poison_ms", lag_without.as_millis() as u64);
     note_stream(&mut figures, &stream, &ledger);
-    figures.report();
+    // These were made without the generator and its truth.
+    figures.note("accepted", accepted);
+    figures.note("suspended", poison);
     // Several tests share the machine, but for the full counts.
     let most = lag_without + LAG_MORE_MAX + Duration::from_secs(at_scale(20, 0));
     assert!(lag_with <= most, "{lag_with:?} behind with poison, {lag_without:?} without");
+    figures.report();
 }
 
 /// How much longer a record may wait for its commit because of poison before it.

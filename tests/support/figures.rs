@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::dice::Dice;
+use super::dice::{Dice, at_scale};
 
 /// The figures of one test.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ impl Figures {
         let mut line = Map::new();
         line.insert("test".to_owned(), json!(test));
         line.insert("seed".to_owned(), json!(dice.seed()));
+        let counts = if at_scale(0, 1) == 1 { "full" } else { "small" };
+        line.insert("counts".to_owned(), json!(counts));
+        let day = Timestamp::now().strftime("%Y-%m-%d").to_string();
+        line.insert("day".to_owned(), json!(day));
         Self { began: dice.began(), line }
     }
 
@@ -42,7 +47,7 @@ impl Figures {
         }
     }
 
-    /// Prints the figures, and appends them to `TALLY_FIGURES` or `tmp/faults.jsonl` of the target
+    /// At the end of a test that has passed: prints the figures, and appends them to `TALLY_FIGURES` or `tmp/faults.jsonl` of the target
     /// folder.
     pub(crate) fn report(mut self) {
         self.note("elapsed_s", self.began.elapsed().as_secs());
