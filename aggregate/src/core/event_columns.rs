@@ -351,6 +351,9 @@ impl EventColumns {
         let others = [
             ("vendor_request_id", self.vendor_request_id.is_absent()),
             ("labels", self.labels.is_absent()),
+            ("points", self.points_micro.is_empty()),
+            ("retail_amount", self.points_micro.is_empty()),
+            ("wholesale_amount", self.points_micro.is_empty()),
             ("gateway_epoch", self.gateway_epoch.iter().all(Option::is_none)),
             ("batch_index", self.batch_index.iter().all(|index| *index == 0)),
             ("correction", self.corrections.is_empty()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, StringArray, UInt32Array};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
 
@@ -89,13 +89,26 @@ impl Names {
         order: &[u32],
     ) -> Result<ArrayRef, ArrowError> {
         let numbers: Vec<u32> = order.iter().map(|row| self.0[*row as usize]).collect();
-        let keys = if numbers.contains(&ABSENT) {
-            numbers.iter().map(|n| Some(*n).filter(|n| *n != ABSENT)).collect::<UInt32Array>()
-        } else {
-            UInt32Array::from(numbers)
-        };
-        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::clone(texts) as ArrayRef)?))
+        let texts = Arc::clone(texts) as ArrayRef;
+        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys_of(numbers), texts)?))
     }
+}
+
+/// Whether no text is there, by their numbers.
+pub(crate) fn is_absent(numbers: &[u32]) -> bool {
+    numbers.iter().all(|number| *number == ABSENT)
+}
+
+/// Numbers of texts as the keys of a dictionary; [`ABSENT`] ones are null.
+pub(crate) fn keys_of(numbers: Vec<u32>) -> UInt32Array {
+    if is_absent(&numbers) {
+        return UInt32Array::new_null(numbers.len());
+    }
+    let nulls = numbers.contains(&ABSENT).then(|| {
+        let present = numbers.iter().map(|number| *number != ABSENT);
+        NullBuffer::from(BooleanBuffer::from_iter(present))
+    });
+    UInt32Array::new(ScalarBuffer::from(numbers), nulls)
 }
 
 const SHARED_PLACES: usize = 1_024;
