@@ -26,6 +26,12 @@ enum WindowKind {
     Corrected = 2,
 }
 
+impl WindowKind {
+    const fn of(late: bool) -> Self {
+        if late { Self::Late } else { Self::OnTime }
+    }
+}
+
 /// The words of the column `kind`.
 const KIND_NAMES: [&str; 3] = ["on_time", "late", "corrected"];
 
@@ -56,6 +62,40 @@ impl<const KEYS: usize> Default for KeyColumns<KEYS> {
     }
 }
 
+/// Numbers of texts that many rows have in common.
+pub(crate) type CommonNames = [u32; 4];
+
+/// Rows of accounts and subscribers.
+impl WindowRows<2, 6> {
+    /// Numbers names for [`Self::push_named`].
+    pub(crate) fn number_names(&mut self, names: [Option<&str>; 4]) -> CommonNames {
+        names.map(|name| name.map_or(ABSENT, |name| self.names.intern_recurring(name)))
+    }
+
+    /// Adds a row whose names are numbered.
+    pub(crate) fn push_named(
+        &mut self,
+        (start_ms, late): (i64, bool),
+        (account, subscriber): (&str, &str),
+        names: CommonNames,
+        sums: &WindowSums,
+    ) {
+        let row = self.starts_ms.len();
+        self.starts_ms.push(start_ms);
+        self.kinds.push(WindowKind::of(late));
+        let account_number = self.holders.intern(account);
+        // The subscriber is mostly the account.
+        let subscriber_number =
+            if subscriber == account { account_number } else { self.holders.intern(subscriber) };
+        let [model, vendor, retail, wholesale] = names;
+        let numbers = [account_number, subscriber_number, model, vendor, retail, wholesale];
+        for (column, number) in self.keys.0.iter_mut().zip(numbers) {
+            column.push(number);
+        }
+        self.push_sums(row, sums);
+    }
+}
+
 impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
     /// Adds a row.
     pub(crate) fn push(
@@ -65,8 +105,12 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
         keys: [Option<&str>; KEYS],
         sums: &WindowSums,
     ) {
-        let row =
-            self.push_key(start_ms, if late { WindowKind::Late } else { WindowKind::OnTime }, keys);
+        let row = self.push_key(start_ms, WindowKind::of(late), keys);
+        self.push_sums(row, sums);
+    }
+
+    /// Adds sums to the row that was begun.
+    fn push_sums(&mut self, row: usize, sums: &WindowSums) {
         for (column, sum) in self.sums.iter_mut().zip(sums.all()) {
             column.push(row, sum.cast_signed());
         }
