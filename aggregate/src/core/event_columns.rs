@@ -317,6 +317,13 @@ impl EventColumns {
 
     /// Rows of each day in the order of the table: by account, completion and position in the log.
     pub(crate) fn days(&self) -> BTreeMap<i32, Vec<u32>> {
+        let times = || self.completed_at_ms.iter().copied();
+        let [first, last] = [times().min(), times().max()].map(|at| at.map(shanghai_day));
+        if let Some(day) = first
+            && first == last
+        {
+            return BTreeMap::from([(day, self.sorted_rows())]);
+        }
         let mut days: BTreeMap<i32, Vec<u32>> = Default::default();
         for row in self.sorted_rows() {
             days.entry(shanghai_day(self.completed_at_ms[row as usize])).or_default().push(row);

@@ -124,20 +124,21 @@ impl SharedTexts {
     }
 }
 
-/// A text column in which every text is another.
+/// A text column in which every text is another. Nothing is kept a row before the first text.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Texts {
+    len: usize,
     bytes: String,
     /// End of each text; an absent one ends where it starts and is noted in `present`.
     ends: Vec<u32>,
     present: Vec<bool>,
-    any: bool,
+    any_absent: bool,
 }
 
 impl Texts {
     /// Whether no row has a text.
     pub(crate) fn is_absent(&self) -> bool {
-        !self.any
+        self.ends.is_empty()
     }
 
     /// Bytes of the texts.
@@ -146,21 +147,30 @@ impl Texts {
     }
 
     pub(crate) fn clear(&mut self) {
+        self.len = 0;
         self.bytes.clear();
         self.ends.clear();
         self.present.clear();
-        self.any = false;
+        self.any_absent = false;
     }
 
     pub(crate) fn push(&mut self, text: Option<&str>) {
+        self.len += 1;
+        self.any_absent |= text.is_none();
+        if text.is_none() && self.is_absent() {
+            return;
+        }
+        if self.ends.len() + 1 < self.len {
+            self.ends.resize(self.len - 1, 0);
+            self.present.resize(self.len - 1, false);
+        }
         self.bytes.push_str(text.unwrap_or_default());
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.present.push(text.is_some());
-        self.any |= text.is_some();
     }
 
     pub(crate) fn array(&self, order: &[u32]) -> Result<ArrayRef, ArrowError> {
-        if !self.any {
+        if self.is_absent() {
             return Ok(arrow::array::new_null_array(
                 &arrow::datatypes::DataType::Utf8,
                 order.len(),
@@ -178,8 +188,10 @@ impl Texts {
                     .map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?,
             );
         }
-        let nulls: NullBuffer = order.iter().map(|row| self.present[*row as usize]).collect();
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        let nulls = self
+            .any_absent
+            .then(|| order.iter().map(|row| self.present[*row as usize]).collect::<NullBuffer>());
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         Ok(Arc::new(StringArray::try_new(
             OffsetBuffer::new(ScalarBuffer::from(offsets)),
             bytes.into(),
