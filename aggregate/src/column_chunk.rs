@@ -14,13 +14,21 @@ use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
-use crate::index_encoding::encode_hybrid;
+use crate::index_encoding::{encode_hybrid, encode_run};
 
 /// A finished chunk: its bytes, and what the file has to know of it.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Bytes,
     pub(crate) close: ColumnCloseResult,
+}
+
+/// Which rows of a page have a value.
+pub(crate) enum Presence<'a> {
+    All,
+    None,
+    /// Those that it is true of.
+    Some(&'a dyn Fn(usize) -> bool),
 }
 
 /// Takes the pages of a chunk one after the other.
@@ -72,29 +80,33 @@ impl<'a> ChunkBuilder<'a> {
         Ok(())
     }
 
-    /// Writes a data page of `rows` rows. `is_present` tells of a row whether it has a value;
-    /// `encode` appends the values.
+    /// Writes a data page of `rows` rows; `encode` appends the values.
     ///
     /// # Errors
     /// Where the page cannot be written, or a row of a required column is absent.
     pub(crate) fn data(
         &mut self,
         rows: usize,
-        is_present: Option<&dyn Fn(usize) -> bool>,
+        presence: Presence<'_>,
         encoding: Encoding,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Result<()> {
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         if self.column.max_def_level() > 0 {
-            self.levels.clear();
-            let present = |row| is_present.is_none_or(|is_present| is_present(row));
-            self.levels.extend((0..rows).map(|row| u32::from(present(row))));
             plain.extend_from_slice(&[0; 4]);
-            encode_hybrid(&mut plain, &self.levels, 1);
+            match presence {
+                Presence::All => encode_run(&mut plain, 1, rows, 1),
+                Presence::None => encode_run(&mut plain, 0, rows, 1),
+                Presence::Some(is_present) => {
+                    self.levels.clear();
+                    self.levels.extend((0..rows).map(|row| u32::from(is_present(row))));
+                    encode_hybrid(&mut plain, &self.levels, 1);
+                }
+            }
             let length = count_of(plain.len() - 4)?;
             plain[..4].copy_from_slice(&length.to_le_bytes());
-        } else if is_present.is_some() {
+        } else if !matches!(presence, Presence::All) {
             return Err(unexpected("a required column has absent values"));
         }
         encode(&mut plain);

@@ -8,7 +8,7 @@ use parquet::basic::Encoding;
 use parquet::errors::Result;
 use parquet::schema::types::ColumnDescPtr;
 
-use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, unexpected};
+use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, Presence, unexpected};
 use crate::index_encoding::{encode_hybrid, width_for};
 
 /// Gathers the rows of one chunk.
@@ -69,14 +69,14 @@ impl DecimalColumn {
             let rows = start..(start + page_rows).min(self.values.len());
             let values = &self.values[rows.clone()];
             if self.present.is_empty() {
-                chunk.data(values.len(), None, Encoding::PLAIN, |out| {
+                chunk.data(values.len(), Presence::All, Encoding::PLAIN, |out| {
                     put_plain(out, values.iter());
                 })?;
                 continue;
             }
             let present = &self.present[rows];
             let is_present = |row: usize| present[row];
-            chunk.data(values.len(), Some(&is_present), Encoding::PLAIN, |out| {
+            chunk.data(values.len(), Presence::Some(&is_present), Encoding::PLAIN, |out| {
                 put_plain(out, values.iter().zip(present).filter(|(_, is)| **is).map(|(v, _)| v));
             })?;
         }

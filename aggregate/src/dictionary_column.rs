@@ -13,8 +13,8 @@ use parquet::errors::Result;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 
-use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, unexpected};
-use crate::index_encoding::{encode_hybrid, width_for};
+use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, Presence, unexpected};
+use crate::index_encoding::{encode_hybrid, encode_run, width_for};
 
 /// A value of the dictionary that the chunk does not have yet.
 const UNUSED: u32 = u32::MAX;
@@ -51,13 +51,35 @@ impl Number {
         if array.null_count() > 0 {
             return None;
         }
+        // All of them are looked at: without an exit from the loop, many at once.
         if let Some(array) = array.as_primitive_opt::<Int64Type>() {
             let first = *array.values().first()?;
-            return array.values().iter().all(|n| *n == first).then_some(Self::Long(first));
+            let differ = array.values().iter().fold(0, |differ, n| differ | (n ^ first));
+            return (differ == 0).then_some(Self::Long(first));
         }
         let array = array.as_primitive_opt::<Int32Type>()?;
         let first = *array.values().first()?;
-        array.values().iter().all(|n| *n == first).then_some(Self::Int(first))
+        let differ = array.values().iter().fold(0, |differ, n| differ | (n ^ first));
+        (differ == 0).then_some(Self::Int(first))
+    }
+}
+
+/// Numbers the texts of a chunk in the order of their first rows.
+struct Numbering<'a> {
+    numbers: &'a mut [u32],
+    used: &'a mut Vec<u32>,
+}
+
+impl Numbering<'_> {
+    /// The number in the chunk of a value of the dictionary.
+    fn of(&mut self, key: u32) -> u32 {
+        let number = &mut self.numbers[key as usize];
+        if *number == UNUSED {
+            // Fewer than the dictionary has.
+            *number = u32::try_from(self.used.len()).unwrap_or(UNUSED);
+            self.used.push(key);
+        }
+        *number
     }
 }
 
@@ -65,9 +87,10 @@ impl Number {
 #[derive(Debug)]
 pub(crate) struct DictionaryColumn {
     values: Values,
-    /// The value of each row, or [`NULL`].
-    rows: Vec<u32>,
+    len: usize,
     nulls: u64,
+    /// The text of each row, or [`NULL`]; empty while all rows are the same or absent.
+    rows: Vec<u32>,
 }
 
 impl DictionaryColumn {
@@ -86,7 +109,7 @@ impl DictionaryColumn {
         } else {
             return None;
         };
-        Some(Self { values, rows: Vec::new(), nulls: 0 })
+        Some(Self { values, len: 0, nulls: 0, rows: Vec::new() })
     }
 
     /// Adds the rows of an array. All arrays of a chunk share one dictionary.
@@ -94,19 +117,17 @@ impl DictionaryColumn {
     /// # Errors
     /// Where the array has another dictionary, or another number than the one of every row.
     pub(crate) fn write(&mut self, array: &ArrayRef) -> Result<()> {
+        let (before, nulls) = (self.len, array.null_count());
         match &mut self.values {
             Values::Number(number) => {
                 if Number::of(array) != Some(*number) {
                     return Err(unexpected("a constant column has another number"));
                 }
-                self.rows.resize(self.rows.len() + array.len(), 0);
             }
             Values::Absent => {
-                if array.null_count() != array.len() {
+                if nulls != array.len() {
                     return Err(unexpected("a column without values has one"));
                 }
-                self.rows.resize(self.rows.len() + array.len(), NULL);
-                self.nulls += array.len() as u64;
             }
             Values::Texts { source, numbers, used } => {
                 let array = array
@@ -116,24 +137,29 @@ impl DictionaryColumn {
                 if !Arc::ptr_eq(dictionary, array.values()) {
                     return Err(unexpected("a dictionary changed within a row group"));
                 }
-                numbers.resize(dictionary.len(), UNUSED);
-                let keys = array.keys();
-                self.nulls += keys.null_count() as u64;
-                for (row, key) in keys.values().iter().enumerate() {
-                    if keys.is_null(row) {
-                        self.rows.push(NULL);
-                        continue;
+                if u32::try_from(dictionary.len()).is_err() {
+                    return Err(unexpected("too many distinct values"));
+                }
+                if nulls < array.len() || !self.rows.is_empty() {
+                    numbers.resize(dictionary.len(), UNUSED);
+                    // Before the first text, every row was absent.
+                    self.rows.resize(before, NULL);
+                    let mut numbering = Numbering { numbers, used };
+                    let keys = array.keys();
+                    match keys.nulls() {
+                        None => self.rows.extend(keys.values().iter().map(|k| numbering.of(*k))),
+                        Some(nulls) => {
+                            let keys = keys.values().iter().zip(nulls);
+                            let numbers =
+                                keys.map(|(key, is)| if is { numbering.of(*key) } else { NULL });
+                            self.rows.extend(numbers);
+                        }
                     }
-                    let number = &mut numbers[*key as usize];
-                    if *number == UNUSED {
-                        *number = u32::try_from(used.len())
-                            .map_err(|_| unexpected("too many distinct values"))?;
-                        used.push(*key);
-                    }
-                    self.rows.push(*number);
                 }
             }
         }
+        self.len += array.len();
+        self.nulls += nulls as u64;
         Ok(())
     }
 
@@ -161,20 +187,29 @@ impl DictionaryColumn {
         let encoding = if distinct > 0 { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
         let width = width_for(u32::try_from(distinct).unwrap_or(u32::MAX).saturating_sub(1));
         let mut some = Vec::new();
-        for rows in self.rows.chunks(page_rows) {
+        for start in (0..self.len).step_by(page_rows) {
+            let end = (start + page_rows).min(self.len);
+            let Some(rows) = self.rows.get(start..end) else {
+                let presence = if distinct > 0 { Presence::All } else { Presence::None };
+                chunk.data(end - start, presence, encoding, |out| {
+                    if distinct > 0 {
+                        out.push(width.to_le_bytes()[0]);
+                        encode_run(out, 0, end - start, width);
+                    }
+                })?;
+                continue;
+            };
             let is_present = |row: usize| rows[row] != NULL;
-            let (levels, indices): (Option<&dyn Fn(usize) -> bool>, _) = if self.nulls == 0 {
-                (None, rows)
+            let (presence, indices) = if self.nulls == 0 {
+                (Presence::All, rows)
             } else {
                 some.clear();
                 some.extend(rows.iter().copied().filter(|row| *row != NULL));
-                (Some(&is_present), some.as_slice())
+                (Presence::Some(&is_present), some.as_slice())
             };
-            chunk.data(rows.len(), levels, encoding, |out| {
-                if distinct > 0 {
-                    out.push(width.to_le_bytes()[0]);
-                    encode_hybrid(out, indices, width);
-                }
+            chunk.data(rows.len(), presence, encoding, |out| {
+                out.push(width.to_le_bytes()[0]);
+                encode_hybrid(out, indices, width);
             })?;
         }
         let bloom_filter = match (bloom_values, &self.values) {

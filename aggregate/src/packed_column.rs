@@ -10,7 +10,7 @@ use parquet::errors::Result;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 
-use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, unexpected};
+use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, Presence, unexpected};
 use crate::index_encoding::put_varint;
 
 /// Values of a block, and of each of its parts that have a width of their own.
@@ -78,14 +78,15 @@ impl PackedColumn {
             let end = (start + page_rows).min(self.values.len());
             let rows = &self.values[start..end];
             if self.present.is_empty() {
-                chunk.data(rows.len(), None, ENCODING, |out| encode_packed(out, rows))?;
+                chunk.data(rows.len(), Presence::All, ENCODING, |out| encode_packed(out, rows))?;
                 continue;
             }
             let present = &self.present[start..end];
             some.clear();
             some.extend(rows.iter().zip(present).filter(|(_, is)| **is).map(|(value, _)| *value));
             let is_present = |row: usize| present[row];
-            chunk.data(rows.len(), Some(&is_present), ENCODING, |out| encode_packed(out, &some))?;
+            let presence = Presence::Some(&is_present);
+            chunk.data(rows.len(), presence, ENCODING, |out| encode_packed(out, &some))?;
         }
         let valid = || {
             let absent = |row: usize| self.present.get(row).is_some_and(|is| !is);
@@ -141,19 +142,35 @@ fn encode_packed(out: &mut Vec<u8>, values: &[i64]) {
     }
 }
 
-/// Packs a part of 32 values of `width` bits: 4 × `width` bytes.
+/// Packs a part of 32 values of `width` bits: 4 × `width` bytes. As many as 64 bits hold are joined
+/// first.
 fn pack_part(out: &mut Vec<u8>, part: &[u64], width: u32) {
     if width == 0 {
         return;
     }
     let (mut bits, mut filled) = (0_u128, 0_u32);
-    for value in part {
-        bits |= u128::from(*value) << filled;
+    let mut put = |value: u64, width: u32| {
+        bits |= u128::from(value) << filled;
         filled += width;
         if filled >= 64 {
             out.extend_from_slice(&bits.to_le_bytes()[..8]);
             bits >>= 64;
             filled -= 64;
+        }
+    };
+    let (fours, _) = part.as_chunks();
+    let (pairs, _) = part.as_chunks();
+    if width <= 16 {
+        for [a, b, c, d] in fours {
+            put(a | b << width | (c | d << width) << (2 * width), 4 * width);
+        }
+    } else if width <= 32 {
+        for [a, b] in pairs {
+            put(a | b << width, 2 * width);
+        }
+    } else {
+        for value in part {
+            put(*value, width);
         }
     }
     // 32 × width bits are whole groups of four bytes.

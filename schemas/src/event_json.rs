@@ -140,11 +140,16 @@ pub fn check_event(parsed: &mut ParsedEvent<'_>) {
         }
     };
     let ParsedEvent { event, errors, .. } = parsed;
-    missing(!event.source.is_empty(), Code::MissingSource, "source", errors);
-    missing(!event.id.is_empty(), Code::MissingId, "id", errors);
-    missing(!event.account.is_empty(), Code::MissingAccount, "account", errors);
-    missing(is_void || !event.model.is_empty(), Code::MissingModel, "model", errors);
-    missing(event.completed_at_ms.is_some(), Code::MissingCompletedAt, "completed_at", errors);
+    let [source, id, account] = [&event.source, &event.id, &event.account].map(|t| !t.is_empty());
+    let model = is_void || !event.model.is_empty();
+    let completed_at = event.completed_at_ms.is_some();
+    if !(source & id & account & model & completed_at) {
+        missing(source, Code::MissingSource, "source", errors);
+        missing(id, Code::MissingId, "id", errors);
+        missing(account, Code::MissingAccount, "account", errors);
+        missing(model, Code::MissingModel, "model", errors);
+        missing(completed_at, Code::MissingCompletedAt, "completed_at", errors);
+    }
     if let (Some(started), Some(completed)) = (event.started_at_ms, event.completed_at_ms)
         && started > completed
     {

@@ -8,75 +8,13 @@ use tally_schemas::{
     usage_source_of,
 };
 
-/// The bytes are not the protobuf that they should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotProtobuf(pub(crate) &'static str);
-
-/// A field of a message.
-enum Field<'a> {
-    Varint(u64),
-    Bytes(&'a [u8]),
-    Fixed,
-}
-
-struct Fields<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    fn varint(&mut self) -> Result<u64, NotProtobuf> {
-        let mut value = 0_u64;
-        for (position, byte) in self.rest.iter().enumerate().take(10) {
-            value |= u64::from(byte & 0x7f) << (7 * position);
-            if byte & 0x80 == 0 {
-                if position == 9 && *byte > 1 {
-                    return Err(NotProtobuf("varint beyond 64 bits"));
-                }
-                self.rest = &self.rest[position + 1..];
-                return Ok(value);
-            }
-        }
-        Err(NotProtobuf("varint without an end"))
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], NotProtobuf> {
-        if length > self.rest.len() {
-            return Err(NotProtobuf("field longer than its message"));
-        }
-        let (head, tail) = self.rest.split_at(length);
-        self.rest = tail;
-        Ok(head)
-    }
-
-    fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, NotProtobuf> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let key = self.varint()?;
-        // A key has 32 bits: three of them are the wire type.
-        let number = u32::try_from(key).map_err(|_| NotProtobuf("field number too large"))? >> 3;
-        if number == 0 {
-            return Err(NotProtobuf("field number 0"));
-        }
-        let field = match key & 7 {
-            0 => Field::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Field::Fixed)?,
-            2 => {
-                let length = usize::try_from(self.varint()?)
-                    .map_err(|_| NotProtobuf("field longer than its message"))?;
-                Field::Bytes(self.take(length)?)
-            }
-            5 => self.take(4).map(|_| Field::Fixed)?,
-            _ => return Err(NotProtobuf("unknown wire type")),
-        };
-        Ok(Some((number, field)))
-    }
-}
+pub(crate) use crate::core::proto_fields::NotProtobuf;
+use crate::core::proto_fields::{AsciiRun, Field, Fields, any_text};
 
 /// Splits a `UsageBatch` into the bytes of its events. All of the framing is read first, so that
 /// a torn batch is refused as a whole.
 pub(crate) fn split_batch(bytes: &[u8]) -> Result<Vec<&[u8]>, NotProtobuf> {
-    let mut fields = Fields { rest: bytes };
+    let mut fields = Fields::of(bytes);
     let mut events = Vec::new();
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
@@ -112,24 +50,33 @@ pub(crate) fn parse_message(bytes: &[u8]) -> ParsedEvent<'_> {
     parsed
 }
 
+/// An empty text is an absent one, as in JSON.
+fn present(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
 fn read_event<'a>(
     bytes: &'a [u8],
     parsed: &mut ParsedEvent<'a>,
     (classes, total): (&mut u32, &mut Option<u64>),
     corrects: &mut Option<CorrectsFields<'a>>,
 ) -> Result<(), NotProtobuf> {
-    let mut fields = Fields { rest: bytes };
+    let mut fields = Fields::of(bytes);
+    let mut texts = AsciiRun::of(bytes);
     while let Some((number, field)) = fields.next()? {
         let event = &mut parsed.event;
+        // Where the field ends that was just read.
+        let end = bytes.len() - fields.left();
+        let mut text = |text: &'a [u8]| texts.text(text, end);
         match (number, field) {
             (1, Field::Bytes(bytes)) => event.source = text(bytes)?,
             (2, Field::Bytes(bytes)) => event.id = text(bytes)?,
             (3, Field::Bytes(bytes)) => event.account = text(bytes)?,
-            (4, Field::Bytes(bytes)) => event.subscriber = optional(bytes)?,
+            (4, Field::Bytes(bytes)) => event.subscriber = present(text(bytes)?),
             (5, Field::Bytes(bytes)) => event.model = text(bytes)?,
-            (6, Field::Bytes(bytes)) => event.billed_model = optional(bytes)?,
-            (7, Field::Bytes(bytes)) => event.vendor = optional(bytes)?,
-            (8, Field::Bytes(bytes)) => event.supplier = optional(bytes)?,
+            (6, Field::Bytes(bytes)) => event.billed_model = present(text(bytes)?),
+            (7, Field::Bytes(bytes)) => event.vendor = present(text(bytes)?),
+            (8, Field::Bytes(bytes)) => event.supplier = present(text(bytes)?),
             (9, Field::Varint(value)) => event.started_at_ms = Some(value.cast_signed()),
             (10, Field::Varint(value)) => event.completed_at_ms = Some(value.cast_signed()),
             (11, Field::Bytes(bytes)) => read_usage(bytes, parsed, classes, total)?,
@@ -143,12 +90,12 @@ fn read_event<'a>(
                     ),
                 }
             }
-            (13, Field::Bytes(bytes)) => event.finish_reason = optional(bytes)?,
-            (14, Field::Bytes(bytes)) => event.service_tier = optional(bytes)?,
-            (15, Field::Bytes(bytes)) => event.region = optional(bytes)?,
-            (16, Field::Bytes(bytes)) => event.channel = optional(bytes)?,
-            (17, Field::Bytes(bytes)) => event.product = optional(bytes)?,
-            (18, Field::Bytes(bytes)) => event.vendor_request_id = optional(bytes)?,
+            (13, Field::Bytes(bytes)) => event.finish_reason = present(text(bytes)?),
+            (14, Field::Bytes(bytes)) => event.service_tier = present(text(bytes)?),
+            (15, Field::Bytes(bytes)) => event.region = present(text(bytes)?),
+            (16, Field::Bytes(bytes)) => event.channel = present(text(bytes)?),
+            (17, Field::Bytes(bytes)) => event.product = present(text(bytes)?),
+            (18, Field::Bytes(bytes)) => event.vendor_request_id = present(text(bytes)?),
             (19, Field::Varint(value)) => event.gateway_epoch = Some(value),
             (20, Field::Varint(value)) => event.gateway_seq = Some(value),
             (21, Field::Bytes(bytes)) => read_label(bytes, parsed)?,
@@ -168,7 +115,7 @@ fn read_usage<'a>(
     classes: &mut u32,
     total: &mut Option<u64>,
 ) -> Result<(), NotProtobuf> {
-    let mut fields = Fields { rest: bytes };
+    let mut fields = Fields::of(bytes);
     if *classes == 0 {
         parsed.event.usage.set(tally_schemas::TokenClass::Requests, 1);
     }
@@ -199,11 +146,11 @@ struct CorrectsFields<'a> {
 }
 
 fn read_corrects<'a>(bytes: &'a [u8], into: &mut CorrectsFields<'a>) -> Result<(), NotProtobuf> {
-    let mut fields = Fields { rest: bytes };
+    let mut fields = Fields::of(bytes);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Bytes(bytes)) => into.source = text(bytes)?,
-            (2, Field::Bytes(bytes)) => into.id = text(bytes)?,
+            (1, Field::Bytes(bytes)) => into.source = any_text(bytes)?,
+            (2, Field::Bytes(bytes)) => into.id = any_text(bytes)?,
             (3, Field::Varint(kind)) => into.kind = i32::try_from(kind).unwrap_or(i32::MAX),
             (1..=3, _) => return Err(NotProtobuf("corrects has a field of the wrong type")),
             (_, _) => {}
@@ -213,12 +160,12 @@ fn read_corrects<'a>(bytes: &'a [u8], into: &mut CorrectsFields<'a>) -> Result<(
 }
 
 fn read_label<'a>(bytes: &'a [u8], parsed: &mut ParsedEvent<'a>) -> Result<(), NotProtobuf> {
-    let mut fields = Fields { rest: bytes };
+    let mut fields = Fields::of(bytes);
     let (mut key, mut value) = (Cow::Borrowed(""), Cow::Borrowed(""));
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Bytes(bytes)) => key = text(bytes)?,
-            (2, Field::Bytes(bytes)) => value = text(bytes)?,
+            (1, Field::Bytes(bytes)) => key = any_text(bytes)?,
+            (2, Field::Bytes(bytes)) => value = any_text(bytes)?,
             _ => return Err(NotProtobuf("a label of the wrong type")),
         }
     }
@@ -232,15 +179,6 @@ fn keep_last_of_each(labels: &mut Vec<(Cow<'_, str>, Cow<'_, str>)>) {
     labels.sort_by(|a, b| a.0.cmp(&b.0));
     labels.reverse();
     labels.dedup_by(|a, b| a.0 == b.0);
-}
-
-fn text(bytes: &[u8]) -> Result<Cow<'_, str>, NotProtobuf> {
-    std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| NotProtobuf("text is not UTF-8"))
-}
-
-/// An empty text is an absent one, as in JSON.
-fn optional(bytes: &[u8]) -> Result<Option<Cow<'_, str>>, NotProtobuf> {
-    if bytes.is_empty() { Ok(None) } else { text(bytes).map(Some) }
 }
 
 #[cfg(test)]

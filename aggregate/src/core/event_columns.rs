@@ -317,6 +317,13 @@ impl EventColumns {
 
     /// Rows of each day in the order of the table: by account, completion and position in the log.
     pub(crate) fn days(&self) -> BTreeMap<i32, Vec<u32>> {
+        let times = || self.completed_at_ms.iter().copied();
+        let [first, last] = [times().min(), times().max()].map(|at| at.map(shanghai_day));
+        if let Some(day) = first
+            && first == last
+        {
+            return BTreeMap::from([(day, self.sorted_rows())]);
+        }
         let mut days: BTreeMap<i32, Vec<u32>> = Default::default();
         for row in self.sorted_rows() {
             days.entry(shanghai_day(self.completed_at_ms[row as usize])).or_default().push(row);
@@ -351,6 +358,9 @@ impl EventColumns {
         let others = [
             ("vendor_request_id", self.vendor_request_id.is_absent()),
             ("labels", self.labels.is_absent()),
+            ("points", self.points_micro.is_empty()),
+            ("retail_amount", self.points_micro.is_empty()),
+            ("wholesale_amount", self.points_micro.is_empty()),
             ("gateway_epoch", self.gateway_epoch.iter().all(Option::is_none)),
             ("batch_index", self.batch_index.iter().all(|index| *index == 0)),
             ("correction", self.corrections.is_empty()),

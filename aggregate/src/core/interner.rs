@@ -1,5 +1,9 @@
 //! A set of texts, each stored once and named by a number.
 
+use std::ops::Range;
+
+use arrow::array::StringArray;
+use arrow::buffer::OffsetBuffer;
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -97,7 +101,7 @@ impl Interner {
         let Self { table, bytes, texts, .. } = self;
         let same = |number: &u32| {
             let number = *number as usize;
-            texts[number].1 == hash && slice(bytes, texts, number) == text
+            texts[number].1 == hash && bytes.as_bytes()[place(texts, number)] == *text.as_bytes()
         };
         if let Some(number) = table.find(hash, same) {
             return *number;
@@ -120,8 +124,10 @@ impl Interner {
     }
 
     /// The texts in the order of their numbers.
-    pub(crate) fn array(&self) -> arrow::array::StringArray {
-        (0..self.texts.len()).map(|number| Some(slice(&self.bytes, &self.texts, number))).collect()
+    pub(crate) fn array(&self) -> StringArray {
+        let lengths = (0..self.texts.len()).map(|n| place(&self.texts, n).len());
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        StringArray::new(offsets, self.bytes.as_bytes().to_vec().into(), None)
     }
 
     /// Forgets every text and keeps the memory.
@@ -154,7 +160,10 @@ impl Interner {
         };
         let numbers = 0..u32::try_from(self.len()).unwrap_or(ABSENT);
         let mut order: Vec<(u128, u32)> = numbers.map(|number| (prefix(number), number)).collect();
-        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.get(a.1).cmp(self.get(b.1))));
+        order.sort_unstable();
+        for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+            same.sort_unstable_by_key(|(_, number)| self.get(*number));
+        }
         let mut ranks = vec![0; order.len()];
         for (rank, (_, number)) in (0_u32..).zip(order) {
             ranks[number as usize] = rank;
@@ -164,8 +173,12 @@ impl Interner {
 }
 
 fn slice<'b>(bytes: &'b str, texts: &[(usize, u64)], number: usize) -> &'b str {
+    &bytes[place(texts, number)]
+}
+
+fn place(texts: &[(usize, u64)], number: usize) -> Range<usize> {
     let start = if number == 0 { 0 } else { texts[number - 1].0 };
-    &bytes[start..texts[number].0]
+    start..texts[number].0
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod message_text;
 pub(crate) mod model_windows;
 mod notice;
 mod partition;
+mod proto_fields;
 pub(crate) mod quota_rows;
 mod quota_stage;
 mod reference_record;

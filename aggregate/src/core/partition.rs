@@ -337,7 +337,7 @@ impl Partition {
                 self.hold_back(row, position, Some(Raw::Bytes(value)), &UsageCounts::default());
             }
             (Some(value), RecordKind::Single) => {
-                self.event(parse_event(value), Raw::Bytes(value), position)?;
+                self.event(&parse_event(value), Raw::Bytes(value), position)?;
             }
             (Some(value), RecordKind::Batch) => match split_batch(value) {
                 Err(NotProtobuf(why)) => {
@@ -351,7 +351,7 @@ impl Partition {
                             continue;
                         }
                         let position = Position { batch_index: index, ..position };
-                        self.event(parse_message(message), Raw::Message(message), position)?;
+                        self.event(&parse_message(message), Raw::Message(message), position)?;
                         self.done_of_record = index + 1;
                     }
                 }
@@ -381,11 +381,11 @@ impl Partition {
 
     fn event(
         &mut self,
-        parsed: ParsedEvent<'_>,
+        parsed: &ParsedEvent<'_>,
         raw: Raw<'_>,
         position: Position,
     ) -> Result<(), Need> {
-        let ParsedEvent { ref event, ref errors, ref command, .. } = parsed;
+        let ParsedEvent { event, errors, command, .. } = parsed;
         if let Some(command) = command {
             return match raw {
                 Raw::Bytes(bytes) if command == TICK => {
@@ -433,7 +433,7 @@ impl Partition {
         }
         let watermark = self.watermark_ms;
         let identity = event.identity_hash(&mut self.scratch);
-        let content = self.content_of(&parsed);
+        let content = self.content_of(parsed);
         match self.dedupe.judge(identity, content, completed_at_ms, watermark) {
             Verdict::New => {}
             Verdict::Duplicate => {
@@ -458,7 +458,7 @@ impl Partition {
             return Ok(());
         }
         if parsed.corrects.is_some() {
-            self.hold_correction(&parsed, raw, position, identity);
+            self.hold_correction(parsed, raw, position, identity);
             return Ok(());
         }
         match self.take(event, None, completed_at_ms, position) {

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::interner::Interner;
 use crate::core::model_windows::{Addition, mixed};
-use crate::core::window_rows::WindowRows;
+use crate::core::window_rows::{CommonNames, WindowRows};
 use crate::core::window_sums::WindowSums;
 
 /// Key columns: account, subscriber, model, vendor, retail and wholesale currency.
@@ -274,8 +274,8 @@ impl SubscriberWindows {
     }
 
     fn model_number(&mut self, key: SubscriberKey<'_>, names: WindowedNumbers) -> u32 {
-        let hash = names.into_iter().fold(0_u32, |hash, n| hash.wrapping_mul(31).wrapping_add(n));
-        let at = hash as usize % KNOWN_MODELS;
+        let hash = names.into_iter().fold(0, mixed);
+        let at = usize::try_from(hash >> 32).unwrap_or(0) % KNOWN_MODELS;
         match self.known_models[at] {
             Some(known) if known.names == names => known.number,
             _ => {
@@ -444,12 +444,15 @@ pub(crate) fn columns_of<'a>(
 }
 
 fn write_slot(models: &Interner, start: i64, late: bool, slot: &Slot, rows: &mut SubscriberRows) {
-    for entry in &slot.entries {
-        let (account, subscriber) = texts_of(entry, &slot.texts);
-        let what = WindowedModel::split(models.get(entry.model));
-        if entry.sums.events > 0 {
-            rows.push(start, late, columns_of(account, subscriber, what), &entry.sums);
-        }
+    // By the number of the model: most windows have one of few.
+    let mut known: Vec<Option<CommonNames>> = vec![None; models.len()];
+    for entry in slot.entries.iter().filter(|entry| entry.sums.events > 0) {
+        let names = *known[entry.model as usize].get_or_insert_with(|| {
+            let what = WindowedModel::split(models.get(entry.model));
+            let WindowedModel { model, vendor, retail_currency, wholesale_currency } = what;
+            rows.number_names([Some(model), Some(vendor), retail_currency, wholesale_currency])
+        });
+        rows.push_named((start, late), texts_of(entry, &slot.texts), names, &entry.sums);
     }
 }
 

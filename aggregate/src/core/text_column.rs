@@ -105,13 +105,26 @@ impl Names {
         order: &[u32],
     ) -> Result<ArrayRef, ArrowError> {
         let numbers: Vec<u32> = order.iter().map(|row| self.0[*row as usize]).collect();
-        let keys = if numbers.contains(&ABSENT) {
-            numbers.iter().map(|n| Some(*n).filter(|n| *n != ABSENT)).collect::<UInt32Array>()
-        } else {
-            UInt32Array::from(numbers)
-        };
-        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::clone(texts) as ArrayRef)?))
+        let texts = Arc::clone(texts) as ArrayRef;
+        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys_of(numbers), texts)?))
     }
+}
+
+/// Whether no text is there, by their numbers.
+pub(crate) fn is_absent(numbers: &[u32]) -> bool {
+    numbers.iter().all(|number| *number == ABSENT)
+}
+
+/// Numbers of texts as the keys of a dictionary; [`ABSENT`] ones are null.
+pub(crate) fn keys_of(numbers: Vec<u32>) -> UInt32Array {
+    if is_absent(&numbers) {
+        return UInt32Array::new_null(numbers.len());
+    }
+    let nulls = numbers.contains(&ABSENT).then(|| {
+        let present = numbers.iter().map(|number| *number != ABSENT);
+        NullBuffer::from(BooleanBuffer::from_iter(present))
+    });
+    UInt32Array::new(ScalarBuffer::from(numbers), nulls)
 }
 
 const SHARED_PLACES: usize = 1_024;
@@ -127,20 +140,21 @@ impl SharedTexts {
     }
 }
 
-/// A text column in which every text is another.
+/// A text column in which every text is another. Nothing is kept a row before the first text.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Texts {
+    len: usize,
     bytes: String,
     /// End of each text; an absent one ends where it starts and is noted in `present`.
     ends: Vec<u32>,
     present: Vec<bool>,
-    any: bool,
+    any_absent: bool,
 }
 
 impl Texts {
     /// Whether no row has a text.
     pub(crate) fn is_absent(&self) -> bool {
-        !self.any
+        self.ends.is_empty()
     }
 
     /// Bytes of the texts.
@@ -149,17 +163,26 @@ impl Texts {
     }
 
     pub(crate) fn clear(&mut self) {
+        self.len = 0;
         self.bytes.clear();
         self.ends.clear();
         self.present.clear();
-        self.any = false;
+        self.any_absent = false;
     }
 
     pub(crate) fn push(&mut self, text: Option<&str>) {
+        self.len += 1;
+        self.any_absent |= text.is_none();
+        if text.is_none() && self.is_absent() {
+            return;
+        }
+        if self.ends.len() + 1 < self.len {
+            self.ends.resize(self.len - 1, 0);
+            self.present.resize(self.len - 1, false);
+        }
         self.bytes.push_str(text.unwrap_or_default());
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.present.push(text.is_some());
-        self.any |= text.is_some();
     }
 
     /// All rows, in the order in which they were added.
@@ -182,7 +205,7 @@ impl Texts {
     }
 
     pub(crate) fn array(&self, order: &[u32]) -> Result<ArrayRef, ArrowError> {
-        if !self.any {
+        if self.is_absent() {
             return Ok(arrow::array::new_null_array(
                 &arrow::datatypes::DataType::Utf8,
                 order.len(),
@@ -200,8 +223,10 @@ impl Texts {
                     .map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?,
             );
         }
-        let nulls: NullBuffer = order.iter().map(|row| self.present[*row as usize]).collect();
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        let nulls = self
+            .any_absent
+            .then(|| order.iter().map(|row| self.present[*row as usize]).collect::<NullBuffer>());
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         Ok(Arc::new(StringArray::try_new(
             OffsetBuffer::new(ScalarBuffer::from(offsets)),
             bytes.into(),

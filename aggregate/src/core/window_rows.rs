@@ -14,6 +14,7 @@ use tally_schemas::{Amounts, CLASS_COUNT, ModelSums, Table, TokenClass, UsageCou
 use crate::core::arrow_schema::in_memory_schema;
 use crate::core::counts::Counts;
 use crate::core::interner::{ABSENT, Interner};
+use crate::core::text_column::{is_absent, keys_of};
 use crate::core::window_sums::WindowSums;
 
 /// What a row adds to its window; as a number the place of its word in the column.
@@ -23,6 +24,12 @@ enum WindowKind {
     OnTime = 0,
     Late = 1,
     Corrected = 2,
+}
+
+impl WindowKind {
+    const fn of(late: bool) -> Self {
+        if late { Self::Late } else { Self::OnTime }
+    }
 }
 
 /// The words of the column `kind`.
@@ -55,6 +62,40 @@ impl<const KEYS: usize> Default for KeyColumns<KEYS> {
     }
 }
 
+/// Numbers of texts that many rows have in common.
+pub(crate) type CommonNames = [u32; 4];
+
+/// Rows of accounts and subscribers.
+impl WindowRows<2, 6> {
+    /// Numbers names for [`Self::push_named`].
+    pub(crate) fn number_names(&mut self, names: [Option<&str>; 4]) -> CommonNames {
+        names.map(|name| name.map_or(ABSENT, |name| self.names.intern_recurring(name)))
+    }
+
+    /// Adds a row whose names are numbered.
+    pub(crate) fn push_named(
+        &mut self,
+        (start_ms, late): (i64, bool),
+        (account, subscriber): (&str, &str),
+        names: CommonNames,
+        sums: &WindowSums,
+    ) {
+        let row = self.starts_ms.len();
+        self.starts_ms.push(start_ms);
+        self.kinds.push(WindowKind::of(late));
+        let account_number = self.holders.intern(account);
+        // The subscriber is mostly the account.
+        let subscriber_number =
+            if subscriber == account { account_number } else { self.holders.intern(subscriber) };
+        let [model, vendor, retail, wholesale] = names;
+        let numbers = [account_number, subscriber_number, model, vendor, retail, wholesale];
+        for (column, number) in self.keys.0.iter_mut().zip(numbers) {
+            column.push(number);
+        }
+        self.push_sums(row, sums);
+    }
+}
+
 impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
     /// Adds a row.
     pub(crate) fn push(
@@ -64,8 +105,12 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
         keys: [Option<&str>; KEYS],
         sums: &WindowSums,
     ) {
-        let row =
-            self.push_key(start_ms, if late { WindowKind::Late } else { WindowKind::OnTime }, keys);
+        let row = self.push_key(start_ms, WindowKind::of(late), keys);
+        self.push_sums(row, sums);
+    }
+
+    /// Adds sums to the row that was begun.
+    fn push_sums(&mut self, row: usize, sums: &WindowSums) {
         for (column, sum) in self.sums.iter_mut().zip(sums.all()) {
             column.push(row, sum.cast_signed());
         }
@@ -160,7 +205,16 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
     pub(crate) fn constant_columns(&self) -> Vec<&'static str> {
         let classes = TokenClass::ALL.into_iter().zip(&self.sums);
         let constant = classes.filter(|(_, sums)| sums.is_constant());
-        constant.map(|(class, _)| class.name()).chain(["kafka_partition", "epoch"]).collect()
+        let [retail, wholesale] = [2, 1].map(|back| is_absent(&self.keys.0[KEYS - back]));
+        let others = [
+            ("points", wholesale),
+            ("retail_amount", retail),
+            ("wholesale_amount", wholesale),
+            ("kafka_partition", true),
+            ("epoch", true),
+        ];
+        let others = others.into_iter().filter_map(|(name, is)| is.then_some(name));
+        constant.map(|(class, _)| class.name()).chain(others).collect()
     }
 
     /// Empties every column and keeps the memory.
@@ -219,12 +273,7 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
             )?),
         ];
         for (at, numbers) in self.keys.0.iter().enumerate() {
-            let numbers = &numbers[rows.clone()];
-            let keys: UInt32Array = if numbers.contains(&ABSENT) {
-                numbers.iter().map(|n| Some(*n).filter(|n| *n != ABSENT)).collect()
-            } else {
-                UInt32Array::from_iter_values(numbers.iter().copied())
-            };
+            let keys = keys_of(numbers[rows.clone()].to_vec());
             let texts = Arc::clone(if at < HOLDERS { holders } else { names });
             columns.push(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, texts)?));
         }
@@ -236,13 +285,14 @@ impl<const HOLDERS: usize, const KEYS: usize> WindowRows<HOLDERS, KEYS> {
         // only counted is not free.
         let in_currency = |back: usize| &self.keys.0[KEYS - back][rows.clone()];
         let decimals = |column: &[i128], currency: &[u32], scale: i8| {
-            let amounts = column[rows.clone()].iter().zip(currency);
-            let amounts =
-                amounts.map(|(amount, currency)| (*currency != ABSENT).then_some(*amount));
-            let amounts: Decimal128Array = if currency.contains(&ABSENT) {
-                amounts.collect()
+            let column = &column[rows.clone()];
+            let amounts: Decimal128Array = if is_absent(currency) {
+                Decimal128Array::new_null(column.len())
+            } else if currency.contains(&ABSENT) {
+                let amounts = column.iter().zip(currency);
+                amounts.map(|(amount, of)| (*of != ABSENT).then_some(*amount)).collect()
             } else {
-                column[rows.clone()].to_vec().into()
+                column.to_vec().into()
             };
             amounts.with_precision_and_scale(38, scale).map(|array| Arc::new(array) as ArrayRef)
         };
