@@ -1,16 +1,17 @@
 """A month of rated events, from the tables to sealed statements of thirty vendors, and what finance asks of it.
 
-month.py TALLY FOLDER OUT.jsonl [EVENTS [REPEAT_EVENTS]]     10,000,000 and 300,000 unless given
+month.py TALLY FOLDER OUT.jsonl EVENTS REPEAT_EVENTS KAFKA
 
-The events are made by DuckDB, and go the product's own way: `tally replay` puts them into the embedded log as batches of
-500, `tally aggregate --until-end` rates and charges them into tables in a local folder, slice by slice; nothing is
-written straight to Parquet. Thirty vendors of three models each, made up, as the shipped prices know eleven; contracts
+The events are made by DuckDB, and go the product's own way: `tally replay` puts them into the log as batches of 500,
+`tally aggregate --until-end` rates and charges them into tables in a local folder, slice by slice; nothing is written
+straight to Parquet. The log is the embedded one, and Kafka for more than EMBEDDED events: Kafka stores batches
+compressed, a quarter of the disk. Thirty vendors of three models each, made up, as the shipped prices know eleven; contracts
 of five forms; of 200,000 accounts one for each 500 events, 20,000 at most, has a package. What must come out is
 computed by DuckDB from the rule that made the events, and not from the tables; a figure with `correct` false is none.
 
 Measured: `settle close` by one person and `settle approve` by another (all statements, made twice and sealed), `verify`,
 every question of docs/sql.md on schema `settlement` (over HTTP, first and best of five), three questions on raw events
-beside DuckDB on the same files, `settle events` from a line down to its events (a new process each), and fifty drafts of
+beside DuckDB and chDB on the same files, `settle events` from a line down to its events (a new process each), and fifty drafts of
 one statement of REPEAT_EVENTS events with other threads, partitions, slices and orders, which must all be the same
 bytes. A month rated again is a part of its own (rerate.py).
 """
@@ -26,9 +27,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 
+import chdb.session
 import duckdb
 import pyarrow as pa
 
@@ -39,7 +42,7 @@ sys.path.insert(0, str(HERE.parent / "scripts"))
 import sell  # noqa: E402
 
 VENDORS, MODELS, ACCOUNTS = 30, 3, 200_000
-SLICE = 2_000_000
+SLICE, EMBEDDED = 2_000_000, 20_000_000
 PERIOD = "2026-09"
 # The month in Shanghai.
 BEGIN_MS, MONTH_MS = 1_788_192_000_000, 30 * 86_400_000
@@ -107,10 +110,15 @@ def write_book(folder: Path) -> None:
 class Month:
     """A store and a log with a month in them."""
 
-    def __init__(self, tally: str, folder: Path, partitions: int = 4) -> None:
+    def __init__(self, tally: str, folder: Path, partitions: int = 4, kafka: str = "") -> None:
         self.tally, self.folder = tally, folder
         self.env = {"TALLY_LOG__DATA": str(folder / "log"), "TALLY_STORE__URL": str(folder / "store"), "RUST_LOG": "warn",
                     "TALLY_LOG__PARTITIONS": str(partitions)}
+        if kafka:
+            topic = f"month.{os.getpid()}"
+            self.env |= {"TALLY_LOG__KAFKA": kafka, "TALLY_LOG__TOPIC": topic, "TALLY_LOG__GROUP": topic,
+                         "TALLY_ALERTS__TOPIC": f"{topic}.alerts", "TALLY_BUDGETS__TOPIC": f"{topic}.models",
+                         "TALLY_QUOTA__TOPIC": f"{topic}.status"}
 
     def run(self, *arguments: str, **env: str) -> tuple[float, float, int, bytes]:
         return measured([self.tally, *arguments], {**self.env, **env})
@@ -213,6 +221,33 @@ def text_rows(rows: list[tuple]) -> list[str]:
     return sorted("|".join(map(plain, row)) for row in rows)
 
 
+def rows_of(table: pa.Table) -> list[tuple]:
+    return list(zip(*(column.to_pylist() for column in table.columns)))
+
+
+def raw_peers(files: list[str], folder: Path) -> dict[str, Callable[[str], list[tuple]]]:
+    """DuckDB and chDB with two threads each, with a view of the live files."""
+    duck = duckdb.connect(config={"threads": 2})
+    duck.sql(f"CREATE VIEW usage_events AS FROM read_parquet({files}, hive_partitioning = true)")
+    # chDB reads what matches a pattern: links to the live files, in folders of the same names.
+    live = folder / "live"
+    for file in map(Path, files):
+        link = live / file.relative_to(folder / "store" / "tables" / "usage_events")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(file, link)
+    depth = "/*" * len(link.relative_to(live).parts)
+    house = chdb.session.Session(str(folder / "chdb"))
+    house.query("SET max_threads = 2, use_hive_partitioning = 1")
+    house.query("CREATE DATABASE month")
+    house.query(f"CREATE VIEW month.usage_events AS SELECT * FROM file('{live}{depth}', Parquet)")
+
+    def of_house(sql: str) -> list[tuple]:
+        asked = sql.replace("FROM usage_events", "FROM month.usage_events")
+        return rows_of(pa.ipc.open_file(pa.py_buffer(house.query(asked, "Arrow").bytes())).read_all())
+
+    return {"duckdb": lambda sql: duck.execute(sql).fetchall(), "chdb": of_house}
+
+
 def ask(month: Month, count: int, out: str) -> None:
     questions = Questions(month)
     try:
@@ -223,19 +258,21 @@ def ask(month: Month, count: int, out: str) -> None:
                 record(out, what="question", events=count, sql=sql, failed=refused.read().decode()[-200:])
                 continue
             record(out, what="question", events=count, sql=sql, first_s=round(first_s, 3), best_s=round(best_s, 3), rows=rows.num_rows)
-        theirs = duckdb.connect(config={"threads": 2})
-        files = live_files(month.folder / "store", "usage_events")
-        theirs.sql(f"CREATE VIEW usage_events AS FROM read_parquet({files}, hive_partitioning = true)")
+        peers = raw_peers(live_files(month.folder / "store", "usage_events"), month.folder)
         for name, sql in RAW.items():
             first_s, best_s, rows = questions.timed(sql)
-            times = []
-            for _ in range(6):
-                begin = time.perf_counter()
-                their_rows = theirs.execute(sql).fetchall()
-                times.append(time.perf_counter() - begin)
-            ours = text_rows(list(zip(*(column.to_pylist() for column in rows.columns))))
-            record(out, what="raw", events=count, question=name, first_s=round(first_s, 3), best_s=round(best_s, 3),
-                   duckdb_s=round(min(times[1:]), 3), correct=ours == text_rows(their_rows))
+            ours = text_rows(rows_of(rows))
+            figures, right = {}, True
+            for peer, asked in peers.items():
+                times = []
+                for _ in range(6):
+                    begin = time.perf_counter()
+                    theirs = asked(sql)
+                    times.append(time.perf_counter() - begin)
+                figures[f"{peer}_s"] = round(min(times[1:]), 3)
+                right &= ours == text_rows(theirs)
+            record(out, what="raw", events=count, question=name, first_s=round(first_s, 3), best_s=round(best_s, 3), **figures,
+                   correct=right)
         record(out, what="query role", peak_mib=questions.running.status_mib("VmHWM"))
     finally:
         questions.running.end()
@@ -293,13 +330,12 @@ def repeat(tally: str, folder: Path, count: int, out: str) -> None:
 
 def main() -> None:
     tally, folder, out = sys.argv[1], Path(sys.argv[2]).resolve(), sys.argv[3]
-    count = int(sys.argv[4]) if len(sys.argv) > 4 else 10_000_000
-    repeated = int(sys.argv[5]) if len(sys.argv) > 5 else 300_000
+    count, repeated, kafka = int(sys.argv[4]), int(sys.argv[5]), sys.argv[6]
     shutil.rmtree(folder, ignore_errors=True)
-    month = Month(tally, folder / "month")
+    month = Month(tally, folder / "month", kafka=kafka if count > EMBEDDED else "")
     month.approve_book()
     month.sell_packages(min(20_000, count // 500))
-    took = month.fill(count, SLICE)
+    took = month.fill(count, max(SLICE, count // 20))
     record(out, what="made", events=count, **took, store_mib=month.mib("store"), log_mib=month.mib("log"))
     seal(month, count, out)
     ask(month, count, out)

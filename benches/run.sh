@@ -6,14 +6,14 @@
 #   benches/run.sh [PART…]     stream door recovery rating quota alerts reconcile rerate month sql accounts restart observe
 #                              steady stages; nothing named = all, then the report
 #
-# ROUNDS (3): rounds of the stream. STEADY_RATE (125000), STEADY_SECONDS (600): the run at half load.
-# ALERT_RATE (50000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
+# ROUNDS (3): rounds of the stream. STEADY_RATE (40000), STEADY_SECONDS (600): the run at half load.
+# ALERT_RATE (70000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
 # ACCOUNTS (1000000,50000000): accounts that are known, a run each; 50 M need 10 GiB of memory and of disk.
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
 # RERATE_EVENTS (10000000): events of a month that is rated again.
 # MONTH_EVENTS (10000000): events of the month that is settled, and MONTH_REPEAT_EVENTS (300000) of the one that is settled
-# fifty times. 100 M need some 20 GB of disk.
-# RESTART_RATE (125000), RESTART_SECONDS (120): the load under which all aggregators are restarted, and for how long.
+# fifty times. 100 M go through Kafka, and need some 25 GB of disk.
+# RESTART_RATE (70000), RESTART_SECONDS (120): the load under which all aggregators are restarted, and for how long.
 # OBSERVE_ROUNDS (4): rounds with and without metrics and traces.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -77,7 +77,8 @@ part_recovery() {
 
 part_rating() {
   rm -rf "$work/rating" "$results/rating.jsonl"
-  py base rating.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/rating.jsonl"
+  py base rating.py "$tally" "$CARGO_TARGET_DIR/release/sell" "$PEERS_BOOTSTRAP" "$work" "$results/rating.jsonl"
+  drop_topics rating.
 }
 
 part_reconcile() {
@@ -92,13 +93,27 @@ part_rerate() {
 
 part_month() {
   rm -rf "$work/month" "$results/month.jsonl"
-  py sql month.py "$tally" "$work/month" "$results/month.jsonl" "${MONTH_EVENTS:-10000000}" "${MONTH_REPEAT_EVENTS:-300000}"
+  py sql month.py "$tally" "$work/month" "$results/month.jsonl" "${MONTH_EVENTS:-10000000}" \
+    "${MONTH_REPEAT_EVENTS:-300000}" "$PEERS_BOOTSTRAP"
+  drop_topics month.
+}
+
+# Topics of a name of their own, which nobody reads again, would keep gigabytes.
+drop_topics() {
+  py base - "$PEERS_BOOTSTRAP" "$1" <<'PYTHON'
+import sys
+from confluent_kafka.admin import AdminClient
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+names = [name for name in admin.list_topics(timeout=10).topics if name.startswith(sys.argv[2])]
+for future in (admin.delete_topics(names) if names else {}).values():
+    future.result()
+PYTHON
 }
 
 part_restart() {
   rm -rf "$work/restart" "$results/restart.jsonl"
   py base restart.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$PEERS_BOOTSTRAP" "$work" "$results/restart.jsonl" \
-    "${RESTART_RATE:-125000}" "${RESTART_SECONDS:-120}"
+    "${RESTART_RATE:-70000}" "${RESTART_SECONDS:-120}"
 }
 
 part_observe() {
@@ -115,7 +130,7 @@ part_quota() {
 part_alerts() {
   rm -rf "$work"/alerts-* "$results/alerts.jsonl"
   py base alerts.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$PEERS_BOOTSTRAP" "$work" "$results/alerts.jsonl" \
-    "${ALERT_RATE:-50000}" "${ALERT_SECONDS:-60}"
+    "${ALERT_RATE:-70000}" "${ALERT_SECONDS:-60}"
 }
 
 part_accounts() {
@@ -126,7 +141,7 @@ part_accounts() {
 part_steady() {
   rm -rf "$work/steady" "$results/steady.jsonl"
   py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
-    "${STEADY_RATE:-125000}" "${STEADY_SECONDS:-600}"
+    "${STEADY_RATE:-40000}" "${STEADY_SECONDS:-600}"
 }
 
 part_sql() {

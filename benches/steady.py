@@ -1,7 +1,9 @@
 """Resident memory over a run at a steady rate.
 
 steady.py TALLY KAFKA FOLDER OUT.jsonl RATE SECONDS     every role's memory is the aggregator's; the generator and the
-broker are processes of their own. Samples every five seconds; flat means that the last third is not above the second.
+broker are processes of their own. Sampled every five seconds: resident memory, what the open buckets and windows have of it
+(`tally_state_bytes`), and the lag, as a stream that lags reads more at once. Flat means that the last third is not above the
+second.
 """
 
 import os
@@ -11,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from lab import Running, record
+from lab import Running, free_port, metrics, record
 
 TOPIC = "steady.events"
 
@@ -31,15 +33,20 @@ def main() -> None:
          "--out", "kafka"], env={**os.environ, **env}, stdout=subprocess.DEVNULL)
     began = time.monotonic()
     time.sleep(2)
-    stream = Running([tally, "aggregate"], env, folder / "steady.log")
-    samples = []
+    port = free_port()
+    stream = Running([tally, "aggregate", "--listen", f"127.0.0.1:{port}"], env, folder / "steady.log")
+    samples, state, lag = [], [], []
     while generator.poll() is None:
         samples.append(stream.status_mib("VmRSS"))
+        told = metrics(port) or {}
+        state.append(round(told.get("tally_state_bytes", 0) / 2**20))
+        lag.append(round(told.get("tally_lag_events", 0)))
         time.sleep(5)
     third = len(samples) // 3
     took = time.monotonic() - began  # the generator may not keep up with the rate that was asked for
     record(out, what="steady", rate=round(rate * seconds / took), seconds=round(took), samples=samples,
            median_mib_by_third=[round(statistics.median(samples[i * third:(i + 1) * third])) for i in range(3)],
+           state_mib=state, lag=lag, lag_median=round(statistics.median(lag)), state_mib_median=round(statistics.median(state)),
            peak_mib=stream.status_mib("VmHWM"), cpu_s_per_million=round(stream.cpu_s() / (rate * seconds) * 1e6, 2),
            generator_exit=generator.returncode)
     stream.end()

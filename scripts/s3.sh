@@ -4,6 +4,9 @@
 #   scripts/s3.sh start [--port N] [--dir DIR]   prints the AWS_… lines to `eval`; --port 0 takes a free port
 #   scripts/s3.sh stop|wipe|status [--dir DIR]   wipe also removes the objects
 #   scripts/s3.sh fetch                          only builds the server, once, into the cache
+#
+# TALLY_S3_READ_ONLY=1 lets nothing be written; TALLY_S3_SECRET is another secret key than that of the AWS_… lines. A
+# folder whose `buckets` is a link to those of another one serves the same objects.
 set -euo pipefail
 NAME=s3
 # shellcheck source=scripts/server.bash
@@ -11,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/server.bash"
 
 VERSION=v1.8.0
 ACCESS_KEY=tally-test
-SECRET_KEY=tally-test-secret
+SECRET_KEY=${TALLY_S3_SECRET:-tally-test-secret}
 
 # The server's path: on PATH, among Go's own programs, or in the cache.
 program() {
@@ -39,9 +42,11 @@ fetch() {
 
 # A bucket is a folder below the one that is served.
 launch() {
+  local options=(--port "127.0.0.1:$1" --keep-alive --quiet)
+  if [[ ${TALLY_S3_READ_ONLY:-} == 1 ]]; then options+=(--readonly); fi
   mkdir -p "$DIR/buckets/tally"
   ROOT_ACCESS_KEY=$ACCESS_KEY ROOT_SECRET_KEY=$SECRET_KEY nohup setsid "$(program)" \
-    --port "127.0.0.1:$1" --keep-alive --quiet posix "$DIR/buckets" >"$DIR/server.log" 2>&1 </dev/null 9>&- &
+    "${options[@]}" posix "$DIR/buckets" >"$DIR/server.log" 2>&1 </dev/null 9>&- &
   PID=$!
 }
 

@@ -20,6 +20,7 @@ use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
 use crate::host_metrics::HostWatch;
 use crate::janitor::{self, JanitorFigures};
+use crate::looks::Depends;
 use crate::security::Security;
 use crate::status::WebhookLook;
 use crate::stdout::announcement;
@@ -56,31 +57,41 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         Extent::UntilEnd => None,
     };
     let watched = Arc::clone(&store);
+    let security = Security::of(&config)?;
+    let depends = Depends {
+        config: config.clone(),
+        logs: topics.with(&log),
+        store: Some(Arc::clone(&store)),
+        writes: true,
+        certificate: security.certificate.clone(),
+    };
     let seen = Arc::clone(&log);
     let stream =
         Stream::start(&config, log, &topics, store, traces.as_ref(), extent, stop.child_token())
             .await?;
+    let host = HostWatch::new(&config, &security)?;
+    if extent == Extent::Endless {
+        host.watch(depends, stop.clone());
+    }
     if let Some(listen) = args.listen {
         let registry = stream_metrics::registry_of(stream.aggregator());
         budgets::register(&registry, stream.budgets().status());
         if let (Some(webhooks), Ok(mut registry)) = (&webhooks, registry.lock()) {
             register_metrics(&mut registry, webhooks.status());
         }
-        let security = Security::of(&config)?;
         if let Ok(mut registry) = registry.lock() {
             security.register_metrics(&mut registry);
             stream.janitor().register(&mut registry);
-            let host = HostWatch::new(&config, &security)?;
             host.register(&mut registry);
-            host.watch_clock(&config, Arc::clone(&watched), stop.clone());
             let tables = TableWatch::start(Arc::clone(&watched), &config.log.topic, stop.clone());
             tables.register(&mut registry);
         }
         let hooks = webhooks.as_ref().map(|webhooks| webhooks.status().clone());
         let look = WebhookLook::of(&config, hooks.clone())?;
         let (topic, doing) = (config.log.topic.clone(), stream.aggregator().status().clone());
-        let own = status_processes::routes(topic.clone(), doing.clone(), hooks.unwrap_or_default());
-        let status = status::routes(seen, watched, topic, doing, look).merge(own);
+        let own = status_processes::routes(topic, doing.clone(), hooks.unwrap_or_default());
+        let added = stream.budgets().status().clone();
+        let status = status::routes(&config, seen, watched, (doing, added), look).merge(own);
         let listener = server::bind(&listen, &security).await?;
         let (scheme, address) = (security.scheme(), listener.local_addr()?);
         let words = format!("health and metrics on {scheme}://{address}");
@@ -311,7 +322,9 @@ async fn publish(
             }
             Err(error) if error.kind() == ErrorKind::Retry => {
                 failures += 1;
-                tracing::warn!(%error, failures, "publication waits for the store");
+                if failures.is_power_of_two() {
+                    tracing::warn!(%error, failures, "publication waits for the store");
+                }
                 // What is committed is safe in the ledger; the next start publishes it.
                 if ending && failures > 20 {
                     return Err(error.into());

@@ -134,7 +134,9 @@ impl Reader {
         asking: Option<&ParsedEvent<'_>>,
     ) -> Result<Result<AcceptedEvent, String>, Failure> {
         let Corrects { source, id, .. } = corrects;
-        let found = AcceptedEvent::find(&self.engine, &self.pin, (source, id)).await?;
+        let told_at_ms = asking.and_then(|asking| asking.event.completed_at_ms);
+        let identity = (source.as_str(), id.as_str());
+        let found = AcceptedEvent::find(&self.engine, &self.pin, identity, told_at_ms).await?;
         let Some(found) = found else {
             return Ok(Err(format!("{id} of {source} is not among the accepted events")));
         };

@@ -28,6 +28,9 @@ pub(crate) fn folders(config: &Config) -> Vec<Folder> {
     folders
 }
 
+/// Free bytes below which a disk is as good as full: an epoch may need as much.
+pub(crate) const DISK_FULL_BYTES: u64 = 200 << 20;
+
 /// Bytes of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiskRoom {

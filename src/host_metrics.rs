@@ -1,10 +1,11 @@
-//! What a process sees of the machine it is on: its certificate, its disks, its clock.
+//! What a process sees of the machine it is on and of what it depends on: its certificate, its disks,
+//! its clock, and what is wrong, by cause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use object_store::ObjectStore;
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -15,11 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::disks::{DiskRoom, Folder, folders, room_of};
 use crate::exit::Failure;
+use crate::looks::{Depends, look, table_trouble};
 use crate::security::Security;
-use crate::store_clock;
+use crate::trouble::{Cause, Trouble};
 
-/// How often the clock is compared with the store's.
-const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
+/// Pause between two looks. With what a look may take, trouble is named within half a minute.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The tables are looked at each so many looks: it takes two requests a table.
+const TABLES_EVERY: u32 = 3;
 
 /// That nothing is known of the store's clock.
 const UNKNOWN: i64 = i64::MIN;
@@ -31,6 +35,7 @@ pub(crate) struct HostWatch {
     /// End of the certificate, milliseconds UTC.
     certificate_end_ms: Option<i64>,
     clock_ahead_ms: Arc<AtomicI64>,
+    troubles: Arc<Mutex<Vec<Trouble>>>,
 }
 
 impl HostWatch {
@@ -41,6 +46,7 @@ impl HostWatch {
             folders: folders(config),
             certificate_end_ms: valid.transpose()?.map(|valid| *valid.end()),
             clock_ahead_ms: Arc::new(AtomicI64::new(UNKNOWN)),
+            troubles: Arc::default(),
         })
     }
 
@@ -51,32 +57,29 @@ impl HostWatch {
             folders: folders(&Config::default()),
             certificate_end_ms: Some(0),
             clock_ahead_ms: Arc::default(),
+            troubles: Arc::default(),
         }
     }
 
-    /// Compares the clock with the store's from now on, where that has one of its own.
-    pub(crate) fn watch_clock(
-        &self,
-        config: &Config,
-        store: Arc<dyn ObjectStore>,
-        stop: CancellationToken,
-    ) {
-        if !config.store_url().starts_with("s3://") {
-            return;
-        }
-        let ahead = Arc::clone(&self.clock_ahead_ms);
+    /// Looks at what the process depends on from now on, and says in the log what is wrong, and
+    /// when it is over.
+    pub(crate) fn watch(&self, depends: Depends, stop: CancellationToken) {
+        let (ahead, troubles) = (Arc::clone(&self.clock_ahead_ms), Arc::clone(&self.troubles));
         tokio::spawn(async move {
+            let (mut looks, mut gone) = (0_u32, None);
             loop {
-                match store_clock::ahead_ms(store.as_ref()).await {
-                    Ok(ms) => ahead.store(ms, Ordering::Relaxed),
-                    // A store that is away is said elsewhere, and nothing is known of its clock.
-                    Err(why) => {
-                        tracing::debug!(why, "the store's clock is not known");
-                        ahead.store(UNKNOWN, Ordering::Relaxed);
-                    }
+                if looks.is_multiple_of(TABLES_EVERY) {
+                    gone = table_trouble(&depends).await;
                 }
+                looks = looks.wrapping_add(1);
+                let mut seen = look(&depends).await;
+                seen.troubles.extend(gone.clone());
+                // Nothing is known of the clock of a store that is away.
+                ahead.store(seen.clock_ahead_ms.unwrap_or(UNKNOWN), Ordering::Relaxed);
+                let before = std::mem::replace(&mut *troubles.lock(), seen.troubles.clone());
+                say_changes(&before, &seen.troubles);
                 tokio::select! {
-                    () = tokio::time::sleep(CLOCK_INTERVAL) => {}
+                    () = tokio::time::sleep(INTERVAL) => {}
                     () = stop.cancelled() => return,
                 }
             }
@@ -86,6 +89,18 @@ impl HostWatch {
     /// Adds the metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
+    }
+}
+
+/// Says what has begun and what is over since the last look.
+fn say_changes(before: &[Trouble], now: &[Trouble]) {
+    let has = |troubles: &[Trouble], cause: Cause| troubles.iter().any(|of| of.cause == cause);
+    for trouble in now.iter().filter(|trouble| !has(before, trouble.cause)) {
+        let (cause, advice) = (trouble.cause.name(), trouble.cause.advice());
+        tracing::error!(cause, advice, "{trouble}");
+    }
+    for over in before.iter().filter(|trouble| !has(now, trouble.cause)) {
+        tracing::info!(cause = over.cause.name(), "over: {}", over.cause.words());
     }
 }
 
@@ -124,6 +139,16 @@ impl Collector for HostWatch {
             let gauge = ConstGauge::new(ahead_ms / 1_000);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
+        let (name, help) =
+            ("tally_trouble", "1 where this process is kept from running well by a cause");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let troubles = self.troubles.lock().clone();
+        // Each is there from the start: what has not been seen is told from what is not wrong.
+        for cause in Cause::ALL {
+            let wrong = troubles.iter().any(|trouble| trouble.cause == cause);
+            let labels = [("cause", cause.name())];
+            ConstGauge::new(i64::from(wrong)).encode(family.encode_family(&labels)?)?;
+        }
         Ok(())
     }
 }
@@ -147,7 +172,7 @@ mod tests {
         let mut watch = HostWatch::new(&Config::default(), &security).unwrap();
         let before = text(&watch);
         assert!(before.contains("tally_disk_free_bytes{folder=\"temporary\"} "), "{before}");
-        assert!(!before.contains("clock") && !before.contains("certificate"), "{before}");
+        assert!(!before.contains("tally_clock") && !before.contains("tally_tls"), "{before}");
         watch.certificate_end_ms = Some(1_795_996_800_999);
         watch.clock_ahead_ms.store(-61_500, Ordering::Relaxed);
         let after = text(&watch);
@@ -156,5 +181,10 @@ mod tests {
             "{after}"
         );
         assert!(after.contains("tally_clock_offset_seconds -61\n"), "{after}");
+        assert!(after.contains("tally_trouble{cause=\"store_full\"} 0\n"), "{after}");
+        *watch.troubles.lock() = vec![Trouble::new(Cause::StoreFull, "s3://b: no room")];
+        let after = text(&watch);
+        assert!(after.contains("tally_trouble{cause=\"store_full\"} 1\n"), "{after}");
+        assert!(after.contains("tally_trouble{cause=\"store_away\"} 0\n"), "{after}");
     }
 }

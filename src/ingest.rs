@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
 use crate::host_metrics::HostWatch;
+use crate::looks::Depends;
 use crate::security::Security;
 use crate::stdout::announcement;
 use crate::traces::Traces;
@@ -38,7 +39,16 @@ pub(crate) async fn run(global: &GlobalArgs, args: IngestArgs) -> Result<(), Fai
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         security.register_metrics(&mut registry);
-        HostWatch::new(&config, &security)?.register(&mut registry);
+        let host = HostWatch::new(&config, &security)?;
+        host.register(&mut registry);
+        let depends = Depends {
+            config: config.clone(),
+            logs: vec![Arc::clone(&log)],
+            store: None,
+            writes: false,
+            certificate: security.certificate.clone(),
+        };
+        host.watch(depends, stop.clone());
     }
     let door = Door::new(config.ingest.clone(), future_max_ms, &log, registry)?;
     let listener = server::bind(&config.http.listen, &security).await?;

@@ -21,6 +21,7 @@ use crate::aggregate::open_checked_store;
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
 use crate::host_metrics::HostWatch;
+use crate::looks::Depends;
 use crate::probes::Work;
 use crate::security::Security;
 use crate::stdout::announcement;
@@ -43,7 +44,8 @@ pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Fa
     let config = config::load(global, &args.place.settings())?;
     let store = open_checked_store(&config).await?;
     // The topic says how many ledgers there are.
-    let partitions = event_log::open_when_there(&config).await?.partition_count();
+    let log = event_log::open_when_there(&config).await?;
+    let partitions = log.partition_count();
     let mut janitor = Janitor::new(Arc::clone(&store), &config.log.topic, partitions)
         .with_second_stage(&config.budgets.topic);
     let settings = JanitorSettings::of_config(&config.aggregate);
@@ -56,14 +58,21 @@ pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Fa
     })?;
     let stop = stop::on_signal()?;
     let figures = JanitorFigures::default();
+    let security = Security::of(&config)?;
+    let host = HostWatch::new(&config, &security)?;
+    let depends = Depends {
+        config: config.clone(),
+        logs: vec![log],
+        store: Some(store),
+        writes: true,
+        certificate: security.certificate.clone(),
+    };
+    host.watch(depends, stop.clone());
     if let Some(listen) = &args.listen {
-        let security = Security::of(&config)?;
         let mut registry = Registry::default();
         figures.register(&mut registry);
         security.register_metrics(&mut registry);
-        let host = HostWatch::new(&config, &security)?;
         host.register(&mut registry);
-        host.watch_clock(&config, store, stop.clone());
         let listener = server::bind(listen, &security).await?;
         let (scheme, address) = (security.scheme(), listener.local_addr()?);
         let words = format!("health and metrics on {scheme}://{address}");

@@ -17,6 +17,7 @@ mod host_metrics;
 mod ingest;
 mod janitor;
 mod log_record;
+mod looks;
 #[cfg(test)]
 mod metrics_reference;
 mod pace;
@@ -59,6 +60,7 @@ mod table_metrics;
 mod topics;
 mod traces;
 mod traffic_run;
+mod trouble;
 mod up;
 mod user;
 mod verify;

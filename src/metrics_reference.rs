@@ -105,7 +105,8 @@ fn reference(exposition: &str) -> String {
          (`tally_ingest_…`), `tally query` those of queries and, where there \
          are users, of the audit log (`tally_audit_…`), `tally janitor --listen ADDR` those of the janitor, \
          `tally aggregate --listen ADDR` the others; each counts those who came to its doors \
-         (`tally_sign_ins_total`) and sees its own disks and certificate.\n\n\
+         (`tally_sign_ins_total`), sees its own disks and certificate, and what keeps it from running well \
+         (`tally_trouble`).\n\n\
          This page is generated: `TALLY_UPDATE_DOCS=1 cargo test -p tally --bin tally metrics`.\n\n\
          | metric | type | |\n| --- | --- | --- |\n",
     );

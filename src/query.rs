@@ -10,6 +10,7 @@ use crate::cli::{GlobalArgs, ListenArgs, PlaceArgs};
 use crate::exit::Failure;
 use crate::flight::FlightServer;
 use crate::host_metrics::HostWatch;
+use crate::looks::Depends;
 use crate::security::Security;
 use crate::stdout::announcement;
 use crate::{config, server, sql_session, stdout, stop};
@@ -45,7 +46,18 @@ pub(crate) async fn run(global: &GlobalArgs, args: QueryArgs) -> Result<(), Fail
     let mut registry = Registry::default();
     engine.register_metrics(&mut registry);
     security.register_metrics(&mut registry);
-    HostWatch::new(&config, &security)?.register(&mut registry);
+    let host = HostWatch::new(&config, &security)?;
+    host.register(&mut registry);
+    // Of the log it knows nothing; it writes where it keeps an audit log, which says itself when it
+    // cannot.
+    let depends = Depends {
+        config: config.clone(),
+        logs: Vec::new(),
+        store: Some(Arc::clone(engine.store())),
+        writes: false,
+        certificate: security.certificate.clone(),
+    };
+    host.watch(depends, stop.clone());
     let registry = Arc::new(Mutex::new(registry));
     let sql = tally_query::router(Arc::clone(&engine));
     let routes = server::reader_routes(registry, Arc::clone(engine.store())).merge(sql);

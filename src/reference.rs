@@ -37,7 +37,8 @@ pub(crate) enum PriceCommand {
     Show(ShowArgs),
     /// Approve a version that somebody else imported
     ///
-    /// From the next epoch on, the stream rates by it. What is stored is not rated again.
+    /// A running stream announces it in its log, within aggregate.reference_poll_ms: what comes
+    /// after that is rated by it. What is stored is not rated again.
     Approve(ApproveArgs),
 }
 
@@ -55,7 +56,9 @@ pub(crate) enum PlainCommand {
     Show(ShowArgs),
     /// Approve a version that somebody else imported
     ///
-    /// It holds from the next epoch on. What is stored is not rated or charged again.
+    /// A running stream announces it in its log, within aggregate.reference_poll_ms: what comes
+    /// after that is rated and charged by it. Settlement terms and exchange rates hold for every
+    /// period that is put into review from now on. What is stored is not rated or charged again.
     Approve(ApproveArgs),
 }
 

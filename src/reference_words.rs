@@ -132,7 +132,7 @@ pub(crate) fn approved(approved: &Approved) -> String {
     let takes_it = if settles {
         "every period that is put into review from now on is settled by it"
     } else {
-        "the stream takes it at the next end of an epoch"
+        "a running stream announces it in its log: what comes after that is rated and charged by it"
     };
     format!(
         "{kind} version {version} is approved since {at}: {count} new records, edition {edition} of the reference data\n{takes_it}"

@@ -1,5 +1,6 @@
 //! `tally settle reconcile`: a vendor's bill beside our rated events.
 
+mod disputed;
 mod our_rows;
 mod pack;
 mod scratch;
@@ -26,6 +27,7 @@ use crate::exit::{Failure, FailureKind, file_failure};
 use crate::progress::Progress;
 use crate::settle_terms::SettledBy;
 use crate::{config, reference, sql_session, stdout};
+use disputed::{Disputed, Evidence as OurEvidence};
 use our_rows::{OurEvents, OurRows};
 use pack::Pack;
 pub(crate) use summary::Evidence;
@@ -128,12 +130,13 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), 
     };
     add_our_rows(&engine, &pin, &ours, &context, &mut comparison).await?;
 
-    let mut evidence = pack::Evidence::default();
+    let mut evidence = OurEvidence::default();
     let outcome = pack.compare(comparison, &mut evidence)?;
     pack.write_outcome(&outcome)?;
     if !outcome.is_inside() {
         pack.write_bill_lines(&context, &open, &evidence)?;
-        write_our_events(&engine, &pin, &ours, &mut pack, &evidence).await?;
+        let disputed = Disputed { context: &context, outcome: &outcome, evidence: &mut evidence };
+        write_our_events(&engine, &pin, &ours, &mut pack, disputed).await?;
         pack.write_prices(&book, &evidence)?;
         pack.write_manifest(&args.file, &mapping_text, &book, &pin)?;
     }
@@ -160,7 +163,11 @@ fn by_terms(
             .with_contracts(&contracts, &args.vendor, period)
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
         (None, TermsOrigin::Approved(_)) => {
-            Ok(mapping.clone().with_contracts(&contracts, &args.vendor, period).unwrap_or(mapping))
+            let by_approved = mapping.clone().with_contracts(&contracts, &args.vendor, period);
+            Ok(by_approved.unwrap_or_else(|error| {
+                eprintln!("{error}: the tolerance of the mapping decides");
+                mapping
+            }))
         }
         (None, _) => Ok(mapping),
     }
@@ -246,19 +253,16 @@ async fn write_our_events(
     pin: &Arc<tally_tables::PinnedTables>,
     ours: &OurEvents<'_>,
     pack: &mut Pack,
-    evidence: &pack::Evidence,
+    mut disputed: Disputed<'_>,
 ) -> Result<(), Failure> {
-    if evidence.ours.is_empty() {
-        return Ok(());
-    }
-    let sql = ours.sql("*");
+    let sql = OurEvents { window: disputed.window_ms(ours.window), ..*ours }.sql("*");
     let answer = engine.run_on(Arc::clone(pin), &sql, QueryLimits::unlimited()).await?;
     let mut file = pack.our_events(&answer.schema)?;
     let mut rows = answer.rows;
     while let Some(batch) = rows.next().await {
-        let disputed = our_rows::only(&batch?, &evidence.ours)?;
-        if disputed.num_rows() > 0 {
-            file.write(&disputed)?;
+        let batch = disputed.of(&batch?)?;
+        if batch.num_rows() > 0 {
+            file.write(&batch)?;
         }
     }
     file.finish()

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -16,19 +18,26 @@ use comfy_table::{Table as TextTable, presets};
 use jiff::Timestamp;
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
-use tally_aggregate::StreamStatus;
 use tally_aggregate::ledger::{self, StoredEntry};
-use tally_log::EventLog;
+use tally_aggregate::{StageStatus, StreamStatus};
+use tally_log::{EventLog, LogError, LogErrorKind};
 use tally_query::LedgerView;
 use tally_schemas::{Config, ControlTotals, EntryKind, Table};
 use tally_tables::TableSet;
 use tally_webhooks::{Receiver, ReceiverStatus, WebhookStatus, dead_letters, receivers_of};
+use tokio::time::timeout;
 
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
+use crate::looks::{Depends, look, of_log, table_trouble};
 use crate::running::Running;
+use crate::security::Security;
 use crate::status_processes::{ProcessRow, Told, named, waiting_in_words, waits};
+use crate::trouble::{Cause, Trouble};
 use crate::{config, event_log, stdout};
+
+/// How long the rest may take where something is wrong.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -65,6 +74,13 @@ struct Status {
     #[serde(default)]
     webhooks: Vec<WebhookRow>,
     notes: Vec<String>,
+    /// What is wrong with what the stream depends on.
+    #[serde(default)]
+    troubles: Vec<TroubleRow>,
+    /// Messages of increments of budgets that no ledger confirms, since the process that was asked
+    /// started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    budget_messages_ignored: Option<u64>,
     /// Partitions for which the store or the log does not answer, where the process that has them
     /// was asked.
     #[serde(default)]
@@ -81,6 +97,22 @@ struct Status {
     /// Processes that were asked and have answered, where the log is Kafka.
     #[serde(default)]
     processes: Vec<ProcessRow>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TroubleRow {
+    cause: Cause,
+    /// The cause in words, where, and what was said there.
+    found: String,
+    /// What to do.
+    advice: String,
+}
+
+impl From<&Trouble> for TroubleRow {
+    fn from(trouble: &Trouble) -> Self {
+        let (cause, advice) = (trouble.cause, trouble.cause.advice().to_owned());
+        Self { cause, found: trouble.to_string(), advice }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -154,18 +186,52 @@ pub(crate) async fn run(global: &GlobalArgs, args: StatusArgs) -> Result<(), Fai
     let config = config::load(global, &args.place.settings())?;
     // The one process that has the embedded log tells everything at once.
     let many = !config.log.kafka.is_empty() || !args.ask.is_empty();
-    let asking = async { if many { Told::of(&config, &args.ask).await } else { Told::default() } };
-    let (mut told, seen) = tokio::join!(asking, asked(&config));
-    let mut status = seen.map_err(|failure| with_words(failure, &told.in_words()))?;
+    let telling = async { if many { Told::of(&config, &args.ask).await } else { Told::default() } };
+    let (mut told, (asked, troubles)) = tokio::join!(telling, seen(&config));
+    let mut status = match asked {
+        Ok(status) => status,
+        // Nothing is known but why, and what the processes say.
+        Err(failure) => {
+            return Err(with_words(with_troubles(failure, &troubles), &told.in_words()));
+        }
+    };
     if many {
         told.ask_owners(owners(&status.partitions)).await;
         status.add(&told);
+    }
+    for trouble in &troubles {
+        if status.troubles.iter().all(|known| known.cause != trouble.cause) {
+            status.troubles.push(trouble.into());
+        }
     }
     if global.json {
         stdout::print(serde_json::to_string_pretty(&status)?)
     } else {
         stdout::print(in_words(&status).trim_end())
     }
+}
+
+/// What can be seen from here, and what is wrong with what everything depends on.
+async fn seen(config: &Config) -> (Result<Status, Failure>, Vec<Trouble>) {
+    let mut asking = pin!(asked(config));
+    let mut looking = pin!(troubles(config));
+    let mut early = None;
+    let troubles = loop {
+        tokio::select! {
+            troubles = &mut looking => break troubles,
+            asked = &mut asking, if early.is_none() => early = Some(asked),
+        }
+    };
+    let asked = match early {
+        Some(asked) => asked,
+        None if troubles.is_empty() => asking.await,
+        // What is wrong is known, and is not kept back for the rest.
+        None => timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+            let words = format!("no more is known: no answer within {} s", PATIENCE.as_secs());
+            Err(Failure::new(FailureKind::Retry, words))
+        }),
+    };
+    (asked, troubles)
 }
 
 async fn asked(config: &Config) -> Result<Status, Failure> {
@@ -221,6 +287,36 @@ impl Status {
     }
 }
 
+/// What is wrong with the store, the clock, the certificate and the disks, as seen from here. The
+/// log is asked for its ends anyway.
+async fn troubles(config: &Config) -> Vec<Trouble> {
+    let url = config.store_url();
+    // A folder that is not there yet is made by the first process, and not by who looks.
+    let is_there = url.contains("://") || Path::new(&url).exists();
+    let store = is_there.then(|| tally_aggregate::open_store(&url).ok()).flatten();
+    let (certificate, unread) = match Security::of(config) {
+        Ok(security) => (security.certificate, None),
+        Err(failure) => (None, Some(Trouble::new(Cause::Certificate, failure.message))),
+    };
+    let depends =
+        Depends { config: config.clone(), logs: Vec::new(), store, writes: true, certificate };
+    let (seen, gone) = tokio::join!(look(&depends), table_trouble(&depends));
+    seen.troubles.into_iter().chain(gone).chain(unread).collect()
+}
+
+fn with_troubles(failure: Failure, troubles: &[Trouble]) -> Failure {
+    let mut words: Vec<String> = troubles.iter().map(|trouble| advised(&trouble.into())).collect();
+    if words.is_empty() {
+        return failure;
+    }
+    words.push(failure.message);
+    Failure::new(failure.kind, words.join("\n"))
+}
+
+fn advised(trouble: &TroubleRow) -> String {
+    format!("{}\n→ {}", trouble.found, trouble.advice)
+}
+
 /// Asks the process that has the embedded log. `None` where none answers: then nobody has it.
 async fn ask_running(config: &Config) -> Option<Status> {
     let running = Running::find(config)?;
@@ -232,22 +328,29 @@ async fn ask_running(config: &Config) -> Option<Status> {
 
 /// `GET /v1/status` of a process that has the log open.
 pub(crate) fn routes(
+    config: &Config,
     log: Arc<dyn EventLog>,
     store: Arc<dyn ObjectStore>,
-    topic: String,
-    stream: StreamStatus,
+    (stream, budgets): (StreamStatus, StageStatus),
     webhooks: WebhookLook,
 ) -> axum::Router {
+    let config = config.clone();
     axum::Router::new().route(
         "/v1/status",
         get(move || async move {
-            let ends = read_ends(log).await;
+            let log_failure = log.failure();
+            let ends = read_ends(log, &config).await;
             let now = Timestamp::now();
             let waiting = waits(&stream, now);
-            match observe(&topic, ends, store, now, &webhooks).await {
+            match observe(&config.log.topic, ends, store, now, &webhooks).await {
                 Ok(mut status) => {
                     status.process = Some(std::process::id());
                     status.waiting = waiting;
+                    let stopped = log_failure.map(|error| {
+                        TroubleRow::from(&of_log(&config, &error.to_string(), error.kind()))
+                    });
+                    status.troubles.extend(stopped);
+                    status.budget_messages_ignored = Some(budgets.figures().ignored);
                     status.alerts_by_kind = stream.counters().alerts.lock().clone();
                     Json(status).into_response()
                 }
@@ -267,16 +370,17 @@ fn unavailable(failure: &Failure, waiting: &BTreeMap<u32, String>) -> Response {
 
 async fn observe(
     topic: &str,
-    ends: Result<BTreeMap<u32, u64>, String>,
+    ends: Result<BTreeMap<u32, u64>, Unknown>,
     store: Arc<dyn ObjectStore>,
     now: Timestamp,
     webhooks: &WebhookLook,
 ) -> Result<Status, Failure> {
-    let mut notes = Vec::new();
+    let (mut notes, mut log_trouble) = (Vec::new(), None);
     let ends = match ends {
         Ok(ends) => ends,
-        Err(note) => {
+        Err(Unknown { note, trouble }) => {
             notes.push(note);
+            log_trouble = trouble;
             BTreeMap::new()
         }
     };
@@ -329,6 +433,8 @@ async fn observe(
             .collect(),
         webhooks: webhooks.rows(store.as_ref()).await?,
         notes,
+        troubles: log_trouble.iter().map(TroubleRow::from).collect(),
+        budget_messages_ignored: None,
         waiting: BTreeMap::new(),
         stopped: BTreeMap::new(),
         alerts: pinned
@@ -397,43 +503,59 @@ pub(crate) async fn unpublished(
     Ok(count)
 }
 
+/// Why the ends of the log are not known.
+struct Unknown {
+    note: String,
+    trouble: Option<Trouble>,
+}
+
 /// The next offset of each partition, or why it cannot be known.
-async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, String> {
+async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, Unknown> {
     if config.log.kafka.is_empty() {
         let dir = Path::new(&config.log.data).join("log");
         if !dir.is_dir() {
-            return Err(format!("there is no embedded log at {} yet", dir.display()));
+            let note = format!("there is no embedded log at {} yet", dir.display());
+            return Err(Unknown { note, trouble: None });
         }
     }
     let log = event_log::open(config).await.map_err(|failure| {
+        let kind = match failure.kind {
+            FailureKind::Retry => LogErrorKind::Retry,
+            _ => LogErrorKind::Invalid,
+        };
         if config.log.kafka.is_empty() && failure.kind == FailureKind::Usage {
-            format!(
-                "ends of the log are not known while another process has it: {}",
-                failure.message
-            )
-        } else {
-            format!("ends of the log are not known: {}", failure.message)
+            let words = "ends of the log are not known while another process has it";
+            return Unknown { note: format!("{words}: {}", failure.message), trouble: None };
+        }
+        Unknown {
+            note: format!("ends of the log are not known: {}", failure.message),
+            trouble: Some(of_log(config, &failure.message, kind)),
         }
     })?;
-    read_ends(log).await
+    read_ends(log, config).await
 }
 
 /// The next offset of each partition, of a log that is open.
-async fn read_ends(log: Arc<dyn EventLog>) -> Result<BTreeMap<u32, u64>, String> {
+async fn read_ends(log: Arc<dyn EventLog>, config: &Config) -> Result<BTreeMap<u32, u64>, Unknown> {
     // Blocks: a round trip a partition.
     tokio::task::spawn_blocking(move || {
         (0..log.partition_count())
             .map(|partition| Ok((partition, log.bounds(partition)?.end)))
-            .collect::<Result<_, tally_log::LogError>>()
+            .collect::<Result<_, LogError>>()
     })
     .await
-    .map_err(|error| error.to_string())?
-    .map_err(|error| format!("ends of the log are not known: {error}"))
+    .unwrap_or_else(|error| Err(LogError::Internal(error.to_string())))
+    .map_err(|error| Unknown {
+        note: format!("ends of the log are not known: {error}"),
+        trouble: Some(of_log(config, &error.to_string(), error.kind())),
+    })
 }
 
 /// The status for people.
 fn in_words(status: &Status) -> String {
-    let mut lines: Vec<String> = Vec::new();
+    // What is wrong first: everything below may follow from it.
+    let mut lines: Vec<String> =
+        status.troubles.iter().map(|trouble| format!("TROUBLE  {}\n", advised(trouble))).collect();
     let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
     let absent = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     lines.push(format!("topic                   {}", status.topic));
@@ -503,6 +625,11 @@ fn in_words(status: &Status) -> String {
             }
         }
         lines.push(words);
+    }
+    if let Some(ignored @ 1..) = status.budget_messages_ignored {
+        lines.push(format!(
+            "\nbudgets: {ignored} messages were ignored, as no ledger confirms them; they are not added"
+        ));
     }
     for words in waiting_in_words(&status.waiting, &status.stopped) {
         lines.push(format!("\n{words}"));

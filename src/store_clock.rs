@@ -9,6 +9,10 @@ use tally_schemas::in_full;
 /// How long the store may take: it has its own retries below.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// A clock that differs by as much is wrong. Stores refuse requests whose signature is too old, most
+/// after 15 minutes.
+pub(crate) const SKEW_WRONG_MS: i64 = 60_000;
+
 /// How far this machine's clock is ahead of the store's, milliseconds; negative where it is behind.
 /// What cannot be told apart is 0: a store tells the time to a second, and the object that it is
 /// read from was made at some moment of a round trip. Writes an object and takes it away.

@@ -33,6 +33,11 @@ impl Topics {
         Ok(Self { alerts, models, statuses })
     }
 
+    /// The topic of usage events, and these.
+    pub(crate) fn with(&self, usage: &Arc<dyn EventLog>) -> Vec<Arc<dyn EventLog>> {
+        [usage, &self.alerts, &self.models, &self.statuses].map(Arc::clone).into()
+    }
+
     /// The topics as the stream sends to them.
     pub(crate) fn notices(&self, runtime: &Handle) -> Result<NoticeTopics, Failure> {
         let alerts = LogTopic::open(Arc::clone(&self.alerts), runtime.clone())?;

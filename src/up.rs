@@ -14,6 +14,7 @@ use crate::cli::{GlobalArgs, ListenArgs, LogFormat, PlaceArgs};
 use crate::exit::Failure;
 use crate::flight::FlightServer;
 use crate::host_metrics::HostWatch;
+use crate::looks::Depends;
 use crate::running::LogToken;
 use crate::security::Security;
 use crate::status::WebhookLook;
@@ -70,11 +71,21 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     let look = WebhookLook::of(&config, Some(webhooks.status().clone()))?;
     let topic = config.log.topic.clone();
     let host = HostWatch::new(&config, &security)?;
-    host.watch_clock(&config, Arc::clone(&store), stop.clone());
+    let depends = Depends {
+        config: config.clone(),
+        logs: topics.with(&log),
+        store: Some(Arc::clone(&store)),
+        writes: true,
+        certificate: security.certificate.clone(),
+    };
+    host.watch(depends, stop.clone());
     let tables = TableWatch::start(Arc::clone(&store), &topic, stop.clone());
     let own =
         status_processes::routes(topic.clone(), stream_status.clone(), webhooks.status().clone());
-    let status = status::routes(Arc::clone(&log), store, topic, stream_status, look).merge(own);
+    let budgets_status = stream.budgets().status().clone();
+    let status =
+        status::routes(&config, Arc::clone(&log), store, (stream_status, budgets_status), look);
+    let status = status.merge(own);
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());

@@ -32,12 +32,50 @@ fn succeeded(output: Output) -> Output {
     output
 }
 
-fn plant(folder: &Path, arguments: &[&str]) {
+fn python(script: &str, folder: &Path, arguments: &[&str]) {
     let python =
         std::env::var("TALLY_TEST_PYTHON").expect("TALLY_TEST_PYTHON is not set: run `make test`");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/plant_differences.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
     let run = Command::new(python).arg(script).args(arguments).current_dir(folder).output();
     succeeded(run.unwrap());
+}
+
+fn plant(folder: &Path, arguments: &[&str]) {
+    python("plant_differences.py", folder, arguments);
+}
+
+/// Our events of a made-up month in the tables, and in `rows.jsonl` as they are there.
+fn month_of_events(folder: &Path) {
+    println!("seed {SEED}");
+    plant(folder, &["events", "--seed", SEED, "--rows", ROWS, "--out", "events.jsonl"]);
+    succeeded(tally(folder, &["replay", "events.jsonl", "--format", "jsonl", "--out", "kafka"]));
+    succeeded(tally(folder, &["aggregate", "--until-end"]));
+    plant(folder, &["table", "data/store", "--vendor", "deepseek", "--out", "rows.jsonl"]);
+}
+
+/// The manifest names every file of the result, with its length and hash, and the bill's.
+fn manifest_holds(folder: &Path, out: &Path, bill: &str) {
+    let manifest = read_json(out.join("dispute/manifest.json"));
+    let is_of = |entry: &Value, path: PathBuf| {
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(entry["bytes"].as_u64(), u64::try_from(bytes.len()).ok(), "{entry}");
+        assert_eq!(entry["blake3"], blake3::hash(&bytes).to_hex().as_str(), "{entry}");
+    };
+    is_of(&manifest["bill"], folder.join(bill));
+    let mut named = Vec::new();
+    for file in manifest["files"].as_array().unwrap() {
+        let name = file["name"].as_str().unwrap();
+        is_of(file, out.join(name));
+        named.push(name.to_owned());
+    }
+    let of_dispute = ["bill-lines.csv", "mapping.toml", "our-events.parquet", "prices.csv"];
+    let mut wanted: Vec<String> =
+        ["differences.csv", "differences.json", "groups.csv", "report.html", "summary.json"]
+            .map(str::to_owned)
+            .into();
+    wanted.extend(of_dispute.map(|name| format!("dispute/{name}")));
+    wanted.sort();
+    assert_eq!(named, wanted);
 }
 
 fn read_json(path: PathBuf) -> Value {
@@ -96,11 +134,7 @@ fn pairs(list: &[Value], class: impl Fn(&Value) -> [&Value; 2]) -> Vec<[String; 
 fn a_bill_is_compared_with_the_tables_and_every_planted_difference_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    println!("seed {SEED}");
-    plant(folder, &["events", "--seed", SEED, "--rows", ROWS, "--out", "events.jsonl"]);
-    succeeded(tally(folder, &["replay", "events.jsonl", "--format", "jsonl", "--out", "kafka"]));
-    succeeded(tally(folder, &["aggregate", "--until-end"]));
-    plant(folder, &["table", "data/store", "--vendor", "deepseek", "--out", "rows.jsonl"]);
+    month_of_events(folder);
 
     // What both sides say alike is no difference, but for our calls without the vendor's id.
     bill(folder, 0, "csv");
@@ -143,14 +177,8 @@ fn a_bill_is_compared_with_the_tables_and_every_planted_difference_is_found() {
     let evidence = std::fs::read_to_string(out.join("dispute/bill-lines.csv")).unwrap();
     assert_eq!(evidence.lines().count(), lines.len() + 1);
     assert!(evidence.starts_with("line,完成时间,请求编号"), "{evidence:.80}");
-    let manifest = read_json(out.join("dispute/manifest.json"));
-    let files = manifest["files"].as_array().unwrap();
-    assert_eq!(files.len(), 9, "{manifest}");
-    for file in files {
-        let bytes = std::fs::read(out.join(file["name"].as_str().unwrap())).unwrap();
-        assert_eq!(file["bytes"].as_u64(), u64::try_from(bytes.len()).ok(), "{file}");
-    }
-    assert!(std::fs::read(out.join("dispute/our-events.parquet")).unwrap().starts_with(b"PAR1"));
+    manifest_holds(folder, &out, "gb18030.csv");
+    python("check_dispute.py", folder, &["pack", out.to_str().unwrap(), "--store", "data/store"]);
     let prices = std::fs::read_to_string(out.join("dispute/prices.csv")).unwrap();
     assert!(prices.contains("deepseek-flash.output.off-peak"), "{prices}");
     let report = std::fs::read_to_string(out.join("report.html")).unwrap();
@@ -163,6 +191,74 @@ fn a_bill_is_compared_with_the_tables_and_every_planted_difference_is_found() {
     reconcile(folder, "gb18030", "2026-10");
     assert!(std::fs::read(out.join("differences.csv")).unwrap() == first);
     assert!(std::fs::read_to_string(out.join("report.html")).unwrap() == report);
+}
+
+#[test]
+fn evidence_of_a_bill_without_request_ids_is_our_side_of_the_groups_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    month_of_events(folder);
+    let made = ["amounts", "rows.jsonl", "--bill", "amount-2026-10.csv", "--truth", "truth.json"];
+    python("check_dispute.py", folder, &made);
+    let of_bill = ["settle", "reconcile", "amount-2026-10.csv", "--vendor", "deepseek"];
+    let how = ["--period", "2026-10", "--mapping", "deepseek-amount", "--json"];
+    let output = tally(folder, &[&of_bill[..], &how].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&outcome["level"], &outcome["outside"]["groups"]), (&"group".into(), &3.into()));
+    assert_eq!(outcome["tolerance_source"], "mapping");
+    let out = folder.join("reconciliation/deepseek-2026-10");
+    manifest_holds(folder, &out, "amount-2026-10.csv");
+    let pack = ["pack", out.to_str().unwrap(), "--store", "data/store", "--truth", "truth.json"];
+    python("check_dispute.py", folder, &pack);
+    // The vendor's side is the bill: it cannot tell which of its lines is wrong.
+    let lines = |path: &Path| std::fs::read_to_string(path).unwrap().lines().count();
+    let bill = lines(&folder.join("amount-2026-10.csv"));
+    assert_eq!(lines(&out.join("dispute/bill-lines.csv")), bill);
+
+    // Terms that are approved, but not for this vendor: that the mapping decides is said.
+    put_terms_in_force(folder);
+    let output = tally(folder, &[&of_bill[..], &how, &["--out", "by-terms"]].concat());
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said =
+        "no terms for vendor \"deepseek\" on 2026-10-01: the tolerance of the mapping decides";
+    assert!(output.status.code() == Some(1) && words.contains(said), "{words}");
+}
+
+/// Terms with one vendor: looked at before anybody may settle by them, and not read from a table.
+fn put_terms_in_force(folder: &Path) {
+    let terms = |more: &str| {
+        format!(
+            "[[terms]]\nid = \"zhipu-2026\"\nvendor = \"zhipu\"\nmodel_pattern = \"*\"\n\
+             form = \"price_list\"\ncurrency = \"CNY\"\ntax_ppm = 60000\n\
+             rounding = \"half_even\"\nvalid_from = \"2026-01-01\"\n{more}"
+        )
+    };
+    std::fs::write(folder.join("wrong.toml"), terms("colour = 1\n")).unwrap();
+    std::fs::write(folder.join("terms.toml"), terms("")).unwrap();
+    std::fs::write(folder.join("terms.csv"), "id,vendor\nzhipu-2026,zhipu\n").unwrap();
+    let contract = |arguments: &[&str], code: i32| {
+        let output = tally(folder, &[&["contract"], arguments].concat());
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    };
+    let said = contract(&["lint", "wrong.toml"], 1);
+    assert!(said.contains("wrong.toml, line") && said.contains("colour"), "{said}");
+    let said = contract(&["lint", "terms.csv"], 1);
+    assert!(said.contains("terms.csv: contracts are read from TOML; CSV is for prices"), "{said}");
+    contract(&["import", "terms.csv", "--by", "lin"], 3);
+    let said = contract(&["lint", "terms.toml"], 0);
+    assert!(said.contains("nothing is wrong; 1 records are new"), "{said}");
+    contract(&["import", "terms.toml", "--by", "lin"], 0);
+    for wanted in ["1", "terms.toml"] {
+        let said = contract(&["show", wanted], 0);
+        assert!(said.contains("zhipu-2026") && said.contains("lin"), "{said}");
+    }
+    contract(&["approve", "1", "--by", "chen"], 0);
+    let said = contract(&["show"], 0);
+    assert!(said.contains("lin") && said.contains("chen"), "{said}");
 }
 
 #[test]

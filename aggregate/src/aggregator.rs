@@ -22,6 +22,7 @@ use crate::references::References;
 use crate::reporting_edge::reporting;
 use crate::stream_status::StreamStatus;
 use crate::ticker::Ticker;
+use crate::turns::Turns;
 use crate::worker::{Ended, Signals, Worker, WorkerParts};
 
 /// A partition whose worker runs.
@@ -44,6 +45,7 @@ pub struct Aggregator {
     holdings: Mutex<BTreeMap<u32, Holding>>,
     fatal: Mutex<Option<AggregateError>>,
     desks: QuotaDesks,
+    turns: Turns,
     /// Appends ticks and announcements to the log.
     producer: Arc<dyn LogProducer>,
     extent: Extent,
@@ -113,6 +115,10 @@ impl Aggregator {
             holdings: Mutex::default(),
             fatal: Mutex::default(),
             desks: QuotaDesks::default(),
+            turns: match extent {
+                Extent::Endless => Turns::of_cores(),
+                Extent::UntilEnd => Turns::unlimited(),
+            },
             until: Mutex::new(until),
             told: AtomicBool::new(false),
         }))
@@ -319,6 +325,7 @@ impl Assignee for Assigned {
             signals,
             status: inner.status.clone(),
             runtime: inner.runtime.clone(),
+            turns: inner.turns.clone(),
             until: inner.until.lock().get(&partition).copied(),
             ticker: (runs_on && tick_ms > 0)
                 .then(|| Ticker::new(Arc::clone(&inner.producer), tick_ms, lateness_ms)),

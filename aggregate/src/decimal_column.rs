@@ -9,6 +9,7 @@ use parquet::errors::Result;
 use parquet::schema::types::ColumnDescPtr;
 
 use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, unexpected};
+use crate::index_encoding::{encode_hybrid, width_for};
 
 /// Gathers the rows of one chunk.
 #[derive(Debug, Default)]
@@ -42,6 +43,13 @@ impl DecimalColumn {
         Ok(())
     }
 
+    /// The value of every row, if it is the same: as the retail amount is where nobody pays.
+    fn constant(&self) -> Option<i128> {
+        let first = *self.values.first()?;
+        let same = self.present.is_empty() && self.values.iter().all(|value| *value == first);
+        same.then_some(first)
+    }
+
     /// Writes the pages, of `page_rows` rows each. Without statistics: nobody selects by amounts.
     ///
     /// # Errors
@@ -53,6 +61,10 @@ impl DecimalColumn {
         page_rows: usize,
     ) -> Result<Chunk> {
         let mut chunk = ChunkBuilder::new(column, compressor);
+        if let Some(value) = self.constant() {
+            write_constant(&mut chunk, value, self.values.len(), page_rows)?;
+            return chunk.finish(None, None);
+        }
         for start in (0..self.values.len()).step_by(page_rows) {
             let rows = start..(start + page_rows).min(self.values.len());
             let values = &self.values[rows.clone()];
@@ -72,8 +84,78 @@ impl DecimalColumn {
     }
 }
 
+/// Writes a dictionary of one value, and pages in which every row names it: next to nothing,
+/// where sixteen bytes a row would have to be compressed.
+fn write_constant(
+    chunk: &mut ChunkBuilder<'_>,
+    value: i128,
+    rows: usize,
+    page_rows: usize,
+) -> Result<()> {
+    chunk.dictionary(&value.to_be_bytes(), 1)?;
+    let width = width_for(0);
+    let indices = vec![0; rows.min(page_rows)];
+    for start in (0..rows).step_by(page_rows) {
+        let indices = &indices[..page_rows.min(rows - start)];
+        chunk.data(indices.len(), None, Encoding::RLE_DICTIONARY, |out| {
+            out.push(width.to_le_bytes()[0]);
+            encode_hybrid(out, indices, width);
+        })?;
+    }
+    Ok(())
+}
+
 fn put_plain<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = &'v i128>) {
     for value in values {
         out.extend_from_slice(&value.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use arrow::array::{Decimal128Array, RecordBatch};
+    use arrow::datatypes::{Field, Schema};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use tally_schemas::Table;
+
+    use super::*;
+    use crate::parquet_file::{NewFile, write_file};
+
+    #[test]
+    fn varying_constant_and_absent_decimals_come_back() {
+        let rows = 40_000_i128;
+        let decimals = |of: &dyn Fn(i128) -> Option<i128>, scale: i8| -> ArrayRef {
+            let array: Decimal128Array = (0..rows).map(of).collect();
+            Arc::new(array.with_precision_and_scale(38, scale).unwrap())
+        };
+        let columns = vec![
+            decimals(&|n| Some(-(n << 70)), 6),
+            decimals(&|_| Some(-(1 << 100)), 12),
+            decimals(&|n| (n % 3 == 0).then_some(7), 12),
+        ];
+        let names = ["points", "retail_amount", "wholesale_amount"];
+        let fields: Vec<Field> = names
+            .iter()
+            .zip(&columns)
+            .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
+            .collect();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        let new = NewFile {
+            table: Table::UsageEvents,
+            path: "p".to_owned(),
+            partition_values: BTreeMap::new(),
+            accounts: 1,
+            constant: &[],
+        };
+        let (_, bytes) = write_file(new, [Ok(batch.clone())]).unwrap();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+        let group = builder.metadata().row_group(0);
+        assert!(group.column(1).uncompressed_size() < 300, "a constant takes no room");
+        let read: Vec<RecordBatch> = builder.build().unwrap().map(Result::unwrap).collect();
+        let read = arrow::compute::concat_batches(&read[0].schema(), &read).unwrap();
+        assert_eq!(read.columns(), batch.columns());
     }
 }

@@ -100,11 +100,12 @@ pub fn encode_epoch(
         let batch = closed.resolutions.into_batch(partition, n);
         keep(write_file(NewFile::of(Table::SuspenseResolutions, &name, &[]), [batch]))?;
     }
-    let constant = ["kafka_partition", "epoch"];
     if closed.quota_ledger.len() > 0 {
+        let constant = closed.quota_ledger.constant_columns();
         let batch = closed.quota_ledger.batch(partition, n);
         keep(write_file(NewFile::of(Table::QuotaLedger, &name, &constant), [batch]))?;
     }
+    let constant = ["kafka_partition", "epoch"];
     if closed.alerts.len() > 0 && !planted(Bug::AlertRowLost) {
         let batch = closed.alerts.batch(partition, n);
         keep(write_file(NewFile::of(Table::Alerts, &name, &constant), [batch]))?;

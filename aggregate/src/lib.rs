@@ -40,6 +40,7 @@ mod stored_windows;
 mod stream_status;
 mod system_edge;
 mod ticker;
+mod turns;
 mod worker;
 
 pub use aggregator::{Aggregator, Extent, Unready};

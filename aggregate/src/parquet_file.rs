@@ -68,6 +68,8 @@ pub fn writer_properties(
             .set_column_dictionary_enabled(ColumnPath::from(column), false)
             .set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::None);
     }
+    // Every event has another id. Its bounds stay: many gateways number theirs by time.
+    properties = properties.set_column_dictionary_enabled(ColumnPath::from("event_id"), false);
     if table == Table::UsageEvents {
         let account = ColumnPath::from("account");
         properties = properties
@@ -268,7 +270,7 @@ pub fn delta_stats(table: Table, metadata: &ParquetMetaData) -> String {
         let Some(column_type) = types.get(name).copied() else { continue };
         let pruned = match column_type {
             ColumnType::Text => PRUNED_TEXTS.contains(&name),
-            ColumnType::Int64 => matches!(name, "kafka_offset" | "epoch"),
+            ColumnType::Int64 => matches!(name, "kafka_offset" | "epoch" | "emitted_epoch"),
             ColumnType::Int32 | ColumnType::Timestamp | ColumnType::Date => true,
             ColumnType::Points | ColumnType::Amount => false,
         };

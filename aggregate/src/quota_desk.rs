@@ -2,8 +2,8 @@
 //!
 //! The worker has the state and holds it for a record at a time. Who asks looks at the state where
 //! it is free, as it is whenever the worker waits, so that an idle partition answers at once. Where
-//! it is not, the question is left here: the worker answers all of them between two reads, so that
-//! thousands a second cost it little. Whoever has held the state looks for questions that came
+//! it is not, the question is left here: the worker answers all of them every few milliseconds, so
+//! that thousands a second cost it little. Whoever has held the state looks for questions that came
 //! meanwhile, so that none is left lying.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};

@@ -1,6 +1,8 @@
 //! One thread a partition: reads records, runs the core, closes epochs. While an epoch is being
 //! stored the next one is already gathered; a third does not begin before the first is committed.
 
+mod attendance;
+mod parts;
 mod reference_change;
 
 use std::sync::Arc;
@@ -13,17 +15,19 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::parts::WorkerParts;
 use crate::announcer::Announcer;
 use crate::core::{Need, NeedSegments, SpareColumns};
 use crate::crash_point::crash_point;
 use crate::epoch_files::encode_epoch;
 use crate::error::AggregateError;
-use crate::outbox::{Outbox, open_outbox};
+use crate::outbox::Outbox;
 use crate::owner::{Ownership, Surroundings, TracedEpoch, provide_segments, read_segments};
 use crate::quota_desk::QuotaDesk;
 use crate::references::References;
-use crate::stream_status::{StreamStatus, Waiting};
+use crate::stream_status::StreamStatus;
 use crate::ticker::Ticker;
+use crate::turns::Turns;
 
 /// Events that are read, roughly, before limits are looked at again.
 const READ_EVENTS: u64 = 2_048;
@@ -31,8 +35,6 @@ const READ_EVENTS: u64 = 2_048;
 const STATUSES_AT_ONCE: usize = 5_000;
 /// Longest wait for a record, so that a stop is noticed.
 const READ_WAIT: Duration = Duration::from_millis(50);
-/// How long the log may take to acknowledge notices before the status says that they wait.
-const NOTICES_WAIT_MS: i64 = 1_000;
 
 /// Traced records of one epoch that are remembered.
 const TRACED_MAX: usize = 64;
@@ -82,6 +84,7 @@ pub(crate) struct Worker {
     signals: Signals,
     status: StreamStatus,
     runtime: Handle,
+    turns: Turns,
     /// Called with the next offset after each commit.
     committed: Arc<dyn Fn(u32, u64) + Send + Sync>,
     /// Where a bounded run ends: epochs are closed there without waiting.
@@ -101,6 +104,8 @@ pub(crate) struct Worker {
     idle_since_ms: Option<i64>,
     /// Records to read at once, from how many events the last ones had.
     read_max: usize,
+    /// Records that were taken since who asks was last attended to.
+    unattended: usize,
     /// Traced records of the epoch that is gathered, with when they were read.
     traced: Vec<(TracedRecord, i64)>,
 }
@@ -119,57 +124,7 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-/// What a worker is made of.
-#[derive(Debug)]
-pub(crate) struct WorkerParts {
-    pub(crate) surroundings: Surroundings,
-    pub(crate) references: Arc<dyn References>,
-    pub(crate) settings: AggregateConfig,
-    pub(crate) partition: u32,
-    pub(crate) desk: Arc<QuotaDesk>,
-    pub(crate) ownership: Ownership,
-    pub(crate) signals: Signals,
-    pub(crate) status: StreamStatus,
-    pub(crate) runtime: Handle,
-    pub(crate) until: Option<u64>,
-    /// Appends ticks, where there are to be any.
-    pub(crate) ticker: Option<Ticker>,
-    /// Announces newer reference data; none in a bounded run, which does so at its start.
-    pub(crate) announcer: Option<Announcer>,
-}
-
 impl Worker {
-    pub(crate) fn new(parts: WorkerParts, committed: Arc<dyn Fn(u32, u64) + Send + Sync>) -> Self {
-        let Surroundings { edge, notices, .. } = parts.surroundings.clone();
-        let mut ownership = parts.ownership;
-        let read_back = ownership.take_read_back();
-        let (outbox, courier) = open_outbox(notices, edge, parts.status.clone(), read_back);
-        Self {
-            outbox,
-            courier: parts.runtime.spawn(courier.run()),
-            notices_seen: None,
-            surroundings: parts.surroundings,
-            references: parts.references,
-            settings: parts.settings,
-            partition: parts.partition,
-            desk: parts.desk,
-            ownership: Some(ownership),
-            signals: parts.signals,
-            status: parts.status,
-            runtime: parts.runtime,
-            committed,
-            until: parts.until,
-            ticker: parts.ticker,
-            announcer: parts.announcer,
-            in_flight: None,
-            epoch_began_ms: None,
-            oldest_ms: None,
-            idle_since_ms: None,
-            read_max: 1,
-            traced: Vec::new(),
-        }
-    }
-
     /// Runs until told to end or until it cannot go on.
     pub(crate) fn run(mut self, mut reader: Box<dyn PartitionReader>) -> Ended {
         self.report(reader.known_end());
@@ -196,7 +151,11 @@ impl Worker {
             if !self.wait_for_commit()? {
                 return Ok(Some(Ended::Abandoned));
             }
-            self.close()?;
+            // While another partition closes an epoch, this one reads on.
+            let turn = self.turns.to_close();
+            if turn.is_some() || self.is_overfull() {
+                self.close()?;
+            }
         } else if self.in_flight.is_none() && self.may_close() {
             self.close()?;
         }
@@ -316,40 +275,6 @@ impl Worker {
         self.desk.state().see_now(now_ms, read_everything);
     }
 
-    /// Lets what is to be said at once go; of the statuses that wait, so many.
-    fn hand_over(&mut self, statuses_max: usize) {
-        let (notices, next_offset) = {
-            let mut state = self.desk.state();
-            let mut notices = state.take_notices();
-            notices.extend(state.take_statuses(statuses_max));
-            (notices, state.next_offset())
-        };
-        if !notices.is_empty() {
-            crash_point("noticed");
-        }
-        self.outbox.hand_over(notices, next_offset);
-    }
-
-    /// Says in the status, and to the caller, that the log does not take notices.
-    fn watch_notices(&mut self) -> bool {
-        if self.outbox.waiting() == 0 {
-            self.notices_seen = None;
-            return false;
-        }
-        let (acknowledged, now_ms) = (self.outbox.acknowledged(), self.surroundings.edge.now_ms());
-        let seen = self.notices_seen.filter(|seen| seen.0 == acknowledged);
-        let (_, since_ms) = *self.notices_seen.insert(seen.unwrap_or((acknowledged, now_ms)));
-        if now_ms.saturating_sub(since_ms) < NOTICES_WAIT_MS {
-            return false;
-        }
-        let why = format!("{} notices are not acknowledged by the log", self.outbox.waiting());
-        self.status.update(self.partition, |status| {
-            let attempts = status.waiting.as_ref().map_or(0, |waiting| waiting.attempts);
-            status.waiting = Some(Waiting { since_ms, attempts, why });
-        });
-        true
-    }
-
     fn push(&mut self, record: Record<'_>) -> Result<(), Ended> {
         crash_point("polled");
         let received_ms = record.timestamp_ms;
@@ -359,6 +284,7 @@ impl Worker {
             match pushed {
                 Ok(()) => {
                     self.oldest_ms.get_or_insert(received_ms);
+                    self.attend();
                     return Ok(());
                 }
                 Err(Need::Segments(need)) => self.load_segments(&need)?,
@@ -379,11 +305,21 @@ impl Worker {
             .map_err(Ended::Failed)
     }
 
-    /// Limits that the epoch must not pass.
+    /// Whether the epoch has all that it is to have.
     fn must_close(&self) -> bool {
+        self.has(self.settings.epoch_max_events, self.settings.epoch_max_bytes)
+    }
+
+    /// Whether it has a quarter more, and must not wait for its turn any longer.
+    fn is_overfull(&self) -> bool {
+        let AggregateConfig { epoch_max_events: events, epoch_max_bytes: bytes, .. } =
+            self.settings;
+        self.has(events.saturating_add(events / 4), bytes.saturating_add(bytes / 4))
+    }
+
+    fn has(&self, events: u64, bytes: u64) -> bool {
         let state = self.desk.state();
-        state.epoch_events() >= self.settings.epoch_max_events
-            || state.epoch_bytes() as u64 >= self.settings.epoch_max_bytes
+        state.epoch_events() >= events || state.epoch_bytes() as u64 >= bytes
     }
 
     /// Whether a bounded run has read everything of this partition.
@@ -442,17 +378,23 @@ impl Worker {
         let abandon = self.signals.abandon.clone();
         let status = self.status.clone();
         let (partition, traced) = (self.partition, std::mem::take(&mut self.traced));
+        let turns = self.turns.clone();
         self.runtime.spawn(async move {
             let last = ownership.last_stored().clone();
             let owner = ownership.owner().to_owned();
             let totals = closed.totals.clone();
             let now_ms = edge.now_ms();
+            let turn = tokio::select! {
+                turn = turns.to_encode() => turn,
+                () = abandon.cancelled() => return,
+            };
             let encoded =
                 tokio::task::spawn_blocking(move || encode_epoch(closed, &last, &owner, now_ms))
                     .await
                     .unwrap_or_else(|e| {
                         Err(AggregateError::Damaged(format!("encoding an epoch: {e}")))
                     });
+            drop(turn);
             let mut spare = SpareColumns::default();
             let result = match encoded {
                 Err(error) => Err(error),

@@ -95,6 +95,8 @@ struct Store {
     database: Database,
     meta: Keyspace,
     partitions: Vec<Partition>,
+    /// What the last append failed with, where it did.
+    failure: Mutex<Option<LogError>>,
 }
 
 struct Partition {
@@ -185,6 +187,10 @@ impl EventLog for EmbeddedLog {
         Ok(self.store.partition(partition)?.tail.bounds())
     }
 
+    fn failure(&self) -> Option<LogError> {
+        self.store.failure.lock().clone()
+    }
+
     fn reader_at(&self, partition: u32, offset: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         self.store.partition(partition)?;
         Ok(self.reader(partition, offset, Arc::new(Gate::new(partition))))
@@ -249,7 +255,7 @@ impl Store {
             let start = removed.or(first).unwrap_or(0);
             partitions.push(Partition { records, tail: Tail::new(start, next.max(start)) });
         }
-        Ok(Self { database, meta, partitions })
+        Ok(Self { database, meta, partitions, failure: Mutex::default() })
     }
 
     fn partition(&self, partition: u32) -> Result<&Partition, LogError> {
@@ -337,13 +343,18 @@ fn read_number<const N: usize>(meta: &Keyspace, key: &str) -> Result<Option<[u8;
 }
 
 /// What the store cannot do. After a failed write it takes no further one until it is opened
-/// anew, as nobody can tell what of the write reached the disk.
+/// anew, as nobody can tell what of the write reached the disk: whoever sent it sends it again.
 fn internal(error: fjall::Error) -> LogError {
     match error {
-        fjall::Error::Poisoned => LogError::Internal(
+        fjall::Error::Poisoned => LogError::Retry(
             "the embedded log stopped after a failed write: free the disk and start again"
                 .to_owned(),
         ),
+        fjall::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            LogError::Retry(format!(
+                "no room for the embedded log: {error}: free the disk and start again"
+            ))
+        }
         other => LogError::Internal(other.to_string()),
     }
 }

@@ -171,6 +171,12 @@ pub trait EventLog: Send + Sync {
     /// `Retry` while the log is away.
     fn bounds(&self, partition: u32) -> Result<Bounds, LogError>;
 
+    /// Why nothing is appended any more until the log is opened anew. A log that others keep never
+    /// comes to that.
+    fn failure(&self) -> Option<LogError> {
+        None
+    }
+
     /// Reads a partition from an offset, outside of any group: nobody else is kept from reading it,
     /// and nothing is noted of how far it was read. May block for a broker's round trip.
     ///

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Date32Array, Decimal128Array, Int64Array};
 use futures::future::try_join_all;
 use jiff::civil::Date;
-use tally_settlement::{Adjustment, Books, Cents, Period, PeriodFacts, Seal, Section, Statement};
+use tally_settlement::{Adjustment, Books, Cents, Seal, Section, Statement};
 
 use crate::books_schema::BooksTable;
 use crate::error::QueryError;
 use crate::people_rows::{adjustment_rows, dispute_rows, reconciliation_rows};
+use crate::period_rows::{Calendar, cut_off_rows, period_rows};
 use crate::settle::SealStore;
-use crate::system_schema::{integers, maybe_texts, texts, times, whole};
+use crate::system_schema::{integers, maybe_texts, texts, whole};
 
 /// Pico-currency of 0.01.
 const CENT_PICO: i128 = 10_000_000_000;
@@ -19,30 +20,27 @@ const CENT_PICO: i128 = 10_000_000_000;
 /// What people did and what was sealed.
 pub(crate) struct StoredBooks {
     pub(crate) books: Books,
-    seals: Vec<Seal>,
+    pub(crate) seals: Vec<Seal>,
     statements: Vec<Statement>,
 }
 
 impl StoredBooks {
-    /// Reads the journal, the seals and every sealed statement, each checked by its hash: as they
-    /// were known at a time, or as they are now.
+    /// Reads the journal, the seals and, where they are asked for, every sealed statement, each
+    /// checked by its hash: as they were known at a time, or as they are now.
     pub(crate) async fn read(
         store: &SealStore<'_>,
         known_at_ms: Option<i64>,
+        with_statements: bool,
     ) -> Result<Self, QueryError> {
         let (journal, seals) = store.known(known_at_ms).await?;
         let books = journal.books;
         let mut statements = Vec::new();
-        for seal in &seals {
+        for seal in seals.iter().filter(|_| with_statements) {
             let of_period = seal.statements.iter();
             let reads = of_period.map(|sealed| store.statement(seal, &sealed.vendor));
             statements.extend(try_join_all(reads).await?.into_iter().flatten());
         }
         Ok(Self { books, seals, statements })
-    }
-
-    fn seal(&self, period: Period) -> Option<&Seal> {
-        self.seals.iter().find(|seal| seal.period == period)
     }
 
     /// Sections with their statements.
@@ -57,9 +55,14 @@ impl StoredBooks {
 ///
 /// # Errors
 /// `Data` for a count or an amount that no column can hold.
-pub(crate) fn rows_of(table: BooksTable, books: &StoredBooks) -> Result<Vec<ArrayRef>, QueryError> {
+pub(crate) fn rows_of(
+    table: BooksTable,
+    books: &StoredBooks,
+    calendar: &Calendar,
+) -> Result<Vec<ArrayRef>, QueryError> {
     match table {
-        BooksTable::Periods => periods(books),
+        BooksTable::Periods => period_rows(books, calendar),
+        BooksTable::CutOffs => cut_off_rows(books),
         BooksTable::Statements => statements(books),
         BooksTable::StatementLines => lines(books),
         BooksTable::Adjustments => adjustment_rows(books),
@@ -116,59 +119,6 @@ pub(crate) fn flags(flags: impl Iterator<Item = bool>) -> ArrayRef {
 
 pub(crate) fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
-}
-
-fn periods(books: &StoredBooks) -> Result<Vec<ArrayRef>, QueryError> {
-    let mut reviewed: Vec<Period> =
-        books.books.reviews().iter().map(|state| state.review.what.period).collect();
-    reviewed.dedup();
-    let rows: Vec<_> = reviewed
-        .into_iter()
-        .filter_map(|period| Some((period, books.books.review(period)?, books.seal(period))))
-        .collect();
-    let of = || rows.iter();
-    let states = of().map(|(period, state, _)| {
-        let facts = PeriodFacts {
-            period: *period,
-            // It is over: otherwise nobody could have put it into review.
-            now_ms: period.end_ms(),
-            review: Some(*state),
-            seals: &books.seals,
-            is_paid: books.books.is_paid(*period),
-            unsealed_before: None,
-            is_behind: false,
-        };
-        facts.state().name()
-    });
-    let decision =
-        |row: &(Period, &tally_settlement::ReviewState, Option<&Seal>)| row.1.decision.clone();
-    let mut hashes = Vec::with_capacity(rows.len());
-    for (.., seal) in of() {
-        hashes.push(seal.map(Seal::hash).transpose()?);
-    }
-    let maybe = |of_seal: fn(&Seal) -> u64| {
-        let column = rows.iter().map(|(.., seal)| seal.map(|seal| whole(of_seal(seal))));
-        Arc::new(Int64Array::from_iter(column)) as ArrayRef
-    };
-    Ok(vec![
-        texts(of().map(|(period, ..)| period.to_string())),
-        texts(states),
-        texts(of().map(|(_, state, _)| &state.review.by)),
-        times(of().map(|(_, state, _)| Some(state.review.at_ms))),
-        maybe_texts(of().map(|row| decision(row).map(|done| done.by))),
-        times(of().map(|row| decision(row).map(|done| done.at_ms))),
-        maybe_texts(
-            of().map(|row| decision(row).map(|done| done.what.note).filter(|n| !n.is_empty())),
-        ),
-        integers(of().map(|(_, state, _)| whole(state.review.what.statements.len()))),
-        maybe(|seal| seal.n),
-        maybe_texts(hashes.into_iter()),
-        maybe(|seal| seal.totals.events),
-        maybe(|seal| seal.totals.late_events),
-        maybe_texts(of().map(|(.., seal)| seal.map(|seal| &seal.contracts_version))),
-        maybe_texts(of().map(|(.., seal)| seal.map(|seal| &seal.reference))),
-        maybe_texts(of().map(|(.., seal)| seal.map(|seal| seal.price_book_versions.join(",")))),
-    ])
 }
 
 fn statements(books: &StoredBooks) -> Result<Vec<ArrayRef>, QueryError> {

@@ -6,18 +6,22 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
+use tally_tables::PinnedTables;
 
 use crate::books_rows::{StoredBooks, rows_of};
 use crate::error::QueryError;
 use crate::gathered_table::RowSource;
+use crate::period_rows::Calendar;
 use crate::settle::SealStore;
 use crate::system_schema::{ColumnSpec, SystemSource, commented, time_type, without_comments};
 
 /// A table of the books, in schema `settlement`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BooksTable {
-    /// One row a period that was put into review.
+    /// One row a month: sealed, in review, or with usage that no seal has yet.
     Periods,
+    /// One row a seal and Kafka partition: up to which epoch its statements have usage.
+    CutOffs,
     /// One row a sealed statement.
     Statements,
     /// One row a line, adjustment or rounding line of a sealed statement.
@@ -35,8 +39,9 @@ pub(crate) const AMOUNT: DataType = DataType::Decimal128(38, 12);
 
 impl BooksTable {
     /// Every table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Periods,
+        Self::CutOffs,
         Self::Statements,
         Self::StatementLines,
         Self::Adjustments,
@@ -48,6 +53,7 @@ impl BooksTable {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Periods => "periods",
+            Self::CutOffs => "cut_offs",
             Self::Statements => "statements",
             Self::StatementLines => "statement_lines",
             Self::Adjustments => "adjustments",
@@ -60,7 +66,10 @@ impl BooksTable {
     pub const fn comment(self) -> &'static str {
         match self {
             Self::Periods => {
-                "One row a period that was put into review: who did, who approved, what it was sealed with"
+                "One row a month, from the first with usage to the present one: its state, who put it into review, who approved, what it was sealed with"
+            }
+            Self::CutOffs => {
+                "One row a seal and Kafka partition: up to which epoch the month's statements have usage; what was committed later is on a later statement"
             }
             Self::Statements => "One row a sealed statement of a vendor, and when it was paid",
             Self::StatementLines => {
@@ -76,20 +85,30 @@ impl BooksTable {
         }
     }
 
+    /// Whether its rows come from the statements, and not from the journal and the seals alone.
+    const fn of_statements(self) -> bool {
+        matches!(self, Self::Statements | Self::StatementLines | Self::Adjustments)
+    }
+
     fn columns(self) -> Vec<ColumnSpec> {
-        use DataType::{Boolean, Date32, Int64, Utf8};
+        use DataType::{Boolean, Date32, Int32, Int64, Utf8};
         let period = ("period", Utf8, false, "Month in Asia/Shanghai, such as 2026-10");
         let vendor = ("vendor", Utf8, false, "Vendor");
         match self {
             Self::Periods => vec![
                 period,
-                ("state", Utf8, false, "soft_closed (sent back), review, closed or settled"),
-                ("reviewed_by", Utf8, false, "Who put it into review"),
-                ("reviewed_at", time_type(), false, "When, UTC"),
+                (
+                    "state",
+                    Utf8,
+                    false,
+                    "open (not over), soft_closed (over, or sent back), review, closed or settled",
+                ),
+                ("reviewed_by", Utf8, true, "Who put it into review"),
+                ("reviewed_at", time_type(), true, "When, UTC"),
                 ("decided_by", Utf8, true, "Who approved it or sent it back: somebody else"),
                 ("decided_at", time_type(), true, "When, UTC"),
                 ("note", Utf8, true, "Why it was sent back"),
-                ("statements", Int64, false, "Statements"),
+                ("statements", Int64, true, "Statements; null before it is in review"),
                 ("seal", Int64, true, "Number of the seal; null before it is sealed"),
                 ("seal_hash", Utf8, true, "BLAKE3 of the seal, in hex"),
                 ("events", Int64, true, "Events of the period that are on its statements"),
@@ -102,6 +121,18 @@ impl BooksTable {
                 ("contracts_version", Utf8, true, "Version of the settlement terms"),
                 ("reference", Utf8, true, "Edition of the reference data that they are from"),
                 ("price_book_versions", Utf8, true, "Versions of the price book, with commas"),
+            ],
+            Self::CutOffs => vec![
+                period,
+                ("seal", Int64, false, "Number of the seal"),
+                ("kafka_partition", Int32, false, "Kafka partition"),
+                (
+                    "after_epoch",
+                    Int64,
+                    false,
+                    "Last epoch of the seal before, which this one goes on from; -1 where there is none",
+                ),
+                ("epoch", Int64, false, "Last epoch whose usage is on the statements"),
             ],
             Self::Statements => vec![
                 period,
@@ -234,6 +265,8 @@ pub(crate) struct BooksRows {
     table: BooksTable,
     schema: SchemaRef,
     source: Arc<SystemSource>,
+    /// Which months have usage.
+    pin: Arc<PinnedTables>,
     /// As of when; `None` is now.
     known_at_ms: Option<i64>,
 }
@@ -242,9 +275,10 @@ impl BooksRows {
     pub(crate) fn new(
         table: BooksTable,
         source: Arc<SystemSource>,
+        pin: Arc<PinnedTables>,
         known_at_ms: Option<i64>,
     ) -> Self {
-        Self { table, schema: without_comments(&table.schema()), source, known_at_ms }
+        Self { table, schema: without_comments(&table.schema()), source, pin, known_at_ms }
     }
 }
 
@@ -256,8 +290,8 @@ impl RowSource for BooksRows {
 
     async fn rows(&self) -> Result<RecordBatch, QueryError> {
         let store = SealStore::new(self.source.ledger.store());
-        let books = StoredBooks::read(&store, self.known_at_ms).await?;
-        let columns = rows_of(self.table, &books)?;
+        let books = StoredBooks::read(&store, self.known_at_ms, self.table.of_statements()).await?;
+        let columns = rows_of(self.table, &books, &Calendar::of(&self.pin, self.known_at_ms))?;
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
             .map_err(|error| QueryError::Internal(error.to_string()))
     }

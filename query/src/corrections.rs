@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use serde_json::{Map, Value};
-use tally_schemas::{Charge, ChargeKind, Currency, StoredRating, TokenClass};
+use tally_schemas::{Charge, ChargeKind, Currency, ShanghaiDay, StoredRating, TokenClass};
 use tally_tables::PinnedTables;
 
 use crate::answer_rows::{count, decimal, rows_of, text};
@@ -68,7 +68,8 @@ fn instant_ms(columns: &[ArrayRef], column: usize, row: usize) -> Result<i64, Qu
 }
 
 impl AcceptedEvent {
-    /// The event of an identity in one version of the tables; `None` where they have none.
+    /// The event of an identity in one version of the tables; `None` where they have none. Where its
+    /// time is told, the files of that day are read first, and as a rule no others.
     ///
     /// # Errors
     /// `Retry` while the store is away; `Data` where the rows are not those of an event.
@@ -76,38 +77,20 @@ impl AcceptedEvent {
         engine: &QueryEngine,
         pin: &Arc<PinnedTables>,
         (source, id): (&str, &str),
+        completed_at_ms: Option<i64>,
     ) -> Result<Option<Self>, QueryError> {
-        let texts = TEXTS.iter().chain(&RATING).map(|name| format!("coalesce({name}, '')"));
-        let classes = TokenClass::ALL.iter().map(|class| class.name().to_owned());
-        let columns: Vec<String> = texts.chain(classes).collect();
-        let sql = format!(
-            "SELECT {}, started_at, completed_at, points, retail_amount, wholesale_amount FROM usage_events \
-             WHERE source = {} AND id = {} AND coalesce(correction, '') <> 'reversal' LIMIT 2",
-            columns.join(", "),
-            quoted(source),
-            quoted(id)
-        );
-        let mut found = Vec::new();
-        for columns in rows_of(engine, pin, &sql).await? {
-            for row in 0..columns.first().map_or(0, |column| column.len()) {
-                found.push(Row::of(&columns, row)?);
-            }
+        let day = completed_at_ms.map(ShanghaiDay::of_instant);
+        let mut rows = Rows::about(engine, pin, (source, id), day).await?;
+        if rows.events.is_empty() && day.is_some() {
+            // What asks for a correction may tell a time that is not the event's.
+            rows = Rows::about(engine, pin, (source, id), None).await?;
         }
-        let row = match found.len() {
+        let Rows { mut events, is_taken_back } = rows;
+        let row = match events.len() {
             0 => return Ok(None),
-            1 => found.remove(0),
+            1 => events.remove(0),
             _ => return Err(QueryError::Data(format!("{id} of {source} is there twice"))),
         };
-        let taken_back = format!(
-            "SELECT count(*) FROM usage_events WHERE correction = 'reversal' \
-             AND corrects_source = {} AND corrects_id = {}",
-            quoted(source),
-            quoted(id)
-        );
-        let mut is_taken_back = false;
-        for columns in rows_of(engine, pin, &taken_back).await? {
-            is_taken_back |= !columns.is_empty() && count(&columns, 0, 0)? > 0;
-        }
         let rating = match row.rating {
             None => None,
             Some(rating) => {
@@ -122,6 +105,49 @@ impl AcceptedEvent {
             rating,
             is_taken_back,
         }))
+    }
+}
+
+/// What `usage_events` has about an identity.
+struct Rows {
+    /// Accepted under it: one at most.
+    events: Vec<Row>,
+    /// Whether a reversal names it. That has the day of what it takes back.
+    is_taken_back: bool,
+}
+
+impl Rows {
+    async fn about(
+        engine: &QueryEngine,
+        pin: &Arc<PinnedTables>,
+        (source, id): (&str, &str),
+        day: Option<ShanghaiDay>,
+    ) -> Result<Self, QueryError> {
+        let texts = TEXTS.iter().chain(&RATING).map(|name| format!("coalesce({name}, '')"));
+        let classes = TokenClass::ALL.iter().map(|class| class.name().to_owned());
+        let columns: Vec<String> = texts.chain(classes).collect();
+        let (source, id) = (quoted(source), quoted(id));
+        let of_day = day.map(|day| format!(" AND day = DATE '{}'", day.date()));
+        let sql = format!(
+            "SELECT {}, started_at, completed_at, points, retail_amount, wholesale_amount, \
+             CASE WHEN correction = 'reversal' THEN 1 ELSE 0 END FROM usage_events \
+             WHERE (source = {source} AND id = {id} AND coalesce(correction, '') <> 'reversal' \
+             OR correction = 'reversal' AND corrects_source = {source} AND corrects_id = {id}){}",
+            columns.join(", "),
+            of_day.unwrap_or_default()
+        );
+        let reversal = columns.len() + 5;
+        let mut rows = Self { events: Vec::new(), is_taken_back: false };
+        for columns in rows_of(engine, pin, &sql).await? {
+            for row in 0..columns.first().map_or(0, |column| column.len()) {
+                if count(&columns, reversal, row)? > 0 {
+                    rows.is_taken_back = true;
+                } else {
+                    rows.events.push(Row::of(&columns, row)?);
+                }
+            }
+        }
+        Ok(rows)
     }
 }
 

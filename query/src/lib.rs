@@ -31,6 +31,7 @@ mod ledger_view;
 mod limits;
 mod metrics;
 mod people_rows;
+mod period_rows;
 mod pg_sign_in;
 mod pg_wire;
 mod phone_bill;

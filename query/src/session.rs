@@ -291,7 +291,7 @@ impl Sessions {
         let budgets = BudgetRows::new(self.source.budgets.clone());
         settlement.insert(BUDGETS.to_owned(), Arc::new(GatheredTable(budgets)));
         for table in BooksTable::ALL {
-            let rows = BooksRows::new(table, Arc::clone(&self.source), *known_at_ms);
+            let rows = BooksRows::new(table, Arc::clone(&self.source), pin.clone(), *known_at_ms);
             settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
         for table in PhoneBillTable::ALL {

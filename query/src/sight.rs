@@ -218,6 +218,9 @@ mod tests {
                 ("system", "audit_log"),
                 ("settlement", "margin"),
                 ("settlement", "periods"),
+                // They are of the log's partitions, and what is accrued is found by them.
+                ("settlement", "cut_offs"),
+                ("settlement", "accrual"),
                 ("settlement", "budgets"),
                 ("settlement", "fx_rates"),
                 ("settlement", "package_revenue"),

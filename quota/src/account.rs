@@ -3,7 +3,7 @@
 use crate::bucket::{Bucket, TextRange};
 use crate::package::{Cap, ThresholdKind};
 use crate::reference::QuotaReference;
-use crate::usage::{Meter, Usage};
+use crate::usage::{Meter, Slots, Usage};
 use crate::window::{SPIKE, Span, Window};
 
 /// When and by what an account was exhausted.
@@ -103,7 +103,46 @@ pub(crate) struct Account {
     pub(crate) dirty: bool,
     /// Its number in the store.
     pub(crate) number: u32,
+    /// Memory of usages of an account that was here before.
+    pub(crate) spare: Spare,
 }
+
+/// Emptied lists of slots. The cache decodes an account for nearly every event, and most of them
+/// have a usage.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Vec<Slots>);
+
+/// Lists that are kept, and the slots that one of them has room for.
+const SPARE_MAX: usize = 4;
+
+impl Spare {
+    fn keep(&mut self, mut slots: Slots) {
+        if self.0.len() < SPARE_MAX && slots.capacity() <= SPARE_MAX {
+            slots.clear();
+            self.0.push(slots);
+        }
+    }
+
+    /// An empty list.
+    pub(crate) fn take(&mut self) -> Slots {
+        self.0.pop().unwrap_or_default()
+    }
+}
+
+/// What is spare is no part of an account: a copy of one has none.
+impl Clone for Spare {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Spare {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Spare {}
 
 impl Account {
     pub(crate) fn name(&self) -> &str {
@@ -122,7 +161,9 @@ impl Account {
         self.region = None;
         (self.overflow, self.exhausted) = (None, None);
         self.buckets.clear();
-        self.usages.clear();
+        for usage in self.usages.drain(..) {
+            self.spare.keep(usage.slots);
+        }
         self.fired.clear();
         self.members.clear();
         self.dirty = false;

@@ -5,7 +5,7 @@ use crate::account::{Account, Exhausted, FiredInPeriod, Member, Watched};
 use crate::bucket::Bucket;
 use crate::package::Cap;
 use crate::reference::QuotaReference;
-use crate::usage::{Meter, Usage};
+use crate::usage::{Meter, Slots, Usage};
 use crate::varint::{Reader, Unreadable, put_micro, put_signed, put_text, put_unsigned};
 use crate::window::Window;
 
@@ -203,7 +203,8 @@ pub(crate) fn decode(
     }
     if has(USAGES) {
         for _ in 0..reader.small::<u32>()? {
-            account.usages.push(read_usage(&mut reader)?);
+            let slots = account.spare.take();
+            account.usages.push(read_usage(&mut reader, slots)?);
         }
     }
     if has(FIRED) {
@@ -286,9 +287,10 @@ fn read_bucket(
     Ok(())
 }
 
-fn read_usage(reader: &mut Reader<'_>) -> Result<Usage, BadAccount> {
+/// Reads a usage into an empty list of slots.
+fn read_usage(reader: &mut Reader<'_>, slots: Slots) -> Result<Usage, BadAccount> {
     let meter = Meter::from_code(reader.byte()?).ok_or(BadAccount::Unreadable)?;
-    let mut usage = Usage { meter, subject: reader.hash()?, slots: Vec::new() };
+    let mut usage = Usage { meter, subject: reader.hash()?, slots };
     let mut before_ms = BASE_MS;
     for _ in 0..reader.small::<u32>()? {
         before_ms = read_time(reader, before_ms)?;

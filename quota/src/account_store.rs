@@ -10,6 +10,7 @@ use crate::account::{Account, FiredInPeriod};
 use crate::account_codec::{BadAccount, decode, encode};
 use crate::arena::Arena;
 use crate::bucket::Bucket;
+use crate::number_set::NumberSet;
 use crate::reference::{QuotaReference, VersionLost};
 use crate::status::next_turn_ms;
 
@@ -35,8 +36,12 @@ pub(crate) struct AccountStore {
     cache: Vec<Slot>,
     /// The slot of each pair that was asked for last: the other one is given away.
     recent: Vec<bool>,
-    /// Accounts whose records were written since the last settling; some twice.
-    written: Vec<u32>,
+    /// Accounts whose records were written since the last settling.
+    written: NumberSet,
+    /// Those of them of which nothing was known when they were written; some twice.
+    blank: Vec<u32>,
+    /// Bytes of decoded accounts when the state was last settled.
+    decoded_bytes: usize,
     /// Bytes to be written.
     scratch: Vec<u8>,
 }
@@ -70,7 +75,9 @@ impl Default for AccountStore {
             arena: Arena::default(),
             cache: vec![Slot::default(); 2 * PAIRS],
             recent: vec![false; PAIRS],
-            written: Vec::new(),
+            written: NumberSet::default(),
+            blank: Vec::new(),
+            decoded_bytes: 0,
             scratch: Vec::new(),
         }
     }
@@ -98,8 +105,13 @@ fn pair_of(hash: u64) -> usize {
 
 impl AccountStore {
     fn find(&self, name: &str, hash: u64) -> Option<u32> {
-        let same =
-            |number: &u32| name_at(&self.arena, &self.cache, self.places[*number as usize]) == name;
+        let same = |number: &u32| {
+            let place = self.places[*number as usize];
+            match slot_of(place) {
+                Some(slot) => self.cache[slot].account.name() == name,
+                None => self.arena.body_of(place, name).is_some(),
+            }
+        };
         self.index.find(hash, same).copied()
     }
 
@@ -144,7 +156,10 @@ impl AccountStore {
         let written = self.arena.replace(*record, account.name(), &self.scratch);
         *record = Some(written.ok_or(BadAccount::Full)?);
         account.dirty = false;
-        self.written.push(account.number);
+        self.written.insert(account.number);
+        if self.scratch.is_empty() {
+            self.blank.push(account.number);
+        }
         Ok(())
     }
 
@@ -184,7 +199,7 @@ impl AccountStore {
     ) -> Result<usize, BadAccount> {
         let hash = xxh3_64(name.as_bytes());
         if let Some(number) = self.find(name, hash) {
-            return self.decode_into_cache(number, hash, reference);
+            return self.decode_into_cache(number, Some(name), hash, reference);
         }
         let slot = self.make_room(hash, reference)?;
         let Slot { account, .. } = &mut self.cache[slot];
@@ -199,12 +214,14 @@ impl AccountStore {
     pub(crate) fn heat_number(&mut self, number: u32, reference: &QuotaReference) -> Option<usize> {
         let place = self.place(number)?;
         let hash = xxh3_64(name_at(&self.arena, &self.cache, place).as_bytes());
-        self.decode_into_cache(number, hash, reference).ok()
+        self.decode_into_cache(number, None, hash, reference).ok()
     }
 
+    /// Decodes the account of a number, whose name the caller may know, and tells its slot.
     fn decode_into_cache(
         &mut self,
         number: u32,
+        name: Option<&str>,
         hash: u64,
         reference: &QuotaReference,
     ) -> Result<usize, BadAccount> {
@@ -214,7 +231,8 @@ impl AccountStore {
             return Ok(slot);
         }
         let slot = self.make_room(hash, reference)?;
-        let (name, body) = self.arena.get(place);
+        let known = name.and_then(|name| Some((name, self.arena.body_of(place, name)?)));
+        let (name, body) = known.unwrap_or_else(|| self.arena.get(place));
         let Slot { account, .. } = &mut self.cache[slot];
         decode(name, body, reference, account)?;
         account.number = number;
@@ -278,11 +296,10 @@ impl AccountStore {
         &'a self,
         reference: &'a QuotaReference,
     ) -> impl Iterator<Item = (&'a str, Cow<'a, [u8]>)> {
-        let in_cache = self.cache.iter().filter(|slot| slot.in_use && slot.account.dirty);
         let mut numbers = self.written.clone();
-        numbers.extend(in_cache.map(|slot| slot.account.number));
-        numbers.sort_unstable();
-        numbers.dedup();
+        for slot in self.cache.iter().filter(|slot| slot.in_use && slot.account.dirty) {
+            numbers.insert(slot.account.number);
+        }
         numbers.into_iter().map(|number| self.bytes_at(self.places[number as usize], reference))
     }
 
@@ -311,18 +328,19 @@ impl AccountStore {
                 continue;
             }
         }
-        let mut written = std::mem::take(&mut self.written);
-        written.sort_unstable();
-        written.dedup();
-        for number in written.drain(..) {
+        self.written.clear();
+        let mut blank = std::mem::take(&mut self.blank);
+        blank.sort_unstable();
+        blank.dedup();
+        for number in blank {
             self.forget_if_blank(number);
         }
-        self.written = written;
         while let Some(chunk) = self.arena.take_sparse() {
             for (address, name, body) in chunk.records() {
                 self.move_record(address, name, body);
             }
         }
+        self.decoded_bytes = self.count_decoded();
     }
 
     fn forget_if_blank(&mut self, number: u32) {
@@ -430,8 +448,19 @@ impl AccountStore {
         self.places.len() - self.free.len()
     }
 
-    /// Bytes in memory.
+    /// Bytes in memory; what decoded accounts have beside their slots as of the last settling, as
+    /// this is asked for with every read of the log.
     pub(crate) fn memory_bytes(&self) -> usize {
+        self.index.allocation_size()
+            + (self.places.capacity() + self.free.capacity() + self.blank.capacity()) * 4
+            + self.written.memory_bytes()
+            + self.arena.memory_bytes()
+            + self.cache.capacity() * size_of::<Slot>()
+            + self.decoded_bytes
+    }
+
+    /// Bytes that decoded accounts have beside their slots.
+    fn count_decoded(&self) -> usize {
         let decoded = |slot: &Slot| {
             let account = &slot.account;
             account.text.capacity()
@@ -440,10 +469,6 @@ impl AccountStore {
                 + account.fired.capacity() * size_of::<FiredInPeriod>()
                 + account.members.iter().map(|m| 64 + m.subscriber.capacity()).sum::<usize>()
         };
-        self.index.allocation_size()
-            + (self.places.capacity() + self.free.capacity() + self.written.capacity()) * 4
-            + self.arena.memory_bytes()
-            + self.cache.capacity() * size_of::<Slot>()
-            + self.cache.iter().map(decoded).sum::<usize>()
+        self.cache.iter().map(decoded).sum()
     }
 }

@@ -58,13 +58,18 @@ fn split_len(bytes: &[u8]) -> (usize, &[u8]) {
 }
 
 /// Name and body of the record at the beginning of the bytes, and its padded length.
-fn parse(bytes: &[u8]) -> (&str, &[u8], usize) {
+fn parse(bytes: &[u8]) -> (&[u8], &[u8], usize) {
     let (name_len, rest) = split_len(bytes);
     let (name, rest) = rest.split_at(name_len.min(rest.len()));
     let (body_len, rest) = split_len(rest);
     let body = &rest[..body_len.min(rest.len())];
     let head = varint_len(name_len) + name_len + varint_len(body_len);
-    (std::str::from_utf8(name).unwrap_or_default(), body, padded(head + body_len))
+    (name, body, padded(head + body_len))
+}
+
+/// The text of a record's name.
+fn text(name: &[u8]) -> &str {
+    std::str::from_utf8(name).unwrap_or_default()
 }
 
 impl Arena {
@@ -126,7 +131,15 @@ impl Arena {
     pub(crate) fn get(&self, address: u32) -> (&str, &[u8]) {
         let (chunk, at) = Self::split(address);
         let (name, body, _) = parse(&self.chunks[chunk].bytes[at..]);
-        (name, body)
+        (text(name), body)
+    }
+
+    /// Body of the record at an address, where the record is of this name. Its bytes are compared:
+    /// whether they are UTF-8 need not be found out again for each event.
+    pub(crate) fn body_of(&self, address: u32, name: &str) -> Option<&[u8]> {
+        let (chunk, at) = Self::split(address);
+        let (found, body, _) = parse(&self.chunks[chunk].bytes[at..]);
+        (found == name.as_bytes()).then_some(body)
     }
 
     /// The record at an address is not needed any more.
@@ -181,7 +194,7 @@ impl SparseChunk {
             let address = u32::try_from((self.first + at) / ALIGN).ok()?;
             let (name, body, length) = parse(&self.bytes[at..]);
             at += length.max(ALIGN);
-            Some((address, name, body))
+            Some((address, text(name), body))
         })
     }
 }

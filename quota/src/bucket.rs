@@ -195,6 +195,10 @@ pub(crate) fn mul_div(a: i128, b: i128, c: i128) -> Option<i128> {
     // Most quotients fit 64 bits, where a division is several times faster.
     match (u64::try_from(product), u64::try_from(c)) {
         (Ok(product), Ok(c)) => product.checked_div(c).map(i128::from),
+        // Once, where a Euclidean division is one for the quotient and one for the rest.
+        _ if product >= 0 && c > 0 => {
+            Some((product.cast_unsigned() / c.cast_unsigned()).cast_signed())
+        }
         _ => product.checked_div_euclid(c),
     }
 }
@@ -266,6 +270,18 @@ mod tests {
         assert!(allocated >= 0);
         allocated += bucket.allocation_of(bucket.left()).unwrap();
         assert_eq!(allocated, bucket.price_pico);
+    }
+
+    #[test]
+    fn a_quotient_is_rounded_down() {
+        let price = 9_900_000_000_000;
+        for (b, c) in [(7, 10_000_000_000_000), (1_234_567_890_123, 9_999_999_999_999), (0, 5)] {
+            assert_eq!(mul_div(price, b, c), (price * b).checked_div_euclid(c));
+            assert_eq!(mul_div(-price, b, c), (-price * b).checked_div_euclid(c));
+        }
+        assert_eq!(mul_div(i128::MAX, 1, 1), Some(i128::MAX));
+        assert_eq!(mul_div(i128::MAX, 2, 3), None);
+        assert_eq!(mul_div(price, price, 0), None);
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub(crate) const fn week_start(at_ms: i64) -> i64 {
 
 /// Midnight of the first of the local month.
 pub(crate) const fn month_start(at_ms: i64) -> i64 {
-    let (year, month, _) = civil(local_day(at_ms));
-    start_of(day_number(year, month, 1))
+    let day = local_day(at_ms);
+    let (_, _, day_of_month) = civil(day);
+    start_of(day - (day_of_month - 1))
 }
 
 /// The same local day of the month and time of day `months` later, or the month's last day.

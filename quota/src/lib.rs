@@ -24,6 +24,7 @@ mod command;
 mod command_json;
 mod due;
 mod fields;
+mod number_set;
 mod order;
 mod package;
 #[cfg_attr(

@@ -14,11 +14,18 @@ pub(crate) struct Timers {
     /// Those due before `opened_until_ms`.
     soon: BTreeSet<(i64, u32)>,
     opened_until_ms: i64,
+    /// What [`Self::next_ms`] tells, kept as every event asks; later than any where it tells none.
+    earliest_ms: i64,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { hours: BTreeMap::new(), soon: BTreeSet::new(), opened_until_ms: i64::MIN }
+        Self {
+            hours: BTreeMap::new(),
+            soon: BTreeSet::new(),
+            opened_until_ms: i64::MIN,
+            earliest_ms: i64::MAX,
+        }
     }
 }
 
@@ -26,10 +33,13 @@ impl Timers {
     /// Notes when an account is due.
     pub(crate) fn schedule(&mut self, due_ms: i64, account: u32) {
         if due_ms < self.opened_until_ms {
+            self.earliest_ms = self.earliest_ms.min(due_ms);
             self.soon.insert((due_ms, account));
             return;
         }
-        let hour = self.hours.entry(due_ms.div_euclid(HOUR_MS)).or_default();
+        let hour = due_ms.div_euclid(HOUR_MS);
+        self.earliest_ms = self.earliest_ms.min(hour.saturating_mul(HOUR_MS));
+        let hour = self.hours.entry(hour).or_default();
         if hour.len() == hour.capacity() {
             // By an eighth: four bytes an account stay about four.
             hour.reserve_exact(hour.len() / 8 + 4);
@@ -46,7 +56,7 @@ impl Timers {
 
     /// Whether any account may be due.
     pub(crate) fn any_due(&self, watermark_ms: i64) -> bool {
-        self.next_ms().is_some_and(|next| next <= watermark_ms)
+        self.earliest_ms <= watermark_ms
     }
 
     /// The accounts of the next hour that the watermark has reached; the caller schedules them
@@ -59,6 +69,7 @@ impl Timers {
         }
         self.opened_until_ms = self.opened_until_ms.max(start_ms.saturating_add(HOUR_MS));
         let mut accounts = first.remove();
+        self.earliest_ms = self.next_ms().unwrap_or(i64::MAX);
         accounts.sort_unstable();
         accounts.dedup();
         Some(accounts)
@@ -69,7 +80,9 @@ impl Timers {
         if self.soon.first()?.0 > watermark_ms {
             return None;
         }
-        self.soon.pop_first().map(|(_, account)| account)
+        let (_, account) = self.soon.pop_first()?;
+        self.earliest_ms = self.next_ms().unwrap_or(i64::MAX);
+        Some(account)
     }
 
     /// Bytes in memory, roughly.
@@ -99,5 +112,9 @@ mod tests {
         assert_eq!(timers.pop(5 * HOUR_MS + 3), None);
         assert!(timers.any_due(5 * HOUR_MS + 7));
         assert_eq!(timers.pop(5 * HOUR_MS + 7), Some(1));
+        assert!(!timers.any_due(9 * HOUR_MS - 1));
+        assert!(timers.any_due(9 * HOUR_MS));
+        assert_eq!(timers.open_hour(9 * HOUR_MS), Some(vec![3]));
+        assert!(!timers.any_due(i64::MAX - 1));
     }
 }

@@ -74,13 +74,15 @@ impl Meter {
     }
 }
 
+/// Start of each slot and what was used in it, oldest first.
+pub(crate) type Slots = Vec<(i64, i128)>;
+
 /// One meter of one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) meter: Meter,
     pub(crate) subject: u64,
-    /// Start of each slot and what was used in it, oldest first.
-    pub(crate) slots: Vec<(i64, i128)>,
+    pub(crate) slots: Slots,
 }
 
 impl Usage {
@@ -89,7 +91,7 @@ impl Usage {
         let Some(span) = self.meter.span() else {
             return self.slots.first().map_or(0, |slot| slot.1);
         };
-        let last = span.slot_start(at_ms);
+        let last = self.slot_of(span, at_ms);
         let first = span.first_slot(last);
         let newest_first = self.slots.iter().rev();
         newest_first
@@ -99,9 +101,17 @@ impl Usage {
             .sum()
     }
 
+    /// The slot of an instant: mostly the newest there is.
+    fn slot_of(&self, span: Span, at_ms: i64) -> i64 {
+        match self.slots.last() {
+            Some((newest, _)) if span.surely_holds(*newest, at_ms) => *newest,
+            _ => span.slot_start(at_ms),
+        }
+    }
+
     /// Counts what was used at an instant, unless its slot is forgotten already.
     pub(crate) fn add(&mut self, at_ms: i64, used: i128, watermark_ms: i64) {
-        let slot = self.meter.span().map_or(0, |span| span.slot_start(at_ms));
+        let slot = self.meter.span().map_or(0, |span| self.slot_of(span, at_ms));
         if self.meter.is_forgotten(slot, watermark_ms) {
             return;
         }

@@ -1,16 +1,39 @@
 //! Integers and texts in as few bytes as they need.
 
+use crate::bucket::checked_product;
+
 /// Bytes that end too early, or a number that is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
 /// Seven bits a byte, the lowest first.
-pub(crate) fn put_unsigned(out: &mut Vec<u8>, mut value: u128) {
+pub(crate) fn put_unsigned(out: &mut Vec<u8>, value: u128) {
+    if let Ok(value) = u64::try_from(value) {
+        put_small(out, value);
+        return;
+    }
+    let mut value = value;
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
     out.push((value & 0x7f) as u8);
+}
+
+/// The same of 64 bits, which nearly every number has: room for all of it is made once.
+fn put_small(out: &mut Vec<u8>, mut value: u64) {
+    if value < 0x80 {
+        out.push((value & 0x7f) as u8);
+        return;
+    }
+    let (mut bytes, mut length) = ([0_u8; 10], 0);
+    while value >= 0x80 {
+        bytes[length] = (value & 0x7f) as u8 | 0x80;
+        value >>= 7;
+        length += 1;
+    }
+    bytes[length] = (value & 0x7f) as u8;
+    out.extend_from_slice(&bytes[..=length]);
 }
 
 /// A number of either sign that is mostly small.
@@ -20,13 +43,21 @@ pub(crate) fn put_signed(out: &mut Vec<u8>, value: i128) {
 
 /// A number that often is a multiple of a million, as points and prices are.
 pub(crate) fn put_micro(out: &mut Vec<u8>, value: i128) {
-    const MILLION: i128 = 1_000_000;
     // A sign, a bit for the unit, and the number: 126 bits are more than any amount needs.
-    if value % MILLION == 0 {
-        put_signed(out, (value / MILLION) << 1 | 1);
-    } else {
-        put_signed(out, value << 1);
+    match millions(value) {
+        Some(millions) => put_signed(out, millions << 1 | 1),
+        None => put_signed(out, value << 1),
     }
+}
+
+/// How many millions a number is, where it is a multiple of them. Divided by multiplication where
+/// it fits 64 bits.
+fn millions(value: i128) -> Option<i128> {
+    const MILLION: i64 = 1_000_000;
+    if let Ok(small) = i64::try_from(value) {
+        return (small % MILLION == 0).then_some(i128::from(small / MILLION));
+    }
+    (value % i128::from(MILLION) == 0).then_some(value / i128::from(MILLION))
 }
 
 /// A length and the text.
@@ -101,7 +132,10 @@ impl<'a> Reader<'a> {
     pub(crate) fn micro(&mut self) -> Result<i128, Unreadable> {
         let value = self.signed()?;
         let number = value >> 1;
-        if value & 1 == 1 { number.checked_mul(1_000_000).ok_or(Unreadable) } else { Ok(number) }
+        if value & 1 == 0 {
+            return Ok(number);
+        }
+        checked_product(number, 1_000_000).ok_or(Unreadable)
     }
 
     /// A number that fits the type asked for.

@@ -78,6 +78,16 @@ impl Span {
         }
     }
 
+    /// Whether an instant is surely in the slot that begins at `slot_ms`: then the calendar need not
+    /// be asked, as for nearly every event. Of the last days of a month it says no.
+    pub(crate) const fn surely_holds(self, slot_ms: i64, at_ms: i64) -> bool {
+        let least_ms = match self {
+            Self::Rolling { slice_ms, .. } => slice_ms,
+            _ => self.least_ms(),
+        };
+        slot_ms <= at_ms && at_ms < slot_ms.saturating_add(least_ms)
+    }
+
     /// The first slot of the window whose last slot begins at `slot_ms`.
     pub(crate) const fn first_slot(self, slot_ms: i64) -> i64 {
         match self {
@@ -144,6 +154,12 @@ mod tests {
                 assert!(slot <= at && at < span.window_end(slot), "{window:?}");
                 assert!(span.first_slot(slot) <= slot);
                 assert_eq!(span.slot_start(slot), slot);
+                for later in [0, 1, HOUR_MS, 27 * DAY_MS, 29 * DAY_MS] {
+                    let in_slot = span.slot_start(slot + later) == slot;
+                    assert!(in_slot || !span.surely_holds(slot, slot + later), "{window:?}");
+                    assert!(!span.surely_holds(slot + later + 1, slot));
+                }
+                assert!(span.surely_holds(slot, slot));
             }
         }
     }

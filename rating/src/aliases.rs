@@ -1,6 +1,9 @@
 //! Model aliases: effective-dated names, the vendor behind each and the model that is billed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::instant::Validity;
 use crate::record_words::alias_words;
@@ -47,27 +50,49 @@ pub struct Resolved<'a> {
 }
 
 /// Model names with the vendor and billed model of each, as a book knows them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ModelAliases {
-    by_model: BTreeMap<String, Vec<Alias>>,
+    models: Vec<Model>,
+    /// Places in `models`, by the hash of the name: every event asks.
+    index: HashTable<usize>,
+}
+
+/// A model name with what it stands for at different times.
+#[derive(Debug, Clone)]
+struct Model {
+    name: String,
+    aliases: Vec<Alias>,
 }
 
 impl ModelAliases {
     pub(crate) fn insert(&mut self, alias: &Alias) {
-        self.by_model.entry(alias.model.clone()).or_default().push(alias.clone());
+        let Self { models, index } = self;
+        let hash = hash_of(&alias.model);
+        if let Some(place) = index.find(hash, |place| models[*place].name == alias.model) {
+            models[*place].aliases.push(alias.clone());
+            return;
+        }
+        index.insert_unique(hash, models.len(), |place| hash_of(&models[*place].name));
+        models.push(Model { name: alias.model.clone(), aliases: vec![alias.clone()] });
     }
 
     /// Ids of the aliases.
     pub(crate) fn ids(&self) -> BTreeSet<&str> {
-        self.by_model.values().flatten().map(|alias| alias.version.id.as_str()).collect()
+        let aliases = self.models.iter().flat_map(|model| &model.aliases);
+        aliases.map(|alias| alias.version.id.as_str()).collect()
     }
 
     /// What `model` stands for at `at_ms`; `None` where no alias is in force then. Of several the
     /// one that began last, so that an announcement goes before the plain name.
     pub(crate) fn resolve(&self, model: &str, at_ms: i64) -> Option<Resolved<'_>> {
-        let known = self.by_model.get(model)?;
+        let place = self.index.find(hash_of(model), |place| self.models[*place].name == model)?;
+        let known = &self.models[*place].aliases;
         let in_force = known.iter().filter(|alias| alias.valid.contains(at_ms));
         let alias = in_force.max_by_key(|alias| alias.valid.from_ms)?;
         Some(Resolved { vendor: &alias.vendor, billed_model: &alias.billed_model })
     }
+}
+
+fn hash_of(model: &str) -> u64 {
+    xxh3_64(model.as_bytes())
 }

@@ -7,7 +7,7 @@ use crate::aliases::Alias;
 use crate::book::Book;
 use crate::contract::{Contract, discounted};
 use crate::instant::{Validity, instant_text};
-use crate::price::Price;
+use crate::price::{Price, Side};
 use crate::version::{Approval, Version, Versioned, known_records};
 use crate::weights::WeightTable;
 
@@ -43,6 +43,8 @@ pub enum LintCode {
     FractionalDiscount,
     /// Two versions of one record that are known from the same instant.
     SameKnownTime,
+    /// A price that subscribers would pay: they are charged by packages and tariffs.
+    RetailPrice,
 }
 
 impl LintCode {
@@ -57,6 +59,7 @@ impl LintCode {
             Self::UnknownContract => "unknown_contract",
             Self::FractionalDiscount => "fractional_discount",
             Self::SameKnownTime => "same_known_time",
+            Self::RetailPrice => "retail_price",
         }
     }
 
@@ -76,6 +79,9 @@ impl LintCode {
             }
             Self::SameKnownTime => {
                 "leave out the version that the other replaces, or give one a later known_from"
+            }
+            Self::RetailPrice => {
+                "sell it as a package, or as a tariff of pay as you go, with weights for what its models count: tally package import"
             }
         }
     }
@@ -108,6 +114,7 @@ pub(crate) fn lint(book: &Book, since_ms: Option<i64>) -> Vec<Lint> {
     let book = &approved;
     let mut found = BTreeSet::new();
     references(book, &mut found);
+    retail_prices(book, since_ms, &mut found);
     same_known_time(&book.prices, &mut found);
     same_known_time(&book.aliases, &mut found);
     same_known_time(&book.calendars, &mut found);
@@ -224,6 +231,19 @@ fn references(book: &Book, found: &mut BTreeSet<Lint>) {
                 let what = format!("calendar {calendar} is not in the book");
                 found.insert(Lint::of(LintCode::UnknownCalendar, table, what));
             }
+        }
+    }
+}
+
+/// Prices of the retail side, which nothing is charged by. One that was approved before `since_ms`
+/// keeps nobody from approving something else.
+fn retail_prices(book: &Book, since_ms: Option<i64>, found: &mut BTreeSet<Lint>) {
+    let is_new = |price: &&Price| since_ms.is_none_or(|at| price.version.known_from_ms >= at);
+    for price in book.prices.iter().filter(|price| price.side == Side::Retail).filter(is_new) {
+        // A version that is never in force takes an earlier one back.
+        if !price.valid.is_empty() {
+            let what = "nothing is charged by a price of the side retail".to_owned();
+            found.insert(Lint::of(LintCode::RetailPrice, price, what));
         }
     }
 }

@@ -12,6 +12,8 @@ pub enum Bug {
     ValidEndIncluded,
     /// A statutory holiday is charged like any Monday to Friday.
     HolidayForgotten,
+    /// A Saturday or Sunday is a workday.
+    WeekendForWorkday,
     /// A tier begins at its first token and not after it.
     TierEdgeExcluded,
     /// The tier is chosen without cached tokens.
@@ -22,6 +24,8 @@ pub enum Bug {
     StartForCompletion,
     /// The supplier does not matter.
     SupplierIgnored,
+    /// A weight with windows holds all day.
+    WeightWindowIgnored,
     /// A row that is rated again keeps the model that it was billed as.
     AliasForgotten,
 }

@@ -356,6 +356,10 @@ impl RateCard {
             if count == 0 || class == TokenClass::Reasoning {
                 continue;
             }
+            // Every event is a request, which few vendors charge for: not worth the words.
+            if class == TokenClass::Requests && lane.by_class[class.index()].is_empty() {
+                continue;
+            }
             let number = match self.price_of(lane, class, call) {
                 Ok(number) => number,
                 Err(Held { reason: HoldReason::NoPrice, .. }) if class == TokenClass::Requests => {
@@ -499,6 +503,7 @@ impl RateCard {
             }
             match self.in_hours(hours, at_ms) {
                 Ok(true) => return Ok(weight.micro_per_unit),
+                Ok(false) if planted(Bug::WeightWindowIgnored) => return Ok(weight.micro_per_unit),
                 Ok(false) => {}
                 Err(UnknownYear { calendar }) => {
                     return Err(Held {

@@ -12,6 +12,9 @@ use crate::rate_card::{Call, Held, Lane, LaneKey, PriceSet, RateCard, Rated, Wei
 /// Lanes that are kept. Beyond it, all are let go: a sender may make up a model for each event.
 const LANES_KEPT: usize = 4_096;
 
+/// Places for lanes that were asked for lately.
+const RECENT: usize = 1_024;
+
 /// Who is paid for an event, and for which model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attribution<'a> {
@@ -57,12 +60,15 @@ pub struct Rater {
     card: Arc<RateCard>,
     lanes: Vec<KeptLane>,
     index: HashTable<usize>,
+    /// Numbers of lanes by [`place_of`] their keys: whole hashes of five texts are for those that
+    /// are not here.
+    recent: Vec<usize>,
 }
 
 impl Rater {
     /// Rates by a card.
     pub fn new(card: Arc<RateCard>) -> Self {
-        Self { card, lanes: Vec::new(), index: HashTable::new() }
+        Self { card, lanes: Vec::new(), index: HashTable::new(), recent: vec![0; RECENT] }
     }
 
     /// The card.
@@ -72,6 +78,18 @@ impl Rater {
 
     /// The prices and weights for a key.
     pub fn lane(&mut self, key: &LaneKey<'_>) -> LaneNumber {
+        let place = place_of(key);
+        let recent = self.recent[place];
+        if self.lanes.get(recent).is_some_and(|lane| lane.is(key)) {
+            return LaneNumber(recent);
+        }
+        let number = self.find_lane(key);
+        self.recent[place] = number;
+        LaneNumber(number)
+    }
+
+    /// Number of the lane of a key, which is looked up in the card where it is new.
+    fn find_lane(&mut self, key: &LaneKey<'_>) -> usize {
         let mut hash = 0;
         for text in [key.vendor, key.supplier, key.billed_model, key.service_tier] {
             hash = xxh3_64_with_seed(text.as_bytes(), hash);
@@ -79,10 +97,10 @@ impl Rater {
         if let Some(region) = key.region {
             hash = xxh3_64_with_seed(region.as_bytes(), hash);
         }
-        let Self { card, lanes, index } = self;
+        let Self { card, lanes, index, .. } = self;
         let known = |number: &usize| lanes[*number].hash == hash && lanes[*number].is(key);
         if let Some(number) = index.find(hash, known) {
-            return LaneNumber(*number);
+            return *number;
         }
         if lanes.len() >= LANES_KEPT {
             lanes.clear();
@@ -101,7 +119,7 @@ impl Rater {
             weights: Vec::new(),
         });
         index.insert_unique(hash, number, |number| lanes[*number].hash);
-        LaneNumber(number)
+        number
     }
 
     /// What the vendor is owed for a call.
@@ -148,6 +166,26 @@ impl Rater {
         };
         self.card.points_micro(&lane.weights[place].1, product, call)
     }
+}
+
+/// Place of a key among those of late: by a few bytes of each text, as two keys in one place cost
+/// no more than a look at the index.
+fn place_of(key: &LaneKey<'_>) -> usize {
+    let ends = |text: &str| {
+        let text = text.as_bytes();
+        let end = |byte: Option<&u8>| u64::from(byte.copied().unwrap_or_default());
+        end(text.first()) << 16 ^ end(text.last()) << 8 ^ text.len() as u64
+    };
+    let model = key.billed_model.as_bytes();
+    let last = model.last_chunk().map_or(0, |last| u64::from_le_bytes(*last));
+    let model = last ^ ends(key.billed_model).rotate_left(32);
+    let names = ends(key.vendor) ^ ends(key.supplier).rotate_left(21);
+    let others = ends(key.service_tier) ^ key.region.map_or(0, ends).rotate_left(27);
+    let mixed = model.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ names.wrapping_mul(0xc2b2_ae3d_27d4_eb4f).rotate_left(23)
+        ^ others.wrapping_mul(0x1656_67b1_9e37_79f9).rotate_left(41);
+    let place = mixed.wrapping_mul(0x27d4_eb2f_1656_67c5) >> 32;
+    usize::try_from(place % RECENT as u64).unwrap_or_default()
 }
 
 /// Who is paid for an event: what it says itself, else what the alias of its model says. `None`

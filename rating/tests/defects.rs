@@ -136,6 +136,25 @@ fn overlaps_gaps_and_promotions_without_successor_are_found() {
     assert_eq!(lints(&twice), [LintCode::SameKnownTime]);
 }
 
+/// What subscribers pay is in packages and tariffs. One that is there already can be taken back, and
+/// keeps nobody from approving something else.
+#[test]
+fn a_retail_price_is_found_where_it_is_new() {
+    let retail = prices(&[["a", "1", "", "", "2026-01-01", "", ""]]).replace("wholesale", "retail");
+    assert_eq!(lints(&retail), [LintCode::RetailPrice]);
+    let cancelled = prices(&[["a", "1", "", "", "2026-01-01", "2026-01-01", ""]]);
+    assert_eq!(lints(&cancelled.replace("wholesale", "retail")), []);
+    let book = Book::read(&[BookFile { name: "p.csv", text: &retail }]).unwrap();
+    let known = parse_instant("2026-01-01").unwrap();
+    assert_eq!(book.lint_since(known).len(), 1);
+    assert_eq!(book.lint_since(known + 1), vec![]);
+    let words = book.lint()[0].to_string();
+    assert_eq!(
+        words,
+        "p.csv, line 2: retail_price: a: nothing is charged by a price of the side retail; sell it as a package, or as a tariff of pay as you go, with weights for what its models count: tally package import"
+    );
+}
+
 /// What a million input tokens of `acme-1` cost under contracts: pattern and discount of each.
 fn discounted(contracts: &[(&str, u32)]) -> Result<i128, HoldReason> {
     let contract = |(pattern, ppm): &(&str, u32)| {

@@ -30,7 +30,8 @@ pub struct Approved {
 }
 
 impl ReferenceStore {
-    /// Approves a version: from the next epoch on the stream rates by it, where its records say so.
+    /// Approves a version: what follows its announcement in the log is rated by it, where its records
+    /// say so.
     ///
     /// # Errors
     /// `SamePerson` where `by` imported it; `AlreadyApproved`; `Refused` with everything that is

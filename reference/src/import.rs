@@ -49,12 +49,32 @@ impl NewFiles {
         }
     }
 
+    /// Files that are a table where records have parts: only prices come as CSV, and would be taken
+    /// for prices here.
+    fn as_tables(&self) -> Vec<Finding> {
+        let is_table = |file: &&StoredFile| {
+            self.kind != ReferenceKind::Price && file.name.to_ascii_lowercase().ends_with(".csv")
+        };
+        let finding = |file: &StoredFile| {
+            let (name, kind) = (&file.name, self.kind);
+            Finding::new(
+                "unreadable",
+                format!("{name}: {kind}s are read from TOML; CSV is for prices (tally price)"),
+            )
+        };
+        self.files.iter().filter(is_table).map(finding).collect()
+    }
+
     /// What they would change and everything that is wrong with them, beside what is approved.
     /// Stores nothing.
     ///
     /// # Errors
     /// What makes them unreadable, all of it at once.
     pub fn lint(&self, whole: &Whole, now_ms: i64) -> Result<Imported, Vec<Finding>> {
+        let tables = self.as_tables();
+        if !tables.is_empty() {
+            return Err(tables);
+        }
         let at_ms = next_instant(whole, now_ms);
         let extended = whole.extended(&self.candidate(0, "", now_ms), ("lint", at_ms))?;
         Ok(Imported { version: None, changes: extended.changes, findings: extended.findings })

@@ -19,7 +19,23 @@ pub fn with_causes(mut words: String, error: &dyn Error) -> String {
         }
         cause = behind.source();
     }
-    words
+    without_xml(words)
+}
+
+/// Words of an S3 server without what its XML says beside code and message: of a signature that does
+/// not match it repeats the request, byte by byte.
+fn without_xml(words: String) -> String {
+    let Some((before, xml)) = words.split_once("<Error>") else { return words };
+    let Some((xml, after)) = xml.rsplit_once("</Error>") else { return words };
+    let of = |name: &str| {
+        let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0)
+    };
+    let Some(code) = of("Code") else { return words };
+    // The declaration ends in a line of its own.
+    let before = before.rsplit_once("<?xml").map_or(before, |(before, _)| before).trim_end();
+    let message = of("Message").unwrap_or_default();
+    format!("{before} {code}: {message}{after}").trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -38,6 +54,16 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("PUT probe: {0}")]
     struct Away(#[source] NotSent);
+
+    #[test]
+    fn of_xml_code_and_message_are_left() {
+        let said = "PUT a - 403 Forbidden: <?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied.</Message><RequestId>1</RequestId></Error> for b";
+        let wanted = "PUT a - 403 Forbidden: AccessDenied: Access Denied. for b";
+        assert_eq!(without_xml(said.to_owned()), wanted);
+        for other in ["", "no <xml>", "<Error>", "<Error></Error>", "<Error><Code></Error>"] {
+            assert_eq!(without_xml(other.to_owned()), other);
+        }
+    }
 
     #[test]
     fn every_cause_is_said_once() {

@@ -156,7 +156,8 @@ impl Default for IngestConfig {
 pub struct AggregateConfig {
     /// Longest time that an event waits for its commit under load, milliseconds.
     pub freshness_ms: u64,
-    /// An epoch closes at this many events.
+    /// An epoch closes at this many events, or at up to a quarter more where other partitions close
+    /// theirs.
     pub epoch_max_events: u64,
     /// An epoch closes at this many bytes of rows in memory.
     pub epoch_max_bytes: u64,

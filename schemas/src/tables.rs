@@ -308,6 +308,18 @@ const ALERTS: [Column; 17] = [
     column("corrects", Text, true, "The sent alert that does not hold any more"),
 ];
 
+/// Columns that tables of older builds lack; nullable, and behind the others, as evolution appends
+/// them.
+const ALERTS_SINCE: [Column; 2] = [
+    column(
+        "emitted_epoch",
+        Int64,
+        true,
+        "Number of the ledger entry whose epoch sent the alert, or recorded it as superseded: that of epoch; null in rows of older builds",
+    ),
+    column("command_id", Text, true, "Id of the account command that caused it"),
+];
+
 const CONTROL_TOTALS: [Column; 7] = [
     column("source", Text, false, "Gateway"),
     column("gateway_epoch", Int64, true, "Start number of the gateway process"),
@@ -424,7 +436,7 @@ impl Table {
             }
             Self::Suspense => SUSPENSE.to_vec(),
             Self::QuotaLedger => QUOTA_LEDGER.into_iter().chain(POSITION).collect(),
-            Self::Alerts => ALERTS.into_iter().chain(POSITION).collect(),
+            Self::Alerts => ALERTS.into_iter().chain(POSITION).chain(ALERTS_SINCE).collect(),
             Self::ControlTotals => {
                 CONTROL_TOTALS.into_iter().chain(classes).chain(POSITION).collect()
             }

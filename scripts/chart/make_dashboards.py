@@ -107,7 +107,7 @@ MONEY = [
     Panel("What nobody pays for", "Overrun by its cause.", [("SELECT day, cause, package, currency, sum(events) AS events, sum(points) AS points, sum(wholesale_amount) AS wholesale FROM quota.overrun_by_cause WHERE day BETWEEN shanghai_day(CAST($__timeFrom() AS TIMESTAMP)) AND shanghai_day(CAST($__timeTo() AS TIMESTAMP)) GROUP BY day, cause, package, currency ORDER BY points DESC LIMIT 50", "")], kind="table", sql=True, width=12),
     Panel("Not counted yet: held back", "Open in suspense, by reason, model and age.", [("SELECT reason, model, age, sum(events) AS events, min(oldest) AS oldest FROM settlement.suspense_aging GROUP BY reason, model, age ORDER BY events DESC LIMIT 50", "")], kind="table", sql=True, width=12),
     Panel("Budgets and commitments", "Percent used in the current period.", [("max by (budget) (tally_budget_used_percent{HERE})", "{{budget}}")], "percent", width=12),
-    Panel("Owed by month", "Accrued, and what the statement says once the month is sealed.", [("SELECT month, vendor, currency, events, wholesale_amount, state, statement_net, statement_currency FROM settlement.accrual ORDER BY month DESC, wholesale_amount DESC LIMIT 50", "")], kind="table", sql=True, width=12),
+    Panel("Owed by month", "Usage at list price and the sealed statement that has it; what is open is accrued.", [("SELECT month, vendor, currency, statement, state, events, wholesale_amount FROM settlement.accrual ORDER BY month DESC, wholesale_amount DESC LIMIT 50", "")], kind="table", sql=True, width=12),
 ]
 
 ALERTS = [

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use tally_log::{KafkaLogConfig, LogErrorKind, TopicFacts, TopicLook, look_at_topic};
+use tally_log::{KafkaLogConfig, TopicFacts, TopicLook, look_at_topic};
 use tally_schemas::Config;
 
 use super::finding::{Finding, span};
+use crate::looks;
 use crate::running::Running;
 
 /// Records that are gone before they were processed are lost; an outage may take a weekend.
@@ -44,11 +45,9 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
                 findings.extend(topic_findings(config, topic, used_for, &look));
             }
             Ok(Err(error)) => {
-                let found = Finding::wrong("Kafka", format!("{}: {error}", config.log.kafka));
-                findings.push(found.advise(match error.kind() {
-                    LogErrorKind::Retry => "nobody answers there: look whether the brokers run, at log.kafka, and at what lies between",
-                    _ => "look at log.kafka_options: user, password, certificates, and what this user may do",
-                }));
+                let trouble = looks::of_log(config, &error.to_string(), error.kind());
+                let found = Finding::wrong("Kafka", trouble.to_string());
+                findings.push(found.advise(trouble.cause.advice()));
                 // The other topics are in the same cluster.
                 break;
             }

@@ -5,11 +5,11 @@ use std::path::Path;
 use tally_schemas::Config;
 
 use super::finding::{Finding, bytes};
-use crate::disks::{Folder, folders, room_of};
+use crate::disks::{DISK_FULL_BYTES, Folder, folders, room_of};
+use crate::trouble::Cause;
 
-/// Free bytes below which a disk is soon full, and below which it is.
+/// Free bytes below which a disk is soon full.
 const DISK_WARNING_BYTES: u64 = 5 << 30;
-const DISK_WRONG_BYTES: u64 = 200 << 20;
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = folders(config).iter().map(disk).collect();
@@ -27,9 +27,8 @@ fn disk(folder: &Folder) -> Finding {
 
 fn room(what: String, at: &Path, free: u64) -> Finding {
     let found = format!("{} free at {}", bytes(free), at.display());
-    if free < DISK_WRONG_BYTES {
-        return Finding::wrong(what, found)
-            .advise("make room: nothing is committed on a full disk, and nothing is lost");
+    if free < DISK_FULL_BYTES {
+        return Finding::wrong(what, found).advise(Cause::DiskFull.advice());
     }
     if free < DISK_WARNING_BYTES {
         return Finding::warning(what, found).advise("make room, or lower aggregate.retention_ms");
@@ -80,7 +79,7 @@ mod tests {
         for (free, state) in [
             (6 << 30, State::Ok),
             (DISK_WARNING_BYTES - 1, State::Warning),
-            (DISK_WRONG_BYTES - 1, State::Wrong),
+            (DISK_FULL_BYTES - 1, State::Wrong),
             (0, State::Wrong),
         ] {
             assert_eq!(room("disk".to_owned(), Path::new("/x"), free).state, state, "{free}");

@@ -13,12 +13,12 @@ use tally_reference::{ReferenceStore, Whole};
 use tally_schemas::{Config, in_full};
 
 use super::finding::{Finding, span};
-use crate::store_clock::{self, within};
+use crate::looks;
+use crate::store_clock::{self, SKEW_WRONG_MS, within};
+use crate::trouble::Cause;
 
 /// The store's answers tell its clock to a second.
 const SKEW_WARNING_MS: i64 = 3_000;
-/// Stores refuse requests whose signature is too old, most after 15 minutes.
-const SKEW_WRONG_MS: i64 = 60_000;
 
 /// How long ahead holidays should be known.
 const CALENDAR_WARNING_MS: i64 = 60 * 86_400_000;
@@ -39,7 +39,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     };
     // Whoever is called at night waits for one answer that does not come, and not for three.
     if let Err(why) = within(read(store.as_ref())).await {
-        return vec![trouble("store, reading", &url, &why)];
+        return vec![trouble("store, reading", &url, &why, Cause::of_store(&why))];
     }
     let mut findings = Vec::new();
     let began = Instant::now();
@@ -54,8 +54,12 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
             findings.push(Finding::ok("store, conditional writes", found));
             findings.push(clock(store.as_ref(), &url).await);
         }
-        Err(why) => findings.push(trouble("store, conditional writes", &url, &why)),
+        Err(why) => {
+            let cause = Cause::of_store_written(&why);
+            findings.push(trouble("store, conditional writes", &url, &why, cause));
+        }
     }
+    findings.extend(tables(&store).await);
     findings.extend(reference_data(store).await);
     findings
 }
@@ -69,42 +73,17 @@ async fn read(store: &dyn ObjectStore) -> Result<(), String> {
 }
 
 /// What the store's own words mean.
-fn trouble(check: &str, url: &str, why: &str) -> Finding {
-    const MEANINGS: [(&[&str], &str); 7] = [
-        (
-            &["peer certificate"],
-            "this machine does not trust the store's certificate, or it is for another name: SSL_CERT_FILE names a file of authorities to trust",
-        ),
-        (
-            &["RequestTimeTooSkewed"],
-            "the clock of this machine is wrong: the store refuses its signatures",
-        ),
-        (
-            &["InvalidAccessKeyId", "SignatureDoesNotMatch", "Unauthenticated", "401"],
-            "look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        ),
-        (
-            &[
-                "AccessDenied",
-                "PermissionDenied",
-                "Forbidden",
-                "403",
-                "Permission denied",
-                "Read-only",
-                "ReadOnly",
-            ],
-            "let this user read, write, list and delete below the store's prefix; a process that only answers queries may do without writing, but then keeps no audit log",
-        ),
-        (&["NoSuchBucket", "404"], "create the bucket, or look at store.url"),
-        (&["No space left", "StorageFull", "QuotaExceeded", "507"], "make room"),
-        (&["If-None-Match"], "use a store with conditional writes"),
-    ];
-    let meaning = MEANINGS.iter().find(|(words, _)| words.iter().any(|word| why.contains(word)));
-    let advice = meaning.map_or(
-        "look whether the store runs, at store.url and AWS_ENDPOINT_URL, and at what lies between",
-        |(_, advice)| advice,
-    );
-    Finding::wrong(check, format!("{url}: {why}")).advise(advice)
+fn trouble(check: &str, url: &str, why: &str, cause: Cause) -> Finding {
+    Finding::wrong(check, format!("{}: {url}: {why}", cause.words())).advise(cause.advice())
+}
+
+/// Tables that were made and are not where they were.
+async fn tables(store: &Arc<dyn ObjectStore>) -> Option<Finding> {
+    let gone = looks::gone_tables(store).await?;
+    Some(
+        Finding::wrong("tables", format!("{}: {gone}", Cause::TableGone.words()))
+            .advise(Cause::TableGone.advice()),
+    )
 }
 
 /// Compares this machine's clock with the store's.
@@ -118,7 +97,7 @@ async fn clock(store: &dyn ObjectStore, url: &str) -> Finding {
     }
     match store_clock::ahead_ms(store).await {
         Ok(ahead_ms) => skew(ahead_ms),
-        Err(why) => trouble(check, url, &why),
+        Err(why) => trouble(check, url, &why, Cause::of_store_written(&why)),
     }
 }
 
@@ -126,7 +105,7 @@ fn skew(ahead_ms: i64) -> Finding {
     let check = "clock";
     let (off, side) = (ahead_ms.saturating_abs(), if ahead_ms > 0 { "ahead of" } else { "behind" });
     let found = format!("{} {side} the store's", span(off));
-    let advice = "let both follow NTP: events count as too far in the future by this clock, and files are kept by it";
+    let advice = Cause::Clock.advice();
     match off {
         off if off >= SKEW_WRONG_MS => Finding::wrong(check, found).advise(advice),
         off if off >= SKEW_WARNING_MS => Finding::warning(check, found).advise(advice),
@@ -208,7 +187,7 @@ mod tests {
             ("connection refused", "look whether the store runs"),
             ("invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
         ] {
-            let finding = trouble("store", "s3://b", why);
+            let finding = trouble("store", "s3://b", why, Cause::of_store(why));
             assert!(finding.advice.as_deref().unwrap().contains(advice), "{why}: {finding:?}");
         }
     }

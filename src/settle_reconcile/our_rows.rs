@@ -12,7 +12,7 @@ use arrow::datatypes::{
 };
 use tally_schemas::{CLASS_COUNT, TokenClass, UsageCounts, UsageSource};
 use tally_settlement::reconcile::{
-    BillContext, BillTimeBasis, OurRow, Position, day_of, day_text, instant_text,
+    BillContext, BillTimeBasis, DisputedGroups, OurRow, Position, day_of, day_text, instant_text,
 };
 
 use crate::exit::Failure;
@@ -32,7 +32,7 @@ const DAYS_APART: i32 = 2;
 const SHANGHAI_MS: i64 = 8 * 3_600_000;
 
 /// Which of our events a bill is compared with.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct OurEvents<'a> {
     /// Vendor of the models.
     pub(super) vendor: &'a str,
@@ -205,7 +205,7 @@ impl OurRows {
 pub(super) type LogPosition = (u32, u64, u32);
 
 /// The rows of a batch that are at one of these positions.
-pub(super) fn only(
+pub(super) fn at_positions(
     batch: &RecordBatch,
     positions: &BTreeSet<LogPosition>,
 ) -> Result<RecordBatch, Failure> {
@@ -222,6 +222,30 @@ pub(super) fn only(
             Some(positions.contains(&at))
         })
         .collect();
-    filter_record_batch(batch, &wanted)
+    filter(batch, &wanted)
+}
+
+/// The rows of a batch that are in a group in dispute; `each` is told of every one.
+pub(super) fn of_groups(
+    batch: &RecordBatch,
+    context: &BillContext<'_>,
+    groups: &DisputedGroups,
+    each: &mut dyn FnMut(&OurRow<'_>),
+) -> Result<RecordBatch, Failure> {
+    let read = OurRows::new(batch, context)?;
+    let mut is_disputed = |row: usize| {
+        let row = read.row(row);
+        let disputed = groups.has(context, &row);
+        if disputed {
+            each(&row);
+        }
+        Some(disputed)
+    };
+    let wanted: BooleanArray = (0..batch.num_rows()).map(&mut is_disputed).collect();
+    filter(batch, &wanted)
+}
+
+fn filter(batch: &RecordBatch, wanted: &BooleanArray) -> Result<RecordBatch, Failure> {
+    filter_record_batch(batch, wanted)
         .map_err(|error| Failure::internal(format!("our events: {error}")))
 }

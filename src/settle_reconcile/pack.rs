@@ -1,7 +1,6 @@
 //! The folder of a reconciliation: report, differences, and the evidence of a dispute. It is made
 //! under another name and takes its own when it is complete: a bad bill leaves nothing behind.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -13,45 +12,28 @@ use serde_json::json;
 use tally_query::{Encoder, Format};
 use tally_rating::Book;
 use tally_settlement::reconcile::{
-    BillContext, Comparison, DifferenceRow, OpenBill, Outcome, ReconcileError, Shelf,
-    bill_evidence, instant_text, report_html,
+    BillContext, Comparison, OpenBill, Outcome, ReconcileError, Shelf, bill_evidence, instant_text,
+    report_html,
 };
 use tally_tables::PinnedTables;
 
-use super::our_rows::LogPosition;
+use super::disputed::Evidence;
 use super::scratch::Scratch;
 use crate::exit::{Failure, file_failure};
 
-/// What a dispute is about.
-#[derive(Debug, Default)]
-pub(super) struct Evidence {
-    /// Lines of the bill.
-    pub(super) lines: BTreeSet<u64>,
-    /// Our events.
-    pub(super) ours: BTreeSet<LogPosition>,
-    /// Prices that rated ours.
-    pub(super) price_ids: BTreeSet<String>,
-}
-
-impl Evidence {
-    fn add(&mut self, row: &DifferenceRow) {
-        if !row.disputed {
-            return;
-        }
-        self.lines.extend(row.bill_line);
-        if let (Some(partition), Some(offset), Some(index)) =
-            (row.kafka_partition, row.kafka_offset, row.batch_index)
-        {
-            self.ours.insert((partition, offset, index));
-        }
-        let ids = row.price_ids.iter().flat_map(|ids| ids.split(','));
-        for id in ids.map(str::trim).filter(|id| !id.is_empty()) {
-            if !self.price_ids.contains(id) {
-                self.price_ids.insert(id.to_owned());
-            }
-        }
-    }
-}
+/// Columns of `prices.csv`.
+const PRICE_COLUMNS: [&str; 10] = [
+    "price_id",
+    "vendor",
+    "token_class",
+    "currency",
+    "price_micro_per_million",
+    "valid_from",
+    "valid_to",
+    "known_from",
+    "source",
+    "approved_by",
+];
 
 /// A folder that is being made.
 #[derive(Debug)]
@@ -167,35 +149,29 @@ impl Pack {
 
     /// Writes every version of the prices that rated what is in dispute.
     pub(super) fn write_prices(&self, book: &Book, evidence: &Evidence) -> Result<(), Failure> {
-        #[derive(Serialize)]
-        struct PriceRow<'a> {
-            price_id: &'a str,
-            vendor: &'a str,
-            token_class: &'static str,
-            currency: &'a str,
-            price_micro_per_million: u64,
-            valid_from: String,
-            valid_to: Option<String>,
-            known_from: String,
-            source: &'a str,
-            approved_by: Option<&'a str>,
+        let mut csv = csv::Writer::from_writer(self.create("dispute/prices.csv")?);
+        // Also where nothing of ours is in dispute.
+        csv.write_record(PRICE_COLUMNS).map_err(csv_error)?;
+        for price in book.prices() {
+            let version = &price.version;
+            if !evidence.price_ids.contains(&version.id) {
+                continue;
+            }
+            let row: [&str; PRICE_COLUMNS.len()] = [
+                &version.id,
+                &price.vendor,
+                price.class.name(),
+                price.currency.code(),
+                &price.micro_per_million.to_string(),
+                &instant_text(price.valid.from_ms),
+                &price.valid.to_ms.map(instant_text).unwrap_or_default(),
+                &instant_text(version.known_from_ms),
+                &version.source,
+                version.approved.as_ref().map_or("", |approval| approval.by.as_str()),
+            ];
+            csv.write_record(row).map_err(csv_error)?;
         }
-        let used = book.prices().iter().filter(|p| evidence.price_ids.contains(&p.version.id));
-        let rows: Vec<PriceRow<'_>> = used
-            .map(|price| PriceRow {
-                price_id: &price.version.id,
-                vendor: &price.vendor,
-                token_class: price.class.name(),
-                currency: price.currency.code(),
-                price_micro_per_million: price.micro_per_million,
-                valid_from: instant_text(price.valid.from_ms),
-                valid_to: price.valid.to_ms.map(instant_text),
-                known_from: instant_text(price.version.known_from_ms),
-                source: &price.version.source,
-                approved_by: price.version.approved.as_ref().map(|approval| approval.by.as_str()),
-            })
-            .collect();
-        self.write_csv("dispute/prices.csv", &rows)
+        Ok(csv.flush()?)
     }
 
     /// Writes what the evidence rests on, with the hash of every file.

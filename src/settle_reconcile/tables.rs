@@ -45,7 +45,9 @@ pub(super) fn in_words(outcome: &Outcome, out: &Path) -> String {
     if !outcome.mapping_verified {
         parts.push(format!("The mapping {} is not verified.", outcome.mapping));
     }
+    parts.push(format!("The tolerance is that of the {}.", outcome.tolerance_source));
     parts.push(totals(outcome));
+    parts.extend(outcome.unposted());
     if !outcome.classes.is_empty() {
         parts.push(classes(outcome));
     }

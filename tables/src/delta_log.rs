@@ -86,10 +86,16 @@ impl DeltaLog {
     /// The latest state. A table that does not exist has no version.
     ///
     /// # Errors
-    /// `Retry` where the log is cleaned up faster than it can be read.
+    /// `Retry` where the log is cleaned up faster than it can be read, or the table was made and is
+    /// not where it was.
     pub(crate) async fn load(&self, policy: StatsPolicy) -> Result<TableState, TablesError> {
         for _ in 0..LOAD_ATTEMPTS {
             let state = self.load_once(policy).await?;
+            if state.version().is_none() && self.was_made().await? {
+                // It may have been made since it was looked for.
+                self.check_there().await?;
+                continue;
+            }
             if !self.is_behind(&state).await? {
                 return Ok(state);
             }
@@ -176,6 +182,45 @@ impl DeltaLog {
             Some(stored) if stored == bytes => Ok(CommitOutcome::Committed),
             Some(_) => Ok(CommitOutcome::Taken),
             None => Err(error.into()),
+        }
+    }
+
+    /// Notes beside the table that it was made, so that one that is moved away is not taken for one
+    /// that is yet to be made: it would begin anew, and what it had would be missing in silence.
+    pub(crate) async fn note_made(&self) -> Result<(), TablesError> {
+        if self.was_made().await? {
+            return Ok(());
+        }
+        let words = format!("table {} was made and is not made again\n", self.table.name());
+        self.store.put(&made_path(self.table), words.into()).await?;
+        Ok(())
+    }
+
+    async fn was_made(&self) -> Result<bool, TablesError> {
+        self.exists(&made_path(self.table)).await
+    }
+
+    /// Refuses a log that is not there. Only commits below a checkpoint are ever removed, so one
+    /// without a checkpoint has its first version.
+    ///
+    /// # Errors
+    /// `Gone` where it has neither.
+    pub(crate) async fn check_there(&self) -> Result<(), TablesError> {
+        if self.last_checkpoint().await?.is_some() || self.exists(&self.commit_path(0)).await? {
+            return Ok(());
+        }
+        // Between the two looks the first checkpoint may have been written and commits removed.
+        if self.last_checkpoint().await?.is_some() {
+            return Ok(());
+        }
+        Err(TablesError::Gone { table: self.table.name() })
+    }
+
+    async fn exists(&self, path: &Path) -> Result<bool, TablesError> {
+        match self.store.head(path).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -293,6 +338,31 @@ fn is_behind(state: &TableState, hint: Option<CheckpointHint>) -> bool {
 /// Root of a table below the store's.
 pub(crate) fn table_root(table: Table) -> Path {
     Path::from_iter(["tables", table.name()])
+}
+
+/// What says that a table was made; not below the table, with which it would be moved.
+fn made_path(table: Table) -> Path {
+    Path::from_iter(["made", table.name()])
+}
+
+/// The tables of a store that were made and are not where they were.
+///
+/// # Errors
+/// `Retry` while the store is away.
+pub async fn gone_tables(store: &Arc<dyn ObjectStore>) -> Result<Vec<Table>, TablesError> {
+    let looks = Table::ALL.into_iter().map(|table| async move {
+        let log = DeltaLog::new(Arc::clone(store), table);
+        if !log.was_made().await? {
+            return Ok(None);
+        }
+        match log.check_there().await {
+            Ok(()) => Ok(None),
+            Err(TablesError::Gone { .. }) => Ok(Some(table)),
+            Err(error) => Err(error),
+        }
+    });
+    let found: Vec<Option<Table>> = futures::future::try_join_all(looks).await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 fn log_file(meta: ObjectMeta) -> Option<LogFile> {

@@ -35,6 +35,14 @@ pub enum TablesError {
         /// Attempts made.
         attempts: u32,
     },
+    /// A table that was made is not where it was.
+    #[error(
+        "table {table} is not where it was made: tables/{table}/_delta_log has neither its first version nor a checkpoint; put it back, or restore it from a backup"
+    )]
+    Gone {
+        /// Table.
+        table: &'static str,
+    },
     /// The Delta library failed to write a checkpoint.
     #[error("checkpoint of table {table}: {message}")]
     Checkpoint {
@@ -64,7 +72,10 @@ impl TablesError {
                 StreamErrorKind::Invalid => ErrorKind::Invalid,
                 StreamErrorKind::Retry | StreamErrorKind::Fenced => ErrorKind::Retry,
             },
-            Self::Contended { .. } | Self::Checkpoint { .. } => ErrorKind::Retry,
+            // What is moved away may be put back, and nothing is lost until then.
+            Self::Contended { .. } | Self::Gone { .. } | Self::Checkpoint { .. } => {
+                ErrorKind::Retry
+            }
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Damaged(_) => ErrorKind::Data,
             Self::Internal(_) => ErrorKind::Internal,

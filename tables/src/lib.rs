@@ -25,6 +25,7 @@ mod stats;
 mod table_log;
 mod table_state;
 
+pub use delta_log::gone_tables;
 pub use error::{ErrorKind, TablesError};
 pub use janitor::{Janitor, JanitorReport, JanitorSettings};
 pub use publish::{PublishReport, Publisher};

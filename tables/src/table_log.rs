@@ -71,7 +71,7 @@ impl TableLog {
             Ok(Some(vec![Action::protocol(), Action::metadata(metadata)]))
         })
         .await?;
-        Ok(())
+        self.log.note_made().await
     }
 
     /// Commits what `build` makes of a state as the very next version of that state, and of no
@@ -79,7 +79,7 @@ impl TableLog {
     /// `build` answers `None` where there is nothing (left) to do. Returns the version.
     ///
     /// # Errors
-    /// `Retry` where the outcome is not known or others are faster; asking again is safe where
+    /// `Retry` where the outcome is not known, others are faster, or the table is moved away; asking again is safe where
     /// `build` finds in the state what has been done.
     pub(crate) async fn transact(
         &mut self,
@@ -92,6 +92,10 @@ impl TableLog {
             state.check_writable()?;
             let Some(body) = build(state)? else { return Ok(None) };
             let (read_version, version) = (state.version(), state.next_version());
+            if read_version.is_some() {
+                // A commit would make a second table where this one was.
+                self.log.check_there().await?;
+            }
             let unique_id = Uuid::new_v4().to_string();
             let mut actions =
                 vec![Action::commit_info(operation, now_ms, read_version, &unique_id)];

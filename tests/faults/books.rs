@@ -22,7 +22,7 @@ fn begun(folder: &Path, dice: &mut Dice) -> Books {
     books
 }
 
-fn sql(books: &Books, query: &str) -> Vec<Value> {
+pub(crate) fn sql(books: &Books, query: &str) -> Vec<Value> {
     let answer = books.done(&["sql", "--format", "json", query]);
     serde_json::from_str::<Value>(&answer).unwrap().as_array().unwrap().clone()
 }
@@ -342,7 +342,10 @@ fn disputes(books: &Books, scratch: &Path) {
 
 /// The tables of the books say what the statements say.
 fn sql_says_the_same(books: &Books, on_statement: &[(String, &str)]) {
-    let states = sql(books, "SELECT period, state FROM settlement.periods ORDER BY 1");
+    let states = sql(
+        books,
+        "SELECT period, state FROM settlement.periods WHERE reviewed_by IS NOT NULL ORDER BY 1",
+    );
     assert_eq!(
         states,
         [

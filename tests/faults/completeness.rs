@@ -1,9 +1,12 @@
-//! R17: an event that is lost before Kafka is named by gateway, hour and number.
+//! R17: an event that is lost before Kafka is named by gateway, hour and number, within five minutes
+//! of the control total, while the stream goes on.
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::door::{address, post};
-use crate::support::{Dice, Figures, Stream, at_scale, block_on, patience};
+use crate::support::{Dice, Figures, Stream, at_scale, block_on, eventually, patience};
 
 /// Midnight in Shanghai of a day that is over.
 const MIDNIGHT_MS: u64 = 1_795_190_400_000;
@@ -36,11 +39,18 @@ fn totals(source: &str, a_day: u64) -> Vec<Value> {
     totals
 }
 
+/// From a control total to the hour that is flagged.
+const FLAGGED_WITHIN: Duration = Duration::from_secs(300);
+
 /// S8: two gateways, one day, one event lost.
 #[test]
 fn a_lost_event_is_named() {
     let mut dice = Dice::of("completeness");
     let mut stream = Stream::new("completeness", dice.seed(), 4);
+    // Epochs as they are in production, not the small ones of the other fault tests.
+    stream.set("aggregate.freshness_ms", 1_000);
+    stream.set("aggregate.epoch_max_events", 100_000);
+    let mut member = stream.aggregate("live");
     let command = stream.tally(&["ingest"]);
     let mut door = stream.start("ingest", command);
     let host = address(&door.says("127.0.0.1:", patience())).to_owned();
@@ -63,6 +73,7 @@ fn a_lost_event_is_named() {
             seq = to;
         }
     }
+    let told = Instant::now();
     let url = format!("http://{host}/v1/control-totals");
     for source in GATEWAYS {
         let all = Value::Array(totals(source, a_day)).to_string();
@@ -75,6 +86,26 @@ fn a_lost_event_is_named() {
     let wrong = json!({"source": "gw", "hour": 1, "events": 1, "usage": {"prompt": 1}});
     let (status, answer) = block_on(post(&url, kind, wrong.to_string()));
     assert_eq!((status, answer["errors"].as_array().map(Vec::len)), (422, Some(2)), "{answer}");
+    // The stream goes on: what it has not read yet is missing only for a moment.
+    let hours = "SELECT source, missing FROM settlement.completeness WHERE state <> 'complete'";
+    let flagged = eventually("the hour of the lost event flagged", FLAGGED_WITHIN, || {
+        let hours = stream.sql(hours);
+        let [hour] = hours.as_slice() else { return None };
+        let is_it =
+            hour["source"] == lost.0 && hour["missing"].to_string().trim_matches('"') == "1";
+        is_it.then(|| told.elapsed())
+    });
+    let numbers = "SELECT source, first_missing, last_missing FROM settlement.missing_events";
+    let named = stream.sql(numbers);
+    assert_eq!((named.len(), &named[0]["source"]), (1, &json!(lost.0)), "{named:?}");
+    let number = lost.1.to_string();
+    for end in ["first_missing", "last_missing"] {
+        assert_eq!(named[0][end].to_string().trim_matches('"'), number, "{named:?}");
+    }
+    let after = told.elapsed();
+    assert!(after <= FLAGGED_WITHIN, "named after {after:?}");
+    member.assert_running();
+    assert!(member.terminate(patience()).success());
     assert!(door.terminate(patience()).success());
     stream.drain();
 
@@ -87,11 +118,12 @@ fn a_lost_event_is_named() {
     let missing = stream.sql("SELECT source, gateway_epoch, first_missing, last_missing, hour FROM settlement.missing_events");
     assert_eq!(missing.len(), 1, "{missing:?}");
     let of = |name: &str| missing[0][name].to_string().trim_matches('"').to_owned();
-    let number = lost.1.to_string();
     assert_eq!((of("source"), of("gateway_epoch")), (lost.0.to_owned(), "7".to_owned()));
     assert_eq!((of("first_missing"), of("last_missing")), (number.clone(), number));
     assert_eq!(missing[0]["hour"], states[0]["hour"]);
     let mut figures = Figures::of("completeness", &dice);
     figures.note("events", 2 * a_day - 1);
+    figures.note("flagged_after_ms", flagged.as_millis() as u64);
+    figures.note("named_after_ms", after.as_millis() as u64);
     figures.report();
 }

@@ -13,19 +13,19 @@ use crate::support::{Process, block_on, eventually};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A broker of its own, as it is stopped and started.
-struct Broker {
+pub(crate) struct Broker {
     folder: PathBuf,
     port: u16,
 }
 
 impl Broker {
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         Self { folder: folder.join("kafka"), port }
     }
 
-    fn run(&self, verb: &str) {
+    pub(crate) fn run(&self, verb: &str) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh");
         let mut command = Command::new(script);
         command.arg(verb).arg("--dir").arg(&self.folder).env_remove("TALLY_KAFKA_SECURE");
@@ -37,7 +37,7 @@ impl Broker {
     }
 
     /// `tally …` on this broker.
-    fn tally(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn tally(&self, arguments: &[&str]) -> Command {
         let folder = self.folder.parent().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
         command

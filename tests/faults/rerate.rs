@@ -177,7 +177,7 @@ fn the_past_is_as_it_was<const N: usize>(books: &Books, known: [(&str, &Value, u
     for (at, statement, periods, adjustments) in known {
         let which = ["settle", "statement", "--vendor", "deepseek", "--period", "2026-09"];
         assert_eq!(&books.json(&[&which[..], &["--as-of", at]].concat()), statement, "{at}");
-        let query = "SELECT (SELECT count(*) FROM settlement.periods) AS periods, \
+        let query = "SELECT (SELECT count(*) FROM settlement.periods WHERE reviewed_by IS NOT NULL) AS periods, \
                      (SELECT count(*) FROM settlement.adjustments WHERE reason = 're_rate') AS adjustments";
         let answer = books.done(&["sql", "--format", "json", "--as-of", at, query]);
         let answer: Value = serde_json::from_str(&answer).unwrap();

@@ -165,7 +165,7 @@ impl Books {
     }
 
     /// The same log and store in another folder.
-    fn copied(&self, to: &Path) -> Self {
+    pub(crate) fn copied(&self, to: &Path) -> Self {
         place::copy(&self.folder, to);
         Self { folder: to.to_owned() }
     }
@@ -233,7 +233,7 @@ fn lines_are_their_events(books: &Books, period: &str, vendors: &BTreeMap<String
     assert!(said.contains("has no line"), "{said}");
 }
 
-fn hashes(seal: &Value) -> BTreeMap<String, String> {
+pub(crate) fn hashes(seal: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let statements = seal["seal"]["statements"].as_array().unwrap();
     statements.iter().map(|sealed| (text(&sealed["vendor"]), text(&sealed["hash"]))).collect()
@@ -434,6 +434,7 @@ fn rebuilds_the_same(books: &Books, drafts: &BTreeMap<String, Value>, scratch: &
 }
 
 /// R28: a close while events of its month are being published. Each event is on one statement.
+/// `settle_kill` does it with kill -9.
 fn closes_while_late_events_come(books: &Books, seed: u64, scratch: &Path) {
     let copy = books.copied(&scratch.join("copy-late"));
     let (seed, accounts) = (seed.to_string(), ACCOUNTS.to_string());
@@ -477,13 +478,18 @@ fn closes_while_late_events_come(books: &Books, seed: u64, scratch: &Path) {
     copy.done(&["verify"]);
 }
 
-/// People who do the same at once: what it comes to, which is one thing.
-fn at_once(copy: &Books, people: [&str; 3], command: &str, what: &str) -> String {
+/// People who do the same to February at once: what it comes to, which is one thing.
+pub(crate) fn at_once(
+    tally: impl Fn(&[&str]) -> Command,
+    people: [&str; 3],
+    command: &str,
+    what: &str,
+) -> String {
     let running: Vec<_> = people
         .iter()
         .map(|by| {
-            let arguments = ["settle", command, "--period", "2026-02", "--by", by, "--json"];
-            let mut command = tally(&copy.folder, &arguments);
+            let mut command =
+                tally(&["settle", command, "--period", "2026-02", "--by", by, "--json"]);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         })
         .collect();
@@ -501,8 +507,9 @@ fn at_once(copy: &Books, people: [&str; 3], command: &str, what: &str) -> String
 /// Two that close at once come to one review, and two that approve at once to one seal.
 fn closes_at_once(books: &Books, scratch: &Path) {
     let copy = books.copied(&scratch.join("copy-race"));
-    at_once(&copy, ["ann", "bob", "cam"], "close", "plan");
-    at_once(&copy, ["dan", "eve", "fay"], "approve", "hash");
+    let run = |arguments: &[&str]| tally(&copy.folder, arguments);
+    at_once(run, ["ann", "bob", "cam"], "close", "plan");
+    at_once(run, ["dan", "eve", "fay"], "approve", "hash");
     copy.done(&["verify"]);
 }
 

@@ -3,7 +3,7 @@
 The facts are the tables at the top, typed from the domain's text; `rate` follows `docs/rating.md`. Nothing depends on
 the clock or on chance: two runs write the same bytes. Exit codes: 0 done, 1 the calendars differ, 2 usage.
 
-    rating_oracle.py > vectors.jsonl      one vector a line: name, known_at, event, expect
+    rating_oracle.py > vectors.jsonl      one vector a line: name, known_at, weights, event, expect
     rating_oracle.py --calendar           one day of 2025 and 2026 a line: day, workday
     rating_oracle.py --check-calendar     compares these days with the packages chinesecalendar and holidays
 """
@@ -142,6 +142,9 @@ TOKENS = [*CONTEXT, "output", "audio_output", "image_output"]
 COUNTED = ["images", "seconds", "characters"]  # beside requests
 NEEDS_NO_PRICE = ["reasoning", "requests"]
 CHARGES = {"photo-cutout": 31_000}  # points a request, by product
+# The coding plan of domain §4 counts a flagship model three times at peak and twice off-peak; of the shipped example
+# the flagship is GLM-5, and the peak 14:00 to 18:00 every day.
+FLAGSHIP, FLAGSHIP_PEAK, AT_PEAK, OFF_PEAK = "glm-5", ("14:00", "18:00"), 3, 2
 
 
 # --- The rules (docs/rating.md) ---
@@ -171,6 +174,15 @@ def is_peak(moment: datetime, peak_days: str | None) -> bool:
     on_peak_day = is_workday(local.date()) if peak_days == "workdays" else peak_days == "all"
     hour = local.time().isoformat("milliseconds")
     return on_peak_day and any(first <= hour < end for first, end in PEAK_HOURS)
+
+
+def weight(weights: str, model: str, moment: datetime) -> int:
+    """Points a token of the billed model counts by a table of weights, whatever its class."""
+    if weights != "coding-plan-example" or model != FLAGSHIP:
+        return 1
+    first, end = FLAGSHIP_PEAK
+    hour = moment.astimezone(BEIJING).time().isoformat("milliseconds")
+    return AT_PEAK if first <= hour < end else OFF_PEAK
 
 
 def alias_of(model: str, moment: datetime, known_at: datetime | None) -> Alias | None:
@@ -208,15 +220,18 @@ def price_list(event: dict, vendor: str, model: str, moment: datetime) -> tuple[
     return currency, by_class
 
 
-def wholesale(event: dict, known_at: datetime | None) -> tuple[int, str]:
-    """The amount in pico-currency, and the currency. Aliases and every price here go by the completion."""
-    completed = instant(event["completed_at"])
-    alias = alias_of(event["model"], completed, known_at)
+def attribution(event: dict, known_at: datetime | None) -> tuple[str, str]:
+    """The vendor and the billed model. Aliases go by the completion."""
+    alias = alias_of(event["model"], instant(event["completed_at"]), known_at)
     vendor = event.get("vendor") or (alias and alias.vendor) or VENDORS.get(event["model"])
     if not vendor:
         raise Held("unknown_model")
-    model = event.get("billed_model") or (alias.billed_model if alias else event["model"])
-    currency, by_class = price_list(event, vendor, model, completed)
+    return vendor, event.get("billed_model") or (alias.billed_model if alias else event["model"])
+
+
+def wholesale(event: dict, vendor: str, model: str) -> tuple[int, str]:
+    """The amount in pico-currency, and the currency. Every price here goes by the completion."""
+    currency, by_class = price_list(event, vendor, model, instant(event["completed_at"]))
     pico = 0
     for class_, count in event["usage"].items():
         if count and class_ not in NEEDS_NO_PRICE:
@@ -226,22 +241,25 @@ def wholesale(event: dict, known_at: datetime | None) -> tuple[int, str]:
     return pico, currency
 
 
-def micro_points(event: dict) -> int:
-    """A product's charge for each request, otherwise 1 point a token of every class."""
+def micro_points(event: dict, weights: str, model: str) -> int:
+    """A product's charge for each request, otherwise the tokens of every class by their weight."""
     usage = event["usage"]
     if event.get("product") in CHARGES:
         return CHARGES[event["product"]] * MILLION * usage.get("requests", 1)
-    return MILLION * sum(usage.get(class_, 0) for class_ in TOKENS)
+    of_token = weight(weights, model, instant(event["completed_at"]))
+    return MILLION * of_token * sum(usage.get(class_, 0) for class_ in TOKENS)
 
 
-def rate(event: dict, known_at: str | None) -> dict:
-    """What the event costs by the book known at `known_at`, which only aliases depend on: a vector's `expect`."""
+def rate(event: dict, known_at: str | None, weights: str = "default") -> dict:
+    """What the event costs by the book known at `known_at`, which only aliases depend on, and what it counts by a table
+    of weights: a vector's `expect`."""
     try:
-        pico, currency = wholesale(event, instant(known_at) if known_at else None)
+        vendor, model = attribution(event, instant(known_at) if known_at else None)
+        pico, currency = wholesale(event, vendor, model)
     except Held as held:
         return {"points_micro": None, "wholesale_amount": None, "wholesale_currency": None, "suspense": held.args[0]}
     whole, fraction = divmod(pico, 10**12)
-    return {"points_micro": str(micro_points(event)), "wholesale_amount": f"{whole}.{fraction:012}",
+    return {"points_micro": str(micro_points(event, weights, model)), "wholesale_amount": f"{whole}.{fraction:012}",
             "wholesale_currency": currency, "suspense": None}  # fmt: skip
 
 
@@ -272,7 +290,7 @@ class Vectors:
         return 1 + len(self.vectors) * 7_919 % 1_000_003
 
     def add(self, name: str, completed: datetime, usage: dict, model: str, known_at: str | None = None,
-            started: datetime | None = None, **fields: str | None) -> None:  # fmt: skip
+            started: datetime | None = None, weights: str = "default", **fields: str | None) -> None:  # fmt: skip
         """One vector; `fields` are further fields of the event, of which those that are None are left out."""
         known = known_at and at(known_at).isoformat(timespec="milliseconds")
         event = {"source": "oracle", "id": name, "account": "A000000001", "model": model}
@@ -280,10 +298,11 @@ class Vectors:
         if started:
             event["started_at"] = self.written(started)
         event |= {"completed_at": self.written(completed), "usage": usage}
-        expect = rate(event, known)
+        expect = rate(event, known, weights)
         if event.get("product") in CHARGES and not expect["suspense"]:  # the vendor's price a request is not given
             expect |= {"wholesale_amount": "any", "wholesale_currency": "any"}
-        self.vectors.append({"name": name, "known_at": known, "event": event, "expect": expect})
+        vector = {"name": name, "known_at": known, "weights": weights, "event": event, "expect": expect}
+        self.vectors.append(vector)
 
     def add_each(self, name: str, completed: datetime, models: Sequence[str] = PRO_AND_FLASH,
                  **options: str | datetime | None) -> None:  # fmt: skip
@@ -459,11 +478,51 @@ def products(v: Vectors) -> None:
     v.add("photo-cutout without price", at("2026-08-16 10:00"), {"input": 1}, "deepseek-flash", product="photo-cutout")
 
 
+def weights(v: Vectors) -> None:
+    """The coding plan's weights: by the billed model, by class, and at every edge of their window and of others."""
+    plan = {"weights": "coding-plan-example"}
+    kinds = {
+        "2026-08-14": "Friday before windows", "2026-08-22": "Saturday", "2026-09-20": "worked Sunday",
+        "2026-10-01": "holiday on Thursday", "2026-11-04": "Wednesday", "2027-01-04": "Monday of an unknown year",
+    }  # fmt: skip
+    for day, kind in kinds.items():
+        for edge in ["00:00", *WINDOW_EDGES]:
+            for label, offset in AROUND:
+                v.add_each(f"weights {kind} {day} {edge} {label}", at(f"{day} {edge}") + offset, ["glm-5"],
+                           supplier="zhipu", **plan)  # fmt: skip
+    peak, evening = at("2026-11-04 15:00"), at("2026-11-04 19:00")
+    mixed = {"input": 434, "cached_input": 800, "output": 345}
+    for label, moment in [("peak", peak), ("off-peak", evening)]:
+        for model in [*PRO_AND_FLASH, "qwen3-max", "doubao-seed-2.1-pro", "gpt-5.5"]:
+            v.add(f"weights {label} of another model {model}", moment, {"input": 1_001}, model, **plan)
+        opus = {class_: 1_009 * (n + 1) for n, class_ in enumerate(OPUS)}
+        v.add(f"weights {label} of another model, every class", moment, opus, "claude-opus", **plan)
+        v.add(f"weights {label} default table", moment, mixed, "glm-5", supplier="zhipu")
+        v.add(f"weights {label} mixed", moment, mixed, "glm-5", supplier="bailian", **plan)
+        v.add(f"weights {label} 2^53", moment, {"input": BIG, "output": BIG}, "glm-5", **plan)
+        v.add(f"weights {label} reasoning", moment, {"output": 345, "reasoning": 120}, "glm-5", **plan)
+        v.add(f"weights {label} requests beside tokens", moment, {"input": 10, "requests": 7}, "glm-5", **plan)
+        v.add(f"weights {label} requests only", moment, {"requests": 7}, "glm-5", **plan)
+        v.add(f"weights {label} nothing at all", moment, {"input": 0}, "glm-5", **plan)
+        cut_out = {"input": 10, "requests": 2}
+        v.add(f"weights {label} product", moment, cut_out, "glm-5", product="photo-cutout", **plan)
+        v.add(f"weights {label} billed as the flagship", moment, {"input": 7}, "customer-name", vendor="zhipu",
+              billed_model="glm-5", **plan)  # fmt: skip
+        v.add(f"weights {label} flagship billed as another", moment, {"input": 7}, "glm-5", vendor="deepseek",
+              billed_model="deepseek-flash", **plan)  # fmt: skip
+        v.add(f"weights {label} held back", moment, {"images": 7}, "glm-5", **plan)
+    for edge in FLAGSHIP_PEAK:
+        for label, offset in AROUND:
+            moment = at(f"2026-11-04 {edge}") + offset
+            v.add(f"weights under way at {edge} until {label}", moment, mixed, "glm-5", supplier="zhipu",
+                  started=moment - 5 * MS, **plan)  # fmt: skip
+
+
 def vectors() -> list[dict]:
     """Every vector, in the order in which it is written."""
     v = Vectors()
     for build in [chronology, windows, calendar_days, unknown_years, aliases, known_times, scenario_4, other_vendors,
-                  counts, products]:  # fmt: skip
+                  counts, products, weights]:  # fmt: skip
         build(v)
     return v.vectors
 

@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     Delayed(u64),
     /// The reply's body takes so many milliseconds.
     SlowBody(u64),
+    /// The store's clock, as its replies tell it, is off by so many seconds.
+    ClockOff(i64),
 }
 
 impl Fault {
@@ -42,6 +44,7 @@ impl Fault {
             Self::Truncated => "truncated".to_owned(),
             Self::Delayed(_) => "delayed".to_owned(),
             Self::SlowBody(_) => "slow body".to_owned(),
+            Self::ClockOff(_) => "clock off".to_owned(),
         }
     }
 }
@@ -70,7 +73,7 @@ impl Scope {
 
 #[derive(Debug)]
 struct Shared {
-    upstream: String,
+    upstream: Mutex<String>,
     state: Mutex<State>,
     stopped: AtomicBool,
 }
@@ -107,7 +110,7 @@ impl FaultProxy {
             injected: BTreeMap::new(),
         };
         let shared = Arc::new(Shared {
-            upstream: upstream.to_owned(),
+            upstream: Mutex::new(upstream.to_owned()),
             state: Mutex::new(state),
             stopped: AtomicBool::new(false),
         });
@@ -134,6 +137,11 @@ impl FaultProxy {
     pub(crate) fn spoil(&self, scope: Scope, percent: u32, faults: &[Fault]) {
         let mut state = self.shared.state.lock().unwrap();
         (state.scope, state.percent, state.faults) = (scope, percent, faults.to_vec());
+    }
+
+    /// Passes everything on to another server from now on.
+    pub(crate) fn redirect(&self, upstream: &str) {
+        upstream.clone_into(&mut self.shared.upstream.lock().unwrap());
     }
 
     /// Spoils nothing from now on.
@@ -190,6 +198,7 @@ fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut answers = client.try_clone()?;
     let mut requests = BufReader::new(client);
     let mut upstream: Option<BufReader<TcpStream>> = None;
+    let mut connected_to = String::new();
     while let Some(request) = Head::read(&mut requests)? {
         let fault = shared.draw(&request);
         if fault == Some(Fault::Reset) {
@@ -205,7 +214,12 @@ fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
             Some(Fault::Delayed(ms)) => std::thread::sleep(Duration::from_millis(ms)),
             _ => {}
         }
-        let (head, length, reply) = forward(&mut upstream, &shared.upstream, &request, &body)?;
+        let address = shared.upstream.lock().unwrap().clone();
+        if address != connected_to {
+            upstream = None;
+            connected_to = address;
+        }
+        let (head, length, reply) = forward(&mut upstream, &connected_to, &request, &body)?;
         match fault {
             Some(Fault::ReplyLost) => return answers.shutdown(Shutdown::Both),
             Some(Fault::DoneButStatus(status)) => refuse(&mut answers, status, request.method())?,
@@ -221,6 +235,10 @@ fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
                     std::thread::sleep(Duration::from_millis(ms / PARTS as u64));
                     answers.write_all(part)?;
                 }
+            }
+            Some(Fault::ClockOff(seconds)) => {
+                head.with_times_shifted(seconds).write(&mut answers)?;
+                answers.write_all(&reply)?;
             }
             _ => {
                 head.write(&mut answers)?;

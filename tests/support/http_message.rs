@@ -2,6 +2,9 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
+
 /// Longest head that is read.
 const HEAD_MAX_BYTES: usize = 64 << 10;
 
@@ -44,6 +47,28 @@ impl Head {
     /// Passes the head on.
     pub(super) fn write(&self, writer: &mut impl Write) -> io::Result<()> {
         writer.write_all(&self.bytes)
+    }
+
+    /// The same with the times that the server tells shifted by so many seconds.
+    pub(super) fn with_times_shifted(&self, seconds: i64) -> Self {
+        let shifted = |value: &str| {
+            let at = DateTimeParser::new().parse_timestamp(value.trim()).unwrap();
+            let at = Timestamp::from_second(at.as_second() + seconds).unwrap();
+            DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap()
+        };
+        let mut text = String::new();
+        for line in self.text.split_inclusive("\r\n") {
+            match line.split_once(':') {
+                Some((name, value))
+                    if name.eq_ignore_ascii_case("date")
+                        || name.eq_ignore_ascii_case("last-modified") =>
+                {
+                    text.push_str(&format!("{name}: {}\r\n", shifted(value)));
+                }
+                _ => text.push_str(line),
+            }
+        }
+        Self { bytes: text.clone().into_bytes(), text }
     }
 
     /// A word of the start line: 0 is the method, 1 the path or the status.

@@ -19,7 +19,7 @@ pub(crate) use fault_proxy::{Fault, FaultProxy, Scope};
 pub(crate) use figures::Figures;
 pub(crate) use ledger::{Ledger, block_on, open_s3};
 pub(crate) use process::Process;
-pub(crate) use servers::Servers;
+pub(crate) use servers::{S3Server, Servers};
 pub(crate) use stream::{Stream, patience};
 pub(crate) use topic::{Payload, Topic};
 pub(crate) use traffic::Traffic;

@@ -1,4 +1,7 @@
-//! The real servers that `make test` brings up.
+//! The real servers that `make test` brings up, and some of a test's own, to be taken away.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where they are.
 #[derive(Debug, Clone)]
@@ -34,4 +37,69 @@ impl Servers {
     pub(crate) fn s3_address(&self) -> String {
         self.s3.trim_start_matches("http://").trim_end_matches('/').to_owned()
     }
+}
+
+/// An S3 server of a test's own.
+#[derive(Debug)]
+pub(crate) struct S3Server {
+    folder: PathBuf,
+    /// `HOST:PORT`.
+    pub(crate) address: String,
+}
+
+impl S3Server {
+    /// A server of its own objects.
+    pub(crate) fn start(folder: &Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        Self::run(folder, &[])
+    }
+
+    /// Another server of the same objects, which lets nothing be written.
+    pub(crate) fn read_only(&self, folder: &Path) -> Self {
+        self.beside(folder, ("TALLY_S3_READ_ONLY", "1"))
+    }
+
+    /// Another server of the same objects, which wants another secret.
+    pub(crate) fn with_secret(&self, folder: &Path, secret: &str) -> Self {
+        self.beside(folder, ("TALLY_S3_SECRET", secret))
+    }
+
+    fn beside(&self, folder: &Path, setting: (&str, &str)) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        std::os::unix::fs::symlink(self.folder.join("buckets"), folder.join("buckets")).unwrap();
+        Self::run(folder, &[setting])
+    }
+
+    fn run(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let words = script("s3.sh", "start", folder, &["--port", "0"], settings);
+        let url = words.lines().find_map(|line| line.strip_prefix("export AWS_ENDPOINT_URL="));
+        let address = url.unwrap().trim_start_matches("http://").to_owned();
+        Self { folder: folder.to_owned(), address }
+    }
+
+    /// Where an object of the test bucket, or a folder of them, is on the disk.
+    pub(crate) fn path(&self, object: &str) -> PathBuf {
+        self.folder.join("buckets/tally").join(object)
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        script("s3.sh", "wipe", &self.folder, &[], &[]);
+    }
+}
+
+fn script(
+    name: &str,
+    verb: &str,
+    folder: &Path,
+    options: &[&str],
+    settings: &[(&str, &str)],
+) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
+    let mut command = Command::new(script);
+    command.arg(verb).args(options).arg("--dir").arg(folder).envs(settings.iter().copied());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -33,7 +33,8 @@ pub(crate) struct Stream {
     pub(crate) store: String,
     /// What must come out of everything that was sent.
     pub(crate) truth: Truth,
-    prefix: String,
+    /// Below it are its objects in the bucket.
+    pub(crate) prefix: String,
     settings: BTreeMap<String, String>,
     folder: Option<TempDir>,
     started: u32,
@@ -265,7 +266,8 @@ impl Stream {
         Ledger::new(store, &self.topic.name, self.topic.partitions)
     }
 
-    fn folder(&self) -> &Path {
+    /// Where its processes have their logs, and what the test needs besides.
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.as_ref().unwrap().path()
     }
 }

@@ -6,13 +6,14 @@ use arrow::array::{
     ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::error::ArrowError;
 use tally_budget::BudgetAlert;
 use tally_quota::{Alert, LedgerRow, OverrunCause};
 use tally_schemas::{Currency, Table};
 
 use crate::core::arrow_schema::in_memory_schema;
-use crate::core::interner::Interner;
+use crate::core::interner::{ABSENT, Interner};
 use crate::core::text_column::{Names, Texts};
 
 /// Where the record lies that caused a row.
@@ -35,7 +36,7 @@ struct RowColumns<const TEXTS: usize, const DECIMALS: usize> {
     texts: [Names; TEXTS],
     event_source: Names,
     event_id: Texts,
-    decimals: [Vec<Option<i128>>; DECIMALS],
+    decimals: [Decimals; DECIMALS],
     at_ms: Vec<i64>,
     causes: Vec<Cause>,
 }
@@ -50,10 +51,45 @@ impl<const TEXTS: usize, const DECIMALS: usize> Default for RowColumns<TEXTS, DE
             texts: std::array::from_fn(|_| Names::default()),
             event_source: Names::default(),
             event_id: Texts::default(),
-            decimals: std::array::from_fn(|_| Vec::new()),
+            decimals: std::array::from_fn(|_| Decimals::default()),
             at_ms: Vec::new(),
             causes: Vec::new(),
         }
+    }
+}
+
+/// Decimals of which some may be absent.
+#[derive(Debug, Clone, Default)]
+struct Decimals {
+    /// A row each; absent ones are 0.
+    values: Vec<i128>,
+    present: Vec<bool>,
+    absent: usize,
+}
+
+impl Decimals {
+    fn push(&mut self, value: Option<i128>) {
+        self.values.push(value.unwrap_or_default());
+        self.present.push(value.is_some());
+        self.absent += usize::from(value.is_none());
+    }
+
+    fn clear(&mut self) {
+        self.values.clear();
+        self.present.clear();
+        self.absent = 0;
+    }
+
+    /// Whether no row has a value.
+    fn is_absent(&self) -> bool {
+        self.absent == self.values.len()
+    }
+
+    fn array(&self, scale: i8) -> Result<ArrayRef, ArrowError> {
+        let nulls = (self.absent > 0).then(|| NullBuffer::from(self.present.as_slice()));
+        let values = ScalarBuffer::from(self.values.clone());
+        let array = Decimal128Array::try_new(values, nulls)?;
+        Ok(Arc::new(array.with_precision_and_scale(38, scale)?))
     }
 }
 
@@ -61,7 +97,8 @@ impl<const TEXTS: usize, const DECIMALS: usize> Default for RowColumns<TEXTS, DE
 struct Row<'a, const TEXTS: usize, const DECIMALS: usize> {
     account: Option<&'a str>,
     subscriber: Option<&'a str>,
-    texts: [Option<&'a str>; TEXTS],
+    /// Numbers of the texts that recur; [`ABSENT`] where there is none.
+    texts: [u32; TEXTS],
     event: Option<(&'a str, &'a str)>,
     decimals: [Option<i128>; DECIMALS],
     at_ms: i64,
@@ -72,7 +109,6 @@ struct Row<'a, const TEXTS: usize, const DECIMALS: usize> {
 struct RowTexts {
     holders: Arc<StringArray>,
     names: Arc<StringArray>,
-    order: Vec<u32>,
 }
 
 impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
@@ -93,8 +129,8 @@ impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
             }
             (None, _) => self.subscriber.push_absent(),
         }
-        for (column, text) in self.texts.iter_mut().zip(row.texts) {
-            column.push_optional(text, &mut self.names);
+        for (column, number) in self.texts.iter_mut().zip(row.texts) {
+            column.push_number(number);
         }
         self.event_source.push_optional(row.event.map(|(source, _)| source), &mut self.names);
         self.event_id.push(row.event.map(|(_, id)| id));
@@ -105,12 +141,18 @@ impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
         self.causes.push(row.cause);
     }
 
+    /// Numbers of texts that recur within a few hundred.
+    fn numbers<const N: usize>(&mut self, texts: [Option<&str>; N]) -> [u32; N] {
+        let names = &mut self.names;
+        texts.map(|text| text.map_or(ABSENT, |text| names.intern_recurring(text)))
+    }
+
     fn len(&self) -> usize {
         self.at_ms.len()
     }
 
     fn memory_bytes(&self) -> usize {
-        self.len() * ((TEXTS + 3) * 4 + DECIMALS * 32 + 8 + 16 + 5)
+        self.len() * ((TEXTS + 3) * 4 + DECIMALS * 17 + 8 + 16 + 5)
             + self.names.memory_bytes()
             + self.holders.memory_bytes()
             + self.event_id.memory_bytes()
@@ -124,43 +166,40 @@ impl<const TEXTS: usize, const DECIMALS: usize> RowColumns<TEXTS, DECIMALS> {
         }
         self.texts.iter_mut().for_each(Names::clear);
         self.event_id.clear();
-        self.decimals.iter_mut().for_each(Vec::clear);
+        self.decimals.iter_mut().for_each(Decimals::clear);
         self.at_ms.clear();
         self.causes.clear();
     }
 
     fn named(&self) -> RowTexts {
-        RowTexts {
-            holders: Arc::new(self.holders.array()),
-            names: Arc::new(self.names.array()),
-            // In the order of the log.
-            order: (0..u32::try_from(self.len()).unwrap_or(u32::MAX)).collect(),
-        }
+        RowTexts { holders: Arc::new(self.holders.array()), names: Arc::new(self.names.array()) }
     }
 
     fn text(&self, column: usize, texts: &RowTexts) -> Result<ArrayRef, ArrowError> {
-        self.texts[column].array(&texts.names, &texts.order)
+        self.texts[column].whole(&texts.names)
     }
 
     /// Account and subscriber.
     fn who(&self, texts: &RowTexts) -> Result<[ArrayRef; 2], ArrowError> {
-        Ok([
-            self.account.array(&texts.holders, &texts.order)?,
-            self.subscriber.array(&texts.holders, &texts.order)?,
-        ])
+        Ok([self.account.whole(&texts.holders)?, self.subscriber.whole(&texts.holders)?])
     }
 
     /// Source and id of the event.
     fn event(&self, texts: &RowTexts) -> Result<[ArrayRef; 2], ArrowError> {
-        Ok([
-            self.event_source.array(&texts.names, &texts.order)?,
-            self.event_id.array(&texts.order)?,
-        ])
+        Ok([self.event_source.whole(&texts.names)?, self.event_id.whole()?])
     }
 
     fn decimal(&self, column: usize, scale: i8) -> Result<ArrayRef, ArrowError> {
-        let array: Decimal128Array = self.decimals[column].iter().copied().collect();
-        Ok(Arc::new(array.with_precision_and_scale(38, scale)?))
+        self.decimals[column].array(scale)
+    }
+
+    /// Columns that have the same number in every row, or none in any.
+    fn constant_columns(&self) -> impl Iterator<Item = &'static str> + use<TEXTS, DECIMALS> {
+        let mut indices = self.causes.iter().map(|cause| cause.batch_index);
+        let first = indices.next();
+        let same_index = indices.all(|index| Some(index) == first);
+        let found = same_index.then_some("batch_index");
+        ["kafka_partition", "epoch"].into_iter().chain(found)
     }
 
     /// Partition, offset, index and epoch, which end every table.
@@ -181,24 +220,58 @@ fn instants(ms: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(micros.with_timezone("UTC"))
 }
 
-/// Rows of `quota_ledger`.
+/// Words of which there are few, by their places, with their numbers among the names.
+#[derive(Debug, Clone)]
+struct FewWords([u32; 16]);
+
+impl Default for FewWords {
+    fn default() -> Self {
+        Self([ABSENT; 16])
+    }
+}
+
+impl FewWords {
+    fn number(&mut self, place: usize, word: &str, names: &mut Interner) -> u32 {
+        let Some(known) = self.0.get_mut(place) else { return names.intern_recurring(word) };
+        if *known == ABSENT {
+            *known = names.intern(word);
+        }
+        *known
+    }
+}
+
+/// Rows of `quota_ledger`. Where usage is charged to nobody, every event has one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct QuotaLedgerRows(RowColumns<6, 3>);
+pub(crate) struct QuotaLedgerRows {
+    rows: RowColumns<6, 3>,
+    kinds: FewWords,
+    causes: FewWords,
+    /// The currency of the row before.
+    currency: Option<(Currency, u32)>,
+}
 
 impl QuotaLedgerRows {
     pub(crate) fn push(&mut self, row: &LedgerRow<'_>, cause: Cause) {
-        let texts = [
-            row.bucket,
-            row.package,
-            Some(row.kind.name()),
-            row.cause.map(OverrunCause::name),
-            row.currency.as_ref().map(Currency::code),
-            row.command,
-        ];
-        self.0.push(&Row {
+        let Self { rows, kinds, causes, currency } = self;
+        let [bucket, package, command] = rows.numbers([row.bucket, row.package, row.command]);
+        let names = &mut rows.names;
+        let kind = kinds.number(row.kind as usize, row.kind.name(), names);
+        let overrun = row.cause.map_or(ABSENT, |cause| {
+            causes.number(cause as usize, OverrunCause::name(cause), names)
+        });
+        let in_currency = match (row.currency, *currency) {
+            (None, _) => ABSENT,
+            (Some(code), Some((known, number))) if code == known => number,
+            (Some(code), _) => {
+                let number = names.intern_recurring(code.code());
+                *currency = Some((code, number));
+                number
+            }
+        };
+        rows.push(&Row {
             account: Some(row.account),
             subscriber: row.subscriber,
-            texts,
+            texts: [bucket, package, kind, overrun, in_currency, command],
             event: row.event,
             decimals: [Some(row.points_micro), Some(row.amount_pico), row.balance_after_micro],
             at_ms: row.at_ms,
@@ -207,15 +280,22 @@ impl QuotaLedgerRows {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.0.memory_bytes()
+        self.rows.memory_bytes()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.rows.clear();
+        (self.kinds, self.causes, self.currency) = Default::default();
+    }
+
+    /// Columns that have the same number in every row, or none in any.
+    pub(crate) fn constant_columns(&self) -> Vec<&'static str> {
+        let balance = self.rows.decimals[2].is_absent().then_some("balance_after");
+        self.rows.constant_columns().chain(balance).collect()
     }
 
     /// The rows as a batch of the table's in-memory schema.
@@ -223,7 +303,7 @@ impl QuotaLedgerRows {
     /// # Errors
     /// Where Arrow refuses a column.
     pub(crate) fn batch(&self, partition: u32, epoch: u64) -> Result<RecordBatch, ArrowError> {
-        let rows = &self.0;
+        let rows = &self.rows;
         let texts = rows.named();
         let [account, subscriber] = rows.who(&texts)?;
         let [event_source, event_id] = rows.event(&texts)?;
@@ -251,24 +331,25 @@ impl QuotaLedgerRows {
 /// Rows of `alerts`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AlertRows {
-    rows: RowColumns<8, 2>,
+    rows: RowColumns<9, 2>,
     period_start_ms: Vec<i64>,
     thresholds: Vec<i64>,
 }
 
 impl AlertRows {
     pub(crate) fn push(&mut self, alert: &Alert<'_>, cause: Cause) {
-        let texts = [
+        let texts = self.rows.numbers([
             Some(alert.id),
             Some(alert.kind),
             // Budgets of models are another stage's.
             None,
             alert.package,
             alert.bucket,
+            alert.command,
             Some(alert.counter),
             alert.superseded_by,
             alert.corrects,
-        ];
+        ]);
         self.rows.push(&Row {
             account: Some(alert.account),
             subscriber: alert.subscriber,
@@ -284,16 +365,17 @@ impl AlertRows {
 
     /// Adds an alert of a budget or a commitment, which is of no account.
     pub(crate) fn push_budget(&mut self, alert: &BudgetAlert, cause: Cause) {
-        let texts = [
+        let texts = self.rows.numbers([
             Some(alert.id.as_str()),
             Some(alert.kind.name()),
             Some(&alert.subject),
             Some(&alert.budget),
             None,
+            None,
             Some(&alert.counter),
             alert.superseded_by.as_deref(),
             None,
-        ];
+        ]);
         self.rows.push(&Row {
             account: None,
             subscriber: None,
@@ -339,17 +421,21 @@ impl AlertRows {
             rows.text(3, &texts)?,
             rows.text(4, &texts)?,
             instants(self.period_start_ms.iter().copied()),
-            rows.text(5, &texts)?,
+            rows.text(6, &texts)?,
             Arc::new(Int64Array::from(self.thresholds.clone())) as ArrayRef,
             rows.decimal(0, 6)?,
             rows.decimal(1, 6)?,
             instants(rows.at_ms.iter().copied()),
             event_source,
             event_id,
-            rows.text(6, &texts)?,
             rows.text(7, &texts)?,
+            rows.text(8, &texts)?,
         ];
-        columns.extend(rows.tail(partition, epoch));
+        let tail = rows.tail(partition, epoch);
+        // An alert leaves in the epoch that commits its row.
+        let emitted_epoch = Arc::clone(&tail[3]);
+        columns.extend(tail);
+        columns.extend([emitted_epoch, rows.text(5, &texts)?]);
         RecordBatch::try_new(in_memory_schema(Table::Alerts, &columns), columns)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, StringArray, UInt32Array};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
 
@@ -83,6 +83,22 @@ impl Names {
         number
     }
 
+    /// Adds a text whose number is known.
+    pub(crate) fn push_number(&mut self, number: u32) {
+        self.0.push(number);
+    }
+
+    /// All rows, in the order in which they were added.
+    pub(crate) fn whole(&self, texts: &Arc<StringArray>) -> Result<ArrayRef, ArrowError> {
+        let numbers = &self.0;
+        let is_present = |row: usize| numbers[row] != ABSENT;
+        let nulls = numbers
+            .contains(&ABSENT)
+            .then(|| NullBuffer::new(BooleanBuffer::collect_bool(numbers.len(), is_present)));
+        let keys = UInt32Array::try_new(ScalarBuffer::from(numbers.clone()), nulls)?;
+        Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::clone(texts) as ArrayRef)?))
+    }
+
     pub(crate) fn array(
         &self,
         texts: &Arc<StringArray>,
@@ -144,6 +160,25 @@ impl Texts {
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.present.push(text.is_some());
         self.any |= text.is_some();
+    }
+
+    /// All rows, in the order in which they were added.
+    pub(crate) fn whole(&self) -> Result<ArrayRef, ArrowError> {
+        let rows = self.ends.len();
+        if !self.any {
+            return Ok(arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, rows));
+        }
+        let too_many = |_| ArrowError::OffsetOverflowError(self.bytes.len());
+        i32::try_from(self.bytes.len()).map_err(too_many)?;
+        let ends = self.ends.iter().map(|end| end.cast_signed());
+        let offsets: Vec<i32> = std::iter::once(0).chain(ends).collect();
+        let nulls =
+            self.present.contains(&false).then(|| NullBuffer::from(self.present.as_slice()));
+        Ok(Arc::new(StringArray::try_new(
+            OffsetBuffer::new(ScalarBuffer::from(offsets)),
+            self.bytes.as_bytes().into(),
+            nulls,
+        )?))
     }
 
     pub(crate) fn array(&self, order: &[u32]) -> Result<ArrayRef, ArrowError> {

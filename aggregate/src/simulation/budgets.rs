@@ -292,7 +292,8 @@ fn alert_rows(objects: &Objects, entries: &[LedgerEntry]) -> Result<Vec<AlertRow
                     batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(row)
                 };
                 for row in 0..batch.num_rows() {
-                    if u64::try_from(number("epoch", row)) != Ok(entry.n) {
+                    let epochs = ["epoch", "emitted_epoch"].map(|name| number(name, row));
+                    if epochs.iter().any(|epoch| u64::try_from(*epoch) != Ok(entry.n)) {
                         return Err("I10: a row of another epoch".to_owned());
                     }
                     rows.push((

@@ -127,6 +127,10 @@ impl StoredRows {
             return if again { Err(twice()) } else { Ok(()) };
         }
         if matches!(table, Table::QuotaLedger | Table::Alerts) {
+            let epochs = |name: &str| columns.integer(name, row);
+            if table == Table::Alerts && epochs("emitted_epoch") != epochs("epoch") {
+                return Err(format!("I10: {}: an alert of another epoch", file.path));
+            }
             // Whole files, with the first of their rows.
             let texts = if row == 0 { rows_as_texts(&columns.0) } else { Vec::new() };
             let rows =

@@ -38,7 +38,7 @@ pub(super) fn rows_as_texts(batch: &RecordBatch) -> Vec<String> {
         .iter()
         .zip(batch.columns())
         .map(|(field, column)| (field.name().as_str(), column))
-        .filter(|(name, _)| *name != "epoch")
+        .filter(|(name, _)| !matches!(*name, "epoch" | "emitted_epoch"))
         .collect();
     let row = |row: usize| {
         let fields = columns.iter().filter(|(_, column)| column.is_valid(row));

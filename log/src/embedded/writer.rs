@@ -209,6 +209,7 @@ impl Writer {
         }
         let mut next = self.next.clone();
         let outcome = self.commit(pending, &mut next);
+        *self.store.failure.lock() = outcome.as_ref().err().cloned();
         if outcome.is_ok() {
             for ((partition, old), new) in self.store.partitions.iter().zip(&self.next).zip(&next) {
                 if old != new {

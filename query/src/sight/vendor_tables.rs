@@ -25,8 +25,11 @@ pub(super) struct VendorTable {
 pub(super) const VENDOR: &str = "vendor";
 
 /// Views over the tables below.
-pub(super) const VENDOR_VIEWS: [(&str, &str); 3] =
-    [("settlement", "vendor_payable"), ("settlement", "vendor_report"), ("settlement", "accrual")];
+pub(super) const VENDOR_VIEWS: [(&str, &str); 3] = [
+    ("settlement", "vendor_payable"),
+    ("settlement", "vendor_payable_by_price"),
+    ("settlement", "vendor_report"),
+];
 
 impl VendorTable {
     pub(super) fn part(&self, vendor: &str) -> Part {

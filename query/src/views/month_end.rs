@@ -43,10 +43,10 @@ FROM (
     View {
         schema: "settlement",
         name: "free_usage_cost",
-        comment: "What usage from free and trial packages costs, by month, package and vendor, and who bears it",
+        comment: "What usage from free and trial packages costs, by month, package and vendor, and who bears it; an event that a free package paid in part counts whole",
         columns: &[
             MONTH,
-            always("package", Text, "Packages and tariffs that paid; with commas where a free one was used up within an event"),
+            always("package", Text, "Packages and tariffs that paid; with commas where a free one was used up within an event, whose cost then is not all of the free one's"),
             maybe("funded_by", Text, "Who bears the free ones: operator, vendor or shared"),
             VENDOR,
             maybe("currency", Text, "Currency of wholesale_amount"),
@@ -73,25 +73,34 @@ GROUP BY month, package, vendor, currency, events, points, wholesale_amount",
     View {
         schema: "settlement",
         name: "accrual",
-        comment: "Usage of each month at list price, by vendor and currency, and whether a sealed statement has it: what is open is accrued",
+        comment: "Usage of each month at list price, by vendor, currency and the sealed statement that has it; what is on none is accrued, late usage of a sealed month too",
         columns: &[
             MONTH,
             VENDOR,
             maybe("currency", Text, "Currency of wholesale_amount"),
+            maybe("statement", Text, "Period of the sealed statement that has it, a later one for late usage; null while it is open"),
+            always("state", Text, "open: on no sealed statement; closed; or settled, where that was paid"),
             always("events", Int64, "Number of events"),
             maybe("wholesale_amount", Amount, "What the vendor is owed at list price, before shares, tiers, minimum and cap of the contract"),
-            always("state", Text, "open: no statement is sealed yet; closed; or settled, where it was paid"),
-            maybe("statement_net", Amount, "Net total of the sealed statement"),
-            maybe("statement_currency", Text, "Currency of statement_net"),
         ],
+        // An epoch came with one seal. What it has of that month or of earlier ones is on the
+        // statements of that seal; what it has of a later month, on those of the later month.
         sql: "\
-SELECT u.month, u.vendor, u.currency, u.events, u.wholesale_amount, coalesce(s.state, 'open') AS state,
-  s.net AS statement_net, s.currency AS statement_currency
+SELECT u.month, u.vendor, u.currency, u.statement,
+  CASE WHEN u.statement IS NULL THEN 'open' ELSE coalesce(s.state, 'closed') END AS state,
+  sum(u.events) AS events, sum(u.wholesale_amount) AS wholesale_amount
 FROM (
-  SELECT shanghai_month(day) AS month, vendor, wholesale_currency AS currency,
-    sum(CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END) AS events, sum(wholesale_amount) AS wholesale_amount
-  FROM usage_events GROUP BY shanghai_month(day), vendor, wholesale_currency
-) u LEFT JOIN settlement.statements s
-  ON s.vendor = u.vendor AND s.period = substr(CAST(u.month AS VARCHAR), 1, 7)",
+  SELECT e.month, e.vendor, e.currency, e.events, e.wholesale_amount, sealed.period AS statement
+  FROM (
+    SELECT shanghai_month(day) AS month, vendor, wholesale_currency AS currency, kafka_partition, epoch,
+      sum(CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END) AS events, sum(wholesale_amount) AS wholesale_amount
+    FROM usage_events GROUP BY shanghai_month(day), vendor, wholesale_currency, kafka_partition, epoch
+  ) e LEFT JOIN settlement.cut_offs came
+    ON came.kafka_partition = e.kafka_partition AND e.epoch > came.after_epoch AND e.epoch <= came.epoch
+  LEFT JOIN (SELECT DISTINCT period FROM settlement.cut_offs) sealed
+    ON sealed.period = CASE WHEN came.period IS NOT NULL
+      THEN greatest(came.period, substr(CAST(e.month AS VARCHAR), 1, 7)) END
+) u LEFT JOIN settlement.statements s ON s.vendor = u.vendor AND s.period = u.statement
+GROUP BY u.month, u.vendor, u.currency, u.statement, s.state",
     },
 ];

@@ -13,7 +13,7 @@ const TAX: Column = always("tax", Amount, "Tax");
 const GROSS: Column = always("gross", Amount, "What is owed, with tax");
 
 /// The views.
-pub(super) const VIEWS: &[View] = &[PAYABLE, REPORT];
+pub(super) const VIEWS: &[View] = &[PAYABLE, BY_PRICE, REPORT];
 
 const PAYABLE: View = View {
     schema: "settlement",
@@ -35,6 +35,31 @@ SELECT period, vendor, model, class, currency,
   sum(CASE WHEN kind = 'line' THEN units ELSE 0 END) AS units, sum(net) AS net, sum(tax) AS tax, sum(gross) AS gross
 FROM settlement.statement_lines
 GROUP BY period, vendor, model, class, currency",
+};
+
+const BY_PRICE: View = View {
+    schema: "settlement",
+    name: "vendor_payable_by_price",
+    comment: "What is owed to vendors by price and version of the price book, from sealed statements; adjustments by the price that they correct, what is for no price has none",
+    columns: &[
+        PERIOD,
+        VENDOR,
+        maybe("model", Text, "Billed model or pattern of models"),
+        maybe("class", Text, "Token class; revenue for a share, units for tiers"),
+        maybe("price_id", Text, "Price, or the number of a tier"),
+        maybe("price_book_version", Text, "Version of the price book that rated it; none of adjustments"),
+        maybe("unit_price", Amount, "Price of 1,000,000 units; none of adjustments"),
+        CURRENCY,
+        always("units", Int64, "Units of the period's lines; events for a share"),
+        NET,
+        TAX,
+        GROSS,
+    ],
+    sql: "\
+SELECT period, vendor, model, class, price_id, price_book_version, unit_price, currency,
+  sum(CASE WHEN kind = 'line' THEN units ELSE 0 END) AS units, sum(net) AS net, sum(tax) AS tax, sum(gross) AS gross
+FROM settlement.statement_lines
+GROUP BY period, vendor, model, class, price_id, price_book_version, unit_price, currency",
 };
 
 const REPORT: View = View {

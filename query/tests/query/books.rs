@@ -163,7 +163,8 @@ async fn the_books_say_what_was_sealed() {
     let engine = engine_over(&feed.store).await;
     let found = rows(
         &engine,
-        "SELECT period, state, reviewed_by, decided_by, statements, seal, events FROM settlement.periods",
+        "SELECT period, state, reviewed_by, decided_by, statements, seal, events FROM settlement.periods \
+         WHERE reviewed_by IS NOT NULL",
     )
     .await;
     let expected = json!({"period": "2026-10", "state": "settled", "reviewed_by": "ann",
@@ -285,7 +286,7 @@ async fn the_books_are_read_as_they_were_known() {
         let bytes = render_bytes(Format::Json, schema, &batches).unwrap();
         serde_json::from_slice(&bytes).unwrap()
     };
-    let states = "SELECT (SELECT min(state) FROM settlement.periods) AS period, \
+    let states = "SELECT (SELECT min(state) FROM settlement.periods WHERE reviewed_by IS NOT NULL) AS period, \
         (SELECT min(state) FROM settlement.adjustments WHERE reason = 'complaint_refund') AS refund, \
         (SELECT min(state) FROM settlement.statements) AS statement, \
         (SELECT min(state) FROM settlement.disputes) AS dispute, \
@@ -320,4 +321,70 @@ async fn the_books_are_read_as_they_were_known() {
         let expected = json!([{"versions": versions, "superseded": superseded}]);
         assert_eq!(ask(prices, at).await, expected, "{at:?}");
     }
+}
+
+/// Months that nobody closed: after the last seal, and before there is one from the first usage on.
+#[tokio::test]
+async fn months_that_are_not_closed_have_a_row_too() {
+    let month = |text: &str| Period::parse(text).unwrap();
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    // Whatever the clock says: usage of November is there.
+    let expected = |first: &str| {
+        let mut rows = Vec::new();
+        let mut period = month(first);
+        while period <= month("2026-11") || period.end_ms() <= now_ms || rows.is_empty() {
+            let state = if now_ms < period.end_ms() { "open" } else { "soft_closed" };
+            rows.push(json!({"period": period.to_string(), "state": state, "reviewed_by": null,
+                "seal": null, "statements": null}));
+            period = period.next();
+        }
+        if now_ms >= month("2026-11").end_ms() {
+            rows.push(json!({"period": period.to_string(), "state": "open", "reviewed_by": null,
+                "seal": null, "statements": null}));
+        }
+        rows
+    };
+    let sql = "SELECT period, state, reviewed_by, seal, statements FROM settlement.periods ORDER BY period";
+    let engine = engine_over(&worked_out().await.store).await;
+    assert_eq!(rows(&engine, sql).await, expected("2026-10"));
+    let engine = engine_over(&settled().await.store).await;
+    let mut found = rows(&engine, sql).await;
+    assert_eq!(found.remove(0)["state"], "settled");
+    assert_eq!(found, expected("2026-11"));
+}
+
+/// Usage of a sealed month that is committed after its seal is on no statement yet: it is accrued,
+/// each currency by itself.
+#[tokio::test]
+async fn late_usage_of_a_sealed_month_is_open() {
+    let mut feed = settled().await;
+    let late = "2026-10-15T10:00:00+08:00";
+    let glm = json!({"model": "glm-5", "usage": {"input": 500_000}});
+    feed.event("F", "late-1", late, glm);
+    let claude = json!({"model": "claude-opus", "usage": {"input": 100_000}});
+    feed.event("F", "late-2", late, claude);
+    feed.close().await;
+    feed.publish().await;
+    let engine = engine_over(&feed.store).await;
+    let sql = "SELECT vendor, currency, statement, state, events, wholesale_amount \
+        FROM settlement.accrual WHERE month = DATE '2026-10-01' ORDER BY vendor, statement";
+    let row = |vendor: &str, currency: &str, statement: Option<&str>, state: &str, amount: &str| {
+        json!({"vendor": vendor, "currency": currency, "statement": statement, "state": state,
+            "events": 1, "wholesale_amount": amount})
+    };
+    let expected = [
+        row("anthropic", "USD", None, "open", "0.500000000000"),
+        row("zhipu", "CNY", Some("2026-10"), "settled", "36.000000000000"),
+        row("zhipu", "CNY", None, "open", "3.000000000000"),
+    ];
+    assert_eq!(rows(&engine, sql).await, expected);
+    // November is on no statement, though the seal of October knows its epochs.
+    let sql =
+        "SELECT DISTINCT state, statement FROM settlement.accrual WHERE month = DATE '2026-11-01'";
+    assert_eq!(rows(&engine, sql).await, [json!({"state": "open", "statement": null})]);
+    // What is open and what is closed is all that there is.
+    let sql = "SELECT (SELECT CAST(sum(events) AS BIGINT) FROM settlement.accrual) AS accrued, \
+        (SELECT count(*) FROM usage_events) AS stored";
+    let found = &rows(&engine, sql).await[0];
+    assert_eq!(found["accrued"], found["stored"], "{found}");
 }

@@ -17,24 +17,36 @@ use tally_tables::{Janitor, JanitorSettings};
 use crate::feed::{Feed, engine_over, first_edition, rewrite, rows, settings};
 use crate::world::TOPIC;
 
-/// The tables of the older build.
-const OLD_TABLES: [Table; 4] =
-    [Table::UsageEvents, Table::UsageBySubscriber, Table::UsageByModel, Table::Suspense];
+/// What a build knew less than this one.
+#[derive(Debug, Clone, Copy)]
+struct OlderBuild {
+    /// Its tables.
+    tables: &'static [Table],
+    /// Columns that they did not have.
+    lacks: &'static [&'static str],
+}
 
-/// Columns that it did not have.
-const NEW_COLUMNS: [&str; 11] = [
-    "points",
-    "retail_amount",
-    "wholesale_amount",
-    "retail_currency",
-    "wholesale_currency",
-    "retail_price_ids",
-    "wholesale_price_ids",
-    "price_book_version",
-    "correction",
-    "corrects_source",
-    "corrects_id",
-];
+/// Before prices and quotas.
+const COUNTING: OlderBuild = OlderBuild {
+    tables: &[Table::UsageEvents, Table::UsageBySubscriber, Table::UsageByModel, Table::Suspense],
+    lacks: &[
+        "points",
+        "retail_amount",
+        "wholesale_amount",
+        "retail_currency",
+        "wholesale_currency",
+        "retail_price_ids",
+        "wholesale_price_ids",
+        "price_book_version",
+        "correction",
+        "corrects_source",
+        "corrects_id",
+    ],
+};
+
+/// Before alerts said in which epoch they were sent, and which command caused them.
+const ALERTING: OlderBuild =
+    OlderBuild { tables: &Table::ALL, lacks: &["emitted_epoch", "command_id"] };
 
 /// Events of an epoch.
 const EVENTS: u64 = 20;
@@ -55,65 +67,69 @@ fn send(feed: &mut Feed, epoch: u64, day: &str, hour: u64) {
     }
 }
 
-/// What the older build would have written: files and statistics without the new columns.
-fn aged(mut epoch: EncodedEpoch) -> EncodedEpoch {
-    rewrite(&mut epoch, |table, batch| {
-        assert!(OLD_TABLES.contains(&table), "{}", table.name());
-        let schema = batch.schema();
-        let kept: Vec<usize> = (0..schema.fields().len())
-            .filter(|at| !NEW_COLUMNS.contains(&schema.field(*at).name().as_str()))
-            .collect();
-        batch.project(&kept).unwrap()
-    });
-    // It told nothing of reference data and of models.
-    epoch.entry.next_reference = None;
-    epoch.entry.reference_version = String::new();
-    epoch.entry.models = Vec::new();
-    for file in &mut epoch.entry.files {
-        let mut stats: Value = serde_json::from_str(&file.stats).unwrap();
-        for part in ["minValues", "maxValues", "nullCount"] {
-            let values = stats[part].as_object_mut().unwrap();
-            values.retain(|column, _| !NEW_COLUMNS.contains(&column.as_str()));
-        }
-        file.stats = stats.to_string();
+impl OlderBuild {
+    fn lacks(self, table: Table, column: &str) -> bool {
+        // `quota_ledger` had its `command_id` all along.
+        self.lacks.contains(&column) && table != Table::QuotaLedger
     }
-    epoch
-}
 
-/// Publishes entries as the older build did: tables of its own schema, and a commit with files.
-async fn publish_old(store: &dyn ObjectStore, epochs: &[EncodedEpoch]) {
-    for table in OLD_TABLES {
-        let fields: Vec<Value> = table
-            .columns()
-            .into_iter()
-            .filter(|column| !NEW_COLUMNS.contains(&column.name))
-            .map(|column| {
-                json!({"name": column.name, "type": column.column_type.delta(),
-                       "nullable": column.nullable, "metadata": {"comment": column.comment}})
-            })
-            .collect();
-        let schema = json!({"type": "struct", "fields": fields}).to_string();
-        let metadata = json!({"metaData": {
-            "id": format!("old-{}", table.name()), "name": table.name(), "description": "old",
-            "format": {"provider": "parquet", "options": {}}, "schemaString": schema,
-            "partitionColumns": table.partition_columns(), "configuration": {}, "createdTime": 0}});
-        let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
-        let mut commit = Vec::new();
-        let entries = epochs.iter().map(|epoch| &epoch.entry);
-        for entry in entries.clone() {
-            let files = entry.files.iter().filter(|file| file.table == table.name());
-            commit.extend(files.map(|file| {
-                json!({"add": {"path": file.path, "partitionValues": file.partition_values,
-                    "size": file.bytes, "modificationTime": 0, "dataChange": true,
-                    "stats": file.stats}})
-            }));
+    /// What it would have written: files and statistics without the new columns.
+    fn aged(self, mut epoch: EncodedEpoch) -> EncodedEpoch {
+        rewrite(&mut epoch, |table, batch| {
+            assert!(self.tables.contains(&table), "{}", table.name());
+            let schema = batch.schema();
+            let kept: Vec<usize> = (0..schema.fields().len())
+                .filter(|at| !self.lacks(table, schema.field(*at).name()))
+                .collect();
+            batch.project(&kept).unwrap()
+        });
+        for file in &mut epoch.entry.files {
+            let table = Table::from_name(&file.table).unwrap();
+            let mut stats: Value = serde_json::from_str(&file.stats).unwrap();
+            for part in ["minValues", "maxValues", "nullCount"] {
+                let values = stats[part].as_object_mut().unwrap();
+                values.retain(|column, _| !self.lacks(table, column));
+            }
+            file.stats = stats.to_string();
         }
-        let n = entries.map(|entry| entry.n).max().unwrap();
-        commit.push(json!({"txn": {"appId": format!("tally/{TOPIC}/0"), "version": n}}));
-        for (version, lines) in [vec![protocol, metadata], commit].into_iter().enumerate() {
-            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            let path = format!("tables/{}/_delta_log/{version:020}.json", table.name());
-            store.put(&Path::from(path), text.into()).await.unwrap();
+        epoch
+    }
+
+    /// Publishes entries as it did: tables of its own schema, and a commit with files.
+    async fn publish(self, store: &dyn ObjectStore, epochs: &[EncodedEpoch]) {
+        for table in self.tables {
+            let fields: Vec<Value> = table
+                .columns()
+                .into_iter()
+                .filter(|column| !self.lacks(*table, column.name))
+                .map(|column| {
+                    json!({"name": column.name, "type": column.column_type.delta(),
+                           "nullable": column.nullable, "metadata": {"comment": column.comment}})
+                })
+                .collect();
+            let schema = json!({"type": "struct", "fields": fields}).to_string();
+            let metadata = json!({"metaData": {
+                "id": format!("old-{}", table.name()), "name": table.name(), "description": "old",
+                "format": {"provider": "parquet", "options": {}}, "schemaString": schema,
+                "partitionColumns": table.partition_columns(), "configuration": {}, "createdTime": 0}});
+            let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
+            let mut commit = Vec::new();
+            let entries = epochs.iter().map(|epoch| &epoch.entry);
+            for entry in entries.clone() {
+                let files = entry.files.iter().filter(|file| file.table == table.name());
+                commit.extend(files.map(|file| {
+                    json!({"add": {"path": file.path, "partitionValues": file.partition_values,
+                        "size": file.bytes, "modificationTime": 0, "dataChange": true,
+                        "stats": file.stats}})
+                }));
+            }
+            let n = entries.map(|entry| entry.n).max().unwrap();
+            commit.push(json!({"txn": {"appId": format!("tally/{TOPIC}/0"), "version": n}}));
+            for (version, lines) in [vec![protocol, metadata], commit].into_iter().enumerate() {
+                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                let path = format!("tables/{}/_delta_log/{version:020}.json", table.name());
+                store.put(&Path::from(path), text.into()).await.unwrap();
+            }
         }
     }
 }
@@ -228,11 +244,15 @@ async fn a_store_of_an_older_build_goes_on() {
             "2026-11-18T10:00:00+08:00",
             json!({"model": "glm-5"}),
         );
-        let encoded = feed.encoded(1_000).into_iter().map(aged).next().unwrap();
+        let mut encoded = COUNTING.aged(feed.encoded(1_000).swap_remove(0));
+        // It told nothing of reference data and of models.
+        encoded.entry.next_reference = None;
+        encoded.entry.reference_version = String::new();
+        encoded.entry.models = Vec::new();
         feed.commit(encoded.clone()).await;
         epochs.push(encoded);
     }
-    publish_old(store.as_ref(), &epochs).await;
+    COUNTING.publish(store.as_ref(), &epochs).await;
     let sum = |epochs: std::ops::RangeInclusive<u64>| -> u64 {
         epochs.flat_map(|epoch| (0..EVENTS).map(move |number| input(epoch, number))).sum()
     };
@@ -275,7 +295,7 @@ async fn a_store_of_an_older_build_goes_on() {
     let schema: Value =
         serde_json::from_str(metadata["metaData"]["schemaString"].as_str().unwrap()).unwrap();
     let of = |name: &str| schema["fields"].as_array().unwrap().iter().find(|f| f["name"] == name);
-    for column in NEW_COLUMNS {
+    for column in COUNTING.lacks.iter().copied() {
         assert_eq!(of(column).unwrap()["nullable"], true, "{column}");
     }
     assert_eq!(of("account").unwrap()["nullable"], false);
@@ -307,6 +327,82 @@ async fn a_store_of_an_older_build_goes_on() {
     expected.is_found_by(&engine, "merged").await;
     verified(&engine, "merged").await;
     read_by_others(folder.path(), &expected);
+}
+
+#[tokio::test]
+async fn alerts_of_an_older_build_stay_and_later_ones_say_their_epoch() {
+    let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let reference = first_edition(&store).await;
+    let mut feed = Feed::begin(Arc::clone(&store), 1, &settings(), &reference).await;
+    let uses = |feed: &mut Feed, id: &str, at: &str| {
+        let usage = json!({"input": 2_500_000});
+        feed.event("E", id, at, json!({"model": "glm-5", "usage": usage}));
+    };
+    let purchase = json!({"command": "purchase", "id": "buy", "package": "telecom-10m"});
+    feed.command("E", "2026-11-18T09:00:00+08:00", purchase);
+    uses(&mut feed, "1", "2026-11-18T10:00:00+08:00");
+    uses(&mut feed, "2", "2026-11-18T10:01:00+08:00");
+    let old = ALERTING.aged(feed.encoded(1_000).swap_remove(0));
+    let first = old.entry.n;
+    let (second, third) = (first + 1, first + 2);
+    feed.commit(old.clone()).await;
+    ALERTING.publish(store.as_ref(), &[old]).await;
+    let engine = engine_over(&store).await;
+    assert_eq!(number(&engine, "(SELECT count(*) FROM alerts)").await, 1, "half is used");
+    assert_eq!(number(&engine, "(SELECT count(emitted_epoch) FROM alerts)").await, 0);
+    verified(&engine, "before").await;
+
+    // This build goes on in the table: all is used, then most of it is given back.
+    uses(&mut feed, "3", "2026-11-18T10:02:00+08:00");
+    uses(&mut feed, "4", "2026-11-18T10:03:00+08:00");
+    feed.close().await;
+    let bucket = &rows(&engine, "SELECT bucket FROM alerts").await[0]["bucket"];
+    let back = json!({"command": "adjust", "id": "back", "bucket": bucket,
+        "points_micro": 9_000_000_000_000_u64, "reason": "goodwill", "approver": "lin"});
+    feed.command("E", "2026-11-18T11:00:00+08:00", back);
+    feed.close().await;
+    feed.publish().await;
+    let mut janitor = Janitor::new(Arc::clone(&store), TOPIC, 1);
+    let lively =
+        JanitorSettings { merge_files_min: 2, checkpoint_commits: 1, ..JanitorSettings::default() };
+    for when in ["after", "merged"] {
+        let engine = engine_over(&store).await;
+        let sql = "SELECT kind, threshold, epoch, emitted_epoch, command_id FROM alerts \
+                   ORDER BY epoch, kind DESC, threshold";
+        let found: Vec<Value> = rows(&engine, sql)
+            .await
+            .into_iter()
+            .map(|row| {
+                let columns = ["kind", "threshold", "epoch", "emitted_epoch", "command_id"];
+                columns.into_iter().map(|column| row[column].clone()).collect()
+            })
+            .collect();
+        let expected = [
+            json!(["percent_used", 50, first, null, null]),
+            json!(["percent_used", 80, second, second, null]),
+            json!(["percent_used", 100, second, second, null]),
+            json!(["corrected", 50, third, third, "back"]),
+            json!(["corrected", 100, third, third, "back"]),
+        ];
+        assert_eq!(found, expected, "{when}");
+        // Pruning by a column that old files lack leaves out none that it should not.
+        for (filter, count) in [
+            ("IS NULL".to_owned(), 1),
+            (format!("= {second}"), 2),
+            (format!("> {first}"), 4),
+            (format!("IS DISTINCT FROM {second}"), 3),
+            (format!("> {third}"), 0),
+        ] {
+            let sql = format!("(SELECT count(*) FROM alerts WHERE emitted_epoch {filter})");
+            assert_eq!(number(&engine, &sql).await, count, "{when}: {filter}");
+        }
+        verified(&engine, when).await;
+        if when == "after" {
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            let report = janitor.run_once(now_ms, &lively).await;
+            assert!(report.failures.is_empty() && report.merges >= 1, "{report}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ pub(crate) type Spoil = fn(Table, &RecordBatch) -> RecordBatch;
 pub(crate) struct Feed {
     pub(crate) store: Arc<dyn ObjectStore>,
     partitions: Vec<(Partition, StoredEntry)>,
+    /// When the newest record was received: epochs are committed then.
+    newest_ms: i64,
     spoil: Option<Spoil>,
 }
 
@@ -66,7 +68,7 @@ impl Feed {
             };
             partitions.push((Partition::new(config, reference.clone(), 0), stored));
         }
-        Self { store, partitions, spoil: None }
+        Self { store, partitions, newest_ms: 1_000, spoil: None }
     }
 
     /// Goes on with partitions that were recovered.
@@ -74,7 +76,7 @@ impl Feed {
         store: Arc<dyn ObjectStore>,
         partitions: Vec<(Partition, StoredEntry)>,
     ) -> Self {
-        Self { store, partitions, spoil: None }
+        Self { store, partitions, newest_ms: 1_000, spoil: None }
     }
 
     /// The last entry of every partition.
@@ -84,6 +86,7 @@ impl Feed {
 
     /// Sends bytes of an account, received at a time.
     pub(crate) fn send(&mut self, account: &str, received_ms: i64, value: &[u8]) {
+        self.newest_ms = self.newest_ms.max(received_ms);
         let count = u32::try_from(self.partitions.len()).unwrap();
         let at = usize::try_from(partition_of(account, count)).unwrap();
         let (partition, _) = &mut self.partitions[at];
@@ -139,7 +142,7 @@ impl Feed {
 
     /// Ends an epoch of every partition and stores it.
     pub(crate) async fn close(&mut self) {
-        for mut epoch in self.encoded(1_000) {
+        for mut epoch in self.encoded(self.newest_ms) {
             if let Some(spoil) = self.spoil {
                 rewrite(&mut epoch, spoil);
             }
@@ -149,7 +152,7 @@ impl Feed {
 
     /// Ends an epoch of every partition, and rates what follows by newer reference data.
     pub(crate) async fn adopt(&mut self, reference: &ReferenceData) {
-        for mut epoch in self.encoded(1_000) {
+        for mut epoch in self.encoded(self.newest_ms) {
             epoch.entry.next_reference = Some(reference.version.clone());
             self.commit(epoch).await;
         }

@@ -283,11 +283,13 @@ async fn what_an_attacker_asks_is_answered_as_if_there_were_no_others() {
         "SELECT count(*), count(DISTINCT vendor) FROM settlement.disputes",
         "SELECT vendor, classes FROM settlement.reconciliation ORDER BY 1",
         "SELECT vendor, minimum FROM settlement.contracts WHERE applies_to = 'settlement' ORDER BY 1",
-        "SELECT vendor, sum(statement_net) FROM settlement.accrual GROUP BY vendor",
-        "SELECT 1 / (events - events) FROM settlement.accrual WHERE vendor > 'e'",
+        "SELECT vendor, sum(net) FROM settlement.vendor_payable_by_price GROUP BY vendor",
+        "SELECT 1 / (units - units) FROM settlement.vendor_payable_by_price WHERE vendor > 'e'",
         "SELECT * FROM settlement.package_revenue",
         "SELECT * FROM settlement.free_usage_cost",
         "SELECT * FROM settlement.periods",
+        "SELECT * FROM settlement.cut_offs",
+        "SELECT * FROM settlement.accrual",
         "SELECT * FROM settlement.fx_rates",
         "SELECT * FROM settlement.completeness",
         "SELECT * FROM settlement.missing_events",
@@ -322,7 +324,7 @@ async fn what_an_attacker_asks_is_answered_as_if_there_were_no_others() {
     assert_eq!(one("SELECT DISTINCT vendor FROM usage_events").await, OWN);
     assert_eq!(
         one("SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog') ORDER BY 1, 2").await,
-        "public|model_aliases;public|usage_by_model;public|usage_events;settlement|accrual;settlement|adjustments;settlement|contracts;settlement|disputes;settlement|price_book;settlement|reconciliation;settlement|statement_lines;settlement|statements;settlement|vendor_payable;settlement|vendor_report"
+        "public|model_aliases;public|usage_by_model;public|usage_events;settlement|adjustments;settlement|contracts;settlement|disputes;settlement|price_book;settlement|reconciliation;settlement|statement_lines;settlement|statements;settlement|vendor_payable;settlement|vendor_payable_by_price;settlement|vendor_report"
     );
     assert_eq!(
         one("SELECT relname FROM pg_catalog.pg_class WHERE relname IN ('usage_events', 'suspense', 'margin', 'quota_ledger', 'audit_log')").await,

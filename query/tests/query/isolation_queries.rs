@@ -20,7 +20,7 @@ pub(crate) const TABLES: [(&str, &str); 13] = [
     ("own_comparisons", "settlement.reconciliation"),
     ("own_payable", "settlement.vendor_payable"),
     ("own_report", "settlement.vendor_report"),
-    ("own_accrual", "settlement.accrual"),
+    ("own_payable_by_price", "settlement.vendor_payable_by_price"),
 ];
 
 /// Columns by kind, of each of the tables.
@@ -112,15 +112,15 @@ const SHAPES: [Shape; 13] = [
         times: &[],
     },
     Shape {
-        texts: &["vendor", "currency", "state", "statement_currency"],
-        integers: &["events"],
-        decimals: &["wholesale_amount", "statement_net"],
-        times: &["month"],
+        texts: &["period", "vendor", "model", "class", "price_id", "price_book_version"],
+        integers: &["units"],
+        decimals: &["unit_price", "net", "tax", "gross"],
+        times: &[],
     },
 ];
 
 /// What a vendor does not see: tables, and columns of tables that it sees.
-const HIDDEN_TABLES: [&str; 22] = [
+const HIDDEN_TABLES: [&str; 24] = [
     "suspense",
     "quota_ledger",
     "alerts",
@@ -136,6 +136,8 @@ const HIDDEN_TABLES: [&str; 22] = [
     "system.audit_log",
     "system.config",
     "settlement.periods",
+    "settlement.cut_offs",
+    "settlement.accrual",
     "settlement.package_revenue",
     "settlement.free_usage_cost",
     "settlement.fx_rates",

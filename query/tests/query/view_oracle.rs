@@ -418,7 +418,7 @@ async fn revenue_liability_and_what_was_given_away_are_sums_of_the_rows() {
         accrued.push(line);
     }
     let columns =
-        ["month", "vendor", "currency", "events", "wholesale_amount", "state", "statement_net"];
+        ["month", "vendor", "currency", "events", "wholesale_amount", "state", "statement"];
     assert_eq!(view(&engine, &columns, "settlement.accrual").await, sorted(accrued));
 }
 

@@ -96,6 +96,18 @@ async fn a_gap_is_refused_at_approval() {
     assert_eq!(codes(&error), ["gap"]);
 }
 
+/// Nobody would be charged by it; the candidate stays, to be looked at.
+#[tokio::test]
+async fn a_retail_price_is_refused_at_approval() {
+    let world = World::new();
+    let retail = prices(&[["acme.in", "3", "2026-01-01", "", ""]]).replace("wholesale", "retail");
+    let imported = world.import(PRICE, "p.csv", &retail, "alice", noon()).await.unwrap();
+    assert_eq!(imported.findings[0].code, "retail_price");
+    let error = world.store.approve(PRICE, 1, "bob", noon()).await.unwrap_err();
+    assert_eq!(codes(&error), ["retail_price"]);
+    assert!(error.to_string().contains("tally package import"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_approvals_that_race_one_wins() {
     for round in 0..40 {

@@ -7,6 +7,7 @@ use super::bill::{BillContext, BillTotals, read_bill};
 use super::class::Rules;
 use super::class_prices::PriceTable;
 use super::difference::{Difference, DifferenceRow};
+use super::disputed_groups::DisputedGroups;
 use super::error::ReconcileError;
 use super::group_rows::GroupReport;
 use super::groups::Groups;
@@ -263,6 +264,7 @@ impl<'a> Comparison<'a> {
             ours: self.our_totals,
             join: join_totals,
             tally,
+            disputed_groups: DisputedGroups::new(&outside, names),
             outside,
         })
     }

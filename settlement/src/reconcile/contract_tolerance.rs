@@ -2,7 +2,7 @@
 
 use super::instant::{Period, date_of};
 use super::mapping::BillMapping;
-use super::tolerance::{Inside, Tolerance};
+use super::tolerance::{Inside, Tolerance, ToleranceSource};
 use crate::{Contracts, Counts, Terms};
 
 /// Pico-currency of 0.01.
@@ -48,6 +48,7 @@ impl BillMapping {
             });
         self.tolerance = strictest
             .ok_or_else(|| format!("the contracts have no terms for vendor {vendor:?} on {day}"))?;
+        self.tolerance_source = ToleranceSource::Terms;
         if self.amount.tax_ppm == 0 {
             self.amount.tax_ppm =
                 terms.iter().map(|terms| u64::from(terms.tax_ppm)).max().unwrap_or(0);

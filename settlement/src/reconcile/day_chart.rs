@@ -123,4 +123,24 @@ mod tests {
         }
         assert_eq!(day_chart(&[], "CNY"), "");
     }
+
+    #[test]
+    fn bars_are_as_high_as_their_amounts_above_and_below_one_line() {
+        let days = [day("2026-10-01", 3_000_000), day("2026-10-02", -1_000_000), day("x", 0)];
+        let svg = day_chart(&days.iter().collect::<Vec<_>>(), "CNY");
+        let bar = |part: &str| {
+            let number = |key: &str| {
+                let text = part.split_once(&format!(" {key}=\"")).unwrap().1;
+                text.split_once('"').unwrap().0.parse::<i128>().unwrap()
+            };
+            (number("x"), number("y"), number("height"))
+        };
+        let bars: Vec<_> = svg.split("<rect").skip(1).map(bar).collect();
+        let [(x, y, height), (less_x, zero, less_height), (_, at, none)] = bars[..] else {
+            panic!("{svg}")
+        };
+        assert!(x < less_x && y + height == zero && at == zero && none == 0, "{svg}");
+        // Whole pixels: off by one at most.
+        assert!((height - 3 * less_height).abs() <= 3 && height > 100, "{svg}");
+    }
 }

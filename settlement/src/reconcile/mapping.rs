@@ -9,7 +9,7 @@ use super::decimal::NumberFormat;
 use super::error::ReconcileError;
 use super::instant::{TimeFormat, parse_offset};
 use super::mapping_file::{self, MappingFile};
-use super::tolerance::Tolerance;
+use super::tolerance::{Tolerance, ToleranceSource};
 
 /// Shape of a bill's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +183,8 @@ pub struct BillMapping {
     pub duplicates: DuplicateLines,
     /// Tolerance of the contract.
     pub tolerance: Tolerance,
+    /// Who says so.
+    pub tolerance_source: ToleranceSource,
 }
 
 impl BillMapping {

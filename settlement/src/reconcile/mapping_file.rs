@@ -12,7 +12,7 @@ use super::mapping::{
     AmountRules, BeyondPico, BillFormat, BillMapping, BillTimeBasis, ColumnSum, DuplicateLines,
     Layout, NegativeAmounts, TimeRules, TotalRow, zone_offset_ms,
 };
-use super::tolerance::{Binding, Inside, Tolerance};
+use super::tolerance::{Binding, Inside, Tolerance, ToleranceSource};
 
 /// Default of `time.tolerance_ms`: a long streamed answer takes minutes.
 const TIME_TOLERANCE_MS: i64 = 900_000;
@@ -212,6 +212,7 @@ pub(crate) fn check(file: MappingFile) -> Result<BillMapping, String> {
         duplicates: one_of("duplicates", file.duplicates.as_deref(), &duplicates)?
             .unwrap_or(default_duplicates),
         tolerance: tolerance(&file.tolerance)?,
+        tolerance_source: ToleranceSource::Mapping,
     })
 }
 

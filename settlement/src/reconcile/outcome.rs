@@ -9,6 +9,7 @@ use super::bill::{BillContext, BillTotals};
 use super::class::Class;
 use super::comparison::OurTotals;
 use super::difference::{Difference, DifferenceRow};
+use super::disputed_groups::DisputedGroups;
 use super::error::ReconcileError;
 use super::group_rows::GroupRow;
 use super::groups::{Groups, Outside};
@@ -130,6 +131,8 @@ pub struct Outcome {
     pub disputed: u64,
     /// What is outside of the tolerance.
     pub outside: OutsideRow,
+    /// Who says how far the figures may be apart: `terms` of the vendor, or the `mapping`.
+    pub tolerance_source: &'static str,
     /// Whose figure the contract takes inside of the tolerance.
     pub inside_counts: &'static str,
     /// Level 1.
@@ -143,12 +146,33 @@ pub struct Outcome {
     /// Level 2.
     #[serde(skip)]
     pub groups: Vec<GroupRow>,
+    /// Which of our rows are in a group that is outside of the tolerance.
+    #[serde(skip)]
+    pub disputed_groups: DisputedGroups,
 }
 
 impl Outcome {
     /// Whether everything is within the tolerance.
     pub const fn is_inside(&self) -> bool {
         !self.outside.total && self.outside.groups == 0 && self.outside.records == 0
+    }
+
+    /// What is owed besides our figures, in words: within the tolerance the contract may take the
+    /// vendor's, and nothing is posted by a comparison. `None` where ours stand.
+    pub fn unposted(&self) -> Option<String> {
+        if !self.is_inside() || self.inside_counts != "theirs" {
+            return None;
+        }
+        let differing = self.totals.iter().filter(|total| total.our_amount != total.their_amount);
+        let amounts: Vec<String> =
+            differing.map(|total| format!("{} {}", total.currency, total.difference)).collect();
+        (!amounts.is_empty()).then(|| {
+            format!(
+                "The vendor's figures count; theirs less ours is {}. No statement has that before \
+                 it is posted: tally settle adjust --reason volume_correction",
+                amounts.join(", ")
+            )
+        })
     }
 
     /// The rows of level 2 that differ most, largest first.
@@ -275,6 +299,7 @@ pub(crate) struct OutcomeParts<'a> {
     pub(crate) ours: OurTotals,
     pub(crate) join: JoinTotals,
     pub(crate) tally: Tally,
+    pub(crate) disputed_groups: DisputedGroups,
     pub(crate) outside: Outside,
 }
 
@@ -293,6 +318,7 @@ impl Outcome {
             ours,
             join,
             mut tally,
+            disputed_groups,
             outside,
         } = parts;
         let mapping = context.mapping;
@@ -353,6 +379,7 @@ impl Outcome {
                 groups: count(outside.groups()),
                 records: outside.records,
             },
+            tolerance_source: mapping.tolerance_source.name(),
             inside_counts: match mapping.tolerance.inside {
                 Inside::Ours => "ours",
                 Inside::Theirs => "theirs",
@@ -362,6 +389,7 @@ impl Outcome {
             by_day: by_day(groups, names),
             top: tally.top.into_values().collect(),
             groups: group_rows,
+            disputed_groups,
         })
     }
 }

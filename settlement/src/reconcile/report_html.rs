@@ -161,6 +161,10 @@ fn head(page: &mut Page, outcome: &Outcome) {
     page.put(&format!("<div class=\"verdict {class}\">"));
     page.text(&words);
     page.put("</div>\n");
+    page.say(&format!("The tolerance is that of the {}", outcome.tolerance_source));
+    if let Some(unposted) = outcome.unposted() {
+        page.say(&unposted);
+    }
 }
 
 fn totals(page: &mut Page, outcome: &Outcome) {

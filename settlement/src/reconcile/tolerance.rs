@@ -22,6 +22,26 @@ pub enum Inside {
     Theirs,
 }
 
+/// Who says how far the figures may be apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ToleranceSource {
+    /// Whoever wrote the mapping.
+    #[default]
+    Mapping,
+    /// The terms of the vendor.
+    Terms,
+}
+
+impl ToleranceSource {
+    /// Name in the summary.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mapping => "mapping",
+            Self::Terms => "terms",
+        }
+    }
+}
+
 /// Tolerance of a contract: without any, everything that differs is outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tolerance {

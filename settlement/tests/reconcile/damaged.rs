@@ -1,7 +1,11 @@
 //! Whatever the bytes of a bill are, reading them ends in an answer or an error.
 
+use std::io::{Cursor, Write};
+
 use proptest::prelude::*;
 use tally_settlement::reconcile::BillMapping;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::support::Case;
 
@@ -35,24 +39,13 @@ fn workbook() -> Vec<u8> {
              <c r=\"B2\"><v>1.5</v></c></row></worksheet>",
         ),
     ];
-    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, text) in parts {
-        let mut crc = flate2::Crc::new();
-        crc.update(text.as_bytes());
-        let mut sizes = crc.sum().to_le_bytes().to_vec();
-        let length = u32::try_from(text.len()).unwrap().to_le_bytes();
-        sizes.extend_from_slice(&[length, length].concat());
-        sizes.extend_from_slice(&u16::try_from(name.len()).unwrap().to_le_bytes());
-        let offset = u32::try_from(bytes.len()).unwrap().to_le_bytes();
-        bytes.extend_from_slice(&[&b"PK\x03\x04"[..], &[0; 10], &sizes, &[0; 2]].concat());
-        bytes.extend_from_slice(&[name.as_bytes(), text.as_bytes()].concat());
-        let entry = [&b"PK\x01\x02"[..], &[0; 12], &sizes, &[0; 12], &offset, name.as_bytes()];
-        directory.extend_from_slice(&entry.concat());
+        archive.start_file(name, options).unwrap();
+        archive.write_all(text.as_bytes()).unwrap();
     }
-    let at = u32::try_from(bytes.len()).unwrap().to_le_bytes();
-    let size = u32::try_from(directory.len()).unwrap().to_le_bytes();
-    let end = [&b"PK\x05\x06"[..], &[0; 4], &[3, 0, 3, 0], &size, &at, &[0; 2]].concat();
-    [bytes, directory, end].concat()
+    archive.finish().unwrap().into_inner()
 }
 
 #[test]

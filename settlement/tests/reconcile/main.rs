@@ -5,6 +5,7 @@
 mod bad_bills;
 mod damaged;
 mod order;
+mod outcome;
 mod planted;
 mod shapes;
 mod support;

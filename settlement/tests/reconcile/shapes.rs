@@ -4,16 +4,17 @@
 use tally_schemas::{TokenClass, UsageCounts};
 use tally_settlement::Contracts;
 use tally_settlement::reconcile::{
-    BillMapping, Binding, Inside, Outcome, Period, Tolerance, report_html, shipped_mapping,
+    BillMapping, Binding, Inside, Outcome, Period, Tolerance, ToleranceSource, report_html,
+    shipped_mapping,
 };
 
 use crate::support::{Case, Ours};
 
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 /// 2026-10-05T12:00:00Z
-const NOON_MS: i64 = 1_791_201_600_000;
+pub(crate) const NOON_MS: i64 = 1_791_201_600_000;
 
-fn shipped(name: &str) -> BillMapping {
+pub(crate) fn shipped(name: &str) -> BillMapping {
     shipped_mapping(name).unwrap().unwrap().0
 }
 
@@ -26,7 +27,7 @@ fn counts(list: &[(TokenClass, u64)]) -> UsageCounts {
 }
 
 /// An off-peak call of `deepseek-flash` on a Sunday, at 1, 0.02 and 4 yuan for a million.
-fn flash(at_ms: i64, input: u64, cached: u64, output: u64) -> Ours {
+pub(crate) fn flash(at_ms: i64, input: u64, cached: u64, output: u64) -> Ours {
     let ids = ["cached_input.off-peak", "input.off-peak", "output.off-peak"];
     Ours {
         at_ms,
@@ -53,7 +54,7 @@ fn found(outcome: &Outcome) -> Vec<(String, &'static str, &'static str)> {
 
 const AMOUNT: &str = "user_id,utc_date,model,api_key_name,api_key,type,price,amount\n";
 
-fn deepseek(lines: &[&str]) -> String {
+pub(crate) fn deepseek(lines: &[&str]) -> String {
     let lines: String = lines.iter().map(|line| format!("u1,{line}\n")).collect();
     format!("{AMOUNT}{lines}")
 }
@@ -289,9 +290,14 @@ fn inside_of_the_tolerance_nothing_is_in_dispute() {
         case.run(&[flash(NOON_MS, 100, 50, 30)]).unwrap().0
     };
     assert!(!with("amt_abs = \"0.0000009\"").is_inside());
+    assert_eq!(with("amt_abs = \"0.000001\"").unposted(), None);
     let outcome = with("amt_abs = \"0.000001\"\ninside = \"theirs\"");
     assert!(outcome.is_inside());
     assert_eq!((outcome.disputed, outcome.inside_counts), (0, "theirs"));
+    // The vendor's figure counts, and a comparison posts nothing.
+    let unposted = outcome.unposted().unwrap();
+    assert!(unposted.contains("theirs less ours is CNY 0.000001000000"), "{unposted}");
+    assert!(report_html(&outcome).contains("tally settle adjust"));
     assert!(with("amt_ppm = 5000").is_inside() && !with("amt_ppm = 4000").is_inside());
     let page = report_html(&outcome);
     assert!(page.contains("Within tolerance") && page.contains("<svg"), "{page}");
@@ -336,6 +342,8 @@ fn the_strictest_terms_of_the_vendor_decide() {
         }
     );
     assert_eq!(mapping.amount.tax_ppm, 60_000);
+    assert_eq!(mapping.tolerance_source, ToleranceSource::Terms);
+    assert_eq!(shipped("deepseek-cost").tolerance_source, ToleranceSource::Mapping);
     let none = shipped("deepseek-cost").with_contracts(&contracts, "zhipu", period).unwrap_err();
     assert_eq!(none, "the contracts have no terms for vendor \"zhipu\" on 2026-10-01");
 }

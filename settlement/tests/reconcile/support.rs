@@ -30,29 +30,38 @@ impl<'a> Case<'a> {
         rows: &[Ours],
     ) -> Result<(Outcome, Vec<DifferenceRow>), ReconcileError> {
         let book = Book::shipped().unwrap();
-        let card = RateCard::new(&book, None);
-        let period = Period::parse("2026-10", self.mapping.time.offset_ms).unwrap();
-        let context = BillContext {
-            file: self.file,
-            mapping: self.mapping,
-            card: &card,
-            vendor: self.vendor,
-            period,
-        };
-        let mut shelf = MemoryShelf::default();
-        let prices = PriceTable::new(&book, &[]);
-        let mut comparison = Comparison::new(context, prices, &mut shelf, self.limits)?;
-        let open = || Ok(Box::new(Cursor::new(self.bytes.to_vec())) as Box<dyn Read>);
-        comparison.read_bill(&open)?;
-        for row in rows {
-            comparison.add_our_row(&row.row())?;
-        }
-        let mut differences = Vec::new();
-        let outcome = comparison.finish(&mut shelf, &mut |row| {
-            differences.push(row.clone());
-            Ok(())
-        })?;
-        Ok((outcome, differences))
+        self.in_context(&book, |context| {
+            let mut shelf = MemoryShelf::default();
+            let prices = PriceTable::new(&book, &[]);
+            let mut comparison = Comparison::new(*context, prices, &mut shelf, self.limits)?;
+            let open = || Ok(Box::new(Cursor::new(self.bytes.to_vec())) as Box<dyn Read>);
+            comparison.read_bill(&open)?;
+            for row in rows {
+                comparison.add_our_row(&row.row())?;
+            }
+            let mut differences = Vec::new();
+            let outcome = comparison.finish(&mut shelf, &mut |row| {
+                differences.push(row.clone());
+                Ok(())
+            })?;
+            Ok((outcome, differences))
+        })
+    }
+
+    fn in_context<T>(&self, book: &Book, then: impl FnOnce(&BillContext<'_>) -> T) -> T {
+        let (file, mapping, vendor) = (self.file, self.mapping, self.vendor);
+        let card = RateCard::new(book, None);
+        let period = Period::parse("2026-10", mapping.time.offset_ms).unwrap();
+        then(&BillContext { file, mapping, card: &card, vendor, period })
+    }
+
+    /// Which of our rows are in dispute as parts of groups, and the window that has them.
+    pub(crate) fn disputed(&self, outcome: &Outcome, rows: &[Ours]) -> (Vec<bool>, (i64, i64)) {
+        let groups = &outcome.disputed_groups;
+        self.in_context(&Book::shipped().unwrap(), |context| {
+            let disputed = rows.iter().map(|row| groups.has(context, &row.row())).collect();
+            (disputed, groups.window_ms(context))
+        })
     }
 
     /// The words of the error.

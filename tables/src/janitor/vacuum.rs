@@ -41,7 +41,9 @@ impl Janitor {
             let table = &mut self.tables[index];
             let name = table.table().name();
             let state = table.state().await?;
-            let needed = state.files().contains_key(&path)
+            // A table that is not there, or not yet, refers to nothing: that makes nothing garbage.
+            let needed = state.version().is_none()
+                || state.files().contains_key(&path)
                 || state.tombstones().get(&path).is_some_and(|t| t.removed_at_ms > cutoff_ms)
                 || unpublished.contains(&(name.to_owned(), path));
             if !needed && remove(self.store.as_ref(), &meta.location).await? {

@@ -207,7 +207,9 @@ impl Partition {
             wholesale_pico: wholesale.amount_pico,
         };
         // It fits: more than this did.
-        self.amounts = self.amounts.plus(&amounts).unwrap_or(most);
+        self.amounts.points_micro += amounts.points_micro;
+        self.amounts.retail_pico += amounts.retail_pico;
+        self.amounts.wholesale_pico += amounts.wholesale_pico;
         Ok(Some(EventRating {
             amounts,
             wholesale_currency: wholesale.currency,

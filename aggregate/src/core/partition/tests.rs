@@ -263,6 +263,8 @@ fn a_bucket_is_used_up_to_the_last_point() {
         .collect();
     let expected = [("50", "4052"), ("80", "6483"), ("100", "8104")];
     assert_eq!(percent, expected.map(|(at, event)| (at.to_owned(), event.to_owned())));
+    assert!(shown("emitted_epoch").iter().all(|epoch| epoch == "1"));
+    assert_eq!(shown("emitted_epoch"), shown("epoch"));
 }
 
 #[test]
@@ -443,4 +445,5 @@ fn a_control_total_that_cannot_be_is_held_back() {
 }
 
 mod corrections;
+mod rating;
 mod resolutions;

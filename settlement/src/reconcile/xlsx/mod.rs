@@ -24,8 +24,8 @@ pub(crate) fn read_xlsx(
     wanted: &[String],
     each: &mut EachRow<'_>,
 ) -> Result<(), Stop> {
-    let archive = Archive::open(bytes)?;
-    let sheets = sheet_paths(&archive)?;
+    let mut archive = Archive::open(bytes)?;
+    let sheets = sheet_paths(&mut archive)?;
     let sheet = match &mapping.sheet {
         None => sheets.first(),
         Some(name) => sheets.iter().find(|sheet| sheet.name == *name),
@@ -36,7 +36,7 @@ pub(crate) fn read_xlsx(
         let advice = format!("there are {}; correct sheet in the mapping", there.join(", "));
         return Err(Stop::Defect(Defect::new(found, advice)));
     };
-    let strings = shared_strings(&archive)?;
+    let strings = shared_strings(&mut archive)?;
     let mut places: Option<Vec<usize>> = None;
     read_sheet(&archive.text(&sheet.path)?, &strings, &mut |number, cells| {
         let place = Place::Row(number);

@@ -49,7 +49,7 @@ pub(super) fn push_text(event: &Event<'_>, text: &mut String) -> Result<(), Stop
 }
 
 /// Every sheet in the order of the workbook.
-pub(super) fn sheet_paths(archive: &Archive<'_>) -> Result<Vec<SheetPath>, Stop> {
+pub(super) fn sheet_paths(archive: &mut Archive<'_>) -> Result<Vec<SheetPath>, Stop> {
     let targets = targets(&archive.text("xl/_rels/workbook.xml.rels")?)?;
     let workbook = archive.text("xl/workbook.xml")?;
     let mut reader = Reader::from_str(&workbook);
@@ -95,7 +95,7 @@ fn targets(relations: &str) -> Result<BTreeMap<String, String>, Stop> {
 }
 
 /// The shared strings; phonetic readings are left out.
-pub(super) fn shared_strings(archive: &Archive<'_>) -> Result<Vec<String>, Stop> {
+pub(super) fn shared_strings(archive: &mut Archive<'_>) -> Result<Vec<String>, Stop> {
     let Some(xml) = archive.optional_text("xl/sharedStrings.xml")? else { return Ok(Vec::new()) };
     let mut reader = Reader::from_str(&xml);
     let (mut strings, mut text) = (Vec::new(), String::new());

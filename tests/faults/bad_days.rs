@@ -1,0 +1,467 @@
+//! Bad days: each is named by `tally status`, `tally doctor`, the process's log and its metrics within
+//! half a minute, and afterwards nothing is missing. The table of all of them is in
+//! `docs/operations/bad-days.md`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tally_generate::Truth;
+
+use crate::door::address;
+use crate::embedded;
+use crate::kafka_outage::Broker;
+use crate::support::{
+    Dice, Fault, FaultProxy, Process, S3Server, Scope, Stream, Traffic, block_on, eventually,
+    patience,
+};
+
+/// In which trouble is to be named.
+const NAMED_WITHIN: Duration = Duration::from_secs(30);
+
+/// A stream on an S3 server of its own, with an aggregator that reaches it through a proxy.
+struct Day {
+    stream: Stream,
+    dice: Dice,
+    s3: S3Server,
+    proxy: FaultProxy,
+    process: Process,
+    metrics: String,
+}
+
+impl Day {
+    fn begin(test: &str) -> Self {
+        let mut dice = Dice::of(test);
+        let mut stream = Stream::new(test, dice.seed(), 2);
+        let s3 = S3Server::start(&stream.folder().join("s3"));
+        stream.servers.s3 = format!("http://{}", s3.address);
+        let proxy = FaultProxy::start(&s3.address, dice.clone());
+        let mut process = stream.aggregate_watched("aggregate", &proxy.url());
+        let metrics = listens(&mut process);
+        stream.send(&Traffic::mixed(dice.next_seed(), 1_000));
+        let mut ledger = stream.ledger();
+        eventually("a first commit", patience(), || stream.is_committed(&mut ledger).then_some(()));
+        assert_eq!(troubles(&metrics), Vec::<String>::new());
+        Self { stream, dice, s3, proxy, process, metrics }
+    }
+
+    /// What a command says that reaches the store as the aggregator does.
+    fn says(&mut self, arguments: &[&str]) -> String {
+        let mut command = self.stream.tally(arguments);
+        command.env("AWS_ENDPOINT_URL", self.proxy.url());
+        words(&mut command)
+    }
+
+    /// More comes in, and the cause is named by all four, in these words.
+    fn is_named(&mut self, cause: &str, said: &str, advice: &str) {
+        let traffic = Traffic::mixed(self.dice.next_seed(), 1_000);
+        self.stream.send(&traffic);
+        eventually("metrics that name the cause", NAMED_WITHIN, || {
+            troubles(&self.metrics).contains(&cause.to_owned()).then_some(())
+        });
+        let line = self.process.says(said, NAMED_WITHIN);
+        assert!(line.contains(advice), "{line}");
+        for command in ["status", "doctor"] {
+            let found = self.says(&[command, "--json"]);
+            assert!(found.contains(said) && found.contains(advice), "{command}: {found}");
+            let found = self.says(&[command]);
+            assert!(flat(&found).contains(said), "{command}: {found}");
+        }
+        self.process.assert_running();
+    }
+
+    /// It is over, is said to be, and nothing is missing.
+    fn ends(mut self, cause: &str) {
+        eventually("metrics that say that it is over", NAMED_WITHIN, || {
+            (!troubles(&self.metrics).contains(&cause.to_owned())).then_some(())
+        });
+        self.process.says("over: ", NAMED_WITHIN);
+        let status = self.says(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(status["troubles"], serde_json::json!([]), "{status}");
+        let traffic = Traffic::mixed(self.dice.next_seed(), 1_000);
+        self.stream.send(&traffic);
+        let mut ledger = self.stream.ledger();
+        eventually("everything committed", patience(), || {
+            self.stream.is_committed(&mut ledger).then_some(())
+        });
+        assert!(self.process.terminate(patience()).success());
+        self.stream.drain();
+        self.stream.expect_exactly_once();
+    }
+}
+
+/// The address that a process names in its log.
+fn listens(process: &mut Process) -> String {
+    address(&process.says("health and metrics on", patience())).to_owned()
+}
+
+/// The causes that the metrics of a process name.
+fn troubles(metrics: &str) -> Vec<String> {
+    let url = format!("http://{metrics}/metrics");
+    let text = block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() });
+    assert!(text.contains("tally_trouble{cause=\"store_away\"} "), "{text}");
+    let cause = |line: &str| {
+        let (cause, value) = line.strip_prefix("tally_trouble{cause=\"")?.split_once("\"} ")?;
+        (value == "1").then(|| cause.to_owned())
+    };
+    text.lines().filter_map(cause).collect()
+}
+
+/// What a command says on either of its outputs.
+fn words(command: &mut Command) -> String {
+    let output = command.env_remove("RUST_LOG").output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// Without the line breaks of a table.
+fn flat(words: &str) -> String {
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_store_is_gone() {
+    let mut day = Day::begin("bad-day-store-gone");
+    day.proxy.spoil(Scope::All, 100, &[Fault::Reset]);
+    day.is_named("store_away", "the store does not answer", "look whether the store runs");
+    day.proxy.heal();
+    day.ends("store_away");
+}
+
+#[test]
+fn the_store_is_read_only() {
+    let mut day = Day::begin("bad-day-read-only");
+    let read_only = day.s3.read_only(&day.stream.folder().join("s3-read-only"));
+    day.proxy.redirect(&read_only.address);
+    day.is_named("store_read_only", "the store is read-only", "let this user read, write");
+    day.proxy.redirect(&day.s3.address);
+    day.ends("store_read_only");
+}
+
+#[test]
+fn the_stores_secret_was_changed() {
+    let mut day = Day::begin("bad-day-credentials");
+    let changed = day.s3.with_secret(&day.stream.folder().join("s3-changed"), "another-secret");
+    day.proxy.redirect(&changed.address);
+    let said = "the store does not take these credentials";
+    day.is_named("store_credentials", said, "AWS_SECRET_ACCESS_KEY");
+    day.proxy.redirect(&day.s3.address);
+    day.ends("store_credentials");
+}
+
+#[test]
+fn the_clock_is_an_hour_off() {
+    let mut day = Day::begin("bad-day-clock");
+    // The store is the one that is off, which from here looks the same.
+    let ahead = day.dice.chance(50);
+    let off = if ahead { Fault::ClockOff(-3_600) } else { Fault::ClockOff(3_600) };
+    day.proxy.spoil(Scope::All, 100, &[off]);
+    day.is_named("clock", if ahead { "ahead of the store's" } else { "behind the store's" }, "NTP");
+    day.proxy.heal();
+    day.ends("clock");
+}
+
+#[test]
+fn a_table_is_moved_away() {
+    let mut day = Day::begin("bad-day-table");
+    let (prefix, whole) = (day.stream.prefix.clone(), day.dice.chance(50));
+    let moved = if whole { "usage_events" } else { "usage_events/_delta_log" };
+    let table = day.s3.path(&format!("{prefix}/tables/{moved}"));
+    let elsewhere = day.s3.path(&format!("{prefix}/elsewhere"));
+    let made = day.s3.path(&format!("{prefix}/made/usage_events"));
+    eventually("a table", patience(), || made.exists().then_some(()));
+    std::fs::rename(&table, &elsewhere).unwrap();
+    day.is_named("table_gone", "a table was moved away", "put it back");
+    // Who begins now neither makes it anew nor takes it for empty.
+    let query = day.says(&["sql", "SELECT count(*) FROM usage_events"]);
+    assert!(query.contains("table usage_events is not where it was made"), "{query}");
+    let janitor = day.says(&["janitor", "--once"]);
+    assert!(janitor.contains("table usage_events is not where it was made"), "{janitor}");
+    put_back(&elsewhere, &table);
+    day.ends("table_gone");
+}
+
+/// Moves a folder back to where files may have been written meanwhile.
+fn put_back(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
+    assert!(copied.success());
+    std::fs::remove_dir_all(from).unwrap();
+}
+
+#[test]
+fn a_misspelt_key_keeps_a_process_from_starting_and_loses_nothing() {
+    let mut dice = Dice::of("bad-day-key");
+    let mut stream = Stream::new("bad-day-key", dice.seed(), 2);
+    stream.send(&Traffic::mixed(dice.next_seed(), 1_000));
+    let mut misspelt = stream.tally(&["aggregate"]);
+    misspelt.env("TALLY_AGGREGATE__FRESHNES_MS", "100");
+    let mut process = stream.start("misspelt", misspelt);
+    assert_eq!(process.wait(NAMED_WITHIN).code(), Some(2));
+    let log = process.log();
+    assert!(log.contains("TALLY_AGGREGATE__FRESHNES_MS"), "{log}");
+    assert!(log.contains("aggregate.freshness_ms"), "{log}");
+    for command in ["status", "doctor"] {
+        let mut misspelt = stream.tally(&[command]);
+        let said = flat(&words(misspelt.env("TALLY_AGGREGATE__FRESHNES_MS", "100")));
+        assert!(said.contains("aggregate.freshness_ms"), "{command}: {said}");
+    }
+    stream.drain();
+    stream.expect_exactly_once();
+}
+
+#[test]
+fn kafka_does_not_take_the_password() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("run `make test`"));
+    let folder = tempfile::tempdir().unwrap();
+    let tally = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+        let authorities = variable("TALLY_TEST_KAFKA_CA");
+        command.args(arguments).current_dir(folder.path()).env_remove("RUST_LOG").envs([
+            ("TALLY_LOG__KAFKA", variable("TALLY_TEST_KAFKA_SECURE").as_str()),
+            ("TALLY_LOG__KAFKA_OPTIONS__SECURITY_PROTOCOL", "SASL_SSL"),
+            ("TALLY_LOG__KAFKA_OPTIONS__SSL_CA_LOCATION", authorities.as_str()),
+            ("TALLY_LOG__KAFKA_OPTIONS__SASL_MECHANISMS", "PLAIN"),
+            ("TALLY_LOG__KAFKA_OPTIONS__SASL_USERNAME", "tally"),
+            ("TALLY_LOG__KAFKA_OPTIONS__SASL_PASSWORD", "guessed"),
+        ]);
+        command
+    };
+    let began = std::time::Instant::now();
+    let log = words(&mut tally(&["aggregate"]));
+    assert!(log.contains("Authentication failed"), "{log}");
+    for command in ["status", "doctor"] {
+        let said = flat(&words(&mut tally(&[command])));
+        assert!(said.contains("Kafka refuses this user"), "{command}: {said}");
+        assert!(said.contains("log.kafka_options"), "{command}: {said}");
+    }
+    assert!(began.elapsed() < NAMED_WITHIN * 3, "{:?}", began.elapsed());
+}
+
+#[test]
+fn kafka_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::new(folder.path());
+    broker.run("start");
+    let listening = ["aggregate", "--listen", "127.0.0.1:0"];
+    let mut process = Process::start("aggregate", broker.tally(&listening), folder.path());
+    let metrics = listens(&mut process);
+    let mut door = Process::start("ingest", broker.tally(&["ingest"]), folder.path());
+    let at_door = address(&door.says("http://", patience())).to_owned();
+    let truth = folder.path().join("truth-7.json");
+    broker.run("stop");
+    // A gateway goes on sending, and the door refuses.
+    let mut sending = generate(folder.path(), &at_door, "7", broker.tally(&["generate"]));
+    for metrics in [&metrics, &at_door] {
+        eventually("metrics that name the cause", NAMED_WITHIN, || {
+            troubles(metrics).contains(&"kafka_away".to_owned()).then_some(())
+        });
+    }
+    for process in [&mut process, &mut door] {
+        let line = process.says("Kafka does not answer", NAMED_WITHIN);
+        assert!(line.contains("look whether the brokers run"), "{line}");
+    }
+    for command in ["status", "doctor"] {
+        let said = flat(&words(&mut broker.tally(&[command])));
+        assert!(said.contains("Kafka does not answer"), "{command}: {said}");
+    }
+    broker.run("start");
+    eventually("metrics that say that it is over", NAMED_WITHIN, || {
+        troubles(&metrics).is_empty().then_some(())
+    });
+    sending.succeed(patience());
+    for process in [&mut door, &mut process] {
+        assert!(process.terminate(patience()).success());
+    }
+    let tally = |arguments: &[&str]| broker.tally(arguments);
+    verify_resent(folder.path(), read_truth(&truth), &tally);
+}
+
+/// That nothing is missing and nothing is there twice, where a gateway sent again what it was not
+/// told to be there: that are duplicates, and nothing else.
+fn verify_resent(folder: &Path, mut truth: Truth, tally: &dyn Fn(&[&str]) -> Command) {
+    let drain = tally(&["aggregate", "--until-end"]);
+    Process::start("drain", drain, folder).succeed(patience());
+    let query = "SELECT sum(received) AS n FROM system.partitions";
+    let rows = words(&mut tally(&["sql", "--format", "json", query]));
+    let rows: Value = serde_json::from_str(&rows).unwrap_or_else(|_| panic!("{rows}"));
+    let received: u64 = rows[0]["n"].to_string().trim_matches('"').parse().unwrap();
+    let again = received.checked_sub(truth.sent).expect("less is there than was sent");
+    println!("{again} events were sent again");
+    truth.sent += again;
+    truth.duplicates += again;
+    let path = folder.join("truth.json");
+    std::fs::write(&path, serde_json::to_vec(&truth).unwrap()).unwrap();
+    let verify = tally(&["verify", "--truth", path.to_str().unwrap()]);
+    Process::start("verify", verify, folder).succeed(patience());
+}
+
+/// Sends events to the door of a process until all are taken.
+fn generate(folder: &Path, at: &str, seed: &str, mut command: Command) -> Process {
+    command.args(["--events", "1000", "--seed", seed, "--bad-rate", "0"]);
+    command.args(["--out", "http", "--truth"]);
+    command.arg(folder.join(format!("truth-{seed}.json"))).env("TALLY_HTTP__LISTEN", at);
+    Process::start(&format!("generate-{seed}"), command, folder)
+}
+
+#[test]
+fn the_certificate_has_expired() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let key = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
+    let certify = |until| {
+        let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2025, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(until, 2, 1);
+        let made = parameters.self_signed(&key).unwrap();
+        std::fs::write(folder.join("server.crt"), made.pem()).unwrap();
+        reqwest::Certificate::from_pem(made.pem().as_bytes()).unwrap()
+    };
+    let tally = |arguments: &[&str]| {
+        let mut command = embedded::tally(folder, arguments);
+        command
+            .env("TALLY_TLS__CERTIFICATE", folder.join("server.crt"))
+            .env("TALLY_TLS__KEY", folder.join("server.key"));
+        command
+    };
+    let up = |name: &str| {
+        let mut process = Process::start(name, tally(&["up"]), folder);
+        let at = address(&process.says("HTTP ", patience())).to_owned();
+        (process, at)
+    };
+    // As a gateway of another machine does it.
+    let reaches = |at: &str, root: &reqwest::Certificate| {
+        let (address, port) = (at.parse().unwrap(), at.rsplit_once(':').unwrap().1);
+        let client = reqwest::Client::builder().no_proxy().resolve("localhost", address);
+        let client = client.add_root_certificate(root.clone()).build().unwrap();
+        block_on(client.get(format!("https://localhost:{port}/healthz")).send()).is_ok()
+    };
+    let root = certify(2025);
+    let (mut process, at) = up("up");
+    eventually("metrics that name the cause", NAMED_WITHIN, || {
+        troubles(&at).contains(&"certificate".to_owned()).then_some(())
+    });
+    let line = process.says("the certificate is not valid: it expired at 2025-02-01", NAMED_WITHIN);
+    assert!(line.contains("put a new one in its place"), "{line}");
+    let status = words(&mut tally(&["status"]));
+    assert!(status.contains("the certificate is not valid: it expired at 2025-02-01"), "{status}");
+    let doctor = flat(&words(&mut tally(&["doctor"])));
+    assert!(doctor.contains("it expired"), "{doctor}");
+    assert!(!reaches(&at, &root), "a client that checks the certificate was let in");
+    // This machine's own tools go without encryption; what they sent stays.
+    generate(folder, &at, "7", embedded::tally(folder, &["generate"])).succeed(patience());
+    assert!(process.terminate(patience()).success());
+
+    let root = certify(2126);
+    let (mut process, at) = up("up-again");
+    assert!(reaches(&at, &root));
+    assert_eq!(troubles(&at), Vec::<String>::new());
+    assert!(!words(&mut tally(&["status"])).contains("TROUBLE"));
+    assert!(process.terminate(patience()).success());
+    verify_resent(folder, read_truth(&folder.join("truth-7.json")), &tally);
+}
+
+/// A disk of its own, as large as is said, in a namespace that only its commands see.
+struct SmallDisk {
+    holder: std::process::Child,
+}
+
+impl SmallDisk {
+    /// None where this user may not mount.
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        let script = format!(
+            "mount -t tmpfs -o size={size} tmpfs '{0}' && touch '{0}/mounted' && exec sleep 600",
+            at.display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        let mut disk = Self { holder: command.spawn().ok()? };
+        eventually("a disk, or a refusal", Duration::from_secs(20), || {
+            let refused = disk.holder.try_wait().unwrap().is_some();
+            let mut there = disk.within(Command::new("test").arg("-e").arg(at.join("mounted")));
+            (refused || there.output().is_ok_and(|tried| tried.status.success())).then_some(())
+        });
+        let mounted = disk.holder.try_wait().unwrap().is_none();
+        mounted.then_some(disk)
+    }
+
+    /// The same command, where the disk is seen.
+    fn within(&self, command: &Command) -> Command {
+        let mut within = Command::new("nsenter");
+        within.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id())).arg("--");
+        within.arg(command.get_program()).args(command.get_args());
+        for (key, value) in command.get_envs() {
+            match value {
+                Some(value) => within.env(key, value),
+                None => within.env_remove(key),
+            };
+        }
+        within
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}
+
+#[test]
+fn the_disk_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let data = folder.join("data");
+    std::fs::create_dir(&data).unwrap();
+    // More than what a disk must have left, so that it is well before.
+    let Some(disk) = SmallDisk::mount(&data, "400m") else {
+        println!("not run: this user may not mount a file system");
+        return;
+    };
+    let tally = |arguments: &[&str]| disk.within(&embedded::tally(&data, arguments));
+    let mut process = Process::start("up", tally(&["up"]), folder);
+    let at = address(&process.says("HTTP ", patience())).to_owned();
+    generate(folder, &at, "7", tally(&["generate"])).succeed(patience());
+    assert_eq!(troubles(&at), Vec::<String>::new());
+
+    let ballast = data.join("ballast");
+    let fill = format!("cat /dev/zero > '{}'", ballast.display());
+    let filled = disk.within(Command::new("sh").args(["-c", &fill])).output().unwrap();
+    assert!(!filled.status.success(), "the disk was not filled");
+    let mut sending = generate(folder, &at, "8", tally(&["generate"]));
+    eventually("metrics that name the cause", NAMED_WITHIN, || {
+        troubles(&at).contains(&"disk_full".to_owned()).then_some(())
+    });
+    let line = process.says("a disk is full", NAMED_WITHIN);
+    assert!(line.contains("make room"), "{line}");
+    let status = words(&mut tally(&["status"]));
+    assert!(status.contains("a disk is full"), "{status}");
+    let doctor = flat(&words(&mut tally(&["doctor"])));
+    assert!(doctor.contains("WRONG disk of the log folder"), "{doctor}");
+
+    assert!(disk.within(Command::new("rm").arg(&ballast)).status().unwrap().success());
+    // What of the failed write reached the disk nobody knows: the log takes no more until it is
+    // opened anew, and that is said too.
+    eventually("metrics that name what is left to do", NAMED_WITHIN, || {
+        (troubles(&at) == ["log_broken"]).then_some(())
+    });
+    let status = words(&mut tally(&["status"]));
+    assert!(status.contains("free the disk and start again"), "{status}");
+    assert!(process.terminate(patience()).success());
+    let mut again = tally(&["up"]);
+    again.env("TALLY_HTTP__LISTEN", &at);
+    let mut process = Process::start("up-again", again, folder);
+    sending.succeed(patience());
+    assert_eq!(troubles(&at), Vec::<String>::new());
+    assert!(process.terminate(patience()).success());
+    let mut truth = read_truth(&folder.join("truth-7.json"));
+    truth.merge(&read_truth(&folder.join("truth-8.json"))).unwrap();
+    verify_resent(folder, truth, &tally);
+}
+
+fn read_truth(path: &Path) -> Truth {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
