@@ -9,7 +9,7 @@ use parquet::errors::Result;
 use parquet::schema::types::ColumnDescPtr;
 
 use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, Presence, unexpected};
-use crate::index_encoding::{encode_hybrid, width_for};
+use crate::index_encoding::{encode_run, width_for};
 
 /// Gathers the rows of one chunk.
 #[derive(Debug, Default)]
@@ -94,12 +94,11 @@ fn write_constant(
 ) -> Result<()> {
     chunk.dictionary(&value.to_be_bytes(), 1)?;
     let width = width_for(0);
-    let indices = vec![0; rows.min(page_rows)];
     for start in (0..rows).step_by(page_rows) {
-        let indices = &indices[..page_rows.min(rows - start)];
-        chunk.data(indices.len(), None, Encoding::RLE_DICTIONARY, |out| {
+        let count = page_rows.min(rows - start);
+        chunk.data(count, Presence::All, Encoding::RLE_DICTIONARY, |out| {
             out.push(width.to_le_bytes()[0]);
-            encode_hybrid(out, indices, width);
+            encode_run(out, 0, count, width);
         })?;
     }
     Ok(())

@@ -187,16 +187,14 @@ impl Texts {
 
     /// All rows, in the order in which they were added.
     pub(crate) fn whole(&self) -> Result<ArrayRef, ArrowError> {
-        let rows = self.ends.len();
-        if !self.any {
-            return Ok(arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, rows));
+        if self.is_absent() {
+            return Ok(arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, self.len));
         }
         let too_many = |_| ArrowError::OffsetOverflowError(self.bytes.len());
         i32::try_from(self.bytes.len()).map_err(too_many)?;
         let ends = self.ends.iter().map(|end| end.cast_signed());
         let offsets: Vec<i32> = std::iter::once(0).chain(ends).collect();
-        let nulls =
-            self.present.contains(&false).then(|| NullBuffer::from(self.present.as_slice()));
+        let nulls = self.any_absent.then(|| NullBuffer::from(self.present.as_slice()));
         Ok(Arc::new(StringArray::try_new(
             OffsetBuffer::new(ScalarBuffer::from(offsets)),
             self.bytes.as_bytes().into(),

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::Decimal128Type;
 use tally_quota::QuotaReference;
 use tally_rating::{Book, BookFile, RateCard};
