@@ -39,6 +39,7 @@ mod poison_kinds;
 mod processes;
 mod proxy;
 mod quota;
+mod quota_topic;
 mod reference;
 mod rerate;
 mod restore;

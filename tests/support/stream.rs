@@ -287,6 +287,11 @@ impl Stream {
         Topic::existing(&self.servers.kafka, &self.settings["alerts.topic"])
     }
 
+    /// The stream's topic of quotas, which its processes create.
+    pub(crate) fn status_topic(&self) -> Topic {
+        Topic::existing(&self.servers.kafka, &self.settings["quota.topic"])
+    }
+
     /// Whether everything that is in the topic is committed.
     pub(crate) fn is_committed(&self, ledger: &mut Ledger) -> bool {
         (0..self.topic.partitions).all(|p| ledger.committed(p) == self.topic.bounds(p).1)

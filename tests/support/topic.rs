@@ -66,19 +66,8 @@ impl Topic {
     /// Hands over every record, its partition and its value, without keeping any. A compacted topic
     /// has gaps: the broker tells where a partition ends.
     pub(crate) fn each(&self, mut take: impl FnMut(u32, &[u8])) {
-        let reader: BaseConsumer = self
-            .client()
-            .set("group.id", "tally-test-reader")
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .create()
-            .unwrap();
-        let mut list = TopicPartitionList::new();
+        let reader = self.reader();
         let mut left: BTreeSet<i32> = (0..self.partitions).map(u32::cast_signed).collect();
-        for partition in &left {
-            list.add_partition_offset(&self.name, *partition, Offset::Beginning).unwrap();
-        }
-        reader.assign(&list).unwrap();
         while !left.is_empty() {
             let polled =
                 eventually("a record", PATIENCE, || reader.poll(Duration::from_millis(500)));
@@ -93,6 +82,24 @@ impl Topic {
                 Err(error) => panic!("topic {}: {error}", self.name),
             }
         }
+    }
+
+    /// Who reads all partitions from their start, without a group, and is told where one ends.
+    pub(crate) fn reader(&self) -> BaseConsumer {
+        let reader: BaseConsumer = self
+            .client()
+            .set("group.id", "tally-test-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            let id = partition.cast_signed();
+            list.add_partition_offset(&self.name, id, Offset::Beginning).unwrap();
+        }
+        reader.assign(&list).unwrap();
+        reader
     }
 
     /// A setting of the topic, as the broker has it.
