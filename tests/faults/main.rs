@@ -41,6 +41,7 @@ mod proxy;
 mod quota;
 mod quota_topic;
 mod reference;
+mod reference_imports;
 mod rerate;
 mod restore;
 mod retention;
