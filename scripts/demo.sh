@@ -8,8 +8,9 @@ export CARGO_TARGET_DIR="$target"
 # With the dependencies' features as the tests build them, so that they are built once.
 cargo build --locked -p tally -p tally-deps
 work="$(mktemp -d)"
-up="" receiver=""
+up="" receiver="" watcher=""
 finish() {
+  [ -z "$watcher" ] || { kill "$watcher" 2>/dev/null || true; wait "$watcher" 2>/dev/null || true; }
   [ -z "$up" ] || { kill "$up" 2>/dev/null || true; wait "$up" 2>/dev/null || true; }
   [ -z "$receiver" ] || { kill "$receiver" 2>/dev/null || true; wait "$receiver" 2>/dev/null || true; }
   rm -rf "$work"
@@ -66,12 +67,15 @@ heading "Packages for 20,000 subscribers: account commands"
 python3 scripts/sell.py "$http" 20000
 
 heading "An hour of traffic of 20,000 accounts: 30 models of 10 vendors, duplicates, late and bad events"
+# The first alerts come from the webhook while the traffic comes in.
+tail -n +2 -f "$work/alerts" &
+watcher=$!
 "$tally" generate --events 200000 --seed 7 --accounts 20000 --dup-rate 0.01 --late-rate 0.005 \
   --bad-rate 0.0005 --out http --truth "$work/truth.json" --control-totals "$work/totals.ndjson"
 settled
-
-heading "Alerts, as a webhook received them while the traffic came in"
-tail -n +2 "$work/alerts"
+kill "$watcher"
+wait "$watcher" || true
+watcher=""
 echo "  … $(metric tally_alerts_total) alerts so far"
 
 heading "The tables equal the generator's own count, to the token"

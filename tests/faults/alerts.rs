@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use tally_generate::{ModelTruth, Sum, Truth};
 use tally_schemas::partition_of;
 
 use crate::support::{Dice, Figures, Payload, Process, Stream, Topic, at_scale, patience};
@@ -15,17 +16,24 @@ const ALLOWANCE: u64 = 10_000_000;
 const THRESHOLDS: [u64; 3] = [100, 80, 50];
 /// Records that are sent together.
 const CHUNK: usize = 400;
+/// Crossings whose records are in memory at a time.
+const WAVE: u64 = 4_000;
 
 /// What an alert is about: account, threshold, and the event that crossed it.
 pub(crate) type Crossing = (String, u64, String);
 
 /// Accounts with a bucket each, and usage that crosses its thresholds.
+#[derive(Default)]
 pub(crate) struct Crossings {
     payloads: Vec<Payload>,
     /// To be sent.
     pub(crate) sent: BTreeSet<Crossing>,
     /// To be recorded only.
     superseded: u64,
+    /// Distinct events, those that come again, and tokens of the distinct ones.
+    events: u64,
+    resent: u64,
+    tokens: u128,
 }
 
 impl Crossings {
@@ -33,7 +41,7 @@ impl Crossings {
     pub(crate) fn make(dice: &mut Dice, partitions: u32, prefix: &str, count: u64) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let at_ms = now.as_millis() as u64 - 3_600_000;
-        let mut made = Self { payloads: Vec::new(), sent: BTreeSet::new(), superseded: 0 };
+        let mut made = Self::default();
         // Turn by turn, so that an epoch has the crossings of many accounts.
         let mut steps: Vec<Vec<Payload>> = Vec::new();
         let mut account_number = 0;
@@ -68,8 +76,11 @@ impl Crossings {
                 }
                 made.superseded += crossed.count() as u64;
                 used = after;
+                made.events += 1;
+                made.tokens += u128::from(tokens);
                 records.push(payload(&event));
                 if dice.chance(10) {
+                    made.resent += 1;
                     records.push(payload(&event));
                 }
             }
@@ -87,14 +98,63 @@ impl Crossings {
     /// Sends them in the background, over about `time`.
     pub(crate) fn sending(&self, topic: &Topic, time: Duration) -> JoinHandle<()> {
         let (topic, payloads) = (topic.clone(), self.payloads.clone());
+        std::thread::spawn(move || send(&topic, &payloads, time))
+    }
+
+    /// Makes and sends at least `count` of them in the background, over about `time`. Wave by wave:
+    /// the records of a million do not lie in memory, only what must come of them.
+    fn in_waves(dice: &Dice, topic: &Topic, count: u64, time: Duration) -> JoinHandle<Self> {
+        let (mut dice, topic) = (dice.clone(), topic.clone());
+        let waves = count.div_ceil(WAVE);
+        let time_each = time / u32::try_from(waves).unwrap();
         std::thread::spawn(move || {
-            let chunks = payloads.chunks(CHUNK);
-            let pause = time / u32::try_from(chunks.len().max(1)).unwrap();
-            for chunk in chunks {
-                topic.append(chunk);
-                std::thread::sleep(pause);
+            let mut all = Self::default();
+            for wave in 0..waves {
+                let prefix = format!("kill-{wave}");
+                let some = Self::make(&mut dice, topic.partitions, &prefix, count.min(WAVE));
+                send(&topic, &some.payloads, time_each);
+                all.add(some);
             }
+            all
         })
+    }
+
+    /// What must come of these too; their records are sent.
+    fn add(&mut self, sent: Self) {
+        self.sent.extend(sent.sent);
+        self.superseded += sent.superseded;
+        self.events += sent.events;
+        self.resent += sent.resent;
+        self.tokens += sent.tokens;
+    }
+
+    /// What must come of the events, whatever is charged for them.
+    fn truth(&self) -> Truth {
+        let tokens = BTreeMap::from([("input".to_owned(), Sum(self.tokens))]);
+        let model = ModelTruth {
+            model: "glm-5".to_owned(),
+            vendor: "zhipu".to_owned(),
+            events: self.events,
+            tokens: tokens.clone(),
+        };
+        Truth {
+            seed: 0,
+            sent: self.events + self.resent,
+            accepted: self.events,
+            duplicates: self.resent,
+            suspended: BTreeMap::new(),
+            tokens,
+            by_model: vec![model],
+        }
+    }
+}
+
+fn send(topic: &Topic, payloads: &[Payload], time: Duration) {
+    let chunks = payloads.chunks(CHUNK);
+    let pause = time / u32::try_from(chunks.len().max(1)).unwrap();
+    for chunk in chunks {
+        topic.append(chunk);
+        std::thread::sleep(pause);
     }
 }
 
@@ -107,36 +167,54 @@ fn crossing_of(row: &Value, event_id: &Value) -> Crossing {
     (text(&row["account"]), threshold, text(event_id))
 }
 
-/// Checks the topic and the table against what must come out.
+/// Checks the topic and the table against what must come out, one record and one slice of the table
+/// at a time, and then what was counted and charged.
 fn expect_each_once(stream: &mut Stream, must: &Crossings) -> u64 {
-    let mut by_id: BTreeMap<String, Crossing> = BTreeMap::new();
-    let mut topic: BTreeSet<Crossing> = BTreeSet::new();
-    for (partition, value) in stream.alerts_topic().values() {
-        let message: Value = serde_json::from_slice(&value).unwrap();
+    // Each crossing, with the id by which the topic has it.
+    let mut told: BTreeMap<&Crossing, Option<String>> =
+        must.sent.iter().map(|crossing| (crossing, None)).collect();
+    let topic = stream.alerts_topic();
+    topic.each(|partition, value| {
+        let message: Value = serde_json::from_slice(value).unwrap();
         let crossing = crossing_of(&message, &message["event"]["id"]);
         assert_eq!(message["kind"], "percent_used");
-        assert_eq!(partition, partition_of(&crossing.0, stream.alerts_topic().partitions));
+        assert_eq!(partition, partition_of(&crossing.0, topic.partitions));
         let id = message["id"].as_str().unwrap().to_owned();
-        let twice = by_id.insert(id.clone(), crossing.clone());
-        assert!(twice.is_none(), "alert {id} is in the topic twice: {twice:?} and {crossing:?}");
-        topic.insert(crossing);
-    }
-    let missing: Vec<&Crossing> = must.sent.difference(&topic).take(5).collect();
+        let Some(known) = told.get_mut(&crossing) else {
+            panic!("false in the topic: {id} {crossing:?}")
+        };
+        let before = known.replace(id);
+        assert!(before.is_none(), "{crossing:?} is in the topic twice: {before:?} and {known:?}");
+    });
+    let missing: Vec<_> = told.iter().filter(|(_, id)| id.is_none()).take(5).collect();
     assert!(missing.is_empty(), "missing in the topic: {missing:?}");
-    let false_ones: Vec<&Crossing> = topic.difference(&must.sent).take(5).collect();
-    assert!(false_ones.is_empty(), "false in the topic: {false_ones:?}");
     stream.set("query.rows_max", 4_000_000);
-    let rows = stream
-        .sql("SELECT id, account, threshold, event_id FROM alerts WHERE superseded_by IS NULL");
-    let table: BTreeMap<String, Crossing> = rows
-        .iter()
-        .map(|row| (row["id"].as_str().unwrap().to_owned(), crossing_of(row, &row["event_id"])))
-        .collect();
-    assert_eq!(rows.len(), table.len(), "an id is in the table twice");
-    assert!(table == by_id, "the table has other alerts than the topic");
-    let rows = stream.sql("SELECT count(*) AS n FROM alerts WHERE superseded_by IS NOT NULL");
-    assert_eq!(rows[0]["n"].to_string().trim_matches('"'), must.superseded.to_string());
-    by_id.len() as u64
+    let slices = at_scale(1, 10);
+    for slice in 0..slices {
+        // By the last digit of the account.
+        let of_slice = if slices == 1 { String::new() } else { slice.to_string() };
+        let rows = stream.sql(&format!(
+            "SELECT id, account, threshold, event_id FROM alerts \
+             WHERE superseded_by IS NULL AND account LIKE '%{of_slice}'"
+        ));
+        for row in rows {
+            let crossing = crossing_of(&row, &row["event_id"]);
+            // What is there twice is not found the second time.
+            let id = told.remove(&crossing).flatten();
+            assert_eq!(id.as_deref(), row["id"].as_str(), "the table's {crossing:?}");
+        }
+    }
+    let missing: Vec<_> = told.iter().take(5).collect();
+    assert!(missing.is_empty(), "in the topic and not in the table: {missing:?}");
+    let rows = stream.sql(
+        "SELECT count(superseded_by) AS superseded, count(*) - count(DISTINCT id) AS twice FROM alerts",
+    );
+    let number = |name: &str| rows[0][name].to_string().trim_matches('"').to_owned();
+    assert_eq!(number("superseded"), must.superseded.to_string());
+    assert_eq!(number("twice"), "0", "an id is in the table twice");
+    stream.truth = must.truth();
+    stream.expect_exactly_once();
+    must.sent.len() as u64
 }
 
 #[test]
@@ -146,9 +224,8 @@ fn alerts_are_sent_once_through_kills() {
     let mut stream = Stream::new("alerts-kill", dice.seed(), partitions);
     stream.set("aggregate.freshness_ms", 300);
     let count = at_scale(4_000, 1_000_000);
-    let crossings = Crossings::make(&mut dice, partitions, "kill", count);
-    let seconds = at_scale(14, 3_600);
-    let sending = crossings.sending(&stream.topic, Duration::from_secs(seconds));
+    let time = Duration::from_secs(at_scale(14, 3_600));
+    let sending = Crossings::in_waves(&dice, &stream.topic, count, time);
     let mut members = vec![stream.aggregate("member"), stream.aggregate("member")];
     let (mut kills, mut cycle) = (0, 0);
     while !sending.is_finished() {
@@ -168,7 +245,7 @@ fn alerts_are_sent_once_through_kills() {
             members.push(stream.aggregate("member"));
         }
     }
-    sending.join().unwrap();
+    let crossings = sending.join().unwrap();
     kills += members.len();
     members.into_iter().for_each(Process::kill);
     stream.drain();
@@ -188,14 +265,13 @@ fn alerts_are_sent_once_through_kills_at_every_point() {
     let mut stream = Stream::new("alerts-points", dice.seed(), partitions);
     let points = ["noticed", "alerting", "alerted", "closed", "uploaded", "committed"];
     let rounds = at_scale(2, 50);
-    let mut all = Crossings { payloads: Vec::new(), sent: BTreeSet::new(), superseded: 0 };
+    let mut all = Crossings::default();
     for round in 0..rounds {
         for point in points {
             let prefix = format!("{point}-{round}");
             let some = Crossings::make(&mut dice, partitions, &prefix, 300);
             stream.topic.append(&some.payloads);
-            all.sent.extend(some.sent);
-            all.superseded += some.superseded;
+            all.add(some);
             stream.set("log.group", format!("{}-{prefix}", stream.topic.name));
             let times = if round == 0 { 1 } else { 1 + dice.index(2) };
             let mut process = stream.aggregate_dying("member", &format!("{point}:{times}"));

@@ -10,7 +10,10 @@ use crate::support::{
 /// Most that 99 of 100 recoveries may take.
 const RECOVERY_P99_MAX: Duration = Duration::from_secs(10);
 
-/// R1: whatever instant a kill hits, each event is counted exactly once.
+/// Accounts of the traffic; half of them buy something.
+const ACCOUNTS: u32 = 5_000;
+
+/// R1: whatever instant a kill hits, each event is counted and charged exactly once.
 #[test]
 fn killed_at_random_instants() {
     let mut dice = Dice::of("kill");
@@ -19,6 +22,7 @@ fn killed_at_random_instants() {
     stream.set("aggregate.freshness_ms", 100);
     // Tables are compacted and checkpointed meanwhile, by whoever lives.
     stream.set("aggregate.janitor_interval_ms", 2_000);
+    stream.sell(ACCOUNTS);
     stream.send(&Traffic::mixed(dice.next_seed(), at_scale(120_000, 10_000_000)));
     let rate = at_scale(4_000, 6_000);
     let events = at_scale(120_000, 10_000_000);
@@ -79,6 +83,7 @@ fn killed_at_random_instants() {
 fn killed_at_every_point() {
     let mut dice = Dice::of("kill-points");
     let mut stream = Stream::new("kill-points", dice.seed(), 2);
+    stream.sell(ACCOUNTS);
     let mut ledger = stream.ledger();
     let points = ["polled", "pushed", "closed", "uploaded", "committed", "publishing", "published"];
     let rounds = at_scale(2, 20);
@@ -110,6 +115,7 @@ fn killed_twice_while_recovering() {
     let mut dice = Dice::of("kill-recovery");
     let cycles = at_scale(5, 100);
     let mut stream = Stream::new("kill-recovery", dice.seed(), 4);
+    stream.sell(ACCOUNTS);
     let per_cycle = at_scale(15_000, 100_000);
     let mut ledger = stream.ledger();
     for cycle in 0..cycles {

@@ -470,7 +470,7 @@ fn what_gateways_know_survives_kill_9() {
 }
 
 /// One process of two, and the answer it gives about an account, without following anything.
-fn asked(address: &str, account: &str) -> (u16, Option<String>, Value) {
+pub(crate) fn asked(address: &str, account: &str) -> (u16, Option<String>, Value) {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
     let url = format!("http://{address}/v1/accounts/{account}/quota");
     block_on(async {

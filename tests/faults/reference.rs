@@ -17,7 +17,7 @@ const LATE: &str = "2026-11-20T12:00:00+08:00";
 const PARTITIONS: u32 = 2;
 
 /// `tally …` that looks for approvals often, over two partitions.
-fn tally(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn tally(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = crate::embedded::tally(folder, arguments);
     command
         .env("TALLY_LOG__PARTITIONS", PARTITIONS.to_string())
@@ -25,7 +25,7 @@ fn tally(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn up(folder: &Path, name: &str, crash_at: &str) -> (Process, String) {
+pub(crate) fn up(folder: &Path, name: &str, crash_at: &str) -> (Process, String) {
     let mut command = tally(folder, &["up"]);
     command.env("TALLY_CRASH_AT", crash_at);
     let mut process = Process::start(name, command, folder);
@@ -46,7 +46,7 @@ fn list(folder: &Path, name: &str, rows: &[[&str; 4]]) -> PathBuf {
 }
 
 /// Runs `tally price …` and returns its exit code and everything that it said.
-fn price(folder: &Path, arguments: &[&str]) -> (i32, String) {
+pub(crate) fn price(folder: &Path, arguments: &[&str]) -> (i32, String) {
     let arguments: Vec<&str> = std::iter::once("price").chain(arguments.iter().copied()).collect();
     let output = tally(folder, &arguments).output().unwrap();
     let words = [output.stdout, output.stderr].concat();
@@ -92,7 +92,7 @@ fn edition(version: &Value) -> u64 {
 }
 
 /// Waits until every partition rates by an edition.
-fn rates_by(folder: &Path, wanted: u64) {
+pub(crate) fn rates_by(folder: &Path, wanted: u64) {
     eventually(&format!("edition {wanted} in every ledger"), PATIENCE, || {
         (0..PARTITIONS)
             .all(|partition| {
@@ -153,7 +153,7 @@ fn rated_rows(folder: &Path, editions: &[u64]) -> Rows {
     rated
 }
 
-fn wait_for_rows(folder: &Path, rows: usize) {
+pub(crate) fn wait_for_rows(folder: &Path, rows: usize) {
     eventually(&format!("{rows} rows"), PATIENCE, || {
         let query = "SELECT count(*) AS n FROM usage_events";
         let found = json_of(folder, "count", &["sql", "--format", "json", query]);

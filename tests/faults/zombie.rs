@@ -15,6 +15,7 @@ fn a_zombie_is_fenced() {
     let partitions = 4;
     let mut stream = Stream::new("zombie", dice.seed(), partitions);
     stream.set("aggregate.freshness_ms", 400);
+    stream.sell(5_000);
     stream.send(&Traffic::mixed(dice.next_seed(), 20_000));
     let mut ledger = stream.ledger();
     let mut zombie = stream.aggregate("zombie");

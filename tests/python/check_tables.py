@@ -31,6 +31,9 @@ CLASSES = [
 ]  # fmt: skip
 TABLES = ["usage_events", "usage_by_model", "usage_by_subscriber", "suspense", "quota_ledger", "alerts"]
 AMOUNTS = ["points", "retail_amount", "wholesale_amount"]
+# Kinds of rows of buckets; and those that charge an event.
+KINDS = ["grant", "top_up", "debit", "transfer_out", "transfer_in", "adjust", "refund", "expire", "breakage"]
+CHARGES = "'debit', 'payg', 'overrun'"
 # Events that are rated again; more would take long and show nothing new.
 RATED_MOST = 20_000
 
@@ -200,11 +203,88 @@ def check_amounts(check: Check, tables: dict[str, Table], windows_closed: bool) 
     if windows_closed:
         check.equal("usage_by_subscriber: amounts", amounts_by_model(tables["usage_by_subscriber"]), of_events)
     charged = "SELECT coalesce(sum(points), 0), coalesce(sum(CASE kind WHEN 'overrun' THEN 0 ELSE amount END), 0)"
-    charged = f"{charged} FROM quota_ledger WHERE kind IN ('debit', 'payg', 'overrun')"
+    charged = f"{charged} FROM quota_ledger WHERE kind IN ({CHARGES})"
     [(points, amount)] = tables["quota_ledger"].select(charged) or [(0, 0)]
     check.equal("quota_ledger: points of usage", -points, sum(sums[0] for sums in of_events.values()))
     check.equal("quota_ledger: paid for usage", amount, sum(sums[1] for sums in of_events.values()))
     return check_prices(check, events)
+
+
+def check_charges(check: Check, events: Table, ledger: Table) -> None:
+    """Each event is charged its points and its price, once, to buckets, a tariff and overrun together (I9, I4)."""
+    if not events.rows_by_file or not ledger.rows_by_file:
+        return
+    charged = f"""WITH rated AS (SELECT source, id, sum(points) AS points, sum(retail_amount) AS amount
+            FROM usage_events WHERE points IS NOT NULL GROUP BY ALL),
+        charged AS (SELECT event_source AS source, event_id AS id, -sum(points) AS points,
+            sum(CASE kind WHEN 'overrun' THEN 0 ELSE amount END) AS amount
+            FROM quota_ledger WHERE kind IN ({CHARGES}) GROUP BY ALL)
+        SELECT source, id, rated.points, charged.points, rated.amount, charged.amount
+        FROM rated FULL JOIN charged USING (source, id)
+        WHERE coalesce(rated.points, 0) <> coalesce(charged.points, 0)
+            OR coalesce(rated.amount, 0) <> coalesce(charged.amount, 0)"""
+    check.none("events that are charged otherwise than they are rated", events.select(charged))
+
+
+def check_buckets(check: Check, ledger: Table) -> int:
+    """Grants less uses and expiries are the balance after every record, and never below 0 (I9). Of a bucket that is
+    closed what was paid is what was allocated and written off; of one that was bought and used only, what is allocated
+    is its price in the share of what is used, rounded down (I5). The number of buckets."""
+    position = "kafka_partition, kafka_offset, batch_index"
+    # One record may make several rows of a bucket, which all have the same sum here, as the frame ends with its peers:
+    # one of them has what is left after all of them.
+    unequal = f"""WITH rows AS (SELECT account, bucket, {position}, balance_after,
+            sum(points) OVER (PARTITION BY account, bucket ORDER BY {position}) AS balance
+            FROM quota_ledger WHERE bucket IS NOT NULL)
+        SELECT account, bucket, {position}, min(balance), list(balance_after) FROM rows GROUP BY ALL
+        HAVING min(balance) < 0 OR min(balance_after) < 0 OR count(balance_after) < count(*)
+            OR NOT bool_or(balance_after = balance)"""
+    check.none("balances that are not grants less uses and expiries", ledger.select(unequal))
+    counts = ", ".join(f"count(*) FILTER (kind = '{kind}') AS {kind}_n" for kind in KINDS)
+    sums = ", ".join(
+        f"coalesce(sum({of}) FILTER (kind = '{kind}'), 0) AS {kind}_{of}"
+        for of in ["points", "amount"]
+        for kind in KINDS
+    )
+    query = f"""SELECT account, bucket, count(DISTINCT currency) AS currencies, sum(points) AS balance,
+        count(*) FILTER (kind = 'debit' AND points > 0) AS given_back, {counts}, {sums}
+        FROM quota_ledger WHERE bucket IS NOT NULL GROUP BY account, bucket"""
+    if not ledger.rows_by_file:
+        return 0
+    cursor = ledger.database.execute(query)
+    names = [column[0] for column in cursor.description]
+    buckets = 0
+    while rows := cursor.fetchmany(10_000):
+        buckets += len(rows)
+        for row in rows:
+            check_bucket(check, dict(zip(names, row, strict=True)))
+    return buckets
+
+
+def check_bucket(check: Check, of: dict) -> None:
+    """One bucket by the sums of its rows: what was paid, allocated and written off (I5)."""
+    what = f"bucket {of['bucket']} of {of['account']}"
+    micro, pico = (lambda points: int(points * 10**6)), (lambda amount: int(amount * 10**12))
+    check.equal(f"{what}: grants", of["grant_n"], 1)
+    if of["currencies"] > 1:
+        check.equal(f"{what}: currencies", of["currencies"], 1)
+    # Points and money that move away are negative in both columns.
+    paid = sum(pico(of[f"{kind}_amount"]) for kind in ["grant", "top_up", "transfer_in", "transfer_out", "refund"])
+    allocated = pico(of["debit_amount"]) + pico(of["adjust_amount"])
+    written_off = pico(of["breakage_amount"])
+    if not 0 <= allocated <= paid:
+        check.equal(f"{what}: allocated, of the {paid} that were paid", allocated, "from 0 to all of it")
+    closed = of["expire_n"] + of["breakage_n"] > 0
+    if closed:
+        check.equal(f"{what}: balance after its end", of["balance"], 0)
+        check.equal(f"{what}: allocated and written off", allocated + written_off, paid)
+    kept = of["transfer_out_n"] + of["refund_n"] == 0
+    if not closed and of["balance"] == 0 and kept:
+        check.equal(f"{what}: allocated when used up", allocated, paid)
+    changed = of["top_up_n"] + of["transfer_in_n"] + of["adjust_n"] + of["given_back"]
+    allowance, used = micro(of["grant_points"]), -micro(of["debit_points"])
+    if kept and not changed and allowance:
+        check.equal(f"{what}: allocated", allocated, paid * used // allowance)
 
 
 def check_prices(check: Check, events: Table) -> int:
@@ -292,6 +372,8 @@ def run(url: str, truth: dict, windows_closed: bool, rated: bool = True) -> list
         check_suspense(check, tables["suspense"], truth)
         if rated:
             print(f"{'events rated again':<20} {check_amounts(check, tables, windows_closed):>30}")
+            check_charges(check, tables["usage_events"], tables["quota_ledger"])
+            print(f"{'buckets':<20} {check_buckets(check, tables['quota_ledger']):>30}")
         print(f"{'ledger entries':<20} {check_ledger(check, store, tables):>30}")
     return check.failures
 

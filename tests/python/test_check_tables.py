@@ -209,5 +209,62 @@ class CheckAmounts(unittest.TestCase):
                 self.assertIn(words, self.failures(**broken)[1])
 
 
+class CheckBuckets(unittest.TestCase):
+    """The rows of three buckets and the events that were charged to them, broken in one place at a time."""
+
+    # Account, bucket, kind, points, amount, what is left, event, offset: used and closed; used up; raised and used.
+    ROWS = """('A', 'b', 'grant', 10, 9.9, 10, NULL, 0), ('A', 'b', 'debit', -3, 2.97, 7, 'e1', 1),
+        ('A', 'b', 'expire', -7, 0, 0, NULL, 9), ('A', 'b', 'breakage', 0, 6.93, 0, NULL, 9),
+        ('B', 'b', 'grant', 3, 0.000000000001, 3, NULL, 2), ('B', 'b', 'debit', -2, 0, 1, 'e2', 3),
+        ('B', 'b', 'debit', -1, 0.000000000001, 0, 'e3', 4), (NULL, NULL, 'overrun', -1, 5, NULL, 'e3', 4),
+        ('C', 'b', 'grant', 10, 10, 10, NULL, 5), ('C', 'b', 'top_up', 10, 2, 20, NULL, 6),
+        ('C', 'b', 'debit', -5, 3, 15, 'e4', 7)"""
+
+    def failures(self, broken: str) -> str:
+        database = check_tables.duckdb.connect()
+        database.execute(f"""CREATE TABLE quota_ledger AS SELECT account, bucket, kind, 'CNY' AS currency,
+            CAST(points AS DECIMAL(38, 6)) AS points, CAST(amount AS DECIMAL(38, 12)) AS amount,
+            CAST(balance AS DECIMAL(38, 6)) AS balance_after, 'gw' AS event_source, event_id, 0 AS kafka_partition,
+            kafka_offset, 0 AS batch_index FROM (VALUES {self.ROWS})
+            AS rows(account, bucket, kind, points, amount, balance, event_id, kafka_offset)""")
+        database.execute("""CREATE TABLE usage_events AS SELECT 'gw' AS source, id,
+            CAST(points AS DECIMAL(38, 6)) AS points, CAST(amount AS DECIMAL(38, 12)) AS retail_amount
+            FROM (VALUES ('e0', 0, 0), ('e1', 3, 2.97), ('e2', 2, 0), ('e3', 2, 0.000000000001), ('e4', 5, 3))
+            AS rows(id, points, amount)""")
+        database.execute(broken)
+        tables = []
+        for name in ["usage_events", "quota_ledger"]:
+            table = check_tables.Table.__new__(check_tables.Table)
+            table.name, table.database, table.rows_by_file = name, database, {"file": 1}
+            tables.append(table)
+        check = check_tables.Check()
+        check_tables.check_charges(check, *tables)
+        self.assertGreater(check_tables.check_buckets(check, tables[1]), 0)
+        return "\n".join(check.failures)
+
+    def test_accepts_good_buckets(self) -> None:
+        self.assertEqual(self.failures("SELECT 1"), "")
+
+    def test_notices_each_wrong_row(self) -> None:
+        ledger = "UPDATE quota_ledger SET"
+        for broken, words in [
+            (f"{ledger} amount = 6.930000000001 WHERE kind = 'breakage'", "bucket b of A: allocated and written off"),
+            (f"{ledger} amount = 0 WHERE event_id = 'e3'", "bucket b of B: allocated when used up"),
+            (f"{ledger} amount = 0.000000000001 WHERE event_id = 'e2'", "bucket b of B: allocated, of the 1 that were"),
+            (f"{ledger} amount = 2.970000000001 WHERE event_id = 'e1'", "bucket b of A: allocated: found"),
+            (f"{ledger} amount = 13 WHERE event_id = 'e4'", "bucket b of C: allocated, of the"),
+            (f"{ledger} balance_after = 8 WHERE event_id = 'e1'", "balances that are not grants less uses"),
+            (f"{ledger} points = 9 WHERE kind = 'top_up'", "balances that are not grants less uses"),
+            (f"{ledger} balance_after = NULL WHERE event_id = 'e4'", "balances that are not grants less uses"),
+            (f"{ledger} points = -4 WHERE event_id = 'e3' AND kind = 'debit'", "balances that are not grants less"),
+            ("DELETE FROM quota_ledger WHERE kind = 'grant' AND account = 'C'", "bucket b of C: grants"),
+            ("DELETE FROM quota_ledger WHERE kind = 'overrun'", "events that are charged otherwise"),
+            (f"{ledger} event_id = 'e0' WHERE event_id = 'e1'", "events that are charged otherwise than they are"),
+            ("UPDATE usage_events SET retail_amount = 3.000001 WHERE id = 'e4'", "events that are charged otherwise"),
+        ]:
+            with self.subTest(broken):
+                self.assertIn(words, self.failures(broken))
+
+
 if __name__ == "__main__":
     unittest.main()

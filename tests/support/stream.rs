@@ -4,17 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tally_generate::Truth;
+use tally_schemas::partition_of;
 use tempfile::TempDir;
 
 use super::dice::at_scale;
 use super::ledger::{Ledger, open_s3};
 use super::process::Process;
 use super::servers::Servers;
-use super::topic::Topic;
+use super::topic::{Payload, Topic};
 use super::traffic::Traffic;
 
 /// When something that goes on by itself counts as hanging.
@@ -180,6 +181,37 @@ impl Stream {
         assert!(output.contains("DRAINED"), "a bounded run says that it is done, not {output:?}");
     }
 
+    /// Sells packages to half of the first `accounts` of synthetic traffic, so that what is charged goes through the
+    /// faults too. Small ones, which busy accounts use up; some are raised, and of some what is too much is paid for.
+    pub(crate) fn sell(&self, accounts: u32) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let at_ms = now.as_millis() as u64 - 2 * 3_600_000;
+        let mut payloads = Vec::new();
+        for number in (0..accounts).step_by(2) {
+            let account = format!("A{number:09}");
+            let partition = partition_of(&account, self.topic.partitions);
+            let mut say = |mut command: Value| {
+                command["account"] = account.clone().into();
+                command["at"] = at_ms.into();
+                let value = Some(command.to_string().into_bytes());
+                payloads.push(Payload { partition, value, batch: false });
+            };
+            say(json!({"command": "purchase", "id": "gift", "package": "mobile-gift-500k"}));
+            if number % 4 == 0 {
+                say(json!({"command": "purchase", "id": "bought", "package": "telecom-10m"}));
+            }
+            if number % 8 == 0 {
+                say(json!({"command": "top_up", "id": "more", "bucket": "bought",
+                           "points_micro": 7_000_000, "amount_micro": 3}));
+            }
+            if number % 6 == 0 {
+                let flags = json!({"region": "sh", "overflow": "sh-telecom-payg"});
+                say(json!({"command": "set_flags", "id": "flags", "flags": flags}));
+            }
+        }
+        self.topic.append(&payloads);
+    }
+
     /// Sends traffic and adds it to the truth.
     pub(crate) fn send(&mut self, traffic: &Traffic) {
         let sending = self.sending(traffic);
@@ -253,6 +285,11 @@ impl Stream {
     /// The stream's topic of alerts, which its processes create.
     pub(crate) fn alerts_topic(&self) -> Topic {
         Topic::existing(&self.servers.kafka, &self.settings["alerts.topic"])
+    }
+
+    /// The stream's topic of quotas, which its processes create.
+    pub(crate) fn status_topic(&self) -> Topic {
+        Topic::existing(&self.servers.kafka, &self.settings["quota.topic"])
     }
 
     /// Whether everything that is in the topic is committed.

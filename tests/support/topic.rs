@@ -1,11 +1,13 @@
 //! A topic of the real broker, with what only an administrator can do to it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -56,31 +58,55 @@ impl Topic {
 
     /// Every record: its partition and its value.
     pub(crate) fn values(&self) -> Vec<(u32, Vec<u8>)> {
+        let mut values = Vec::new();
+        self.each(|partition, value| values.push((partition, value.to_vec())));
+        values
+    }
+
+    /// Hands over every record, its partition and its value, without keeping any. A compacted topic
+    /// has gaps: the broker tells where a partition ends.
+    pub(crate) fn each(&self, mut take: impl FnMut(u32, &[u8])) {
+        let reader = self.reader();
+        let mut left: BTreeSet<i32> = (0..self.partitions).map(u32::cast_signed).collect();
+        while !left.is_empty() {
+            let polled =
+                eventually("a record", PATIENCE, || reader.poll(Duration::from_millis(500)));
+            match polled {
+                Ok(message) => {
+                    let partition = u32::try_from(message.partition()).unwrap();
+                    take(partition, message.payload().unwrap_or_default());
+                }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    left.remove(&partition);
+                }
+                Err(error) => panic!("topic {}: {error}", self.name),
+            }
+        }
+    }
+
+    /// Who reads all partitions from their start, without a group, and is told where one ends.
+    pub(crate) fn reader(&self) -> BaseConsumer {
         let reader: BaseConsumer = self
             .client()
             .set("group.id", "tally-test-reader")
             .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
             .create()
             .unwrap();
         let mut list = TopicPartitionList::new();
-        let mut left = 0;
         for partition in 0..self.partitions {
-            let (start, end) = self.bounds(partition);
-            left += end - start;
-            let offset = Offset::Offset(i64::try_from(start).unwrap());
-            list.add_partition_offset(&self.name, partition.cast_signed(), offset).unwrap();
+            let id = partition.cast_signed();
+            list.add_partition_offset(&self.name, id, Offset::Beginning).unwrap();
         }
         reader.assign(&list).unwrap();
-        let mut values = Vec::new();
-        while left > 0 {
-            let message = eventually("a record", PATIENCE, || {
-                reader.poll(Duration::from_millis(500)).map(Result::unwrap)
-            });
-            let partition = u32::try_from(message.partition()).unwrap();
-            values.push((partition, message.payload().unwrap_or_default().to_vec()));
-            left -= 1;
-        }
-        values
+        reader
+    }
+
+    /// A setting of the topic, as the broker has it.
+    pub(crate) fn setting(&self, name: &str) -> Option<String> {
+        let topic = [ResourceSpecifier::Topic(&self.name)];
+        let told = block_on(self.admin().describe_configs(&topic, &AdminOptions::new())).unwrap();
+        told[0].as_ref().unwrap().get(name).and_then(|entry| entry.value.clone())
     }
 
     fn make(&self) {

@@ -8,6 +8,7 @@ use tally_schemas::{
     AlertMessage, ControlTotals, EntryKind, Flow, LedgerEntry, StateFile, entry_path, partition_of,
 };
 
+use super::double_entry::check_double_entry;
 use super::oracle::{Sum, Truth};
 use super::simulated_alerts::{ALERT_PARTITIONS, AlertRecord};
 use super::stored_rows::StoredRows;
@@ -194,6 +195,8 @@ pub(super) fn check_truth<'a>(
         rated.retail_pico.iter().map(|(currency, pico)| (currency.to_string(), *pico)).collect();
     compare("I4: retail", &truth.retail_pico, &retail)?;
     compare_lists("I9: quota_ledger", &straight.quota_ledger, &stored.quota_ledger)?;
+    let points = stored.rows.values().map(|row| (row.account.as_str(), row.points_micro));
+    check_double_entry(&stored.charges, points)?;
     compare_lists("I7: alerts", &straight.alerts, &stored.alerts)?;
     let commands = [totals.commands, totals.duplicate_commands, totals.ticks, totals.left_open];
     let commands = (commands, totals.corrections_refused);

@@ -7,6 +7,7 @@
 mod approvals;
 mod budgets;
 mod corrections;
+mod double_entry;
 mod encodings;
 mod executor;
 mod faulty_store;

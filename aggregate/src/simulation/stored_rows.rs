@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tally_schemas::{CLASS_COUNT, DataFile, Table};
 
+use super::double_entry::ChargeRow;
 use super::oracle::{AcceptedRow, Place, Sum, WindowKey, class_names};
 use super::straight_run::rows_as_texts;
 
@@ -20,6 +22,7 @@ pub(super) struct StoredRows {
     pub(super) by_subscriber: BTreeMap<WindowKey, Sum>,
     pub(super) by_model: BTreeMap<WindowKey, Sum>,
     pub(super) quota_ledger: Vec<String>,
+    pub(super) charges: Vec<ChargeRow>,
     pub(super) alerts: Vec<String>,
 }
 
@@ -131,6 +134,9 @@ impl StoredRows {
             if table == Table::Alerts && epochs("emitted_epoch") != epochs("epoch") {
                 return Err(format!("I10: {}: an alert of another epoch", file.path));
             }
+            if table == Table::QuotaLedger {
+                self.charges.push(charge_row(columns, row)?);
+            }
             // Whole files, with the first of their rows.
             let texts = if row == 0 { rows_as_texts(&columns.0) } else { Vec::new() };
             let rows =
@@ -176,6 +182,24 @@ impl StoredRows {
         windows.entry(key).or_default().merge(&sum);
         Ok(())
     }
+}
+
+fn charge_row(columns: &Columns, row: usize) -> Result<ChargeRow, String> {
+    let text = |name: &str| {
+        let column = columns.column(name);
+        let words = || array_value_to_string(column, row).map_err(|error| error.to_string());
+        column.is_valid(row).then(words).transpose()
+    };
+    let has_balance = columns.column("balance_after").is_valid(row);
+    Ok(ChargeRow {
+        place: columns.place(row),
+        account: text("account")?.unwrap_or_default(),
+        bucket: text("bucket")?,
+        kind: text("kind")?.unwrap_or_default(),
+        points_micro: columns.decimal("points", row),
+        amount_pico: columns.decimal("amount", row),
+        balance_micro: has_balance.then(|| columns.decimal("balance_after", row)),
+    })
 }
 
 fn accepted_row(columns: &Columns, row: usize) -> AcceptedRow {

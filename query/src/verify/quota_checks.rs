@@ -47,7 +47,8 @@ pub(super) async fn all(
     look(
         "I7",
         "no alert is in alerts twice",
-        "SELECT id, kind, count(*) FROM alerts GROUP BY id, kind HAVING count(*) > 1 LIMIT 20",
+        // By the id alone: receivers know alerts by nothing else.
+        "SELECT id, min(kind), count(*) FROM alerts GROUP BY id HAVING count(*) > 1 LIMIT 20",
     )
     .await;
     // The tables of a running stream may not be at the same epoch.

@@ -181,3 +181,67 @@ async fn revenue_of_a_closed_bucket_that_is_not_its_price_is_found() {
     .await;
     found_by(&feed, "I5", "F buy-f").await;
 }
+
+/// A table whose rows of an event have one unit less of a column.
+fn less_of(
+    batch: &RecordBatch,
+    (ids, id): (&'static str, &'static str),
+    column: &'static str,
+) -> RecordBatch {
+    let ids = texts(batch, ids);
+    let less = |row| i128::from(ids.is_valid(row) && ids.value(row) == id);
+    decimals(batch, column, |row, units| units - less(row))
+}
+
+#[tokio::test]
+async fn points_of_an_event_that_nothing_was_charged_for_are_found() {
+    let feed = spoilt(Some(|table, batch| match table {
+        Table::UsageEvents => less_of(batch, ("id", "a-2"), "points"),
+        _ => batch.clone(),
+    }))
+    .await;
+    // By partition and epoch.
+    found_by(&feed, "I9", "0 3").await;
+}
+
+#[tokio::test]
+async fn retail_that_is_not_what_buckets_and_tariffs_were_paid_is_found() {
+    // Of a tariff, in the event and in the ledger; of a bucket, in the event.
+    let changes: [Spoil; 3] = [
+        |table, batch| match table {
+            Table::UsageEvents => less_of(batch, ("id", "c-1"), "retail_amount"),
+            _ => batch.clone(),
+        },
+        |table, batch| match table {
+            Table::QuotaLedger => less_of(batch, ("event_id", "c-1"), "amount"),
+            _ => batch.clone(),
+        },
+        |table, batch| match table {
+            Table::UsageEvents => less_of(batch, ("id", "a-1"), "retail_amount"),
+            _ => batch.clone(),
+        },
+    ];
+    for spoil in changes {
+        found_by(&spoilt(Some(spoil)).await, "I4", "0 2").await;
+    }
+}
+
+#[tokio::test]
+async fn an_alert_that_is_there_twice_is_found_whatever_its_kind() {
+    // The gift of B crosses three thresholds in one epoch.
+    let feed = spoilt(Some(|table, batch| {
+        if table != Table::Alerts {
+            return batch.clone();
+        }
+        let (accounts, ids, kinds) =
+            (texts(batch, "account"), texts(batch, "id"), texts(batch, "kind"));
+        let of_b = |row: usize| accounts.is_valid(row) && accounts.value(row) == "B";
+        let rows = 0..batch.num_rows();
+        let same = rows.clone().map(|row| Some(if of_b(row) { "same" } else { ids.value(row) }));
+        let changed = with(batch, "id", Arc::new(same.collect::<StringArray>()));
+        let others = rows.map(|row| Some(format!("{}-{row}", kinds.value(row))));
+        with(&changed, "kind", Arc::new(others.collect::<StringArray>()))
+    }))
+    .await;
+    found_by(&feed, "I7", "same percent_used").await;
+}
