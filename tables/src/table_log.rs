@@ -79,8 +79,8 @@ impl TableLog {
     /// `build` answers `None` where there is nothing (left) to do. Returns the version.
     ///
     /// # Errors
-    /// `Retry` where the outcome is not known, others are faster, or the table is moved away; asking again is safe where
-    /// `build` finds in the state what has been done.
+    /// `Retry` where the outcome is not known, others are faster, or the table is moved away;
+    /// asking again is safe where `build` finds in the state what has been done.
     pub(crate) async fn transact(
         &mut self,
         operation: &str,
