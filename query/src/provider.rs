@@ -1,6 +1,7 @@
 //! One version of a Delta table as a plain Parquet scan: files are pruned by partition and by
 //! statistics here, row groups, pages and bloom filters by the scan itself.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -26,8 +27,9 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
+use object_store::path::Path;
 use tally_schemas::Table;
-use tally_tables::PinnedTable;
+use tally_tables::{PinnedFile, PinnedTable};
 
 use crate::file_statistics::{Bounds, FileBounds, bounds_of, partition_scalar, statistics_of};
 
@@ -56,7 +58,7 @@ pub struct PinnedTableProvider {
     scan_schema: TableSchema,
     /// Position in the scan's schema of each column of the table.
     scan_index: Vec<usize>,
-    files: Vec<ScanFile>,
+    files: Vec<Arc<ScanFile>>,
 }
 
 impl PinnedTableProvider {
@@ -99,7 +101,7 @@ impl PinnedTableProvider {
                     })
                     .collect();
                 part.statistics = Some(Arc::new(statistics_of(file, &bounds, &full)));
-                ScanFile { file: part, bounds, rows: file.rows }
+                Arc::new(ScanFile { file: part, bounds, rows: file.rows })
             })
             .collect();
         Ok(Self {
@@ -110,6 +112,20 @@ impl PinnedTableProvider {
             scan_index,
             files,
         })
+    }
+
+    /// The same version with some of its files, which are not prepared again.
+    pub(crate) fn with_files(&self, files: &[Arc<PinnedFile>], pinned: &PinnedTable) -> Self {
+        let kept: HashSet<Path> = files.iter().map(|file| pinned.object_path(file)).collect();
+        let is_kept = |file: &&Arc<ScanFile>| kept.contains(file.file.path());
+        Self {
+            table: self.table,
+            version: self.version,
+            schema: Arc::clone(&self.schema),
+            scan_schema: self.scan_schema.clone(),
+            scan_index: self.scan_index.clone(),
+            files: self.files.iter().filter(is_kept).map(Arc::clone).collect(),
+        }
     }
 
     /// Which table.
@@ -142,7 +158,7 @@ impl PinnedTableProvider {
         state: &dyn Session,
         filters: Vec<Expr>,
     ) -> Result<Vec<&ScanFile>> {
-        let Some(filter) = conjunction(filters) else { return Ok(self.files.iter().collect()) };
+        let Some(filter) = conjunction(filters) else { return Ok(self.files.iter().map(Arc::as_ref).collect()) };
         if self.files.is_empty() {
             return Ok(Vec::new());
         }
@@ -167,7 +183,7 @@ impl PinnedTableProvider {
             .iter()
             .enumerate()
             .filter(|(row, _)| keep.is_valid(*row) && keep.value(*row))
-            .map(|(_, file)| file)
+            .map(|(_, file)| file.as_ref())
             .collect())
     }
 

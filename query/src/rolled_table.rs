@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, col, lit, when};
 use tally_schemas::{RollUp, RolledColumn, RolledFrom, RolledRows};
 use tally_tables::PinnedTable;
@@ -20,45 +20,59 @@ pub(crate) const ROLL_UPS: &str = "roll_ups";
 
 const HOUR_US: i64 = 3_600_000_000;
 
-/// Sums up one version of a table.
+/// The tables that a version of a table is summed up to, by name. `rows` are the version itself.
 ///
 /// # Errors
 /// Where the table lacks a column.
-pub(crate) fn rolled_table(
-    roll_up: RollUp,
+pub(crate) fn rolled_tables(
     pinned: &PinnedTable,
-) -> Result<Arc<dyn TableProvider>> {
-    let (rolled, others) = pinned.rolled_up(roll_up);
-    let plan = plan_of(roll_up, &rolled, &others, &[])?;
-    Ok(Arc::new(ViewTable::new(plan.build()?, None)))
+    rows: &Arc<PinnedTableProvider>,
+) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>> {
+    RollUp::of_table(pinned.table)
+        .map(|roll_up| {
+            let (rolled, others) = pinned.rolled_up(roll_up);
+            let plan = if rolled.files.is_empty() {
+                of_rows(roll_up, rows.clone(), &[])?
+            } else {
+                let others = Arc::new(rows.with_files(&others.files, pinned));
+                let rolled = Arc::new(PinnedTableProvider::try_new(&rolled)?);
+                of_files(roll_up, rolled, others, &[])?
+            };
+            let table: Arc<dyn TableProvider> = Arc::new(ViewTable::new(plan.build()?, None));
+            Ok((roll_up.name(), table))
+        })
+        .collect()
 }
 
 /// The roll-ups of some files and the rows of others, one after the other. `also` are columns that
 /// both have beside those of the roll-up.
-pub(crate) fn plan_of(
+pub(crate) fn of_files(
     roll_up: RollUp,
-    rolled: &PinnedTable,
-    others: &PinnedTable,
+    rolled: Arc<dyn TableProvider>,
+    others: Arc<dyn TableProvider>,
     also: &[&str],
 ) -> Result<LogicalPlanBuilder> {
     let columns = roll_up.columns();
-    let also: Vec<Expr> = also.iter().map(|name| col(*name)).collect();
-    let same = columns.iter().map(|column| col(column.name)).chain(also.clone());
-    let rolled = scan(roll_up.name(), rolled)?.project(same.collect::<Vec<_>>())?;
-    let values = columns.iter().map(value_of_row).collect::<Result<Vec<_>>>()?;
-    let mut rows = scan(roll_up.table().name(), others)?;
-    rows = match roll_up.rows() {
+    let same = columns.iter().map(|column| column.name).chain(also.iter().copied()).map(col);
+    let rolled = LogicalPlanBuilder::scan(roll_up.name(), provider_as_source(rolled), None)?
+        .project(same.collect::<Vec<_>>())?;
+    rolled.union(of_rows(roll_up, others, also)?.build()?)
+}
+
+/// The rows of a table in the columns of a roll-up.
+fn of_rows(
+    roll_up: RollUp,
+    rows: Arc<dyn TableProvider>,
+    also: &[&str],
+) -> Result<LogicalPlanBuilder> {
+    let rows = LogicalPlanBuilder::scan(roll_up.table().name(), provider_as_source(rows), None)?;
+    let rows = match roll_up.rows() {
         RolledRows::All => rows,
         RolledRows::With(column) => rows.filter(col(column).is_not_null())?,
         RolledRows::Without(column) => rows.filter(col(column).is_null())?,
     };
-    let rows = rows.project(values.into_iter().chain(also).collect::<Vec<_>>())?;
-    rolled.union(rows.build()?)
-}
-
-fn scan(name: &str, pinned: &PinnedTable) -> Result<LogicalPlanBuilder> {
-    let provider: Arc<dyn TableProvider> = Arc::new(PinnedTableProvider::try_new(pinned)?);
-    LogicalPlanBuilder::scan(name, provider_as_source(provider), None)
+    let values = roll_up.columns().iter().map(value_of_row).collect::<Result<Vec<_>>>()?;
+    rows.project(values.into_iter().chain(also.iter().map(|name| col(*name))).collect::<Vec<_>>())
 }
 
 /// What a row of the table adds to a column.
@@ -84,13 +98,4 @@ fn hour_of(instant: &str) -> Expr {
     let into_the_hour = (at_us.clone() % lit(HOUR_US) + lit(HOUR_US)) % lit(HOUR_US);
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     cast(at_us - into_the_hour, utc)
-}
-
-/// The tables of a pin that are summed up, by name.
-pub(crate) fn rolled_tables(
-    pinned: &PinnedTable,
-) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>> {
-    RollUp::of_table(pinned.table)
-        .map(|roll_up| Ok((roll_up.name(), rolled_table(roll_up, pinned)?)))
-        .collect::<Result<_, DataFusionError>>()
 }

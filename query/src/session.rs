@@ -269,10 +269,9 @@ impl Sessions {
             let prepared = match known {
                 Some(known) if known.rows.version() == pinned.version => known,
                 _ => {
-                    let prepared = Prepared {
-                        rows: Arc::new(PinnedTableProvider::try_new(pinned)?),
-                        rolled: rolled_tables(pinned)?,
-                    };
+                    let rows = Arc::new(PinnedTableProvider::try_new(pinned)?);
+                    let rolled = rolled_tables(pinned, &rows)?;
+                    let prepared = Prepared { rows, rolled };
                     self.tables.lock().insert(pinned.table, prepared.clone());
                     prepared
                 }

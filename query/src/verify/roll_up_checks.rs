@@ -15,7 +15,8 @@ use crate::answer_rows::{plain, text};
 use crate::engine::{Beside, QueryEngine};
 use crate::error::{QueryError, from_datafusion};
 use crate::limits::Limits;
-use crate::rolled_table::plan_of;
+use crate::provider::PinnedTableProvider;
+use crate::rolled_table::of_files;
 
 /// The column that says which file a row is of.
 const FILE: &str = "roll_up_file";
@@ -100,7 +101,9 @@ fn both(
     let (stored, nothing) = rows.rolled_up(roll_up);
     let nothing_stored = with_files(&stored, Vec::new());
     let side = |rolled: &PinnedTable, others: &PinnedTable, is_stored: i64| {
-        let plan = plan_of(roll_up, &by_file(rolled), &by_file(others), &[FILE])?;
+        let rolled = Arc::new(PinnedTableProvider::try_new(&by_file(rolled))?);
+        let others = Arc::new(PinnedTableProvider::try_new(&by_file(others))?);
+        let plan = of_files(roll_up, rolled, others, &[FILE])?;
         let columns = roll_up.columns();
         let names = columns.iter().map(|column| col(column.name));
         let also = [col(FILE), lit(is_stored).alias(IS_STORED)];

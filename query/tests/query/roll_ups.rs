@@ -237,8 +237,9 @@ async fn views_answer_from_roll_ups_what_the_rows_come_to() {
 }
 
 /// What the check of roll-ups says.
-async fn findings(engine: &QueryEngine) -> Vec<String> {
-    let report = verify(engine, &VerifyOptions::default()).await.unwrap();
+async fn findings(world: &World) -> Vec<String> {
+    let engine = world.engine().await;
+    let report = verify(&engine, &VerifyOptions::default()).await.unwrap();
     let check = report.checks.into_iter().find(|check| check.what.contains("roll-up")).unwrap();
     println!("{}", check.looked_at);
     check.findings
@@ -276,19 +277,19 @@ async fn a_roll_up_that_is_not_its_files_is_found() {
         let pinned = pin.get(roll_up.table()).unwrap();
         let (rolled, others) = pinned.rolled_up(roll_up);
         assert!(rolled.files.len() > 1 && others.files.is_empty());
-        assert_eq!(findings(&grown.world.engine().await).await, [""; 0]);
+        assert_eq!(findings(&grown.world).await, [""; 0]);
         let [own, other] = [0, 1].map(|at| pinned.object_path(&rolled.files[at]));
         let good = store.get(&own).await.unwrap().bytes().await.unwrap();
         let wrong = store.get(&other).await.unwrap().bytes().await.unwrap();
         replace(&store, roll_up, &own, &wrong).await;
         let file = RollUp::file_of(&rolled.files[0].path).unwrap();
         let wanted = format!("{}: other sums than those of {file}", roll_up.name());
-        assert_eq!(findings(&grown.world.engine().await).await, [wanted]);
+        assert_eq!(findings(&grown.world).await, [wanted]);
         replace(&store, roll_up, &own, &good).await;
         // One that is gone is told, too, and the next janitor puts it back.
         store.delete(&own).await.unwrap();
-        assert_eq!(findings(&grown.world.engine().await).await.len(), 1);
+        assert_eq!(findings(&grown.world).await.len(), 1);
         grown.world.roll_up(1).await;
-        assert_eq!(findings(&grown.world.engine().await).await, [""; 0]);
+        assert_eq!(findings(&grown.world).await, [""; 0]);
     }
 }
