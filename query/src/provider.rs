@@ -158,7 +158,9 @@ impl PinnedTableProvider {
         state: &dyn Session,
         filters: Vec<Expr>,
     ) -> Result<Vec<&ScanFile>> {
-        let Some(filter) = conjunction(filters) else { return Ok(self.files.iter().map(Arc::as_ref).collect()) };
+        let Some(filter) = conjunction(filters) else {
+            return Ok(self.files.iter().map(Arc::as_ref).collect());
+        };
         if self.files.is_empty() {
             return Ok(Vec::new());
         }
