@@ -130,7 +130,9 @@ impl Crossings {
 
     /// What must come of the events, whatever is charged for them.
     fn truth(&self) -> Truth {
-        let tokens = BTreeMap::from([("input".to_owned(), Sum(self.tokens))]);
+        // Each event is one request too.
+        let requests = ("requests".to_owned(), Sum(u128::from(self.events)));
+        let tokens = BTreeMap::from([("input".to_owned(), Sum(self.tokens)), requests]);
         let model = ModelTruth {
             model: "glm-5".to_owned(),
             vendor: "zhipu".to_owned(),
