@@ -43,28 +43,34 @@ pub(crate) enum Cause {
     TableGone,
 }
 
-/// What a store says in trouble, most telling first, and what it means.
+/// What a store says in trouble, most telling first, and what it means. A status is there with its
+/// phrase: its number alone is in many a duration, offset and name.
 const STORE_WORDS: [(&[&str], Cause); 7] = [
     (&["peer certificate"], Cause::StoreCertificate),
     (&["RequestTimeTooSkewed"], Cause::Clock),
     (
-        &["InvalidAccessKeyId", "SignatureDoesNotMatch", "UserNotFound", "Unauthenticated", "401"],
+        &[
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "UserNotFound",
+            "Unauthenticated",
+            "401 Unauthorized",
+        ],
         Cause::StoreCredentials,
     ),
     (
         &[
             "AccessDenied",
             "PermissionDenied",
-            "Forbidden",
-            "403",
+            "403 Forbidden",
             "Permission denied",
             "Read-only",
             "ReadOnly",
         ],
         Cause::StoreDenied,
     ),
-    (&["NoSuchBucket", "404"], Cause::StoreMissing),
-    (&["No space left", "StorageFull", "QuotaExceeded", "507"], Cause::StoreFull),
+    (&["NoSuchBucket", "404 Not Found"], Cause::StoreMissing),
+    (&["No space left", "StorageFull", "QuotaExceeded", "507 Insufficient Storage"], Cause::StoreFull),
     (&["If-None-Match"], Cause::StoreUnsafe),
 ];
 
@@ -218,6 +224,8 @@ mod tests {
             ("404: NoSuchBucket", Cause::StoreMissing),
             ("No space left on device (os error 28)", Cause::StoreFull),
             ("connection refused", Cause::StoreAway),
+            ("GET http://s3/404/403 in 467.599404ms - connection closed", Cause::StoreAway),
+            ("PUT in 398.401µs - status code: 403 Forbidden: no", Cause::StoreDenied),
             ("invalid peer certificate: UnknownIssuer", Cause::StoreCertificate),
         ] {
             assert_eq!(Cause::of_store(why), cause, "{why}");
