@@ -121,6 +121,7 @@ conform() {
     schemas=$folder/schemas-$version
     mkdir "$schemas"
     cp "$all/v$version-local-strict/"*.json "$schemas"
+    # shellcheck disable=SC2016  # $id is a word of JSON Schema
     sed -i -e 's|"/api/_definitions.json#|"_definitions.json#|' -e 's|"$id": "https:|"$comment": "https:|' "$schemas"/*.json
     conforms "$version" helm/snapshots/*.yaml || status=1
     if conforms "$version" "$folder/misspelt.yaml" >/dev/null; then

@@ -70,7 +70,10 @@ const STORE_WORDS: [(&[&str], Cause); 7] = [
         Cause::StoreDenied,
     ),
     (&["NoSuchBucket", "404 Not Found"], Cause::StoreMissing),
-    (&["No space left", "StorageFull", "QuotaExceeded", "507 Insufficient Storage"], Cause::StoreFull),
+    (
+        &["No space left", "StorageFull", "QuotaExceeded", "507 Insufficient Storage"],
+        Cause::StoreFull,
+    ),
     (&["If-None-Match"], Cause::StoreUnsafe),
 ];
 

@@ -32,12 +32,12 @@ impl Turns {
     }
 
     /// The turn to close an epoch, while it is held; none where another partition has it.
-    pub(crate) fn to_close(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn try_to_close(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.closing).try_acquire_owned().ok()
     }
 
     /// The turn to encode an epoch, while it is held.
-    pub(crate) async fn to_encode(self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn wait_to_encode(self) -> Option<OwnedSemaphorePermit> {
         // Nobody closes the semaphore.
         self.encoding.acquire_owned().await.ok()
     }
@@ -50,12 +50,12 @@ mod tests {
     #[test]
     fn a_turn_is_given_when_it_is_given_back() {
         let turns = Turns::at_once(1);
-        let first = turns.clone().to_close();
-        assert!(first.is_some() && turns.to_close().is_none());
+        let first = turns.clone().try_to_close();
+        assert!(first.is_some() && turns.try_to_close().is_none());
         drop(first);
-        assert!(turns.to_close().is_some());
+        assert!(turns.try_to_close().is_some());
         let unlimited = Turns::unlimited();
-        let several: Vec<_> = (0..9).map(|_| unlimited.to_close()).collect();
+        let several: Vec<_> = (0..9).map(|_| unlimited.try_to_close()).collect();
         assert!(several.iter().all(Option::is_some));
     }
 }

@@ -152,7 +152,7 @@ impl Worker {
                 return Ok(Some(Ended::Abandoned));
             }
             // While another partition closes an epoch, this one reads on.
-            let turn = self.turns.to_close();
+            let turn = self.turns.try_to_close();
             if turn.is_some() || self.is_overfull() {
                 self.close()?;
             }
@@ -393,7 +393,7 @@ impl Worker {
             let totals = closed.totals.clone();
             let now_ms = edge.now_ms();
             let turn = tokio::select! {
-                turn = turns.to_encode() => turn,
+                turn = turns.wait_to_encode() => turn,
                 () = abandon.cancelled() => return,
             };
             let encoded =

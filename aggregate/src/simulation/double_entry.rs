@@ -156,9 +156,11 @@ mod tests {
         checked(&rows()).unwrap();
     }
 
+    type Change = fn(&mut Vec<ChargeRow>);
+
     #[test]
     fn each_row_that_is_changed_is_found() {
-        let changes: [(fn(&mut Vec<ChargeRow>), &str); 7] = [
+        let changes: [(Change, &str); 7] = [
             (|rows| rows[1].points_micro = -2, "I9"),
             (|rows| rows[1].balance_micro = Some(6), "I9"),
             (|rows| rows[1].balance_micro = None, "I9"),
