@@ -55,7 +55,8 @@ fn a_receiver_that_is_down_loses_nothing() {
     stream.set("alerts.allow_private", true);
     stream.set("alerts.retry_min_ms", 50);
     stream.set("alerts.retry_max_ms", at_scale(400, 300_000));
-    let down = Duration::from_secs(at_scale(2, 3_600));
+    // Three lives of it: an hour, with the full count.
+    let down = Duration::from_secs(at_scale(2, 1_200));
     let crossings = Crossings::make(&mut dice, partitions, "hook", at_scale(1_500, 20_000));
     let sending = crossings.sending(&stream.topic, down * 2);
     let mut taken = None;
