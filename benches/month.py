@@ -62,6 +62,8 @@ FORMS = [
     '3000000 }, { above_units = 100000000, price_micro_per_million = 2500000 }]',
 ]
 LINES_DRILLED, REPEATS = 60, 50
+# A body of control totals may have a MiB.
+LINES_POSTED = 1_000
 RAW = {
     "vendor and model": "SELECT vendor, model, count(*) AS n, sum(input) AS input, sum(output) AS output, "
                         "sum(wholesale_amount) AS payable FROM usage_events GROUP BY vendor, model",
@@ -167,9 +169,13 @@ class Month:
             raise SystemExit(f"{len(refused)} purchases were refused: {refused[0]}")
 
     def post(self, path: str, lines: list[dict]) -> None:
-        body = "\n".join(map(json.dumps, lines)).encode()
-        request = lambda address: urllib.request.Request(f"http://{address}{path}", body, {"content-type": "application/x-ndjson"})
-        self.at_door(lambda address: urllib.request.urlopen(request(address)).close())
+        def send(address: str) -> None:
+            for low in range(0, len(lines), LINES_POSTED):
+                body = "\n".join(map(json.dumps, lines[low : low + LINES_POSTED])).encode()
+                request = urllib.request.Request(f"http://{address}{path}", body, {"content-type": "application/x-ndjson"})
+                urllib.request.urlopen(request).close()
+
+        self.at_door(send)
         self.run("aggregate", "--until-end")
 
     def keep_in_order(self) -> dict:

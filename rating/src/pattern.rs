@@ -33,6 +33,11 @@ impl ModelPattern {
         }
     }
 
+    /// Whether a model is meant, and not just because all are.
+    pub(crate) fn names(&self, model: &str) -> bool {
+        self.matches(model) && *self != Self::Prefix(String::new())
+    }
+
     /// Whether there may be a model that both mean.
     pub(crate) fn may_meet(&self, other: &Self) -> bool {
         match (self, other) {

@@ -204,6 +204,12 @@ impl RateCard {
         self.aliases.resolve(model, at_ms)
     }
 
+    /// Whether a vendor has a price for a model by this very name, and not only one for whatever it sells.
+    pub fn names_model(&self, vendor: &str, model: &str) -> bool {
+        let names = |price: &Price| price.vendor == vendor && price.model.names(model);
+        self.prices.iter().any(names)
+    }
+
     /// A calendar.
     pub fn calendar(&self, id: &str) -> Option<&Calendar> {
         self.calendars.iter().find(|calendar| calendar.id() == id)

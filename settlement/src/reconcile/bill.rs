@@ -278,7 +278,8 @@ impl BillReader<'_, '_> {
         self.names.id(tier)
     }
 
-    /// The billed model, through the mapping's names and the aliases of the book.
+    /// The billed model, through the mapping's names and the aliases of the book; a name that has no
+    /// alias and that the vendor has a price for is its own.
     fn model(&mut self, cells: &Cells<'_>, at_ms: i64) -> Result<NameId, Stop> {
         let mapping = self.context.mapping;
         let Some(column) = &mapping.model else { return Ok(NameId::default()) };
@@ -299,6 +300,9 @@ impl BillReader<'_, '_> {
                     let advice =
                         format!("this bill is of {:?}; give --vendor", self.context.vendor);
                     Defect::new(found, advice)
+                }
+                None if self.context.card.names_model(self.context.vendor, name) => {
+                    return Ok(self.names.id(name));
                 }
                 None => {
                     let found = format!("model {word:?} is not known");

@@ -233,6 +233,35 @@ fn unknown_models_are_told_and_known_names_go_through_the_aliases() {
 }
 
 #[test]
+fn a_model_that_only_prices_name_is_known_by_that_name() {
+    let prices = |pattern: &str| {
+        format!(
+            "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,\
+             valid_from,source\n\
+             p,wholesale,deepseek,{pattern},output,token,CNY,1000000,2026-01-01,a test\n"
+        )
+    };
+    let bill = format!("{HEADER}{}", line("r1", &[(2, "house-model-1")]));
+    let mapping = mapping(&[]);
+    for (pattern, known) in
+        [("house-model-1", true), ("house-*", true), ("house", false), ("*", false)]
+    {
+        let text = prices(pattern);
+        let case = Case { prices: Some(&text), ..Case::new("bill.csv", bill.as_bytes(), &mapping) };
+        match case.run(&[]) {
+            Ok((_, differences)) => {
+                assert_eq!(differences[0].their_model.as_deref(), Some("house-model-1"));
+                assert!(known, "{pattern}");
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("\"house-model-1\" is not known"), "{error}");
+                assert!(!known, "{pattern}");
+            }
+        }
+    }
+}
+
+#[test]
 fn lines_that_say_the_same_are_refused_where_they_cannot_be_told_apart() {
     let grouped = mapping(&[("request_id = \"id\"\n", "")]);
     let bill = format!("{HEADER}{GOOD}{}{GOOD}", line("r1", &[(5, "0.6")]));

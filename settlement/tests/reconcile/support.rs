@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read};
 
 use serde_json::Value;
-use tally_rating::{Book, RateCard};
+use tally_rating::{Book, BookFile, RateCard};
 use tally_schemas::{TokenClass, UsageCounts, UsageSource};
 use tally_settlement::reconcile::{
     BillContext, BillMapping, Comparison, DifferenceRow, Limits, MemoryShelf, OurRow, Outcome,
@@ -17,11 +17,13 @@ pub(crate) struct Case<'a> {
     pub(crate) mapping: &'a BillMapping,
     pub(crate) vendor: &'a str,
     pub(crate) limits: Limits,
+    /// A file of prices in place of the shipped book.
+    pub(crate) prices: Option<&'a str>,
 }
 
 impl<'a> Case<'a> {
     pub(crate) fn new(file: &'a str, bytes: &'a [u8], mapping: &'a BillMapping) -> Self {
-        Self { file, bytes, mapping, vendor: "deepseek", limits: Limits::default() }
+        Self { file, bytes, mapping, vendor: "deepseek", limits: Limits::default(), prices: None }
     }
 
     /// Compares with our rows; the differences in the order in which they came.
@@ -29,7 +31,7 @@ impl<'a> Case<'a> {
         &self,
         rows: &[Ours],
     ) -> Result<(Outcome, Vec<DifferenceRow>), ReconcileError> {
-        let book = Book::shipped().unwrap();
+        let book = self.book();
         self.in_context(&book, |context| {
             let mut shelf = MemoryShelf::default();
             let prices = PriceTable::new(&book, &[]);
@@ -48,6 +50,13 @@ impl<'a> Case<'a> {
         })
     }
 
+    fn book(&self) -> Book {
+        match self.prices {
+            Some(text) => Book::read(&[BookFile { name: "prices.csv", text }]).unwrap(),
+            None => Book::shipped().unwrap(),
+        }
+    }
+
     fn in_context<T>(&self, book: &Book, then: impl FnOnce(&BillContext<'_>) -> T) -> T {
         let (file, mapping, vendor) = (self.file, self.mapping, self.vendor);
         let card = RateCard::new(book, None);
@@ -58,7 +67,7 @@ impl<'a> Case<'a> {
     /// Which of our rows are in dispute as parts of groups, and the window that has them.
     pub(crate) fn disputed(&self, outcome: &Outcome, rows: &[Ours]) -> (Vec<bool>, (i64, i64)) {
         let groups = &outcome.disputed_groups;
-        self.in_context(&Book::shipped().unwrap(), |context| {
+        self.in_context(&self.book(), |context| {
             let disputed = rows.iter().map(|row| groups.has(context, &row.row())).collect();
             (disputed, groups.window_ms(context))
         })
