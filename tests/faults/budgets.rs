@@ -249,3 +249,29 @@ fn a_budget_that_is_wrong_is_told_and_nothing_starts() {
         "{log}"
     );
 }
+
+/// What a bounded run has to relay at its end may take longer than one that is away is waited for.
+#[test]
+fn a_bounded_run_relays_all_epochs_however_long_that_takes() {
+    let dice = Dice::of("budgets-relay");
+    let mut stream = Stream::new("budgets-relay", dice.seed(), 1);
+    stream.set("aggregate.freshness_ms", 5);
+    let mut ledger = stream.ledger();
+    let sending = stream.sending(&Traffic::mixed(dice.seed(), 12_000).at_rate(2_000));
+    let mut member = stream.aggregate("member");
+    stream.sent(sending);
+    eventually("the epochs", patience(), || {
+        member.assert_running();
+        stream.is_committed(&mut ledger).then_some(())
+    });
+    member.kill();
+    let epochs = ledger.height();
+    assert!(epochs > 100, "{epochs} epochs are soon relayed");
+    // A second stage that knows nothing yet.
+    stream.set("budgets.topic", format!("{}.again", stream.topic.name));
+    stream.set("log.group", format!("{}-again", stream.topic.name));
+    stream.set("aggregate.drain_timeout_ms", 20);
+    stream.drain();
+    let budgets = stream.sql("SELECT sum(used) AS used FROM settlement.budgets");
+    assert_ne!(units(&budgets[0]["used"]), 0);
+}

@@ -17,9 +17,6 @@ use crate::ledger;
 use crate::models::budget_owner::StageConfig;
 use crate::owner::Surroundings;
 
-/// Epochs of one partition that are sent before another one's turn comes.
-const TURN_MAX: u64 = 256;
-
 /// Sends the epochs of the partitions that a process holds.
 pub struct Relay {
     surroundings: Surroundings,
@@ -51,14 +48,18 @@ impl Relay {
         self.next.retain(|partition, _| held(*partition));
     }
 
-    /// Sends what a partition has committed and what is not known to be sent, up to entry `last`
-    /// where that is known, and returns how many epochs that were.
+    /// Sends the next epoch of a partition that is committed and not known to be sent, up to entry
+    /// `last` where that is known. Whether there was one.
     ///
     /// # Errors
     /// `Retry` while the store or the log is away: what was sent stays sent, call again. `Data`
     /// where an entry that is due is damaged or gone.
-    pub async fn send(&mut self, partition: u32, last: Option<u64>) -> Result<u64, AggregateError> {
-        let next = match self.next.get(&partition) {
+    pub async fn send_next(
+        &mut self,
+        partition: u32,
+        last: Option<u64>,
+    ) -> Result<bool, AggregateError> {
+        let n = match self.next.get(&partition) {
             Some(next) => *next,
             None => {
                 let next = self.first_due(partition).await?;
@@ -66,37 +67,34 @@ impl Relay {
                 next
             }
         };
-        let end = next.saturating_add(TURN_MAX);
-        for n in next..end {
-            if last.is_some_and(|last| n > last) {
-                return Ok(n - next);
-            }
-            let store = self.surroundings.store.as_ref();
-            let entry = ledger::read_entry(store, &self.config.source_topic, partition, n).await?;
-            let Some(stored) = entry else {
-                // Others may have sent it, the stage added it, and the janitor removed it, while
-                // this process slept.
-                if ledger::floor(store, &self.config.source_topic, partition).await? > n {
-                    self.next.remove(&partition);
-                }
-                return Ok(n - next);
-            };
-            let message = EpochIncrements::of_entry(&stored.entry, &stored.hash);
-            let value = serde_json::to_vec(&message)
-                .map_err(|error| AggregateError::Invalid(error.to_string()))?;
-            crash_point("relaying");
-            let appended = self.producer.append(Outgoing {
-                partition: 0,
-                key: Some(Bytes::from(partition.to_string())),
-                value: Bytes::from(value),
-                kind: RecordKind::Single,
-            });
-            // One after the other, so that a partition's epochs are in their order.
-            appended.await?;
-            crash_point("relayed");
-            self.next.insert(partition, n + 1);
+        if last.is_some_and(|last| n > last) {
+            return Ok(false);
         }
-        Ok(TURN_MAX)
+        let store = self.surroundings.store.as_ref();
+        let entry = ledger::read_entry(store, &self.config.source_topic, partition, n).await?;
+        let Some(stored) = entry else {
+            // Others may have sent it, the stage added it, and the janitor removed it, while
+            // this process slept.
+            if ledger::floor(store, &self.config.source_topic, partition).await? > n {
+                self.next.remove(&partition);
+            }
+            return Ok(false);
+        };
+        let message = EpochIncrements::of_entry(&stored.entry, &stored.hash);
+        let value = serde_json::to_vec(&message)
+            .map_err(|error| AggregateError::Invalid(error.to_string()))?;
+        crash_point("relaying");
+        let appended = self.producer.append(Outgoing {
+            partition: 0,
+            key: Some(Bytes::from(partition.to_string())),
+            value: Bytes::from(value),
+            kind: RecordKind::Single,
+        });
+        // One after the other, so that a partition's epochs are in their order.
+        appended.await?;
+        crash_point("relayed");
+        self.next.insert(partition, n + 1);
+        Ok(true)
     }
 
     /// Where a partition is to be sent from: what the second stage has not added.

@@ -27,6 +27,11 @@ use crate::stream_status::StreamStatus;
 const READ_MAX: usize = 256;
 /// Longest wait for a message, and pause of who has nothing to do.
 const WAIT: Duration = Duration::from_millis(50);
+/// Epochs of one partition that are sent before another one's turn comes.
+const RELAYED_MAX: u64 = 256;
+/// How long the end of a bounded run, which has to come to it, waits for a store or a log that is
+/// away.
+const PATIENCE_UNTIL_END: Duration = Duration::from_mins(1);
 
 /// What a second stage is made of.
 pub struct StageParts {
@@ -97,6 +102,8 @@ pub struct SecondStage {
     relay: Relay,
     status: StageStatus,
     held: Option<Held>,
+    /// Since when it is to end; in a bounded run, since when it has not come closer to it.
+    ending_since_ms: Option<i64>,
 }
 
 impl std::fmt::Debug for SecondStage {
@@ -113,7 +120,7 @@ impl SecondStage {
     pub fn new(parts: StageParts) -> Result<Self, LogError> {
         let producer = parts.log.producer()?;
         let relay = Relay::new(parts.surroundings.clone(), parts.config.clone(), producer);
-        Ok(Self { parts, relay, status: StageStatus::default(), held: None })
+        Ok(Self { parts, relay, status: StageStatus::default(), held: None, ending_since_ms: None })
     }
 
     /// What it is doing.
@@ -129,16 +136,20 @@ impl SecondStage {
     /// end.
     pub fn run(mut self, end: &CancellationToken) -> Result<(), AggregateError> {
         let mut attempt = 0;
-        let mut ended_at_ms = None;
         loop {
             let ending = end.is_cancelled();
-            if ending && ended_at_ms.is_none() {
-                ended_at_ms = Some(self.now_ms());
+            if ending && self.ending_since_ms.is_none() {
+                self.ending_since_ms = Some(self.now_ms());
             }
             let error = match self.turn(ending, end) {
                 Ok(Turn::Done) => return Ok(()),
                 Ok(Turn::More) => {
                     attempt = 0;
+                    match self.parts.extent {
+                        Extent::Endless if self.is_over() => return Ok(()),
+                        Extent::Endless => {}
+                        Extent::UntilEnd => self.ending_since_ms = None,
+                    }
                     continue;
                 }
                 Err(error) => error,
@@ -151,10 +162,7 @@ impl SecondStage {
                 ErrorKind::Retry => tracing::debug!(%error, "budgets wait"),
                 ErrorKind::Data | ErrorKind::Invalid => return Err(error),
             }
-            let over = ended_at_ms.is_some_and(|since| {
-                self.now_ms().saturating_sub(since) >= self.parts.drain_timeout_ms.cast_signed()
-            });
-            if over {
+            if self.is_over() {
                 // What is committed is safe in the ledgers; the next owner goes on from there.
                 return match self.parts.extent {
                     Extent::Endless => Ok(()),
@@ -170,14 +178,31 @@ impl SecondStage {
         self.parts.surroundings.edge.now_ms()
     }
 
-    /// Runs what is asynchronous. At an end it does not wait for ever for a store or a log that is
-    /// away.
+    /// Whether it has waited long enough at its end.
+    fn is_over(&self) -> bool {
+        self.ending_since_ms.is_some_and(|since| {
+            let waited_ms = self.now_ms().saturating_sub(since).max(0).cast_unsigned();
+            Duration::from_millis(waited_ms) >= Self::patience(&self.parts)
+        })
+    }
+
+    /// How long an end waits for a store or a log that is away.
+    fn patience(parts: &StageParts) -> Duration {
+        let drain = Duration::from_millis(parts.drain_timeout_ms);
+        match parts.extent {
+            Extent::Endless => drain,
+            Extent::UntilEnd => drain.max(PATIENCE_UNTIL_END),
+        }
+    }
+
+    /// Runs what is asynchronous, a step of the work. At an end it does not wait for ever for a
+    /// store or a log that is away.
     fn wait<T>(
         parts: &StageParts,
         end: &CancellationToken,
         future: impl Future<Output = Result<T, AggregateError>>,
     ) -> Result<T, AggregateError> {
-        let patience = Duration::from_millis(parts.drain_timeout_ms);
+        let patience = Self::patience(parts);
         parts.runtime.block_on(async {
             tokio::select! {
                 done = future => done,
@@ -209,7 +234,7 @@ impl SecondStage {
                 _ if finishes => None,
                 _ => continue,
             };
-            relayed += Self::wait(&self.parts, end, self.relay.send(partition, last))?;
+            relayed += self.relay_epochs(partition, last, end)?;
         }
         self.status.count_relayed(relayed);
         if !(holds(0) || finishes) {
@@ -231,6 +256,28 @@ impl SecondStage {
         let at_end = held.owner.next_offset() >= self.parts.log.bounds(0)?.end;
         let done = at_end && held.waiting.is_empty() && !held.owner.has_uncommitted();
         Ok(if done { Turn::Done } else { Turn::More })
+    }
+
+    /// Sends what is due of a partition, one step after the other, and returns how many epochs that
+    /// were.
+    fn relay_epochs(
+        &mut self,
+        partition: u32,
+        last: Option<u64>,
+        end: &CancellationToken,
+    ) -> Result<u64, AggregateError> {
+        let endless = self.parts.extent == Extent::Endless;
+        let mut sent = 0;
+        while sent < RELAYED_MAX && !(endless && self.is_over()) {
+            match Self::wait(&self.parts, end, self.relay.send_next(partition, last)) {
+                Ok(true) => sent += 1,
+                Ok(false) => break,
+                // It comes again with the next turn, unless that gets on.
+                Err(error) if sent > 0 && error.kind() == ErrorKind::Retry => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
     }
 
     /// Takes the stage: claims its ledger, recovers, reads on where that ends.

@@ -116,15 +116,19 @@ async fn run_relay(site: Site) -> Result<(), AggregateError> {
         let mut sent = 0;
         for partition in 0..site.partitions {
             let mut attempt = 0;
-            sent += loop {
-                match relay.send(partition, Some(known)).await {
+            loop {
+                match relay.send_next(partition, Some(known)).await {
                     Err(error) if error.kind() == ErrorKind::Retry => {
                         attempt += 1;
                         site.surroundings.edge.pause(attempt, &error).await;
                     }
-                    other => break other?,
+                    Ok(true) => sent += 1,
+                    other => {
+                        other?;
+                        break;
+                    }
                 }
-            };
+            }
         }
         if sent == 0 && known > 400 {
             return Ok(());

@@ -237,8 +237,8 @@ fn a_model_that_only_prices_name_is_known_by_that_name() {
     let prices = |pattern: &str| {
         format!(
             "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,\
-             valid_from,source\n\
-             p,wholesale,deepseek,{pattern},output,token,CNY,1000000,2026-01-01,a test\n"
+             valid_from,known_from,approved_by,approved_at\n\
+             p,wholesale,deepseek,{pattern},output,token,CNY,1000000,2026-01-01,2026-01-01,a,2026-01-01\n"
         )
     };
     let bill = format!("{HEADER}{}", line("r1", &[(2, "house-model-1")]));
