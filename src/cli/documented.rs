@@ -92,7 +92,8 @@ fn the_program_takes_what_the_pages_show() {
 
 #[test]
 fn commands_are_found_and_cut_into_words() {
-    let page = "`tally doctor` and\n```sh\ntally sql 'SELECT 1' # so\nls\n```\n```sql\ntally x\n```\n";
+    let page =
+        "`tally doctor` and\n```sh\ntally sql 'SELECT 1' # so\nls\n```\n```sql\ntally x\n```\n";
     let (whole, mentioned) = commands(page);
     assert_eq!((whole.len(), mentioned), (1, vec!["tally doctor".to_owned()]));
     assert_eq!(words(&whole[0]), ["tally", "sql", "SELECT 1"]);
