@@ -1,6 +1,6 @@
 //! What only the processes themselves know: what their partitions wait for, what keeps them from
-//! running well, and how receivers of alerts answer them. Each tells its own part without asking the store or the log, so it tells it
-//! while they are away; `tally status` puts the parts together.
+//! running well, and how receivers of alerts answer them. Each tells its own part without asking the
+//! store or the log, so it tells it while they are away; `tally status` puts the parts together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
