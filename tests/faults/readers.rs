@@ -1,5 +1,6 @@
 //! Who may only read the store. A real S3 server has a user who reads everything and creates objects
-//! below `audit/`, and nothing else: what `docs/access.md` and the chart ask for who answers queries.
+//! below `audit/`, and nothing else: what `docs/access.md` and the chart ask for of those who answer
+//! queries.
 
 use std::process::Command;
 use std::time::Duration;

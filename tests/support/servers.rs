@@ -64,7 +64,7 @@ impl S3Server {
         self.beside(folder, ("TALLY_S3_SECRET", secret))
     }
 
-    /// A second user, who reads everything and creates objects below `audit/`: its `AWS_…` variables.
+    /// A second user, who reads everything and creates objects below `audit/`, as variables.
     pub(crate) fn reader(&self) -> Vec<(String, String)> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/s3.sh");
         let mut command = Command::new(script);
