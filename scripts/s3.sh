@@ -69,7 +69,7 @@ reader() {
   "$(program)" admin --access "$AWS_ACCESS_KEY_ID" --secret "$AWS_SECRET_ACCESS_KEY" --endpoint-url "$AWS_ENDPOINT_URL" \
     create-user --access "$READER_KEY" --secret "$READER_SECRET" --role user >&2 || die 'the server takes no second user'
   body=$(policy)
-  status=$(curl -sS -o /dev/null -w '%{http_code}' --aws-sigv4 "aws:amz:$AWS_REGION:s3" \
+  status=$(curl -sS -o /dev/null -w '%{http_code}' --aws-sigv4 "aws:amz:${AWS_REGION:-us-east-1}:s3" \
     --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" -X PUT --data-binary "$body" \
     -H "x-amz-content-sha256: $(printf '%s' "$body" | sha256sum | cut -d' ' -f1)" "$AWS_ENDPOINT_URL/tally?policy=")
   [[ $status == 20? ]] || die "the server does not take the policy: $status"
