@@ -43,11 +43,18 @@ def crates() -> tuple[dict, list[dict]]:
     return packages[root], found
 
 
+# Files that a package makes when it is installed, which dpkg knows nothing of.
+MADE_BY = {"/etc/ssl/certs/ca-certificates.crt": "ca-certificates"}
+
+
 def debian(root: Path) -> list[dict]:
     """Packages that the files of the image are from, as far as dpkg knows."""
     names = set()
     for file in sorted(path for path in root.rglob("*") if path.is_file()):
         place = f"/{file.relative_to(root)}"
+        if place in MADE_BY:
+            names.add(MADE_BY[place])
+            continue
         for candidate in (place, str(Path(place).resolve())):
             asked = subprocess.run(["dpkg-query", "-S", candidate], capture_output=True, text=True, check=False)
             if asked.returncode == 0:

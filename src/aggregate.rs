@@ -22,13 +22,14 @@ use crate::host_metrics::HostWatch;
 use crate::janitor::{self, JanitorFigures};
 use crate::looks::Depends;
 use crate::security::Security;
-use crate::status::WebhookLook;
+use crate::status::{Parts, WebhookLook};
 use crate::stdout::announcement;
 use crate::table_metrics::TableWatch;
 use crate::topics::Topics;
 use crate::traces::{Traces, hearing};
+use crate::trouble::Cause;
 use crate::webhooks::{Webhooks, register_metrics};
-use crate::{config, event_log, quota, server, status, status_processes, stop, stream_metrics};
+use crate::{config, event_log, quota, server, status, stop, stream_metrics};
 
 /// Options of `tally aggregate`.
 #[derive(Debug, Args)]
@@ -87,12 +88,13 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
             tables.register(&mut registry);
         }
         let hooks = webhooks.as_ref().map(|webhooks| webhooks.status().clone());
-        let look = WebhookLook::of(&config, hooks.clone())?;
-        let (topic, doing) = (config.log.topic.clone(), stream.aggregator().status().clone());
-        let budgets_status = stream.budgets().status().clone();
-        let own = status_processes::routes(topic, doing.clone(), hooks.unwrap_or_default());
-        let status =
-            status::routes(&config, seen, watched, (doing, budgets_status), look).merge(own);
+        let look = WebhookLook::of(&config, hooks)?;
+        let parts = Parts {
+            stream: stream.aggregator().status().clone(),
+            budgets: stream.budgets().status().clone(),
+            host: host.clone(),
+        };
+        let status = status::routes(&config, seen, watched, parts, look);
         let listener = server::bind(&listen, &security).await?;
         let (scheme, address) = (security.scheme(), listener.local_addr()?);
         let words = format!("health and metrics on {scheme}://{address}");
@@ -131,7 +133,8 @@ pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn Object
                 if error.kind() == StreamErrorKind::Retry
                     && began.elapsed() < event_log::START_PATIENCE =>
             {
-                tracing::warn!(%error, "the store is not available, waiting");
+                let cause = Cause::of_store_written(&error.to_string());
+                tracing::warn!(%error, cause = cause.name(), "{}, waiting", cause.words());
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             Err(error) => {

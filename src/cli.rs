@@ -289,6 +289,8 @@ fn trace(format: LogFormat) {
 }
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 

@@ -86,6 +86,11 @@ impl HostWatch {
         });
     }
 
+    /// What was wrong at the last look.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        self.troubles.lock().clone()
+    }
+
     /// Adds the metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
@@ -142,7 +147,7 @@ impl Collector for HostWatch {
         let (name, help) =
             ("tally_trouble", "1 where this process is kept from running well by a cause");
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        let troubles = self.troubles.lock().clone();
+        let troubles = self.troubles();
         // Each is there from the start: what has not been seen is told from what is not wrong.
         for cause in Cause::ALL {
             let wrong = troubles.iter().any(|trouble| trouble.cause == cause);

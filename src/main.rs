@@ -47,7 +47,6 @@ mod sink;
 mod sql;
 mod sql_session;
 mod status;
-mod status_processes;
 mod stdout;
 mod stop;
 mod store_clock;

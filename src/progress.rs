@@ -84,3 +84,36 @@ fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
     bar.set_message(what);
     bar
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_a_job_is() {
+        let mut progress = Progress { bar: None, ..Progress::new("replay", Some(60_000)) };
+        for _ in 0..12_800 {
+            progress.step();
+        }
+        let line = progress.line();
+        assert!(line.starts_with("replay: 12,800 of 60,000 after "), "{line}");
+        let line = Progress { bar: None, ..Progress::new("replay", None) }.line();
+        assert!(line.starts_with("replay: 0 after "), "{line}");
+    }
+
+    #[test]
+    fn a_bar_follows_the_steps_and_goes_at_the_end() {
+        let shown = bar("replay", Some(1_000));
+        shown.set_draw_target(ProgressDrawTarget::hidden());
+        let of_job = Some(shown.clone());
+        let mut progress = Progress { bar: of_job, ..Progress::new("replay", Some(1_000)) };
+        for _ in 0..600 {
+            progress.step();
+        }
+        // It is looked at now and then.
+        assert_eq!((shown.position(), shown.length()), (512, Some(1_000)));
+        assert_eq!(shown.message(), "replay");
+        progress.finish();
+        assert!(shown.is_finished());
+    }
+}

@@ -270,6 +270,7 @@ mod tests {
     use tally_access::{Certificate, Directory, SignIns, Token, User, UsersFile};
 
     use super::*;
+    use crate::store_watch::tests::asked_once;
 
     /// Users, a certificate for `localhost`, and a token of finance.
     fn secured(folder: &std::path::Path) -> (Security, reqwest::Certificate, String) {
@@ -300,23 +301,13 @@ mod tests {
     /// A store whose certificate is not trusted is not only "error sending request".
     #[tokio::test]
     async fn a_certificate_that_is_not_trusted_is_said() {
-        use object_store::RetryConfig;
-        use object_store::aws::AmazonS3Builder;
         let folder = tempfile::tempdir().unwrap();
         let (security, ..) = secured(folder.path());
         let listener = bind("127.0.0.1:0", &security).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, routes(), stop.clone()));
-        let store = AmazonS3Builder::new()
-            .with_endpoint(format!("https://localhost:{port}"))
-            .with_bucket_name("b")
-            .with_region("r")
-            .with_access_key_id("a")
-            .with_secret_access_key("s")
-            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .build()
-            .unwrap();
+        let store = asked_once(format!("https://localhost:{port}"));
         let error = store.list_with_delimiter(None).await.unwrap_err();
         let said = tally_aggregate::AggregateError::from(error).to_string();
         assert!(said.contains("invalid peer certificate"), "{said}");
@@ -327,19 +318,9 @@ mod tests {
     /// A process that only reads is alive without its store, and not ready.
     #[tokio::test]
     async fn a_reader_is_ready_where_its_store_answers() {
-        use object_store::aws::AmazonS3Builder;
-        use object_store::{RetryConfig, memory::InMemory};
+        use object_store::memory::InMemory;
         use tower::ServiceExt;
-        let away = AmazonS3Builder::new()
-            .with_endpoint("http://127.0.0.1:9")
-            .with_allow_http(true)
-            .with_bucket_name("b")
-            .with_region("r")
-            .with_access_key_id("a")
-            .with_secret_access_key("s")
-            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .build()
-            .unwrap();
+        let away = asked_once("http://127.0.0.1:9".to_owned());
         let stores: [(Arc<dyn ObjectStore>, StatusCode); 2] = [
             (Arc::new(InMemory::new()), StatusCode::OK),
             (Arc::new(away), StatusCode::SERVICE_UNAVAILABLE),

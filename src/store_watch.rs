@@ -56,15 +56,29 @@ impl StoreWatch {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::TcpListener;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use object_store::aws::AmazonS3Builder;
+    use object_store::aws::{AmazonS3, AmazonS3Builder};
     use object_store::memory::InMemory;
     use object_store::{ObjectStoreExt, RetryConfig};
 
     use super::*;
+
+    /// An S3 server that is asked once.
+    pub(crate) fn asked_once(endpoint: String) -> AmazonS3 {
+        AmazonS3Builder::new()
+            .with_endpoint(endpoint)
+            .with_allow_http(true)
+            .with_bucket_name("b")
+            .with_region("r")
+            .with_access_key_id("a")
+            .with_secret_access_key("s")
+            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .build()
+            .unwrap()
+    }
 
     #[tokio::test]
     async fn a_store_that_answers_is_there_with_and_without_tables() {
@@ -89,16 +103,7 @@ mod tests {
                 drop(connection);
             }
         });
-        let store = AmazonS3Builder::new()
-            .with_endpoint(format!("http://{address}"))
-            .with_allow_http(true)
-            .with_bucket_name("b")
-            .with_region("r")
-            .with_access_key_id("a")
-            .with_secret_access_key("s")
-            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .build()
-            .unwrap();
+        let store = asked_once(format!("http://{address}"));
         let watch = Arc::new(StoreWatch::new(Arc::new(store)));
         let asking: Vec<_> = (0..20)
             .map(|_| {

@@ -17,15 +17,15 @@ use crate::host_metrics::HostWatch;
 use crate::looks::Depends;
 use crate::running::LogToken;
 use crate::security::Security;
-use crate::status::WebhookLook;
+use crate::status::{Parts, WebhookLook};
 use crate::stdout::announcement;
 use crate::table_metrics::TableWatch;
 use crate::topics::Topics;
 use crate::traces::Traces;
 use crate::webhooks::{Webhooks, register_metrics};
 use crate::{
-    budgets, config, event_log, ingest, quota, running, server, sql_session, status,
-    status_processes, stdout, stop, stream_metrics, suspense_log,
+    budgets, config, event_log, ingest, quota, running, server, sql_session, status, stdout, stop,
+    stream_metrics, suspense_log,
 };
 
 /// Options of `tally up`.
@@ -67,7 +67,6 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
         stream_stop.clone(),
     )
     .await?;
-    let stream_status = stream.aggregator().status().clone();
     let look = WebhookLook::of(&config, Some(webhooks.status().clone()))?;
     let topic = config.log.topic.clone();
     let host = HostWatch::new(&config, &security)?;
@@ -80,12 +79,12 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     };
     host.watch(depends, stop.clone());
     let tables = TableWatch::start(Arc::clone(&store), &topic, stop.clone());
-    let budgets_status = stream.budgets().status().clone();
-    let own =
-        status_processes::routes(topic.clone(), stream_status.clone(), webhooks.status().clone());
-    let status =
-        status::routes(&config, Arc::clone(&log), store, (stream_status, budgets_status), look)
-            .merge(own);
+    let parts = Parts {
+        stream: stream.aggregator().status().clone(),
+        budgets: stream.budgets().status().clone(),
+        host: host.clone(),
+    };
+    let status = status::routes(&config, Arc::clone(&log), store, parts, look);
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());

@@ -4,6 +4,7 @@
 
 - Every metric named in rules, their tests, dashboards and runbooks is in docs/metrics.md, or is awaited
   (helm/rules/awaited-metrics.txt); what is awaited is named somewhere and not in docs/metrics.md yet.
+- Every label by which they choose a metric's samples is one of that metric, or of the target that was scraped.
 - Every alert has its runbook, every runbook its alert, and the index has all of them.
 - Every alert is in the tests of the rules.
 - Settings that the chart sets, and those in its examples, are in docs/configuration.md.
@@ -24,6 +25,11 @@ PAGES = ROOT / "docs" / "operations"
 GUIDES = {"README.md", "sizing.md", "regions.md", "backup.md", "moving-the-store.md", "partitions.md", "image.md",
           "retention.md", "traces.md", "upgrades.md"}
 METRIC = re.compile(r"\btally_[a-z0-9_]+\b")
+# A metric whose samples are chosen by labels, and one of these.
+CHOSEN = re.compile(r"\b(tally_[a-z0-9_]+)\\?\{([^}]*)\}")
+LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
+# Labels of a target.
+TARGET = {"job", "instance", "namespace", "pod", "service", "container", "role"}
 # What a histogram is in PromQL.
 PARTS = re.compile(r"_(bucket|count|sum)$")
 
@@ -36,16 +42,34 @@ def known_metrics() -> set[str]:
     return set(re.findall(r"^\| `(tally_\w+)`", text_of(ROOT / "docs" / "metrics.md"), re.MULTILINE))
 
 
+def labels_of_metrics() -> dict[str, set[str]]:
+    rows = re.findall(r"^\| `(tally_\w+)` \| \w+ \| (.*?) \|", text_of(ROOT / "docs" / "metrics.md"), re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+
 def awaited_metrics() -> set[str]:
     lines = text_of(CHART / "rules" / "awaited-metrics.txt").splitlines()
     return {line.split("|")[0].strip() for line in lines if line and not line.startswith("#")}
 
 
+def places() -> list[Path]:
+    found = [CHART / "rules" / "alerts.yaml", CHART / "tests" / "alerts.yaml", CHART / "values.yaml"]
+    return found + sorted((CHART / "dashboards").glob("*.json")) + sorted(PAGES.glob("*.md"))
+
+
+def labels() -> Iterator[str]:
+    known = labels_of_metrics()
+    for place in places():
+        for name, chosen in sorted(set(CHOSEN.findall(text_of(place)))):
+            bare = name if name in known else PARTS.sub("", name)
+            for label in LABEL.findall(chosen):
+                if bare in known and label not in known[bare] | TARGET | ({"le"} if bare != name else set()):
+                    yield f"{place.relative_to(ROOT)}: {bare} has no label {label}"
+
+
 def metrics() -> Iterator[str]:
     known, awaited, named = known_metrics(), awaited_metrics(), set()
-    places = [CHART / "rules" / "alerts.yaml", CHART / "tests" / "alerts.yaml", CHART / "values.yaml"]
-    places += sorted((CHART / "dashboards").glob("*.json")) + sorted(PAGES.glob("*.md"))
-    for place in places:
+    for place in places():
         for name in sorted(set(METRIC.findall(text_of(place)))):
             bare = name if name in known | awaited else PARTS.sub("", name)
             named.add(bare)
@@ -125,7 +149,7 @@ def links() -> Iterator[str]:
 
 
 def main() -> int:
-    found = [finding for check in (metrics, runbooks, settings, links) for finding in check()]
+    found = [finding for check in (metrics, labels, runbooks, settings, links) for finding in check()]
     for finding in found:
         print(finding)
     return int(bool(found))

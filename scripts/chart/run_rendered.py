@@ -4,9 +4,10 @@
 
 Each workload's container is started as a process, with its arguments, its environment (secrets and fields of the pod
 resolved) and the rendered tally.toml, on real Kafka (TALLY_TEST_KAFKA) and S3 (AWS_…); only addresses and the paths of
-mounts are exchanged. Its probes must answer 200, the ports of SQL must be listened on, a Prometheus must scrape each
-role with the operator's token and the authority, as from another machine, and must not without the token, the script of
-`helm test` must find its event, and each role must end within its grace period after SIGTERM.
+mounts are exchanged. The query role has credentials of its own, which read everything and create objects below audit/
+alone. Probes must answer 200, the ports of SQL must be listened on, a Prometheus must scrape each role with the
+operator's token and the authority, as from another machine, and must not without the token, the script of `helm test`
+must find its event, and each role must end within its grace period after SIGTERM.
 """
 
 import json
@@ -40,7 +41,7 @@ FIELDS = {"metadata.name": "tally-aggregate-0", "status.podIP": "127.0.0.1", "me
 def values() -> dict:
     return {
         "log": {"kafka": os.environ["TALLY_TEST_KAFKA"], "topic": f"chart.{os.getpid()}", "partitions": 2, "replication": 1, "group": f"chart-{os.getpid()}"},
-        "store": {"url": f"s3://tally/chart-{os.getpid()}", "endpoint": os.environ["AWS_ENDPOINT_URL"], "allowHttp": True, "credentialsSecret": "store", "queryCredentialsSecret": "store"},
+        "store": {"url": f"s3://tally/chart-{os.getpid()}", "endpoint": os.environ["AWS_ENDPOINT_URL"], "allowHttp": True, "credentialsSecret": "store", "queryCredentialsSecret": "reader"},
         "access": {"usersSecret": "users", "certificateSecret": "tls"},
         "listenAddress": "0.0.0.0",
         "aggregate": {"kind": "StatefulSet"},
@@ -75,6 +76,12 @@ def environment(container: dict, secrets: dict[tuple[str, str], str]) -> dict[st
             value = FIELDS[variable["valueFrom"]["fieldRef"]["fieldPath"]]
         found[variable["name"]] = value
     return found
+
+
+def reader() -> dict[str, str]:
+    """Credentials of the S3 server that read everything and create objects below audit/, as the query role gets them."""
+    said = subprocess.run([CHART.parent / "scripts/s3.sh", "reader"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
 
 
 def answers(url: str, trusted: ssl.SSLContext) -> bool:
@@ -152,6 +159,7 @@ def run(objects: list[dict], tally: str, mounted: Path, prometheus: str, folder:
     by_name = {(found["kind"], found["metadata"]["name"]): found for found in objects}
     toml = by_name["ConfigMap", "tally-config"]["data"]["tally.toml"]
     secrets = {("store", name): os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    secrets |= {("reader", name): value for name, value in reader().items()}
     secrets |= {("tokens", name): (mounted / f"{name}.token").read_text() for name in ("gateway", "auditor")}
     trusted = ssl.create_default_context(cafile=str(mounted / "ca.crt"))
     failed, running, pg, flight = [], {}, free_port(), free_port()

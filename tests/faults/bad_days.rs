@@ -47,7 +47,7 @@ impl Day {
     }
 
     /// What a command says that reaches the store as the aggregator does.
-    fn says(&mut self, arguments: &[&str]) -> String {
+    fn says(&self, arguments: &[&str]) -> String {
         let mut command = self.stream.tally(arguments);
         command.env("AWS_ENDPOINT_URL", self.proxy.url());
         words(&mut command)
@@ -62,13 +62,21 @@ impl Day {
         });
         let line = self.process.says(said, NAMED_WITHIN);
         assert!(line.contains(advice), "{line}");
-        for command in ["status", "doctor"] {
-            let found = self.says(&[command, "--json"]);
-            assert!(found.contains(said) && found.contains(advice), "{command}: {found}");
-            let found = self.says(&[command]);
-            assert!(flat(&found).contains(said), "{command}: {found}");
+        let at = self.at();
+        let status = ["status", "--ask", &at];
+        for command in [status.as_slice(), &["doctor"]] {
+            let found = self.says(&[command, &["--json"]].concat());
+            assert!(found.contains(said) && found.contains(advice), "{command:?}: {found}");
+            let found = self.says(command);
+            assert!(flat(&found).contains(said), "{command:?}: {found}");
         }
         self.process.assert_running();
+    }
+
+    /// Where the process is asked. `tally status` writes nothing: what only who writes can see, it
+    /// hears there.
+    fn at(&self) -> String {
+        format!("http://{}", self.metrics)
     }
 
     /// It is over, is said to be, and nothing is missing.
@@ -77,7 +85,7 @@ impl Day {
             (!troubles(&self.metrics).contains(&cause.to_owned())).then_some(())
         });
         self.process.says("over: ", NAMED_WITHIN);
-        let status = self.says(&["status", "--json"]);
+        let status = self.says(&["status", "--ask", &self.at(), "--json"]);
         let status: Value = serde_json::from_str(&status).unwrap();
         assert_eq!(status["troubles"], serde_json::json!([]), "{status}");
         let traffic = Traffic::mixed(self.dice.next_seed(), 1_000);

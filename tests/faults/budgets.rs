@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tally_generate::Truth;
 
 use crate::door::{address, post};
+use crate::embedded;
 use crate::kill::note_stream;
 use crate::support::{
     Dice, Figures, Process, Stream, Traffic, at_scale, block_on, eventually, patience,
@@ -148,17 +149,8 @@ fn budgets_are_exact_through_kills() {
 
 /// `tally …` with everything below `folder`, and a budget of 20 tokens a day.
 fn tally(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
-    command
-        .args(arguments)
-        .env("TALLY_LOG__DATA", folder)
-        .env("TALLY_STORE__URL", folder.join("store"))
-        .env("TALLY_HTTP__LISTEN", "127.0.0.1:0")
-        .env("TALLY_QUERY__PG_LISTEN", "127.0.0.1:0")
-        .env("TALLY_QUERY__FLIGHT_LISTEN", "127.0.0.1:0")
-        .env("TALLY_BUDGETS__FILE", folder.join("budgets.toml"))
-        .env("TALLY_AGGREGATE__FRESHNESS_MS", "100")
-        .env("TALLY_AGGREGATE__PUBLISH_INTERVAL_MS", "100");
+    let mut command = embedded::tally(folder, arguments);
+    command.env("TALLY_BUDGETS__FILE", folder.join("budgets.toml"));
     command
 }
 

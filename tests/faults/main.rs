@@ -39,6 +39,7 @@ mod processes;
 mod proxy;
 mod quota;
 mod quota_topic;
+mod readers;
 mod reference;
 mod reference_imports;
 mod rerate;

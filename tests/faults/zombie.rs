@@ -1,8 +1,10 @@
 //! R3: a process is frozen in the middle of its work, another takes its partitions, and the frozen
 //! one comes back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::kill::note_stream;
 use crate::support::{Dice, Figures, Process, Stream, Traffic, at_scale, eventually, patience};
@@ -56,13 +58,33 @@ fn a_zombie_is_fenced() {
     assert!(zombie.terminate(patience()).success());
     stream.drain();
     stream.expect_exactly_once();
+    let (alerts, again) = said(&stream);
     let fenced = zombie.log().lines().filter(|line| line.contains("fenced: ")).count();
     assert!(fenced > 0, "no zombie ran into a fence: nothing was shown");
     let mut figures = Figures::of("R3 zombie", &dice);
     figures.note("cycles", cycles);
     figures.note("fenced_partitions", fenced);
+    figures.note("alerts", alerts);
+    figures.note("alerts_said_again", again);
     note_stream(&mut figures, &stream, &ledger);
     figures.report();
+}
+
+/// How many alerts are in the topic, and how many messages say one again. A zombie may, before it
+/// notices: with the same id and the same bytes, so that receivers drop it (ADR 8).
+fn said(stream: &Stream) -> (usize, usize) {
+    let mut said: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut again = 0;
+    stream.alerts_topic().each(|_, value| {
+        let message: Value = serde_json::from_slice(value).unwrap();
+        let id = message["id"].as_str().unwrap().to_owned();
+        if let Some(before) = said.insert(id, value.to_vec()) {
+            let text = String::from_utf8_lossy;
+            assert_eq!(text(&before), text(value), "said again, and not in the same words");
+            again += 1;
+        }
+    });
+    (said.len(), again)
 }
 
 /// Waits until the two share the work again and have caught up.

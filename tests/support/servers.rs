@@ -64,6 +64,18 @@ impl S3Server {
         self.beside(folder, ("TALLY_S3_SECRET", secret))
     }
 
+    /// A second user, who reads everything and creates objects below `audit/`, as variables.
+    pub(crate) fn reader(&self) -> Vec<(String, String)> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/s3.sh");
+        let mut command = Command::new(script);
+        command.arg("reader").env("AWS_ENDPOINT_URL", format!("http://{}", self.address));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let words = String::from_utf8(output.stdout).unwrap();
+        let lines = words.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     fn beside(&self, folder: &Path, setting: (&str, &str)) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         std::os::unix::fs::symlink(self.folder.join("buckets"), folder.join("buckets")).unwrap();

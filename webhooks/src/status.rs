@@ -27,6 +27,12 @@ pub struct ReceiverStatus {
 #[derive(Debug, Clone, Default)]
 pub struct WebhookStatus(Arc<Mutex<BTreeMap<String, ReceiverStatus>>>);
 
+impl FromIterator<(String, ReceiverStatus)> for WebhookStatus {
+    fn from_iter<Receivers: IntoIterator<Item = (String, ReceiverStatus)>>(of: Receivers) -> Self {
+        Self(Arc::new(Mutex::new(of.into_iter().collect())))
+    }
+}
+
 impl WebhookStatus {
     /// Every receiver by its name.
     pub fn receivers(&self) -> BTreeMap<String, ReceiverStatus> {

@@ -41,6 +41,12 @@ pub struct StageFigures {
 #[derive(Debug, Clone, Default)]
 pub struct StageStatus(Arc<Mutex<StageFigures>>);
 
+impl From<StageFigures> for StageStatus {
+    fn from(figures: StageFigures) -> Self {
+        Self(Arc::new(Mutex::new(figures)))
+    }
+}
+
 impl StageStatus {
     /// The figures.
     pub fn figures(&self) -> StageFigures {

@@ -6,6 +6,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::security::Security;
 use crate::server;
+use crate::status::report::{Status, advised};
+use crate::trouble::Cause;
 
 fn nobody() -> Security {
     Security { users: None, certificate: None, sign_ins: SignIns::default() }
@@ -112,4 +114,33 @@ fn a_process_of_this_machine_is_looked_for_where_it_listens() {
     {
         assert_eq!(is_here(&Url::parse(url).unwrap()), wanted, "{url}");
     }
+}
+
+#[test]
+fn who_says_what_is_wrong_is_named_and_a_cause_counts_once() {
+    let trouble = |found: &str| TroubleRow {
+        cause: Cause::StoreReadOnly,
+        found: found.to_owned(),
+        advice: "look".to_owned(),
+        told_by: None,
+    };
+    let mut told = told();
+    for (instance, found) in [("a", "first"), ("b", "second")] {
+        let troubles = vec![trouble(found)];
+        told.add(&format!("http://{instance}"), Own { troubles, ..own(instance, &[0]) });
+    }
+    let mut troubles = told.troubles();
+    assert_eq!(troubles.len(), 2, "{troubles:?}");
+    let first = troubles.remove(0);
+    assert_eq!((first.found.as_str(), first.told_by.as_deref()), ("first", Some("http://a")));
+    assert_eq!(advised(&first), "first, says http://a\n→ look");
+    // What is seen from here too is not said again.
+    let mut status: Status = serde_json::from_value(serde_json::json!({
+        "topic": "t", "lag_events": 0, "unpublished_epochs": 0, "oldest_uncommitted_age_ms": 0,
+        "watermark": null, "partitions": [], "suspended": {}, "tables": [], "notes": []
+    }))
+    .unwrap();
+    status.add_troubles([trouble("here")]);
+    status.add(&told);
+    assert_eq!(status.troubles, [trouble("here")]);
 }

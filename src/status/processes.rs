@@ -1,6 +1,6 @@
-//! What only the processes themselves know: what their partitions wait for, and how receivers of
-//! alerts answer them. Each tells its own part without asking the store or the log, so it tells it
-//! while they are away; `tally status` puts the parts together.
+//! What only the processes themselves know: what their partitions wait for, what keeps them from
+//! running well, and how receivers of alerts answer them. Each tells its own part without asking the
+//! store or the log, so it tells it while they are away; `tally status` puts the parts together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -16,6 +16,8 @@ use tally_aggregate::{StreamStatus, Waiting};
 use tally_schemas::{Config, in_full};
 use tally_webhooks::{ReceiverStatus, WebhookStatus};
 
+use super::Parts;
+use super::report::TroubleRow;
 use crate::sink::TOKEN_VARIABLE;
 
 const PATH: &str = "/v1/status/process";
@@ -38,12 +40,16 @@ struct Own {
     webhooks: BTreeMap<String, ReceiverStatus>,
     /// Alerts that the log acknowledged since its start, by kind.
     alerts: BTreeMap<String, u64>,
+    /// What keeps it from running well.
+    #[serde(default)]
+    troubles: Vec<TroubleRow>,
 }
 
 /// `GET /v1/status/process` of a process that has the stream.
-pub(crate) fn routes(topic: String, stream: StreamStatus, webhooks: WebhookStatus) -> Router {
+pub(super) fn routes(topic: String, parts: Parts, webhooks: WebhookStatus) -> Router {
     let instance = uuid::Uuid::new_v4().simple().to_string();
     let own = move || async move {
+        let Parts { stream, host, .. } = parts;
         let partitions = stream.partitions();
         let stopped = partitions.iter().filter_map(|(p, s)| Some((*p, s.stopped.clone()?)));
         Json(Own {
@@ -54,13 +60,14 @@ pub(crate) fn routes(topic: String, stream: StreamStatus, webhooks: WebhookStatu
             waiting: waits(&stream, Timestamp::now()),
             webhooks: webhooks.receivers(),
             alerts: stream.counters().alerts.lock().clone(),
+            troubles: host.troubles().iter().map(TroubleRow::from).collect(),
         })
     };
     Router::new().route(PATH, get(own))
 }
 
 /// What each partition of this process waits for.
-pub(crate) fn waits(stream: &StreamStatus, now: Timestamp) -> BTreeMap<u32, String> {
+pub(super) fn waits(stream: &StreamStatus, now: Timestamp) -> BTreeMap<u32, String> {
     let words = |waiting: &Waiting| {
         let seconds = (now.as_millisecond() - waiting.since_ms).max(0) / 1_000;
         format!("for {seconds} s, {} attempts: {}", waiting.attempts, waiting.why)
@@ -71,15 +78,15 @@ pub(crate) fn waits(stream: &StreamStatus, now: Timestamp) -> BTreeMap<u32, Stri
 
 /// A process that was asked, for whoever reads the status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ProcessRow {
-    pub(crate) address: String,
+pub(super) struct ProcessRow {
+    pub(super) address: String,
     /// Partitions that it has.
-    pub(crate) partitions: BTreeSet<u32>,
+    pub(super) partitions: BTreeSet<u32>,
 }
 
 /// What the processes that were asked have told.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(super) struct Told {
     topic: String,
     processes: BTreeMap<String, (ProcessRow, Own)>,
     /// Addresses that need not be asked again.
@@ -89,7 +96,7 @@ pub(crate) struct Told {
 
 impl Told {
     /// Asks the processes at these addresses, and the one that may listen on this machine.
-    pub(crate) async fn of(config: &Config, addresses: &[String]) -> Self {
+    pub(super) async fn of(config: &Config, addresses: &[String]) -> Self {
         let mut told = Self { topic: config.log.topic.clone(), ..Self::default() };
         let named = addresses.iter().map(|address| (address.clone(), None)).collect();
         told.ask(named).await;
@@ -104,7 +111,7 @@ impl Told {
     }
 
     /// Asks the processes that say in the ledger where they are, each with its partitions.
-    pub(crate) async fn ask_owners(&mut self, owners: BTreeMap<String, BTreeSet<u32>>) {
+    pub(super) async fn ask_owners(&mut self, owners: BTreeMap<String, BTreeSet<u32>>) {
         let known: BTreeSet<u32> = self.partitions();
         let owners = owners.into_iter().filter(|(_, theirs)| !theirs.is_subset(&known));
         self.ask(owners.map(|(address, theirs)| (address, Some(theirs))).collect()).await;
@@ -144,32 +151,43 @@ impl Told {
     }
 
     /// Partitions whose processes have answered.
-    pub(crate) fn partitions(&self) -> BTreeSet<u32> {
+    pub(super) fn partitions(&self) -> BTreeSet<u32> {
         self.each().flat_map(|own| own.partitions.iter().copied()).collect()
     }
 
     /// Who has answered.
-    pub(crate) fn rows(&self) -> Vec<ProcessRow> {
+    pub(super) fn rows(&self) -> Vec<ProcessRow> {
         self.processes.values().map(|(row, _)| row.clone()).collect()
     }
 
     /// Who has not, and why.
-    pub(crate) fn notes(&self) -> &[String] {
+    pub(super) fn notes(&self) -> &[String] {
         &self.notes
     }
 
     /// What partitions wait for.
-    pub(crate) fn waiting(&self) -> BTreeMap<u32, String> {
+    pub(super) fn waiting(&self) -> BTreeMap<u32, String> {
         self.each().flat_map(|own| own.waiting.clone()).collect()
     }
 
     /// Why partitions are not being processed.
-    pub(crate) fn stopped(&self) -> BTreeMap<u32, String> {
+    pub(super) fn stopped(&self) -> BTreeMap<u32, String> {
         self.each().flat_map(|own| own.stopped.clone()).collect()
     }
 
+    /// What keeps processes from running well. What only a process that writes can find is known by
+    /// it alone.
+    pub(super) fn troubles(&self) -> Vec<TroubleRow> {
+        let by = |row: &ProcessRow| Some(row.address.clone());
+        let each = self.processes.values();
+        each.flat_map(|(row, own)| {
+            own.troubles.iter().cloned().map(|trouble| TroubleRow { told_by: by(row), ..trouble })
+        })
+        .collect()
+    }
+
     /// A receiver of alerts as all processes that deliver to it see it.
-    pub(crate) fn receiver(&self, name: &str) -> Option<ReceiverStatus> {
+    pub(super) fn receiver(&self, name: &str) -> Option<ReceiverStatus> {
         let mut seen = self.each().filter_map(|own| own.webhooks.get(name));
         let mut whole = seen.next()?.clone();
         for other in seen {
@@ -184,7 +202,7 @@ impl Told {
     }
 
     /// Alerts that left since these processes began, by kind.
-    pub(crate) fn alerts(&self) -> BTreeMap<String, u64> {
+    pub(super) fn alerts(&self) -> BTreeMap<String, u64> {
         let mut alerts = BTreeMap::new();
         for (kind, count) in self.each().flat_map(|own| &own.alerts) {
             *alerts.entry(kind.clone()).or_default() += count;
@@ -193,7 +211,7 @@ impl Told {
     }
 
     /// The same in words, where nothing else can be known.
-    pub(crate) fn in_words(&self) -> Vec<String> {
+    pub(super) fn in_words(&self) -> Vec<String> {
         let mut words = waiting_in_words(&self.waiting(), &self.stopped());
         let receivers: BTreeSet<&String> =
             self.each().flat_map(|own| own.webhooks.keys()).collect();
@@ -209,7 +227,7 @@ impl Told {
 }
 
 /// What waits, and what is not being processed.
-pub(crate) fn waiting_in_words(
+pub(super) fn waiting_in_words(
     waiting: &BTreeMap<u32, String>,
     stopped: &BTreeMap<u32, String>,
 ) -> Vec<String> {
@@ -219,7 +237,7 @@ pub(crate) fn waiting_in_words(
 }
 
 /// `partition 3`, `partitions 1, 2`.
-pub(crate) fn named(partitions: &BTreeSet<u32>) -> String {
+pub(super) fn named(partitions: &BTreeSet<u32>) -> String {
     let numbers: Vec<String> = partitions.iter().map(u32::to_string).collect();
     let many = if numbers.len() == 1 { "" } else { "s" };
     format!("partition{many} {}", numbers.join(", "))
@@ -264,5 +282,5 @@ fn is_here(url: &Url) -> bool {
 }
 
 #[cfg(test)]
-#[path = "status_processes/tests.rs"]
+#[path = "processes/tests.rs"]
 mod tests;
