@@ -26,6 +26,7 @@ pub mod owner;
 mod packed_column;
 mod parquet_file;
 mod planted;
+mod prefix_column;
 mod quota_answers;
 mod quota_desk;
 mod reference_feed;

@@ -106,7 +106,7 @@ const ENCODING: Encoding = Encoding::DELTA_BINARY_PACKED;
 
 /// Appends `values`. (Parquet format, Encodings.md, "Delta Encoding": differences to the value
 /// before, less the smallest of their block, in as many bits as the largest of each part needs.)
-fn encode_packed(out: &mut Vec<u8>, values: &[i64]) {
+pub(crate) fn encode_packed(out: &mut Vec<u8>, values: &[i64]) {
     put_varint(out, BLOCK as u64);
     put_varint(out, (BLOCK / PART) as u64);
     put_varint(out, values.len() as u64);
