@@ -2,22 +2,20 @@
 //! first. Most of them are zeros, which Zstandard removes. The library makes an object of each
 //! value; this only copies.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Decimal128Type};
 use parquet::basic::Encoding;
 use parquet::errors::Result;
 use parquet::schema::types::ColumnDescPtr;
 
 use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, Presence, unexpected};
+use crate::column_rows::ColumnRows;
 use crate::index_encoding::{encode_run, width_for};
 
 /// Gathers the rows of one chunk.
 #[derive(Debug, Default)]
 pub(crate) struct DecimalColumn {
-    /// A row each; absent ones are 0.
-    values: Vec<i128>,
-    /// Whether each row has a value; empty while all have.
-    present: Vec<bool>,
+    rows: ColumnRows<i128>,
 }
 
 impl DecimalColumn {
@@ -34,19 +32,14 @@ impl DecimalColumn {
         let Some(array) = array.as_primitive_opt::<Decimal128Type>() else {
             return Err(unexpected("a column of decimals has another type"));
         };
-        let rows = self.values.len();
-        self.values.extend_from_slice(array.values());
-        if array.null_count() > 0 || !self.present.is_empty() {
-            self.present.resize(rows, true);
-            self.present.extend((0..array.len()).map(|row| array.is_valid(row)));
-        }
+        self.rows.push(array);
         Ok(())
     }
 
     /// The value of every row, if it is the same: as the retail amount is where nobody pays.
     fn constant(&self) -> Option<i128> {
-        let first = *self.values.first()?;
-        let same = self.present.is_empty() && self.values.iter().all(|value| *value == first);
+        let first = self.rows.values().next()?;
+        let same = self.rows.absent() == 0 && self.rows.values().all(|value| value == first);
         same.then_some(first)
     }
 
@@ -62,22 +55,20 @@ impl DecimalColumn {
     ) -> Result<Chunk> {
         let mut chunk = ChunkBuilder::new(column, compressor);
         if let Some(value) = self.constant() {
-            write_constant(&mut chunk, value, self.values.len(), page_rows)?;
+            write_constant(&mut chunk, value, self.rows.len(), page_rows)?;
             return chunk.finish(None, None);
         }
-        for start in (0..self.values.len()).step_by(page_rows) {
-            let rows = start..(start + page_rows).min(self.values.len());
-            let values = &self.values[rows.clone()];
-            if self.present.is_empty() {
+        for page in self.rows.pages(page_rows) {
+            let values = &page.values;
+            let Some(presence) = &page.presence else {
                 chunk.data(values.len(), Presence::All, Encoding::PLAIN, |out| {
-                    put_plain(out, values.iter());
+                    put_plain(out, values.iter().copied());
                 })?;
                 continue;
-            }
-            let present = &self.present[rows];
-            let is_present = |row: usize| present[row];
+            };
+            let is_present = |row: usize| presence.is_valid(row);
             chunk.data(values.len(), Presence::Some(&is_present), Encoding::PLAIN, |out| {
-                put_plain(out, values.iter().zip(present).filter(|(_, is)| **is).map(|(v, _)| v));
+                put_plain(out, page.present());
             })?;
         }
         chunk.finish(None, None)
@@ -104,7 +95,7 @@ fn write_constant(
     Ok(())
 }
 
-fn put_plain<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = &'v i128>) {
+fn put_plain(out: &mut Vec<u8>, values: impl Iterator<Item = i128>) {
     for value in values {
         out.extend_from_slice(&value.to_be_bytes());
     }

@@ -8,6 +8,7 @@
 mod aggregator;
 mod announcer;
 mod column_chunk;
+mod column_rows;
 mod core;
 mod crash_point;
 mod decimal_column;
