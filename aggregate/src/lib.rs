@@ -8,6 +8,7 @@
 mod aggregator;
 mod announcer;
 mod column_chunk;
+mod column_rows;
 mod core;
 mod crash_point;
 mod decimal_column;
@@ -26,6 +27,7 @@ pub mod owner;
 mod packed_column;
 mod parquet_file;
 mod planted;
+mod prefix_column;
 mod quota_answers;
 mod quota_desk;
 mod reference_feed;

@@ -1,16 +1,15 @@
 //! A Parquet column chunk of 64-bit integers and instants, DELTA_BINARY_PACKED. The library packs
 //! value by value; whole blocks at a time cost a tenth of that.
 
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Int64Type, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use parquet::basic::Encoding;
 use parquet::errors::Result;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 
 use crate::column_chunk::{Chunk, ChunkBuilder, PageCompressor, Presence, unexpected};
+use crate::column_rows::ColumnRows;
 use crate::index_encoding::put_varint;
 
 /// Values of a block, and of each of its parts that have a width of their own.
@@ -20,10 +19,7 @@ const PART: usize = 32;
 /// Gathers the rows of one chunk.
 #[derive(Debug, Default)]
 pub(crate) struct PackedColumn {
-    /// A row each; absent ones are 0.
-    values: Vec<i64>,
-    /// Whether each row has a value; empty while all have.
-    present: Vec<bool>,
+    rows: ColumnRows<i64>,
 }
 
 impl PackedColumn {
@@ -43,23 +39,13 @@ impl PackedColumn {
     /// Where the array is of another type than the first.
     pub(crate) fn write(&mut self, array: &ArrayRef) -> Result<()> {
         if let Some(array) = array.as_primitive_opt::<Int64Type>() {
-            self.extend(array);
+            self.rows.push(array);
         } else if let Some(array) = array.as_primitive_opt::<TimestampMicrosecondType>() {
-            self.extend(array);
+            self.rows.push(array);
         } else {
             return Err(unexpected("a column of integers has another type"));
         }
         Ok(())
-    }
-
-    fn extend<T: ArrowPrimitiveType<Native = i64>>(&mut self, array: &PrimitiveArray<T>) {
-        let rows = self.values.len();
-        self.values.extend_from_slice(array.values());
-        if array.null_count() == 0 && self.present.is_empty() {
-            return;
-        }
-        self.present.resize(rows, true);
-        self.present.extend((0..array.len()).map(|row| array.is_valid(row)));
     }
 
     /// Writes the pages, of `page_rows` rows each.
@@ -74,30 +60,21 @@ impl PackedColumn {
     ) -> Result<Chunk> {
         let mut chunk = ChunkBuilder::new(column, compressor);
         let mut some = Vec::new();
-        for start in (0..self.values.len()).step_by(page_rows) {
-            let end = (start + page_rows).min(self.values.len());
-            let rows = &self.values[start..end];
-            if self.present.is_empty() {
-                chunk.data(rows.len(), Presence::All, ENCODING, |out| encode_packed(out, rows))?;
+        for page in self.rows.pages(page_rows) {
+            let values = &page.values;
+            let Some(presence) = &page.presence else {
+                chunk.data(values.len(), Presence::All, ENCODING, |out| {
+                    encode_packed(out, values)
+                })?;
                 continue;
-            }
-            let present = &self.present[start..end];
+            };
             some.clear();
-            some.extend(rows.iter().zip(present).filter(|(_, is)| **is).map(|(value, _)| *value));
-            let is_present = |row: usize| present[row];
+            some.extend(page.present());
+            let is_present = |row: usize| presence.is_valid(row);
             let presence = Presence::Some(&is_present);
-            chunk.data(rows.len(), presence, ENCODING, |out| encode_packed(out, &some))?;
+            chunk.data(values.len(), presence, ENCODING, |out| encode_packed(out, &some))?;
         }
-        let valid = || {
-            let absent = |row: usize| self.present.get(row).is_some_and(|is| !is);
-            self.values.iter().enumerate().filter(move |(row, _)| !absent(*row)).map(|(_, v)| *v)
-        };
-        let (low, high) = if self.present.is_empty() {
-            (self.values.iter().min().copied(), self.values.iter().max().copied())
-        } else {
-            (valid().min(), valid().max())
-        };
-        let nulls = self.present.iter().filter(|is| !**is).count() as u64;
+        let ((low, high), nulls) = (self.rows.bounds(), self.rows.absent() as u64);
         chunk.finish(Some(Statistics::int64(low, high, None, Some(nulls), false)), None)
     }
 }
@@ -106,7 +83,7 @@ const ENCODING: Encoding = Encoding::DELTA_BINARY_PACKED;
 
 /// Appends `values`. (Parquet format, Encodings.md, "Delta Encoding": differences to the value
 /// before, less the smallest of their block, in as many bits as the largest of each part needs.)
-fn encode_packed(out: &mut Vec<u8>, values: &[i64]) {
+pub(crate) fn encode_packed(out: &mut Vec<u8>, values: &[i64]) {
     put_varint(out, BLOCK as u64);
     put_varint(out, (BLOCK / PART) as u64);
     put_varint(out, values.len() as u64);

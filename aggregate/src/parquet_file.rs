@@ -24,6 +24,7 @@ use crate::core::blake3_hex;
 use crate::decimal_column::DecimalColumn;
 use crate::dictionary_column::DictionaryColumn;
 use crate::packed_column::PackedColumn;
+use crate::prefix_column::PrefixColumn;
 
 /// Rows of a row group: small enough to skip by account, large enough to compress.
 pub const ROW_GROUP_ROWS: usize = 131_072;
@@ -32,6 +33,9 @@ pub const ROW_GROUP_ROWS: usize = 131_072;
 /// largest value. Counts are left out: nobody prunes by them.
 const PRUNED_TEXTS: [&str; 8] =
     ["account", "subscriber", "model", "vendor", "supplier", "source", "reason", "kind"];
+
+/// Texts of which every row has another one.
+const IDS: [&str; 3] = ["id", "event_id", "vendor_request_id"];
 
 /// Zstandard 1. Not in unit tests: the simulation writes a hundred thousand tiny files, and making
 /// the compressor of each column would take most of its time.
@@ -179,6 +183,8 @@ enum ColumnEncoder {
     Packed(PackedColumn),
     /// Of points and amounts.
     Decimals(DecimalColumn),
+    /// Of ids.
+    Prefixes(PrefixColumn),
 }
 
 impl RowGroup {
@@ -198,6 +204,11 @@ impl RowGroup {
                     .map(ColumnEncoder::Dictionary)
                     .or_else(|| PackedColumn::for_array(array).map(ColumnEncoder::Packed))
                     .or_else(|| DecimalColumn::for_array(array).map(ColumnEncoder::Decimals))
+                    .or_else(|| {
+                        let is_id = IDS.contains(&field.name().as_str());
+                        let ids = PrefixColumn::for_array(array).filter(|_| is_id);
+                        ids.map(ColumnEncoder::Prefixes)
+                    })
                     .unwrap_or_else(|| ColumnEncoder::Values(Box::new(writer)))
             })
             .collect();
@@ -213,6 +224,7 @@ impl RowGroup {
                 ColumnEncoder::Dictionary(column) => column.write(array)?,
                 ColumnEncoder::Packed(column) => column.write(array)?,
                 ColumnEncoder::Decimals(column) => column.write(array)?,
+                ColumnEncoder::Prefixes(column) => column.write(array)?,
                 ColumnEncoder::Values(writer) => {
                     for leaf in compute_leaves(field, array)? {
                         writer.write(&leaf)?;
@@ -241,6 +253,12 @@ impl RowGroup {
                 }
                 ColumnEncoder::Decimals(column) => {
                     let chunk = column.finish(descriptor, compressor, PAGE_ROWS)?;
+                    group.append_column(&chunk.bytes, chunk.close)?;
+                }
+                ColumnEncoder::Prefixes(column) => {
+                    // Many gateways number theirs by time.
+                    let bounded = descriptor.name() == "event_id";
+                    let chunk = column.finish(descriptor, compressor, PAGE_ROWS, bounded)?;
                     group.append_column(&chunk.bytes, chunk.close)?;
                 }
                 ColumnEncoder::Dictionary(column) => {

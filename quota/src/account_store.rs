@@ -1,5 +1,5 @@
 //! All accounts of a partition: encoded records in an arena, found by the hash of their name, and a
-//! small cache of decoded ones, as an account seldom comes alone.
+//! cache of decoded ones, as busy accounts come again and again.
 
 use std::borrow::Cow;
 
@@ -19,9 +19,12 @@ const CACHED: u32 = 1 << 31;
 /// No account has this number now.
 const NOWHERE: u32 = u32::MAX;
 /// Pairs of slots of the cache, each for the accounts of some hashes; few in tests and where inputs
-/// are made up, so that accounts push each other out.
-const PAIRS: usize = if cfg!(any(test, feature = "fuzz")) { 2 } else { 1 << PAIR_BITS };
-const PAIR_BITS: u32 = 10;
+/// are made up, so that accounts push each other out. Powers of two.
+const PAIRS_AT_FIRST: usize = if cfg!(any(test, feature = "fuzz")) { 2 } else { 1 << 8 };
+/// The most there are: most of 10,000 busy accounts stay decoded, in some ten megabytes.
+const PAIRS_AT_MOST: usize = if cfg!(any(test, feature = "fuzz")) { 8 } else { 1 << 12 };
+/// Accounts for each pair from which on there are twice as many pairs.
+const CROWDED: usize = 4;
 
 /// The accounts.
 #[derive(Debug, Clone)]
@@ -73,8 +76,8 @@ impl Default for AccountStore {
             places: Vec::new(),
             free: Vec::new(),
             arena: Arena::default(),
-            cache: vec![Slot::default(); 2 * PAIRS],
-            recent: vec![false; PAIRS],
+            cache: vec![Slot::default(); 2 * PAIRS_AT_FIRST],
+            recent: vec![false; PAIRS_AT_FIRST],
             written: NumberSet::default(),
             blank: Vec::new(),
             decoded_bytes: 0,
@@ -96,11 +99,6 @@ fn slot_of(place: u32) -> Option<usize> {
 
 fn cached(slot: usize) -> u32 {
     CACHED | u32::try_from(slot).unwrap_or_default()
-}
-
-fn pair_of(hash: u64) -> usize {
-    // The low bits choose the place in the index.
-    usize::try_from(hash >> (64 - PAIR_BITS)).unwrap_or_default() % PAIRS
 }
 
 impl AccountStore {
@@ -180,9 +178,31 @@ impl AccountStore {
         Ok(())
     }
 
+    /// The pair of slots that accounts of this hash may have.
+    fn pair_of(&self, hash: u64) -> usize {
+        // The low bits choose the place in the index.
+        usize::try_from(hash >> 32).unwrap_or_default() & (self.recent.len() - 1)
+    }
+
+    /// Doubles the pairs where there are many accounts for each. All slots are emptied, as their
+    /// accounts belong to other pairs then.
+    fn make_pairs(&mut self, reference: &QuotaReference) -> Result<(), BadAccount> {
+        let pairs = self.recent.len();
+        if pairs >= PAIRS_AT_MOST || self.len() < CROWDED * pairs {
+            return Ok(());
+        }
+        for slot in 0..self.cache.len() {
+            self.evict(slot, reference)?;
+        }
+        self.cache.resize(4 * pairs, Slot::default());
+        self.recent.resize(2 * pairs, false);
+        Ok(())
+    }
+
     /// Empties one of the slots that accounts of this hash may have.
     fn make_room(&mut self, hash: u64, reference: &QuotaReference) -> Result<usize, BadAccount> {
-        let pair = pair_of(hash);
+        self.make_pairs(reference)?;
+        let pair = self.pair_of(hash);
         let second = !self.recent[pair];
         let slot = 2 * pair + usize::from(second);
         self.evict(slot, reference)?;

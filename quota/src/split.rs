@@ -165,10 +165,11 @@ impl Split {
         now_ms: i64,
     ) -> bool {
         let other_window = |debit: &Debit| {
-            reference.package(account.buckets[debit.bucket].package).caps.iter().any(|cap| {
-                let span = cap.window.span();
-                span.slot_start(event.completed_at_ms) != span.slot_start(now_ms)
-            })
+            reference
+                .package(account.buckets[debit.bucket].package)
+                .caps
+                .iter()
+                .any(|cap| !cap.window.span().same_slot(event.completed_at_ms, now_ms))
         };
         self.emptied || self.overrun.is_some() || self.debits.iter().any(other_window)
     }

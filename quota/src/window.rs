@@ -88,6 +88,14 @@ impl Span {
         slot_ms <= at_ms && at_ms < slot_ms.saturating_add(least_ms)
     }
 
+    /// Whether two instants are in one slot. Not inlined: the compiler would ask the calendar before
+    /// a loop over caps, of which most packages have none.
+    #[inline(never)]
+    pub(crate) fn same_slot(self, at_ms: i64, other_ms: i64) -> bool {
+        let slot_ms = self.slot_start(at_ms);
+        self.surely_holds(slot_ms, other_ms) || self.slot_start(other_ms) == slot_ms
+    }
+
     /// The first slot of the window whose last slot begins at `slot_ms`.
     pub(crate) const fn first_slot(self, slot_ms: i64) -> i64 {
         match self {
@@ -160,6 +168,9 @@ mod tests {
                     assert!(!span.surely_holds(slot + later + 1, slot));
                 }
                 assert!(span.surely_holds(slot, slot));
+                assert!(span.same_slot(slot, at) && span.same_slot(at, slot));
+                assert!(!span.same_slot(at, span.window_end(slot)));
+                assert!(span.same_slot(at, span.window_end(slot) - 1));
             }
         }
     }

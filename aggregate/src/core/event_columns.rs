@@ -9,11 +9,12 @@ use arrow::array::{
 };
 use arrow::datatypes::UInt32Type;
 use arrow::error::ArrowError;
-use tally_schemas::{CLASS_COUNT, Currency, Table, TokenClass, UsageEvent};
+use tally_schemas::{CLASS_COUNT, Table, TokenClass, UsageEvent};
 
 use crate::core::arrow_schema::in_memory_schema;
 use crate::core::counts::Counts;
 use crate::core::event_rating::EventRating;
+use crate::core::few_words::{FewWords, LastCurrency};
 use crate::core::interner::Interner;
 use crate::core::last_outcome::AcceptedRow;
 use crate::core::subscriber_windows::holder_hash;
@@ -168,6 +169,9 @@ pub(crate) struct EventColumns {
     retail_price_ids: Names,
     wholesale_price_ids: Names,
     shared: SharedTexts,
+    usage_sources: FewWords,
+    last_retail: LastCurrency,
+    last_wholesale: LastCurrency,
     gateway_epoch: Vec<Option<i64>>,
     gateway_seq: Vec<Option<i64>>,
     labels: Texts,
@@ -196,7 +200,10 @@ impl EventColumns {
         self.product.push_optional(event.product.as_deref(), names);
         let service_tier = self.service_tier.push(event.service_tier(), names);
         self.finish_reason.push_optional(event.finish_reason.as_deref(), names);
-        self.usage_source.push(event.usage_source.name(), names);
+        let usage_source = event.usage_source;
+        let usage_source =
+            self.usage_sources.number(usage_source as usize, usage_source.name(), names);
+        self.usage_source.push_number(usage_source);
         self.started_at_ms.push(event.started_at_ms().unwrap_or(row.completed_at_ms));
         self.completed_at_ms.push(row.completed_at_ms);
         let at = self.completed_at_ms.len() - 1;
@@ -207,15 +214,12 @@ impl EventColumns {
         }
         self.vendor_request_id.push(event.vendor_request_id.as_deref());
         let retail = row.rating.and_then(|rating| rating.retail_currency);
-        let retail_currency =
-            self.retail_currency.push_optional(retail.as_ref().map(Currency::code), names);
+        let retail_currency = self.last_retail.number(retail, names);
+        self.retail_currency.push_number(retail_currency);
         let payers = row.rating.map(|rating| rating.payers.as_str()).filter(|p| !p.is_empty());
         self.retail_price_ids.push_optional(payers, names);
-        let wholesale_currency = match row.rating {
-            None => {
-                self.wholesale_price_ids.push_optional(None, names);
-                self.wholesale_currency.push_optional(None, names)
-            }
+        match row.rating {
+            None => self.wholesale_price_ids.push_absent(),
             Some(rating) => {
                 self.points_micro.push(rating.amounts.points_micro);
                 self.retail_pico.push(rating.amounts.retail_pico);
@@ -225,9 +229,11 @@ impl EventColumns {
                     &mut self.shared,
                     names,
                 );
-                self.wholesale_currency.push(rating.wholesale_currency.code(), names)
             }
-        };
+        }
+        let wholesale = row.rating.map(|rating| rating.wholesale_currency);
+        let wholesale_currency = self.last_wholesale.number(wholesale, names);
+        self.wholesale_currency.push_number(wholesale_currency);
         // At most 2^53, as validation has it.
         self.gateway_epoch.push(event.gateway_epoch.map(u64::cast_signed));
         self.gateway_seq.push(event.gateway_seq.map(u64::cast_signed));
@@ -379,6 +385,8 @@ impl EventColumns {
         holders.clear();
         names.clear();
         self.shared.clear();
+        self.usage_sources = FewWords::default();
+        (self.last_retail, self.last_wholesale) = Default::default();
         for column in [
             &mut self.source,
             &mut self.account,

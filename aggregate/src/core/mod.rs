@@ -9,6 +9,7 @@ pub(crate) mod dedupe;
 mod epoch;
 mod event_columns;
 mod event_rating;
+mod few_words;
 mod held_payload;
 mod id_table;
 mod interner;

@@ -511,6 +511,9 @@ impl Partition {
             offset: position.offset,
             batch_index: position.batch_index,
         });
+        if let Some(rating) = rating {
+            self.accounts.reuse(rating.payers);
+        }
         Ok(())
     }
 

@@ -10,9 +10,10 @@ use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::error::ArrowError;
 use tally_budget::BudgetAlert;
 use tally_quota::{Alert, LedgerRow, OverrunCause};
-use tally_schemas::{Currency, Table};
+use tally_schemas::Table;
 
 use crate::core::arrow_schema::in_memory_schema;
+use crate::core::few_words::{FewWords, LastCurrency};
 use crate::core::interner::{ABSENT, Interner};
 use crate::core::text_column::{Names, Texts};
 
@@ -220,34 +221,13 @@ fn instants(ms: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(micros.with_timezone("UTC"))
 }
 
-/// Words of which there are few, by their places, with their numbers among the names.
-#[derive(Debug, Clone)]
-struct FewWords([u32; 16]);
-
-impl Default for FewWords {
-    fn default() -> Self {
-        Self([ABSENT; 16])
-    }
-}
-
-impl FewWords {
-    fn number(&mut self, place: usize, word: &str, names: &mut Interner) -> u32 {
-        let Some(known) = self.0.get_mut(place) else { return names.intern_recurring(word) };
-        if *known == ABSENT {
-            *known = names.intern(word);
-        }
-        *known
-    }
-}
-
 /// Rows of `quota_ledger`. Where usage is charged to nobody, every event has one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct QuotaLedgerRows {
     rows: RowColumns<6, 3>,
     kinds: FewWords,
     causes: FewWords,
-    /// The currency of the row before.
-    currency: Option<(Currency, u32)>,
+    currency: LastCurrency,
 }
 
 impl QuotaLedgerRows {
@@ -259,15 +239,7 @@ impl QuotaLedgerRows {
         let overrun = row.cause.map_or(ABSENT, |cause| {
             causes.number(cause as usize, OverrunCause::name(cause), names)
         });
-        let in_currency = match (row.currency, *currency) {
-            (None, _) => ABSENT,
-            (Some(code), Some((known, number))) if code == known => number,
-            (Some(code), _) => {
-                let number = names.intern_recurring(code.code());
-                *currency = Some((code, number));
-                number
-            }
-        };
+        let in_currency = currency.number(row.currency, names);
         rows.push(&Row {
             account: Some(row.account),
             subscriber: row.subscriber,

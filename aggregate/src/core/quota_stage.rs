@@ -53,13 +53,13 @@ struct Told<'e> {
 impl QuotaSink for Told<'_> {
     fn entry(&mut self, row: LedgerRow<'_>) {
         self.ledger.push(&row, self.mover.cause);
-        if let (EntryKind::Debit | EntryKind::Payg, Some(package)) = (row.kind, row.package)
-            && !self.payers.split(',').any(|payer| payer == package)
-        {
-            if !self.payers.is_empty() {
+        if let (EntryKind::Debit | EntryKind::Payg, Some(package)) = (row.kind, row.package) {
+            if self.payers.is_empty() {
+                self.payers.push_str(package);
+            } else if !self.payers.split(',').any(|payer| payer == package) {
                 self.payers.push(',');
+                self.payers.push_str(package);
             }
-            self.payers.push_str(package);
         }
     }
 
@@ -108,7 +108,8 @@ impl QuotaStage {
         quota.advance(watermark_ms, &mut Told { ledger, alerts, notices, mover, payers });
     }
 
-    /// Charges an event; tells who paid, with commas.
+    /// Charges an event; tells who paid, with commas, in a text that [`QuotaStage::reuse`] takes
+    /// back.
     ///
     /// # Errors
     /// Where it cannot be charged; then nothing has changed.
@@ -119,12 +120,17 @@ impl QuotaStage {
         watermark_ms: Option<i64>,
         (ledger, alerts): (&mut QuotaLedgerRows, &mut AlertRows),
         mover: Mover,
-    ) -> Result<(Charged, &str), ChargeError> {
+    ) -> Result<(Charged, String), ChargeError> {
         let Self { quota, notices, payers } = self;
         payers.clear();
         let mut told = Told { ledger, alerts, notices, mover, payers };
         let charged = quota.charge(event, weigher, watermark_ms, &mut told)?;
-        Ok((charged, payers))
+        Ok((charged, std::mem::take(payers)))
+    }
+
+    /// Takes back the memory of a text that [`QuotaStage::charge`] gave, for the next event.
+    pub(crate) fn reuse(&mut self, payers: String) {
+        self.payers = payers;
     }
 
     /// Takes back what an event was charged.

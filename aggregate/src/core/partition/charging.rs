@@ -215,7 +215,7 @@ impl Partition {
             wholesale_currency: wholesale.currency,
             wholesale_price_ids: price_ids,
             retail_currency: charged.retail_currency,
-            payers: payers.to_owned(),
+            payers,
         }))
     }
 }
