@@ -16,6 +16,7 @@ mod checked_arithmetic;
 mod checked_sum;
 mod chinese_comments;
 mod comments;
+mod compared_rows;
 mod connections;
 mod corrections;
 mod encode;
