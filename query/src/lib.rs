@@ -53,6 +53,7 @@ mod suspense_table;
 mod system_schema;
 mod terminal_table;
 mod terms_rows;
+mod usage_by_epoch;
 mod verify;
 mod views;
 

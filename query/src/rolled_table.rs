@@ -60,7 +60,7 @@ pub(crate) fn of_files(
 }
 
 /// The rows of a table in the columns of a roll-up.
-fn of_rows(
+pub(crate) fn of_rows(
     roll_up: RollUp,
     rows: Arc<dyn TableProvider>,
     also: &[&str],
