@@ -131,6 +131,10 @@ pub(crate) fn adjustment_json(state: &AdjustmentState) -> Value {
         "note": what.note,
         "dispute": what.dispute.map(dispute_name),
         "re_rate": what.re_rate.as_ref().map(re_rate_json),
+        "bill": what.billed.as_ref().map(|billed| json!({
+            "period": billed.period,
+            "currency": billed.currency,
+        })),
         "proposed_by": proposal.by,
         "proposed_at_ms": proposal.at_ms,
         "decided_by": decision.map(|done| &done.by),
@@ -159,6 +163,11 @@ fn tell(global: &GlobalArgs, state: &AdjustmentState) -> Result<(), Failure> {
     if global.json {
         return stdout::print(serde_json::to_string_pretty(&adjustment_json(state))?);
     }
+    stdout::print(in_words(state))
+}
+
+/// An adjustment for people, and what is to be done next.
+pub(crate) fn in_words(state: &AdjustmentState) -> String {
     let (name, what) = (state.name(), &state.proposal.what);
     let mut lines = vec![format!(
         "{name} is {}: {} {} for {} from {} on, {}",
@@ -176,7 +185,7 @@ fn tell(global: &GlobalArgs, state: &AdjustmentState) -> Result<(), Failure> {
         "approved" => lines.push("it is on the statement of the next period that is closed".into()),
         _ => {}
     }
-    stdout::print(lines.join("\n"))
+    lines.join("\n")
 }
 
 fn tell_all(global: &GlobalArgs, states: &[&AdjustmentState]) -> Result<(), Failure> {

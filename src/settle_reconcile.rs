@@ -14,19 +14,20 @@ use std::sync::Arc;
 
 use clap::Args;
 use futures::StreamExt;
+use serde::Serialize;
 use tally_query::{Limits as QueryLimits, QueryEngine, TermsOrigin};
 use tally_rating::{Book, RateCard};
-use tally_settlement::person_name;
 use tally_settlement::reconcile::{
     BillContext, BillMapping, Comparison, Limits, Outcome, Period, PriceTable, ReconcileError,
     ReconcileErrorKind, shipped_mapping, shipped_names,
 };
+use tally_settlement::{AdjustmentState, LargeDifference, Reconciled, person_name};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, FailureKind, file_failure};
 use crate::progress::Progress;
 use crate::settle_terms::SettledBy;
-use crate::{config, reference, sql_session, stdout};
+use crate::{config, reference, settle_adjust, sql_session, stdout};
 use disputed::{Disputed, Evidence as OurEvidence};
 use our_rows::{OurEvents, OurRows};
 use pack::Pack;
@@ -59,6 +60,13 @@ pub(crate) struct ReconcileArgs {
     /// Put what it comes to down in the books, under this name
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
+    /// Where the terms take the vendor's figures within the tolerance, propose what they differ by
+    /// as an adjustment, reason volume_correction
+    #[arg(long, requires = "by", conflicts_with = "contracts")]
+    post: bool,
+    /// Terms that the adjustment belongs to, where the vendor has several
+    #[arg(long, value_name = "ID", requires = "post")]
+    terms: Option<String>,
     /// Folder that is made for the result [default: reconciliation/V-YYYY-MM]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -140,14 +148,34 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), 
         pack.write_prices(&book, &evidence)?;
         pack.write_manifest(&args.file, &mapping_text, &book, &pin)?;
     }
-    pack.commit()?;
-    if let Some(by) = &args.by {
-        let (_, bill_hash) = pack::hash(&args.file)?;
-        let text = serde_json::to_string(&outcome)?;
-        let reconciled = summary::reconciled(&out.join("summary.json"), &text, bill_hash)?;
-        settled_by.over(&engine).put_down(&reconciled, by, reference::now_ms()).await?;
+    let compared = args.by.as_ref().map(|_| compared(&outcome, &args.file, &out)).transpose()?;
+    let settlement = settled_by.over(&engine);
+    let now_ms = reference::now_ms();
+    // What cannot be proposed is refused before anything is there. A bill outside of the tolerance
+    // is a dispute, and has its evidence whatever was asked.
+    let post = args.post && outcome.is_inside();
+    if let Some(compared) = compared.as_ref().filter(|_| post) {
+        settlement.check_theirs(compared, args.terms.as_deref(), now_ms).await?;
     }
-    tell(global, &outcome, &out)
+    pack.commit()?;
+    let mut proposed = Vec::new();
+    if let (Some(by), Some(compared)) = (&args.by, compared) {
+        let compared = settlement.put_down(&compared, by, now_ms).await?;
+        if post {
+            let terms = args.terms.as_deref();
+            proposed = settlement.propose_theirs(&compared, terms, by, now_ms).await?;
+        }
+    }
+    tell(global, &outcome, &proposed, &out)
+}
+
+/// What the books put down of a comparison.
+fn compared(outcome: &Outcome, bill: &Path, out: &Path) -> Result<Reconciled, Failure> {
+    let (_, bill_hash) = pack::hash(bill)?;
+    let text = serde_json::to_string(outcome)?;
+    let compared = summary::reconciled(&out.join("summary.json"), &text, bill_hash)?;
+    let largest = LargeDifference::of_outcome(outcome).map_err(Failure::internal)?;
+    Ok(Reconciled { largest, ..compared })
 }
 
 /// The mapping with the tolerance and tax rate of the vendor's terms, where it has any.
@@ -173,12 +201,30 @@ fn by_terms(
     }
 }
 
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    proposed: Vec<serde_json::Value>,
+}
+
 /// Prints the outcome; where something is outside of the tolerance, that is a failed check.
-fn tell(global: &GlobalArgs, outcome: &Outcome, out: &Path) -> Result<(), Failure> {
+fn tell(
+    global: &GlobalArgs,
+    outcome: &Outcome,
+    proposed: &[AdjustmentState],
+    out: &Path,
+) -> Result<(), Failure> {
     if global.json {
-        stdout::print(serde_json::to_string_pretty(outcome)?)?;
+        let proposed = proposed.iter().map(settle_adjust::adjustment_json).collect();
+        stdout::print(serde_json::to_string_pretty(&Told { outcome, proposed })?)?;
     } else {
         stdout::print(tables::in_words(outcome, out))?;
+        for state in proposed {
+            stdout::print(settle_adjust::in_words(state))?;
+        }
     }
     if outcome.is_inside() {
         return Ok(());

@@ -17,14 +17,18 @@ const SEED: &str = "20";
 const ROWS: &str = "6000";
 const PER_CLASS: usize = 67;
 
-fn tally(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tally"))
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    command
         .args(arguments)
         .current_dir(folder)
         .env("TALLY_LOG__DATA", folder.join("data"))
-        .env("RUST_LOG", "warn")
-        .output()
-        .unwrap()
+        .env("RUST_LOG", "warn");
+    command
+}
+
+fn tally(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().unwrap()
 }
 
 fn succeeded(output: Output) -> Output {
@@ -259,6 +263,97 @@ fn put_terms_in_force(folder: &Path) {
     contract(&["approve", "1", "--by", "chen"], 0);
     let said = contract(&["show"], 0);
     assert!(said.contains("lin") && said.contains("chen"), "{said}");
+}
+
+/// Comparisons that the test puts down: by three that die after that, and two that do not.
+const COMPARED: usize = 5;
+
+/// A bill that lacks our calls without request ids, by terms that take the vendor's figures.
+#[test]
+fn the_vendors_figure_is_proposed_and_the_largest_differences_are_in_sql() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    month_of_events(folder);
+    bill(folder, 0, "csv");
+    let terms = "[[terms]]\nid = \"deepseek-2026\"\nvendor = \"deepseek\"\nmodel_pattern = \"*\"\n\
+        form = \"price_list\"\ncurrency = \"CNY\"\ntax_ppm = 60000\nrounding = \"half_up\"\n\
+        valid_from = \"2026-01-01\"\nsource = \"contract\"\n\
+        tolerance = { qty_pct = \"100\", amt_pct = \"100\", amt_abs = \"0\", counts = \"theirs\" }\n";
+    std::fs::write(folder.join("terms.toml"), terms).unwrap();
+    succeeded(tally(folder, &["contract", "import", "terms.toml", "--by", "lin"]));
+    succeeded(tally(folder, &["contract", "approve", "1", "--by", "chen"]));
+
+    let of_bill = ["settle", "reconcile", "csv.csv", "--vendor", "deepseek"];
+    let how = ["--period", "2026-10", "--mapping", "csv.toml", "--json"];
+    let run = |more: &[&str]| tally(folder, &[&of_bill[..], &how, more].concat());
+    let unnamed = run(&["--post"]);
+    assert_eq!(unnamed.status.code(), Some(2), "{unnamed:?}");
+    let other = run(&["--by", "lin", "--post", "--terms", "deepseek-2025"]);
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+    let result = folder.join("reconciliation/deepseek-2026-10");
+    assert!(!result.exists(), "what is refused leaves nothing behind");
+
+    // Dead before or after either of its two entries: nothing is proposed twice.
+    for (number, point) in ["before:1", "after:1", "before:2", "after:2"].into_iter().enumerate() {
+        let (when, which) = point.split_once(':').unwrap();
+        let out = format!("died-{number}");
+        let more = ["--by", "lin", "--post", "--out", &out];
+        let mut dying = command(folder, &[&of_bill[..], &how, &more].concat());
+        let died = dying.env("TALLY_CRASH_AT", format!("{when}-books-entry:{which}")).output();
+        assert_eq!(died.unwrap().status.code(), None, "{point}: it did not die");
+        let listed = succeeded(tally(folder, &["settle", "adjust", "--list", "--json"])).stdout;
+        let listed: Value = serde_json::from_slice(&listed).unwrap();
+        assert_eq!(listed.as_array().unwrap().len(), usize::from(point == "after:2"), "{point}");
+    }
+    let outcome = succeeded(run(&["--by", "lin", "--post"])).stdout;
+    let outcome: Value = serde_json::from_slice(&outcome).unwrap();
+    assert_eq!((&outcome["inside_counts"], &outcome["disputed"]), (&"theirs".into(), &0.into()));
+    let proposed = outcome["proposed"].as_array().unwrap();
+    assert_eq!(proposed.len(), 1, "{proposed:?}");
+    assert_eq!(
+        (&proposed[0]["state"], &proposed[0]["reason"]),
+        (&"proposed".into(), &"volume_correction".into())
+    );
+    let digits = |value: &Value| value.as_str().unwrap().replace('.', "").parse::<i128>().unwrap();
+    let differs = digits(&outcome["totals"][0]["difference"]);
+    let amount = digits(&proposed[0]["amount"]) * 10_000_000_000;
+    assert!(differs < 0 && (differs - amount).abs() <= 5_000_000_000, "{differs} {amount}");
+
+    // The same again is found; who proposed it may not approve it.
+    let again = succeeded(run(&["--by", "lin", "--post", "--out", "again"])).stdout;
+    let again: Value = serde_json::from_slice(&again).unwrap();
+    assert_eq!(again["proposed"], outcome["proposed"]);
+    let name = proposed[0]["adjustment"].as_str().unwrap();
+    let approve = |by: &str| tally(folder, &["settle", "adjust", "--approve", name, "--by", by]);
+    assert_eq!(approve("Lin").status.code(), Some(3));
+    succeeded(approve("chen"));
+
+    let sql = |query: &str| -> Value {
+        let answer = succeeded(tally(folder, &["sql", "--format", "json", query])).stdout;
+        serde_json::from_slice(&answer).unwrap()
+    };
+    let top = outcome["top"].as_array().unwrap();
+    let found = sql("SELECT place, level, class, difference, bill_line, our_day FROM \
+        settlement.reconciliation_differences \
+        WHERE compared_at = (SELECT min(compared_at) FROM settlement.reconciliation) ORDER BY place");
+    assert_eq!(found.as_array().unwrap().len(), top.len());
+    for ((place, row), wanted) in (1..).zip(found.as_array().unwrap()).zip(top) {
+        assert_eq!((&row["place"], &row["level"]), (&Value::from(place), &"record".into()));
+        for column in ["class", "difference", "bill_line", "our_day"] {
+            assert_eq!(row[column], wanted[column], "{column} of {row}");
+        }
+    }
+    // Each is led back to our event.
+    let joined = sql("SELECT count(*) AS events FROM settlement.reconciliation_differences AS d \
+        JOIN usage_events AS e ON e.kafka_partition = d.kafka_partition \
+        AND e.kafka_offset = d.kafka_offset AND e.batch_index = d.batch_index \
+        AND e.wholesale_amount = d.our_amount");
+    assert_eq!(joined[0]["events"], Value::from(COMPARED * top.len()));
+    let classes = sql("SELECT class, CAST(sum(differences) AS BIGINT) AS n FROM \
+        settlement.reconciliation_classes GROUP BY class");
+    let each = usize::try_from(outcome["differences"].as_u64().unwrap()).unwrap();
+    let all = serde_json::json!([{"class": "missing_at_theirs", "n": COMPARED * each}]);
+    assert_eq!(classes, all);
 }
 
 #[test]

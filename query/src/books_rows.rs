@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use tally_settlement::{Adjustment, Books, Cents, Seal, Section, Statement};
 
 use crate::books_schema::BooksTable;
+use crate::compared_rows::{class_rows, difference_rows};
 use crate::error::QueryError;
 use crate::people_rows::{adjustment_rows, dispute_rows, reconciliation_rows};
 use crate::period_rows::{Calendar, cut_off_rows, period_rows};
@@ -68,6 +69,8 @@ pub(crate) fn rows_of(
         BooksTable::Adjustments => adjustment_rows(books),
         BooksTable::Disputes => dispute_rows(books),
         BooksTable::Reconciliation => reconciliation_rows(books),
+        BooksTable::ReconciliationClasses => class_rows(books),
+        BooksTable::ReconciliationDifferences => difference_rows(books),
     }
 }
 

@@ -32,6 +32,10 @@ pub enum BooksTable {
     Disputes,
     /// One row a comparison with a bill and currency.
     Reconciliation,
+    /// One row a comparison, class of differences and currency.
+    ReconciliationClasses,
+    /// One row a comparison and each of its largest differences.
+    ReconciliationDifferences,
 }
 
 /// Amounts of the books: hundredths, with the decimals that amounts have everywhere.
@@ -39,7 +43,7 @@ pub(crate) const AMOUNT: DataType = DataType::Decimal128(38, 12);
 
 impl BooksTable {
     /// Every table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Periods,
         Self::CutOffs,
         Self::Statements,
@@ -47,6 +51,8 @@ impl BooksTable {
         Self::Adjustments,
         Self::Disputes,
         Self::Reconciliation,
+        Self::ReconciliationClasses,
+        Self::ReconciliationDifferences,
     ];
 
     /// Name in schema `settlement`.
@@ -59,6 +65,8 @@ impl BooksTable {
             Self::Adjustments => "adjustments",
             Self::Disputes => "disputes",
             Self::Reconciliation => "reconciliation",
+            Self::ReconciliationClasses => "reconciliation_classes",
+            Self::ReconciliationDifferences => "reconciliation_differences",
         }
     }
 
@@ -82,6 +90,12 @@ impl BooksTable {
             Self::Reconciliation => {
                 "One row a comparison with a vendor's bill that was put down, and currency"
             }
+            Self::ReconciliationClasses => {
+                "One row a comparison with a vendor's bill, class of its differences and currency: together they are all differences"
+            }
+            Self::ReconciliationDifferences => {
+                "The 50 largest differences of each comparison with a vendor's bill: of requests, or of groups where the bill has no requests"
+            }
         }
     }
 
@@ -94,6 +108,9 @@ impl BooksTable {
         use DataType::{Boolean, Date32, Int32, Int64, Utf8};
         let period = ("period", Utf8, false, "Month in Asia/Shanghai, such as 2026-10");
         let vendor = ("vendor", Utf8, false, "Vendor");
+        let bill = ("bill", Utf8, false, "Name of the bill's file");
+        let bill_hash = ("bill_hash", Utf8, false, "BLAKE3 of the bill, in hex");
+        let compared_at = ("compared_at", time_type(), false, "When it was put down, UTC");
         match self {
             Self::Periods => vec![
                 period,
@@ -219,8 +236,8 @@ impl BooksTable {
                 ("at_stake", AMOUNT, false, "The bill's amount less ours"),
                 ("differences", Int64, false, "Differences outside of the tolerance"),
                 ("classes", Utf8, false, "Classes of the differences, with their counts"),
-                ("bill", Utf8, false, "Name of the bill's file"),
-                ("bill_hash", Utf8, false, "BLAKE3 of the bill, in hex"),
+                bill,
+                bill_hash,
                 ("evidence_hash", Utf8, false, "BLAKE3 of the evidence's manifest, in hex"),
                 ("deadline", Date32, false, "Until when the vendor has to answer"),
                 ("opened_by", Utf8, false, "Who opened it"),
@@ -234,8 +251,8 @@ impl BooksTable {
             Self::Reconciliation => vec![
                 vendor,
                 period,
-                ("bill", Utf8, false, "Name of the bill's file"),
-                ("bill_hash", Utf8, false, "BLAKE3 of the bill, in hex"),
+                bill,
+                bill_hash,
                 ("mapping", Utf8, false, "Mapping that it was read by"),
                 ("currency", Utf8, false, "ISO 4217 code"),
                 ("our_amount", AMOUNT, false, "Our amount"),
@@ -248,7 +265,55 @@ impl BooksTable {
                 ("disputed", Int64, false, "Of these, outside of the tolerance"),
                 ("classes", Utf8, false, "Classes of the differences, with their counts"),
                 ("compared_by", Utf8, false, "Who put it down"),
-                ("compared_at", time_type(), false, "When, UTC"),
+                compared_at,
+            ],
+            Self::ReconciliationClasses => vec![
+                vendor,
+                period,
+                bill,
+                bill_hash,
+                compared_at,
+                ("class", Utf8, false, "Class of the differences"),
+                ("currency", Utf8, false, "ISO 4217 code; a difference of currencies is in both"),
+                ("differences", Int64, false, "Differences"),
+                ("difference", AMOUNT, false, "The bill's amounts less ours in them"),
+            ],
+            Self::ReconciliationDifferences => vec![
+                vendor,
+                period,
+                bill,
+                bill_hash,
+                compared_at,
+                ("place", Int64, false, "Place among the largest, from 1"),
+                ("level", Utf8, false, "record, or group: a day, model, tier, class and price"),
+                ("class", Utf8, true, "Why they differ; null where other rows of the group say"),
+                ("detail", Utf8, true, "More about it, such as the kind of a time shift"),
+                ("disputed", Boolean, false, "Whether it is outside of the tolerance"),
+                (
+                    "difference",
+                    AMOUNT,
+                    true,
+                    "The bill's amount less ours; null for two currencies, or where only counts are compared",
+                ),
+                ("our_amount", AMOUNT, true, "Our amount"),
+                ("our_currency", Utf8, true, "ISO 4217 code of our amount"),
+                ("their_amount", AMOUNT, true, "The bill's amount"),
+                ("their_currency", Utf8, true, "ISO 4217 code of the bill's amount"),
+                ("our_day", Date32, true, "Our day, in the bill's zone"),
+                ("their_day", Date32, true, "The bill's day"),
+                ("our_model", Utf8, true, "Model that we think is billed"),
+                ("their_model", Utf8, true, "Model that is billed"),
+                ("our_service_tier", Utf8, true, "Our service tier"),
+                ("their_service_tier", Utf8, true, "The bill's service tier, where it tells one"),
+                ("our_counts", Utf8, true, "Our counts by class, such as input 434 output 345"),
+                ("their_counts", Utf8, true, "The bill's counts by class"),
+                ("unit_price", AMOUNT, true, "Price of 1,000,000 units, of a group that has one"),
+                ("vendor_request_id", Utf8, true, "The vendor's id of the request"),
+                ("bill_line", Int64, true, "Line or row of the bill"),
+                ("kafka_partition", Int64, true, "Kafka partition of our event"),
+                ("kafka_offset", Int64, true, "Kafka offset of our event"),
+                ("batch_index", Int64, true, "Position of our event within its batch"),
+                ("wholesale_price_ids", Utf8, true, "Prices that rated our event"),
             ],
         }
     }

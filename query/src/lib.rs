@@ -16,6 +16,7 @@ mod checked_arithmetic;
 mod checked_sum;
 mod chinese_comments;
 mod comments;
+mod compared_rows;
 mod connections;
 mod corrections;
 mod encode;
@@ -52,6 +53,7 @@ mod suspense_table;
 mod system_schema;
 mod terminal_table;
 mod terms_rows;
+mod usage_by_epoch;
 mod verify;
 mod views;
 

@@ -60,7 +60,7 @@ pub(crate) fn of_files(
 }
 
 /// The rows of a table in the columns of a roll-up.
-fn of_rows(
+pub(crate) fn of_rows(
     roll_up: RollUp,
     rows: Arc<dyn TableProvider>,
     also: &[&str],
@@ -87,6 +87,7 @@ fn value_of_row(column: &RolledColumn) -> Result<Expr> {
             let [day, _] = calendar_functions();
             day.call(vec![col(instant)])
         }
+        RolledFrom::FirstOf(of_run) | RolledFrom::LastOf(of_run) => col(of_run),
     };
     Ok(value.alias(column.name))
 }

@@ -43,6 +43,7 @@ use crate::shanghai_calendar::calendar_functions;
 use crate::sight::{KINDS, Sight, TableSight};
 use crate::suspense_table::suspense_table;
 use crate::system_schema::{COMMENT, SystemRows, SystemSource, SystemTable, without_comments};
+use crate::usage_by_epoch::{RollUpSchema, UsageByEpoch};
 use crate::views::{Below, View, ViewSchema};
 
 /// Bytes of Parquet footers that are kept, so that a second query opens no file for them.
@@ -264,6 +265,7 @@ impl Sessions {
         let Catalog { known_at_ms, sight, .. } = catalog;
         let mut public: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         let mut rolled: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
+        let mut by_epoch = None;
         for pinned in pin.iter() {
             let known = self.tables.lock().get(&pinned.table).cloned();
             let prepared = match known {
@@ -276,6 +278,10 @@ impl Sessions {
                     prepared
                 }
             };
+            if pinned.table == Table::UsageEvents {
+                let (rows, source) = (Arc::clone(&prepared.rows), Arc::clone(&self.source));
+                by_epoch = Some(UsageByEpoch::new(pinned, rows, source, *known_at_ms));
+            }
             public.insert(pinned.table.name().to_owned(), prepared.rows);
             let named = prepared.rolled.into_iter().map(|(name, table)| (name.to_owned(), table));
             rolled.extend(named);
@@ -314,7 +320,12 @@ impl Sessions {
         }
         let tables = [("public", public), ("system", system), ("settlement", settlement)];
         // Only views know what is summed up.
-        let whole = base.schemas(tables.clone().into_iter().chain([(ROLL_UPS, rolled.clone())]));
+        let mut whole =
+            base.schemas(tables.clone().into_iter().chain([(ROLL_UPS, rolled.clone())]));
+        if let Some(by_epoch) = by_epoch {
+            let tables = FixedSchema { tables: rolled.clone() };
+            whole.insert(ROLL_UPS.to_owned(), Arc::new(RollUpSchema { tables, by_epoch }));
+        }
         let whole = with_schemas(&base.state, whole);
         let seen: Vec<(&str, Tables)> = tables
             .into_iter()

@@ -20,6 +20,7 @@ mod line_events;
 mod rated_groups;
 mod re_rate;
 mod seal_store;
+mod theirs;
 
 use std::sync::Arc;
 

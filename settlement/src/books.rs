@@ -7,7 +7,7 @@ use crate::adjustment::{AdjustmentReason, PostedAdjustment};
 use crate::books_error::BooksError;
 use crate::decimal::Cents;
 use crate::journal::{
-    Act, Decision, Dispute, DisputeOutcome, JournalEntry, Payment, Proposal, ReRatedAmount,
+    Act, Billed, Decision, Dispute, DisputeOutcome, JournalEntry, Payment, Proposal, ReRatedAmount,
     Reconciled, Resolution, Review, adjustment_name, dispute_name, part_name,
 };
 use crate::period::Period;
@@ -290,6 +290,19 @@ impl Books {
                 && state.re_rates(vendor, period)
         };
         self.adjustments.values().find(waits)
+    }
+
+    /// The adjustment by which the vendor's figure of a month counts in a currency: posted, or
+    /// waiting for a decision.
+    pub fn billed(&self, vendor: &str, period: Period, currency: &str) -> Option<&AdjustmentState> {
+        let is_of = |billed: &Billed| billed.period == period && billed.currency == currency;
+        let stands = |state: &&AdjustmentState| {
+            let what = &state.proposal.what;
+            what.vendor == vendor
+                && what.billed.as_ref().is_some_and(is_of)
+                && state.decision.as_ref().is_none_or(|decision| decision.what.approve)
+        };
+        self.adjustments.values().find(stands)
     }
 
     /// A proposal that says the same and waits for a decision.

@@ -99,6 +99,30 @@ pub enum BooksError {
         "the re-rate {0} of the same usage waits for a decision: approve or reject it first (tally settle adjust)"
     )]
     ReRateWaits(String),
+    /// The figure of a bill that is outside of the tolerance.
+    #[error(
+        "the bill of {vendor} for {period} is outside of the tolerance: its figure does not count"
+    )]
+    NotWithin {
+        /// Vendor.
+        vendor: String,
+        /// Month of the bill.
+        period: Period,
+    },
+    /// What the vendor's figures of a month differ by is posted or proposed.
+    #[error(
+        "what {vendor} bills for {period} in {currency} is proposed as {name} already: reject that first, or adjust by what is left (tally settle adjust)"
+    )]
+    BilledAlready {
+        /// Vendor.
+        vendor: String,
+        /// Month of the bill.
+        period: Period,
+        /// Currency.
+        currency: String,
+        /// The adjustment.
+        name: String,
+    },
     /// No such statement.
     #[error(
         "{vendor} has no statement in the closed period {period}; those that have are: {there}"

@@ -9,11 +9,14 @@ use crate::adjustment::AdjustmentReason;
 use crate::books::{Books, DisputeState, Done};
 use crate::books_error::BooksError;
 use crate::journal::{
-    Act, Decision, Dispute, DisputeOutcome, Payment, Proposal, ReRated, Reconciled, Resolution,
-    Review, adjustment_name,
+    Act, Billed, Decision, Dispute, DisputeOutcome, Payment, Proposal, ReRated, Reconciled,
+    Resolution, Review, adjustment_name,
 };
 use crate::person::{person_name, same_person};
 use crate::{Bug, planted};
+
+/// Pico-currency of 0.01.
+const CENT_PICO: i128 = 10_000_000_000;
 
 impl Books {
     /// Refuses what may not be done as the books are, at a time.
@@ -120,7 +123,49 @@ impl Books {
             (None, Some(line)) => Err(BooksError::LineWithoutPeriod(line.clone())),
             _ => Ok(()),
         }?;
-        proposal.re_rate.as_ref().map_or(Ok(()), |re_rate| self.admit_re_rate(proposal, re_rate))
+        match (&proposal.re_rate, &proposal.billed) {
+            (None, None) => Ok(()),
+            (Some(re_rate), None) => self.admit_re_rate(proposal, re_rate),
+            (None, Some(billed)) => self.admit_billed(proposal, billed),
+            (Some(_), Some(_)) => {
+                Err(BooksError::Damaged("a re-rate that is of a bill, too".to_owned()))
+            }
+        }
+    }
+
+    /// The vendor's figure counts within the tolerance, once for each month and currency, and what
+    /// is posted is what it differs by, to the hundredth.
+    fn admit_billed(&self, proposal: &Proposal, billed: &Billed) -> Result<(), BooksError> {
+        let Proposal { vendor, reason, amount, .. } = proposal;
+        let Billed { comparison, period, currency } = billed;
+        let damaged = |what: &str| Err(BooksError::Damaged(format!("the figure of a bill {what}")));
+        let compared = self.reconciled().iter().find(|done| done.n == *comparison);
+        let compared = compared.map(|done| &done.what).filter(|what| {
+            (&what.vendor, &what.period) == (vendor, period)
+                && *reason == AdjustmentReason::VolumeCorrection
+        });
+        let Some(compared) = compared else {
+            return damaged("was not put down, or has another vendor, month or reason");
+        };
+        let total = compared.totals.iter().find(|total| total.currency == *currency);
+        let differs = total.and_then(|total| total.theirs.0.checked_sub(total.ours.0));
+        let posted = amount.0.checked_mul(CENT_PICO);
+        let off = differs.zip(posted).map(|(differs, posted)| differs.abs_diff(posted));
+        if off.is_none_or(|off| off >= CENT_PICO.unsigned_abs()) {
+            return damaged("differs by something else");
+        }
+        if !compared.inside {
+            return Err(BooksError::NotWithin { vendor: vendor.clone(), period: *period });
+        }
+        match self.billed(vendor, *period, currency) {
+            Some(state) if !planted(Bug::BilledTwice) => Err(BooksError::BilledAlready {
+                vendor: vendor.clone(),
+                period: *period,
+                currency: currency.clone(),
+                name: state.name(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// A re-rate is of a closed period; one of its terms waits at a time, so that the next one is

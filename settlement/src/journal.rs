@@ -9,6 +9,7 @@ use crate::adjustment::AdjustmentReason;
 use crate::day_text;
 use crate::decimal::{Cents, Pico};
 use crate::error::SettlementError;
+use crate::large_difference::LargeDifference;
 use crate::period::Period;
 use crate::seal::SealedStatement;
 use crate::sealed_object::{decode_sealed, encode_sealed, hash_of};
@@ -17,6 +18,8 @@ use crate::sealed_object::{decode_sealed, encode_sealed, hash_of};
 const FORMAT: u32 = 1;
 /// Format of entries that propose a re-rate, which older versions do not know.
 const FORMAT_RE_RATE: u32 = 2;
+/// Format of entries that tell single differences of a bill, or propose what a bill differs by.
+const FORMAT_BILL: u32 = 3;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +127,21 @@ pub struct Proposal {
     /// The re-rate that it comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub re_rate: Option<ReRated>,
+    /// The bill whose figure counts in place of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed: Option<Billed>,
+}
+
+/// A bill within the tolerance of a contract that takes the vendor's figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Billed {
+    /// The entry that put the comparison with it down.
+    pub comparison: u64,
+    /// Month of the bill.
+    pub period: Period,
+    /// The currency of which the difference is.
+    pub currency: String,
 }
 
 /// What a closed period comes to by another reading of the price book, less what was posted of that
@@ -207,6 +225,9 @@ pub struct Reconciled {
     pub totals: Vec<CurrencySum>,
     /// Differences by class and currency.
     pub classes: Vec<ClassSum>,
+    /// The largest differences, largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub largest: Vec<LargeDifference>,
 }
 
 /// A bill that is disputed.
@@ -254,6 +275,12 @@ impl JournalEntry {
     pub(crate) fn format_of(act: &Act) -> u32 {
         match act {
             Act::Adjust(Proposal { re_rate: Some(_), .. }) => FORMAT_RE_RATE,
+            Act::Adjust(Proposal { billed: Some(_), .. }) => FORMAT_BILL,
+            Act::Reconcile(reconciled) | Act::OpenDispute(Dispute { reconciled, .. })
+                if !reconciled.largest.is_empty() =>
+            {
+                FORMAT_BILL
+            }
             _ => FORMAT,
         }
     }
@@ -284,7 +311,7 @@ impl JournalEntry {
             return Ok(entry);
         }
         Err(SettlementError::Damaged(format!(
-            "{what}: format {} is not known to this version, which knows {FORMAT} and {FORMAT_RE_RATE}",
+            "{what}: format {} is not known to this version, which knows {FORMAT} to {FORMAT_BILL}",
             entry.format
         )))
     }

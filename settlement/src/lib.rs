@@ -30,6 +30,7 @@ mod footing;
 mod fraction;
 mod journal;
 mod labels;
+mod large_difference;
 mod line;
 mod line_parts;
 mod minimum;
@@ -68,11 +69,12 @@ pub use decimal::{Cents, Pico, Points, Units, parse_decimal};
 pub use error::{ErrorKind, SettlementError};
 pub use fraction::{Fraction, Rounding};
 pub use journal::{
-    Act, ClassSum, CurrencySum, Decision, Dispute, DisputeOutcome, JournalEntry, Payment, Proposal,
-    ReRated, ReRatedAmount, Reconciled, Resolution, Review, adjustment_name, adjustment_of_part,
-    dispute_name, entry_of_name,
+    Act, Billed, ClassSum, CurrencySum, Decision, Dispute, DisputeOutcome, JournalEntry, Payment,
+    Proposal, ReRated, ReRatedAmount, Reconciled, Resolution, Review, adjustment_name,
+    adjustment_of_part, dispute_name, entry_of_name,
 };
 pub use labels::{Label, Language, reason as reason_label};
+pub use large_difference::{DifferingRequest, DifferingSide, EventPlace, LargeDifference};
 pub use line::{Amounts, Line};
 pub use minimum::{Carry, MinimumBalance};
 pub use period::Period;

@@ -46,6 +46,8 @@ pub enum Bug {
     AdjustedTwice,
     /// An adjustment counts before anybody approves it.
     UnapprovedAdjusts,
+    /// What a bill differs by is posted for each comparison with it.
+    BilledTwice,
     /// A second re-rate is proposed while one waits.
     ReRateTwiceAtOnce,
     /// A re-rate is posted whole, whatever was posted before.

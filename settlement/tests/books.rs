@@ -5,9 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use tally_settlement::{
-    Act, AdjustmentReason, Amounts, Books, BooksError, Bug, Cents, ClassSum, CurrencySum, Decision,
-    Dispute, DisputeOutcome, ErrorKind, JournalEntry, Payment, Period, Pico, Proposal, Reconciled,
-    Resolution, Review, SealedStatement, plant,
+    Act, AdjustmentReason, Amounts, Billed, Books, BooksError, Bug, Cents, ClassSum, CurrencySum,
+    Decision, Dispute, DisputeOutcome, ErrorKind, JournalEntry, Payment, Period, Pico, Proposal,
+    Reconciled, Resolution, Review, SealedStatement, plant,
 };
 
 /// Random histories, of up to sixty acts each.
@@ -33,6 +33,7 @@ fn proposal(amount: i128, period: Period, note: &str) -> Proposal {
         note: note.into(),
         dispute: None,
         re_rate: None,
+        billed: None,
     }
 }
 
@@ -286,6 +287,7 @@ fn reconciled(inside: bool) -> Reconciled {
             count: 1,
             difference: pico(3),
         }],
+        largest: Vec::new(),
     }
 }
 
@@ -342,6 +344,60 @@ fn a_dispute_ends_once_and_its_credit_needs_two_people() {
     let approved = books.entry(Act::DecideAdjustment(decision(5, true)), "bob", NOW_MS).unwrap();
     books.take(&approved).unwrap();
     assert_eq!(books.due(month(1)).map(|state| state.proposal.n).collect::<Vec<_>>(), [5]);
+}
+
+/// The vendor bills 3.00 more than we have, within the tolerance, and its figure counts.
+#[test]
+fn what_a_bill_differs_by_is_posted_once_and_to_the_hundredth() {
+    let mut books = Books::replay(&journal()).unwrap();
+    let done = |books: &mut Books, act: Act, by: &str| {
+        let entry = books.entry(act, by, NOW_MS).unwrap();
+        books.take(&entry).unwrap();
+        (entry.n, entry.format)
+    };
+    let (inside, _) = done(&mut books, Act::Reconcile(reconciled(true)), "cam");
+    let (outside, _) = done(&mut books, Act::Reconcile(reconciled(false)), "cam");
+    let theirs = |comparison: u64, amount: i128| {
+        let billed = Billed { comparison, period: month(0), currency: "CNY".into() };
+        let orig_period = Some(month(0));
+        Proposal { billed: Some(billed), orig_period, ..proposal(amount, month(1), "theirs") }
+    };
+    let more = || theirs(inside, 300);
+    let of = |period, currency: &str| {
+        Some(Billed { comparison: inside, period, currency: currency.into() })
+    };
+    for (words, bad) in [
+        ("is outside of the tolerance", theirs(outside, 300)),
+        ("was not put down", theirs(3, 300)),
+        ("was not put down", Proposal { vendor: "zhipu".into(), ..more() }),
+        ("was not put down", Proposal { reason: AdjustmentReason::FxDifference, ..more() }),
+        ("was not put down", Proposal { billed: of(month(1), "CNY"), ..more() }),
+        ("differs by something else", Proposal { billed: of(month(0), "USD"), ..more() }),
+        ("differs by something else", theirs(inside, 301)),
+        ("differs by something else", theirs(inside, -300)),
+    ] {
+        let error = books.entry(Act::Adjust(bad), "ann", NOW_MS).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let (n, format) = done(&mut books, Act::Adjust(more()), "ann");
+    assert_eq!(format, 3);
+    assert_eq!(books.billed("qwen", month(0), "CNY").unwrap().proposal.n, n);
+    let (later, _) = done(&mut books, Act::Reconcile(reconciled(true)), "cam");
+    let again = Act::Adjust(theirs(later, 300));
+    let refused = books.entry(again.clone(), "ann", NOW_MS).unwrap_err().to_string();
+    assert!(refused.contains("in CNY is proposed as ADJ-000006 already"), "{refused}");
+    plant(Some(Bug::BilledTwice));
+    let twice = books.entry(again.clone(), "ann", NOW_MS);
+    plant(None);
+    assert!(twice.is_ok(), "the planted bug is not there");
+    // Approved it stands, too; rejected it does not.
+    let mut approved = books.clone();
+    done(&mut approved, Act::DecideAdjustment(decision(n, true)), "bob");
+    assert!(approved.entry(again.clone(), "ann", NOW_MS).is_err());
+    assert_eq!(approved.due(month(1)).count(), 1);
+    done(&mut books, Act::DecideAdjustment(decision(n, false)), "bob");
+    assert_eq!(books.billed("qwen", month(0), "CNY"), None);
+    done(&mut books, again, "ann");
 }
 
 #[test]

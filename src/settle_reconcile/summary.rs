@@ -150,5 +150,6 @@ pub(super) fn reconciled(
         inside: !total && groups == 0 && records == 0,
         totals,
         classes,
+        largest: Vec::new(),
     })
 }

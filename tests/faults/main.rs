@@ -49,6 +49,7 @@ mod settle;
 mod settle_kill;
 mod settle_late;
 mod settle_s3;
+mod settle_same;
 mod store_copy;
 mod store_errors;
 mod suspense;

@@ -22,7 +22,7 @@ fn quiet(mut command: Command) -> Command {
 }
 
 /// Runs a command and kills it within a time; whether it was still running then.
-fn killed(command: Command, dice: &mut Dice, within: Duration) -> bool {
+pub(crate) fn killed(command: Command, dice: &mut Dice, within: Duration) -> bool {
     let mut process = quiet(command).spawn().unwrap();
     dice.pause(0, within.as_millis() as u64 + 1);
     let was_running = process.try_wait().unwrap().is_none();

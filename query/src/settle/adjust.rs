@@ -85,7 +85,7 @@ impl Settlement<'_> {
         Ok(self.known().await?.journal.books)
     }
 
-    async fn proposal(
+    pub(super) async fn proposal(
         &self,
         new: &NewAdjustment,
         known: &Known,
@@ -103,6 +103,7 @@ impl Settlement<'_> {
             note: new.note.trim().to_owned(),
             dispute: None,
             re_rate: None,
+            billed: None,
         })
     }
 

@@ -59,12 +59,14 @@ pub(super) fn roll_up_of_vendor(roll_up: RollUp, vendor: &str) -> TableSight {
             ],
             only: vec![(VENDOR, vendor.to_owned())],
         }),
-        RollUp::UsageByGatewayHour | RollUp::BucketsByDay => TableSight::Hidden,
+        RollUp::UsageByGatewayHour | RollUp::GatewayRuns | RollUp::BucketsByDay => {
+            TableSight::Hidden
+        }
     }
 }
 
 /// The tables.
-pub(super) const VENDOR_TABLES: [VendorTable; 10] = [
+pub(super) const VENDOR_TABLES: [VendorTable; 12] = [
     VendorTable {
         schema: "public",
         name: "usage_events",
@@ -314,6 +316,58 @@ pub(super) const VENDOR_TABLES: [VendorTable; 10] = [
             "disputed",
             "classes",
             "compared_at",
+        ],
+        classes: false,
+        also: None,
+    },
+    VendorTable {
+        schema: "settlement",
+        name: "reconciliation_classes",
+        columns: &[
+            VENDOR,
+            "period",
+            "bill",
+            "bill_hash",
+            "compared_at",
+            "class",
+            "currency",
+            "differences",
+            "difference",
+        ],
+        classes: false,
+        also: None,
+    },
+    VendorTable {
+        schema: "settlement",
+        name: "reconciliation_differences",
+        columns: &[
+            VENDOR,
+            "period",
+            "bill",
+            "bill_hash",
+            "compared_at",
+            "place",
+            "level",
+            "class",
+            "detail",
+            "disputed",
+            "difference",
+            "our_amount",
+            "our_currency",
+            "their_amount",
+            "their_currency",
+            "our_day",
+            "their_day",
+            "our_model",
+            "their_model",
+            "our_service_tier",
+            "their_service_tier",
+            "our_counts",
+            "their_counts",
+            "unit_price",
+            "vendor_request_id",
+            "bill_line",
+            "wholesale_price_ids",
         ],
         classes: false,
         also: None,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tally_query::{
-    BooksTable, CloseOutcome, Format, HowResolved, NewAdjustment, NewDispute, Settlement,
-    SettlementTerms, TermsOrigin, parse_as_of, render_bytes,
+    BooksTable, CloseOutcome, Format, HowResolved, NewAdjustment, NewDispute, QueryEngine,
+    Settlement, SettlementTerms, TermsOrigin, parse_as_of, render_bytes,
 };
 use tally_reference::{FileOrigin, NewFiles, ReferenceKind, ReferenceStore, StoredFile, Whole};
 use tally_settlement::{
-    AdjustmentReason, Cents, ClassSum, CurrencySum, Decision, Payment, Period, Pico, PriceLists,
-    Reconciled,
+    AdjustmentReason, Cents, ClassSum, CurrencySum, Decision, DifferingRequest, DifferingSide,
+    LargeDifference, Payment, Period, Pico, PriceLists, Reconciled,
 };
 
 use crate::feed::{Feed, engine_over, ms, rows, worked_out};
@@ -28,10 +28,10 @@ fn october() -> Period {
     Period::parse("2026-10").unwrap()
 }
 
-async fn terms(feed: &Feed) -> Whole {
+async fn approved(feed: &Feed, terms: &str) -> Whole {
     let references = ReferenceStore::new(Arc::clone(&feed.store));
     let kind = ReferenceKind::Contract;
-    let files = vec![StoredFile { name: "terms.toml".to_owned(), text: TERMS.to_owned() }];
+    let files = vec![StoredFile { name: "terms.toml".to_owned(), text: terms.to_owned() }];
     let new = NewFiles { kind, files, origin: FileOrigin::Written };
     let imported = references.import(&new, "lin", ms("2026-10-30T09:00:00+08:00")).await.unwrap();
     let (version, at_ms) = (imported.version.unwrap(), ms("2026-10-30T10:00:00+08:00"));
@@ -64,23 +64,55 @@ fn compared() -> Reconciled {
             count: 2,
             difference: pico(550),
         }],
+        largest: vec![not_ours(5, "r-3", 350), not_ours(4, "r-2", 200)],
     }
+}
+
+/// A line of the bill that we do not have.
+fn not_ours(line: u64, request: &str, fen: i128) -> LargeDifference {
+    let amount = Some(Pico(fen * 10_000_000_000));
+    LargeDifference {
+        class: Some("missing_at_ours".into()),
+        detail: None,
+        disputed: true,
+        difference: amount,
+        price_micro: None,
+        request: Some(DifferingRequest {
+            id: request.into(),
+            bill_line: Some(line),
+            event: None,
+            price_ids: None,
+        }),
+        ours: None,
+        theirs: Some(DifferingSide {
+            day: "2026-10-21".parse().unwrap(),
+            model: "glm-5".into(),
+            service_tier: "standard".into(),
+            counts: "input 500000".into(),
+            amount,
+            currency: "CNY".into(),
+        }),
+    }
+}
+
+/// Settles by terms that are approved now.
+async fn settled_by<'a>(feed: &Feed, engine: &'a QueryEngine, terms: &str) -> Settlement<'a> {
+    let whole = approved(feed, terms).await;
+    let mut prices = PriceLists::default();
+    prices.add(&whole.book);
+    for known_at_ms in whole.readings_ms() {
+        prices.add_as_known(&whole.book, known_at_ms);
+    }
+    let origin = TermsOrigin::Approved(whole.edition.read_at(0).to_string());
+    Settlement::new(engine, SettlementTerms { contracts: whole.terms, origin }, prices)
 }
 
 /// The worked-out store with October closed: a refund on its statement, a payment, and a dispute
 /// whose credit waits for an approval.
 pub(crate) async fn settled() -> Feed {
     let feed = worked_out().await;
-    let whole = terms(&feed).await;
-    let mut prices = PriceLists::default();
-    prices.add(&whole.book);
-    for known_at_ms in whole.readings_ms() {
-        prices.add_as_known(&whole.book, known_at_ms);
-    }
     let engine = engine_over(&feed.store).await;
-    let origin = TermsOrigin::Approved(whole.edition.read_at(0).to_string());
-    let settled_by = SettlementTerms { contracts: whole.terms, origin };
-    let settlement = Settlement::new(&engine, settled_by, prices);
+    let settlement = settled_by(&feed, &engine, TERMS).await;
     let at = |time: &str| ms(&format!("{time}+08:00"));
     let new = NewAdjustment {
         vendor: "zhipu".into(),
@@ -154,6 +186,84 @@ async fn an_empty_store_has_empty_books() {
         let sql = format!("SELECT count(*) AS n FROM settlement.{}", table.name());
         assert_eq!(rows(&engine, &sql).await[0]["n"], 0, "{sql}");
     }
+}
+
+/// A bill of 36.4567 beside our 36, within the tolerance.
+fn within() -> Reconciled {
+    let pico = |ten_thousandths: i128| Pico(ten_thousandths * 100_000_000);
+    let (ours, theirs) = (pico(360_000), pico(364_567));
+    let totals = vec![CurrencySum { currency: "CNY".into(), ours, theirs, inside: true }];
+    Reconciled { inside: true, disputed: 0, totals, ..compared() }
+}
+
+/// By terms that take the vendor's figure it is on the statement of the month, once somebody else
+/// has approved it.
+#[tokio::test]
+async fn the_vendors_figure_counts_where_the_terms_say_so_and_two_people_do() {
+    let at = |time: &str| ms(&format!("{time}+08:00"));
+    let feed = worked_out().await;
+    let engine = engine_over(&feed.store).await;
+    let ours = settled_by(&feed, &engine, TERMS).await;
+    let now = at("2026-11-01T09:00:00");
+    let refused = ours.check_theirs(&within(), None, now).await.unwrap_err().to_string();
+    assert!(refused.contains("our figures count within the tolerance"), "{refused}");
+
+    let feed = worked_out().await;
+    let engine = engine_over(&feed.store).await;
+    let terms = TERMS.replace("\"ours\"", "\"theirs\"");
+    let settlement = settled_by(&feed, &engine, &terms).await;
+    let of_usd = CurrencySum { currency: "USD".into(), ..within().totals[0].clone() };
+    for (words, bad, named) in [
+        ("is outside of the tolerance", compared(), None),
+        ("pay by price list in USD", Reconciled { totals: vec![of_usd], ..within() }, None),
+        ("pay by price list in CNY", within(), Some("zhipu-2025")),
+    ] {
+        let refused = settlement.check_theirs(&bad, named, now).await.unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+    settlement.check_theirs(&within(), None, now).await.unwrap();
+    let put_down = settlement.put_down(&within(), "cam", now).await.unwrap();
+    let proposed = settlement.propose_theirs(&put_down, None, "cam", now).await.unwrap();
+    let [state] = &proposed[..] else { panic!("{proposed:?}") };
+    assert_eq!((state.state(), state.proposal.what.amount), ("proposed", Cents(46)));
+    assert_eq!(state.proposal.what.orig_period, None);
+    // The same again is found; another amount of the month is refused.
+    let again = settlement.put_down(&within(), "cam", now).await.unwrap();
+    assert_eq!(settlement.propose_theirs(&again, None, "ann", now).await.unwrap(), proposed);
+    let mut other = within();
+    other.totals[0].theirs = Pico(37_000_000_000_000);
+    let refused = settlement.check_theirs(&other, None, now).await.unwrap_err().to_string();
+    assert!(refused.contains("is proposed as ADJ-000001 already"), "{refused}");
+    let other = settlement.put_down(&other, "cam", now).await.unwrap();
+    let refused = settlement.propose_theirs(&other, None, "cam", now).await.unwrap_err();
+    assert!(refused.to_string().contains("is proposed as ADJ-000001 already"), "{refused}");
+    // What comes to nothing is not proposed.
+    let mut nothing = within();
+    nothing.totals[0].theirs = Pico(36_004_999_999_999);
+    let nothing = settlement.put_down(&nothing, "cam", now).await.unwrap();
+    let proposed_of = settlement.propose_theirs(&nothing, None, "cam", now).await.unwrap();
+    assert!(proposed_of.is_empty(), "{proposed_of:?}");
+
+    let decision = Decision { of: state.proposal.n, approve: true, note: String::new() };
+    settlement.decide_adjustment(&decision, "Cam", now).await.unwrap_err();
+    settlement.decide_adjustment(&decision, "bob", now).await.unwrap();
+    settlement.close(october(), "ann", at("2026-11-03T09:00:00"), "0.1.0").await.unwrap();
+    settlement.approve(october(), "bob", at("2026-11-05T09:00:00")).await.unwrap();
+    let found = rows(
+        &engine,
+        "SELECT (SELECT net FROM settlement.statements) AS net, reason, net AS adjusted, \
+         (SELECT note FROM settlement.adjustments) AS note \
+         FROM settlement.statement_lines WHERE kind = 'adjustment'",
+    )
+    .await;
+    let expected = json!({"net": "36.460000000000", "reason": "volume_correction",
+        "adjusted": "0.460000000000",
+        "note": "the vendor's figure counts: zhipu-2026-10.csv for 2026-10, 9c1b"});
+    assert_eq!(found, [expected]);
+    // It stands, whoever compares the bill again.
+    let late = at("2026-11-08T09:00:00");
+    let standing = settlement.propose_theirs(&put_down, None, "cam", late).await.unwrap();
+    assert_eq!(standing[0].state(), "on_statement");
 }
 
 /// 6,000,000 tokens at 6 yuan a million are 36.00, less 1.00, with 6 % of tax on it.
@@ -291,10 +401,13 @@ async fn the_books_are_read_as_they_were_known() {
         (SELECT min(state) FROM settlement.statements) AS statement, \
         (SELECT min(state) FROM settlement.disputes) AS dispute, \
         (SELECT count(*) FROM settlement.reconciliation) AS compared, \
+        (SELECT count(*) FROM settlement.reconciliation_classes) AS classes, \
+        (SELECT count(*) FROM settlement.reconciliation_differences) AS differences, \
         (SELECT count(*) FROM settlement.contracts WHERE contract_id = 'zhipu-2026') AS terms, \
         (SELECT count(*) FROM settlement.fx_rates) AS rates";
     let now = json!([{"period": "settled", "refund": "on_statement", "statement": "settled",
-        "dispute": "settled", "compared": 1, "terms": 1, "rates": 1}]);
+        "dispute": "settled", "compared": 1, "classes": 1, "differences": 2, "terms": 1,
+        "rates": 1}]);
     assert_eq!(ask(states, None).await, now);
     for (at, period, refund, statement, dispute, compared, terms) in [
         ("2026-10-30T09:30:00", None, None, None, None::<&str>, 0, 0),
@@ -303,9 +416,11 @@ async fn the_books_are_read_as_they_were_known() {
         ("2026-11-02T00:00:00", None, Some("approved"), None, None, 0, 1),
         ("2026-11-04T00:00:00", Some("review"), Some("approved"), None, None, 0, 1),
         ("2026-11-05T09:00:00", Some("closed"), Some("on_statement"), Some("closed"), None, 0, 1),
+        ("2026-11-06T09:00:00", Some("closed"), Some("on_statement"), Some("closed"), None, 1, 1),
     ] {
         let expected = json!([{"period": period, "refund": refund, "statement": statement,
-            "dispute": dispute, "compared": compared, "terms": terms, "rates": terms}]);
+            "dispute": dispute, "compared": compared, "classes": compared,
+            "differences": 2 * compared, "terms": terms, "rates": terms}]);
         assert_eq!(ask(states, Some(at)).await, expected, "{at}");
     }
     assert_eq!(ask(states, None).await, now);

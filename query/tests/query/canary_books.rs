@@ -9,8 +9,9 @@ use object_store::{ObjectStoreExt, PutPayload};
 use tally_reference::{FileOrigin, NewFiles, ReferenceKind, ReferenceStore, StoredFile};
 use tally_settlement::{
     Act, Adjustment, AdjustmentReason, Amounts, Books, Cents, ClassSum, ControlTotals, CurrencySum,
-    Decision, Dispute, DisputeOutcome, Line, Payment, Period, Pico, Plan, Proposal, Reconciled,
-    Resolution, Review, Seal, SealedStatement, Section, Statement, Units, adjustment_name,
+    Decision, DifferingRequest, DifferingSide, Dispute, DisputeOutcome, EventPlace,
+    LargeDifference, Line, Payment, Period, Pico, Plan, Proposal, Reconciled, Resolution, Review,
+    Seal, SealedStatement, Section, Statement, Units, adjustment_name,
 };
 
 use std::sync::Arc;
@@ -81,6 +82,7 @@ impl Of<'_> {
             note: self.text("note"),
             dispute,
             re_rate: None,
+            billed: None,
         }
     }
 
@@ -109,6 +111,33 @@ impl Of<'_> {
                 count: self.count(),
                 difference: self.pico(),
             }],
+            largest: vec![self.large_difference()],
+        }
+    }
+
+    fn large_difference(&self) -> LargeDifference {
+        let side = |text: &str| DifferingSide {
+            day: "2026-10-21".parse().unwrap(),
+            model: self.text(&format!("model-{text}")),
+            service_tier: self.text(&format!("tier-{text}")),
+            counts: format!("input {}", self.number),
+            amount: Some(self.pico()),
+            currency: "CNY".to_owned(),
+        };
+        LargeDifference {
+            class: Some(self.text("class")),
+            detail: Some(self.text("detail")),
+            disputed: true,
+            difference: Some(self.pico()),
+            price_micro: Some(self.count()),
+            request: Some(DifferingRequest {
+                id: self.text("request"),
+                bill_line: Some(self.count()),
+                event: Some(EventPlace { partition: 0, offset: self.count(), index: 0 }),
+                price_ids: Some(self.text("price")),
+            }),
+            ours: Some(side("ours")),
+            theirs: Some(side("theirs")),
         }
     }
 

@@ -282,6 +282,10 @@ async fn what_an_attacker_asks_is_answered_as_if_there_were_no_others() {
         "SELECT compared_by FROM settlement.reconciliation",
         "SELECT count(*), count(DISTINCT vendor) FROM settlement.disputes",
         "SELECT vendor, classes FROM settlement.reconciliation ORDER BY 1",
+        "SELECT vendor, class, sum(difference) FROM settlement.reconciliation_classes GROUP BY vendor, class",
+        "SELECT * FROM settlement.reconciliation_differences ORDER BY vendor, place",
+        "SELECT kafka_partition, kafka_offset FROM settlement.reconciliation_differences",
+        "SELECT CAST(vendor_request_id AS BIGINT) FROM settlement.reconciliation_differences WHERE vendor <> 'deepseek'",
         "SELECT vendor, minimum FROM settlement.contracts WHERE applies_to = 'settlement' ORDER BY 1",
         "SELECT vendor, sum(net) FROM settlement.vendor_payable_by_price GROUP BY vendor",
         "SELECT 1 / (units - units) FROM settlement.vendor_payable_by_price WHERE vendor > 'e'",
@@ -324,7 +328,7 @@ async fn what_an_attacker_asks_is_answered_as_if_there_were_no_others() {
     assert_eq!(one("SELECT DISTINCT vendor FROM usage_events").await, OWN);
     assert_eq!(
         one("SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog') ORDER BY 1, 2").await,
-        "public|model_aliases;public|usage_by_model;public|usage_events;settlement|adjustments;settlement|contracts;settlement|disputes;settlement|price_book;settlement|reconciliation;settlement|statement_lines;settlement|statements;settlement|vendor_payable;settlement|vendor_payable_by_price;settlement|vendor_report"
+        "public|model_aliases;public|usage_by_model;public|usage_events;settlement|adjustments;settlement|contracts;settlement|disputes;settlement|price_book;settlement|reconciliation;settlement|reconciliation_classes;settlement|reconciliation_differences;settlement|statement_lines;settlement|statements;settlement|vendor_payable;settlement|vendor_payable_by_price;settlement|vendor_report"
     );
     assert_eq!(
         one("SELECT relname FROM pg_catalog.pg_class WHERE relname IN ('usage_events', 'suspense', 'margin', 'quota_ledger', 'audit_log')").await,

@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// Tables of a vendor, by the name of a common table that stands for the vendor's part of it.
-pub(crate) const TABLES: [(&str, &str); 13] = [
+pub(crate) const TABLES: [(&str, &str); 15] = [
     ("own_events", "usage_events"),
     ("own_windows", "usage_by_model"),
     ("own_prices", "settlement.price_book"),
@@ -18,6 +18,8 @@ pub(crate) const TABLES: [(&str, &str); 13] = [
     ("own_adjustments", "settlement.adjustments"),
     ("own_disputes", "settlement.disputes"),
     ("own_comparisons", "settlement.reconciliation"),
+    ("own_classes", "settlement.reconciliation_classes"),
+    ("own_differences", "settlement.reconciliation_differences"),
     ("own_payable", "settlement.vendor_payable"),
     ("own_report", "settlement.vendor_report"),
     ("own_payable_by_price", "settlement.vendor_payable_by_price"),
@@ -31,7 +33,7 @@ struct Shape {
     times: &'static [&'static str],
 }
 
-const SHAPES: [Shape; 13] = [
+const SHAPES: [Shape; 15] = [
     Shape {
         texts: &[
             "model",
@@ -100,6 +102,18 @@ const SHAPES: [Shape; 13] = [
         times: &["compared_at"],
     },
     Shape {
+        texts: &["vendor", "period", "bill", "bill_hash", "class", "currency"],
+        integers: &["differences"],
+        decimals: &["difference"],
+        times: &["compared_at"],
+    },
+    Shape {
+        texts: &["vendor", "class", "detail", "our_model", "vendor_request_id", "our_counts"],
+        integers: &["place", "bill_line"],
+        decimals: &["our_amount", "their_amount", "difference", "unit_price"],
+        times: &["our_day", "their_day", "compared_at"],
+    },
+    Shape {
         texts: &["period", "vendor", "model", "class", "currency"],
         integers: &["units"],
         decimals: &["net", "tax", "gross"],
@@ -146,7 +160,7 @@ const HIDDEN_TABLES: [&str; 24] = [
     "control_totals",
     "calendars",
 ];
-const HIDDEN_COLUMNS: [&str; 13] = [
+const HIDDEN_COLUMNS: [&str; 14] = [
     "account",
     "subscriber",
     "retail_amount",
@@ -154,6 +168,7 @@ const HIDDEN_COLUMNS: [&str; 13] = [
     "channel",
     "labels",
     "epoch",
+    "kafka_offset",
     "source",
     "proposed_by",
     "opened_by",

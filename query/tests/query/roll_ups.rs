@@ -1,5 +1,6 @@
 //! Views answer from roll-ups what the rows themselves come to: with files of both kinds, after
-//! merges, with late rows and corrections, in old versions. And a roll-up that is wrong is found.
+//! merges, with late rows and corrections, in old versions, with months that are sealed at any epoch.
+//! And a roll-up that is wrong is found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use tally_aggregate::ledger::{StoredEntry, claim_entry};
 use tally_query::{QueryEngine, VerifyOptions, View, verify};
 use tally_reference::ReferenceStore;
 use tally_schemas::{EntryKind, LedgerEntry, RollUp, Table, TokenClass};
+use tally_settlement::{Act, CutOff, Decision, JournalEntry, Period, Plan, Seal};
 use tally_tables::{AsOf, JanitorSettings, TableSet};
 
 use crate::world::{PARTITIONS, TOPIC, World, run_janitor};
 
 const SEEDS: u64 = 6;
 const STEPS: u64 = 7;
+const MONTHS: [&str; 3] = ["2026-09", "2026-10", "2026-11"];
 
 /// What each table that is summed up is, said with rows alone.
 fn of_rows(roll_up: RollUp) -> String {
@@ -35,6 +38,10 @@ fn of_rows(roll_up: RollUp) -> String {
              CAST(1 AS BIGINT) AS events, {} FROM usage_events WHERE correction IS NULL)",
             TokenClass::ALL.map(TokenClass::name).join(", ")
         ),
+        RollUp::GatewayRuns => "(SELECT source, gateway_epoch, gateway_seq AS first_seq, \
+            gateway_seq AS last_seq, completed_at AS first_at, completed_at AS last_at \
+            FROM usage_events WHERE correction IS NULL)"
+            .to_owned(),
         RollUp::BucketsByDay => {
             "(SELECT shanghai_day(at) AS day, package, currency, kind, points, \
             amount FROM quota_ledger WHERE bucket IS NOT NULL)"
@@ -43,10 +50,16 @@ fn of_rows(roll_up: RollUp) -> String {
     }
 }
 
+/// What the table is that tells usage by epochs, too.
+const BY_EPOCH: &str = "(SELECT day, vendor, wholesale_currency, \
+    CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END AS events, wholesale_amount, \
+    kafka_partition, epoch FROM usage_events)";
+
 /// The views that stand on roll-ups, and each as a query over rows.
 fn views() -> Vec<(&'static View, String)> {
     let told = |view: &'static View| {
-        let sql = RollUp::ALL.iter().fold(view.sql.to_owned(), |sql, roll_up| {
+        let sql = view.sql.replace("roll_ups.usage_by_epoch", BY_EPOCH);
+        let sql = RollUp::ALL.iter().fold(sql, |sql, roll_up| {
             sql.replace(&format!("roll_ups.{}", roll_up.name()), &of_rows(*roll_up))
         });
         (sql != view.sql).then_some((view, sql))
@@ -67,7 +80,7 @@ fn amount(random: &mut ChaCha8Rng, scale: usize) -> Option<String> {
 
 /// An event of any day and hour: late ones and corrections are among them.
 fn event(random: &mut ChaCha8Rng, id: &str) -> (String, Value) {
-    let day = format!("2026-11-{:02}", random.random_range(29..=30));
+    let day = ["2026-10-31", "2026-11-29", "2026-11-30"][random.random_range(0..3)].to_owned();
     let model = ["m-1", "m-2", "m-3"][random.random_range(0..3)];
     let hour = random.random_range(0..24);
     let second = random.random_range(0..3_600);
@@ -90,6 +103,10 @@ fn event(random: &mut ChaCha8Rng, id: &str) -> (String, Value) {
         "retail_price_ids": any(random, &packages), "gateway_epoch": gateway_epoch,
         "correction": correction,
     });
+    // Numbers come in any order, some twice, some never.
+    if random.random_ratio(4, 5) {
+        row["gateway_seq"] = random.random_range(1..400).into();
+    }
     for class in TokenClass::ALL {
         row[class.name()] = random.random_range(-9..100_000_i64).into();
     }
@@ -113,6 +130,8 @@ struct Store {
     world: World,
     last: Vec<StoredEntry>,
     random: ChaCha8Rng,
+    /// Months that are sealed.
+    sealed: usize,
 }
 
 impl Store {
@@ -127,7 +146,45 @@ impl Store {
             claim.next_reference = Some(reference.read_at(0));
             last.push(world.append(claim).await);
         }
-        Self { world, last, random: ChaCha8Rng::seed_from_u64(seed) }
+        Self { world, last, random: ChaCha8Rng::seed_from_u64(seed), sealed: 0 }
+    }
+
+    /// Seals the next month: of each partition up to the last epoch, or to the one before it.
+    async fn seal(&mut self) {
+        let Some(month) = MONTHS.get(self.sealed) else { return };
+        let n = u64::try_from(self.sealed).unwrap();
+        let mut cut_offs = Vec::new();
+        for last in &self.last {
+            let epoch = last.entry.n - self.random.random_range(0..2);
+            cut_offs.push(CutOff { partition: last.entry.partition, epoch });
+        }
+        let plan = Plan {
+            format: Plan::FORMAT,
+            n,
+            period: Period::parse(month).unwrap(),
+            by: "ann".to_owned(),
+            at_ms: 1_000,
+            code_version: "0".to_owned(),
+            reference: "0".to_owned(),
+            terms: Vec::new(),
+            posted: Vec::new(),
+            cut_offs,
+            files: Vec::new(),
+            previous: String::new(),
+        };
+        let decision = Decision { of: 0, approve: true, note: String::new() };
+        let approval = JournalEntry {
+            format: 1,
+            n: 1,
+            at_ms: 1_000,
+            by: "bob".to_owned(),
+            act: Act::DecideReview(decision),
+            previous: String::new(),
+        };
+        let seal = Seal::of(&plan, &approval, "terms", &[]).unwrap();
+        let path = Path::from(format!("statements/seals/{n:020}.json"));
+        self.world.store.put(&path, seal.to_bytes().unwrap().into()).await.unwrap();
+        self.sealed += 1;
     }
 
     /// One more epoch of each partition, published.
@@ -202,8 +259,8 @@ async fn counts(store: &Arc<dyn ObjectStore>, roll_up: RollUp) -> (usize, usize)
 
 #[tokio::test]
 async fn views_answer_from_roll_ups_what_the_rows_come_to() {
-    assert_eq!(views().len(), 9, "six margins, revenue, free usage, completeness");
-    let (mut of_both, mut merged) = (0, 0);
+    assert_eq!(views().len(), 11, "six margins, revenue, free usage, accrual, both of what came");
+    let (mut of_both, mut merged, mut accrued_of_both) = (0, 0, 0);
     for seed in 0..SEEDS {
         let mut store = Store::new(seed).await;
         let engine = store.world.engine().await;
@@ -227,6 +284,14 @@ async fn views_answer_from_roll_ups_what_the_rows_come_to() {
                 of_both += usize::from(rolled > 0 && others > 0);
             }
             compare(&engine, None, &format!("seed {seed} step {step}")).await;
+            if store.random.random_ratio(1, 3) {
+                store.seal().await;
+                compare(&engine, None, &format!("seed {seed} step {step}, sealed")).await;
+            }
+            let explained = "EXPLAIN SELECT * FROM settlement.accrual";
+            let plan = lines(&engine, explained, None).await.concat();
+            let rows = plan.contains("tables/usage_events/day=");
+            accrued_of_both += usize::from(rows && plan.contains("_roll_ups/usage_by_day"));
         }
         for version in 1..4 {
             let what = format!("seed {seed} version {version}");
@@ -234,6 +299,7 @@ async fn views_answer_from_roll_ups_what_the_rows_come_to() {
         }
     }
     assert!(of_both > 10 && merged > 10, "{of_both} {merged}");
+    assert!(accrued_of_both > 5, "{accrued_of_both}");
 }
 
 /// What the check of roll-ups says.

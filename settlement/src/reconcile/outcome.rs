@@ -169,7 +169,7 @@ impl Outcome {
         (!amounts.is_empty()).then(|| {
             format!(
                 "The vendor's figures count; theirs less ours is {}. No statement has that before \
-                 it is posted: tally settle adjust --reason volume_correction",
+                 it is posted: tally settle reconcile with --by NAME --post proposes it",
                 amounts.join(", ")
             )
         })

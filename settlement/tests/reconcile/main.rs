@@ -7,5 +7,6 @@ mod damaged;
 mod order;
 mod outcome;
 mod planted;
+mod planted_groups;
 mod shapes;
 mod support;

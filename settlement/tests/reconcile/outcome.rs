@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 
 use tally_settlement::reconcile::{BillMapping, Outcome, TOP, report_html};
+use tally_settlement::{LargeDifference, Pico};
 
 use crate::shapes::{DAY_MS, NOON_MS, deepseek, flash, shipped};
 use crate::support::{Case, Ours};
@@ -25,6 +26,10 @@ currency = "CNY"
 /// What the vendor bills more for request `n`, in yuan: every other one less.
 const fn more(n: i64) -> i64 {
     if n % 2 == 0 { n } else { -n }
+}
+
+const fn yuan(yuan: i128) -> Pico {
+    Pico(yuan * 1_000_000_000_000)
 }
 
 /// A hundred yuan a request by us, on the 5th to the 7th; the vendor bills more or less.
@@ -58,6 +63,14 @@ fn the_largest_differences_are_shown_largest_first_whatever_the_order_of_the_bil
     let page = report_html(&outcome);
     assert!(names[..TOP].iter().all(|name| page.contains(name.as_str())));
     assert!(!names[TOP..].iter().any(|name| page.contains(name.as_str())));
+
+    // The journal keeps the same ones.
+    let kept = LargeDifference::of_outcome(&outcome).unwrap();
+    let of_request = |kept: &LargeDifference| kept.request.clone().unwrap().id;
+    assert_eq!(kept.iter().map(of_request).collect::<Vec<_>>(), names[..TOP]);
+    assert_eq!((kept[1].level(), kept[1].difference), ("record", Some(yuan(-69))));
+    let theirs = kept[1].theirs.as_ref().unwrap();
+    assert_eq!((theirs.day.to_string().as_str(), theirs.amount), ("2026-10-05", Some(yuan(31))));
 
     let backwards: Vec<i64> = requests.into_iter().rev().collect();
     let again = compared(&backwards);
@@ -126,6 +139,20 @@ fn our_rows_of_the_groups_outside_are_in_dispute_and_no_other() {
     let (outside, (disputed, window)) = run(&fewer);
     assert_eq!(outside.groups, 1);
     assert_eq!(disputed, [true, true, false, false, false]);
+    let bill = deepseek(&fewer);
+    let outcome = Case::new("amount.csv", bill.as_bytes(), &mapping).run(&rows).unwrap().0;
+    let kept = LargeDifference::of_outcome(&outcome).unwrap();
+    let told: Vec<_> = kept
+        .iter()
+        .map(|group| {
+            let (ours, theirs) = (group.ours.clone().unwrap(), group.theirs.clone().unwrap());
+            (group.level(), group.class.clone(), group.disputed, ours.counts, theirs.counts)
+        })
+        .collect();
+    let class = Some("token_count".to_owned());
+    let counts = ["output 31", "output 30"].map(str::to_owned);
+    let [ours, theirs] = counts;
+    assert_eq!(told, [("group", class, true, ours, theirs)]);
     let midnight = NOON_MS - DAY_MS / 2;
     assert_eq!(window, (midnight, midnight + DAY_MS));
 }
