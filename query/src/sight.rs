@@ -72,6 +72,7 @@ const OPERATIONS: [(&str, &str); 17] = [
     ("system", "tables"),
     ("system", "columns"),
     ("system", "config"),
+    ("system", "removed_days"),
 ];
 
 impl Sight {

@@ -39,13 +39,28 @@ fn stored_columns(roll_up: RollUp) -> Vec<RolledColumn> {
 /// # Errors
 /// `Data` where the file does not parse, or where a sum does not fit.
 pub(crate) fn roll_up_file(roll_up: RollUp, file: Bytes) -> Result<Bytes, TablesError> {
+    stored(&rolled_up(roll_up, file)?)
+}
+
+/// What the rows of a file come to.
+///
+/// # Errors
+/// As [`roll_up_file`].
+pub(crate) fn rolled_up(roll_up: RollUp, file: Bytes) -> Result<RecordBatch, TablesError> {
     let mut sums = Sums::new(roll_up)?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let mask = ProjectionMask::columns(reader.parquet_schema(), sums.sources());
     for batch in reader.with_projection(mask).with_batch_size(BATCH_ROWS).build()? {
         sums.add(&batch?)?;
     }
-    let rolled = sums.finish()?;
+    sums.finish()
+}
+
+/// A roll-up as it is stored.
+///
+/// # Errors
+/// `Internal` where it cannot be written.
+pub(crate) fn stored(rolled: &RecordBatch) -> Result<Bytes, TablesError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_created_by("tally".to_owned())
@@ -53,7 +68,7 @@ pub(crate) fn roll_up_file(roll_up: RollUp, file: Bytes) -> Result<Bytes, Tables
     let options =
         ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rolled.schema(), options)?;
-    writer.write(&rolled)?;
+    writer.write(rolled)?;
     Ok(Bytes::from(writer.into_inner()?))
 }
 
@@ -149,7 +164,8 @@ fn source_of(column: &RolledColumn) -> &'static str {
     match column.from {
         RolledFrom::Key | RolledFrom::Sum => column.name,
         RolledFrom::HourOf(instant) | RolledFrom::DayOf(instant) => instant,
-        RolledFrom::Events => "correction",
+        // Rows are counted by any column.
+        RolledFrom::Events | RolledFrom::Rows => "correction",
     }
 }
 
@@ -200,6 +216,8 @@ enum Summed {
     Decimal(Decimal128Array),
     /// The kind of correction that a row is.
     Events(StringArray),
+    /// One each.
+    Rows,
 }
 
 impl Summed {
@@ -211,11 +229,15 @@ impl Summed {
                 let reversal = corrections.is_valid(row) && corrections.value(row) == "reversal";
                 Some(if reversal { -1 } else { 1 })
             }
+            Self::Rows => Some(1),
         }
     }
 }
 
 fn summed_values(column: &RolledColumn, batch: &RecordBatch) -> Result<Summed, TablesError> {
+    if column.from == RolledFrom::Rows {
+        return Ok(Summed::Rows);
+    }
     if column.from == RolledFrom::Events {
         let corrections = values(batch, source_of(column), &DataType::Utf8)?;
         return Ok(Summed::Events(corrections.as_string::<i32>().clone()));

@@ -41,6 +41,7 @@ mod quota;
 mod quota_topic;
 mod reference;
 mod reference_imports;
+mod removed_days;
 mod rerate;
 mod restore;
 mod retention;

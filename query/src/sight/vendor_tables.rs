@@ -59,7 +59,11 @@ pub(super) fn roll_up_of_vendor(roll_up: RollUp, vendor: &str) -> TableSight {
             ],
             only: vec![(VENDOR, vendor.to_owned())],
         }),
-        RollUp::UsageByGatewayHour | RollUp::BucketsByDay => TableSight::Hidden,
+        // No view of theirs sums these up.
+        RollUp::UsageByGatewayHour
+        | RollUp::BucketsByDay
+        | RollUp::UsageByEpoch
+        | RollUp::UsageBySubscriber => TableSight::Hidden,
     }
 }
 

@@ -92,8 +92,8 @@ FROM (
   SELECT e.month, e.vendor, e.currency, e.events, e.wholesale_amount, sealed.period AS statement
   FROM (
     SELECT shanghai_month(day) AS month, vendor, wholesale_currency AS currency, kafka_partition, epoch,
-      sum(CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END) AS events, sum(wholesale_amount) AS wholesale_amount
-    FROM usage_events GROUP BY shanghai_month(day), vendor, wholesale_currency, kafka_partition, epoch
+      sum(events) AS events, sum(wholesale_amount) AS wholesale_amount
+    FROM roll_ups.usage_by_epoch GROUP BY shanghai_month(day), vendor, wholesale_currency, kafka_partition, epoch
   ) e LEFT JOIN settlement.cut_offs came
     ON came.kafka_partition = e.kafka_partition AND e.epoch > came.after_epoch AND e.epoch <= came.epoch
   LEFT JOIN (SELECT DISTINCT period FROM settlement.cut_offs) sealed

@@ -67,19 +67,23 @@ fn compared() -> Reconciled {
     }
 }
 
-/// The worked-out store with October closed: a refund on its statement, a payment, and a dispute
-/// whose credit waits for an approval.
-pub(crate) async fn settled() -> Feed {
-    let feed = worked_out().await;
-    let whole = terms(&feed).await;
+/// What periods are settled by.
+pub(crate) fn settled_by(whole: Whole) -> (SettlementTerms, PriceLists) {
     let mut prices = PriceLists::default();
     prices.add(&whole.book);
     for known_at_ms in whole.readings_ms() {
         prices.add_as_known(&whole.book, known_at_ms);
     }
-    let engine = engine_over(&feed.store).await;
     let origin = TermsOrigin::Approved(whole.edition.read_at(0).to_string());
-    let settled_by = SettlementTerms { contracts: whole.terms, origin };
+    (SettlementTerms { contracts: whole.terms, origin }, prices)
+}
+
+/// The worked-out store with October closed: a refund on its statement, a payment, and a dispute
+/// whose credit waits for an approval.
+pub(crate) async fn settled() -> Feed {
+    let feed = worked_out().await;
+    let (settled_by, prices) = settled_by(terms(&feed).await);
+    let engine = engine_over(&feed.store).await;
     let settlement = Settlement::new(&engine, settled_by, prices);
     let at = |time: &str| ms(&format!("{time}+08:00"));
     let new = NewAdjustment {
