@@ -11,6 +11,7 @@ use tally_tables::PinnedTables;
 use crate::answer_rows::{count, decimal, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::removed_days::removed_days;
 
 /// An accepted event, as its rows have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,12 +86,14 @@ impl AcceptedEvent {
             Some(from) => Rows::about(engine, pin, (source, id), &from).await?,
             None => Rows::default(),
         };
-        // What asks for a correction may tell a time that is not the event's. Where it is on no day
-        // that is there, a day that retention has removed is an error.
-        for from in ["system.kept_events WHERE", "usage_events WHERE"] {
-            if rows.events.is_empty() {
-                rows = Rows::about(engine, pin, (source, id), from).await?;
-            }
+        if rows.events.is_empty() {
+            // What asks for a correction may tell a time that is not the event's.
+            let from = "system.kept_events WHERE";
+            rows = Rows::about(engine, pin, (source, id), from).await?;
+        }
+        if rows.events.is_empty() && !removed_days(pin).is_empty() {
+            // An error where it may be of a day that is removed.
+            rows = Rows::about(engine, pin, (source, id), "usage_events WHERE").await?;
         }
         let Rows { mut events, is_taken_back } = rows;
         let row = match events.len() {

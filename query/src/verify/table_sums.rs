@@ -51,13 +51,13 @@ impl TableSums {
     pub(super) async fn read(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Self {
         let mut rows = BTreeMap::new();
         for table in Table::ALL {
-            let (rows, from) = match table {
+            let (number, from) = match table {
                 Table::UsageEvents => ("sum(row_count)", USAGE.to_owned()),
                 Table::Alerts => ("count(*)", format!("alerts WHERE NOT ({BUDGET_ALERTS})")),
                 _ => ("count(*)", table.name().to_owned()),
             };
             let sql = format!(
-                "SELECT kafka_partition, epoch, {rows} FROM {from} GROUP BY kafka_partition, epoch"
+                "SELECT kafka_partition, epoch, {number} FROM {from} GROUP BY kafka_partition, epoch"
             );
             rows.insert(table, counts(engine, pin, &sql, epoch_key).await);
         }

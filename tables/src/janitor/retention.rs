@@ -183,10 +183,11 @@ async fn remove_day(
     grounds: Grounds,
 ) -> Result<Outcome, TablesError> {
     let name = table.table();
-    let empty = match table.state().await?.metadata() {
-        Some(metadata) => without_rows(name, &metadata.arrow_schema()?)?,
+    let schema = match table.state().await?.metadata() {
+        Some(metadata) => metadata.arrow_schema()?,
         None => return Ok(Outcome::Changed),
     };
+    let empty = without_rows(name, &schema)?;
     let mut left = Vec::with_capacity(files.len());
     let mut sums = Sums::default();
     for file in files {
@@ -299,7 +300,7 @@ async fn store_left(
     let (root, store) = (table.log().root(), table.log().store());
     let sha256 = sha256_hex(&bytes);
     let mut roll_ups = BTreeMap::new();
-    let mut hashes = vec![sha256.clone(), sha256_hex(empty)];
+    let mut hashes = vec![file.path.clone(), sha256.clone(), sha256_hex(empty)];
     for (roll_up, rolled) in &leavings.roll_ups {
         let sha256 = sha256_hex(rolled);
         hashes.push(sha256.clone());
