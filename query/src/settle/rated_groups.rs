@@ -56,7 +56,7 @@ impl Scope<'_> {
 }
 
 /// What one row adds to a number of events.
-pub(crate) const EVENTS: &str = "CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END";
+pub(super) const EVENTS: &str = "CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END";
 
 const KEYS: [&str; 10] = [
     "CAST(day AS VARCHAR)",
