@@ -11,7 +11,7 @@ use tally_aggregate::{
 };
 use tally_log::EventLog;
 use tally_schemas::Config;
-use tally_tables::{ErrorKind, Janitor, JanitorSettings, Publisher};
+use tally_tables::{ErrorKind, Janitor, Publisher};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -221,7 +221,7 @@ impl Stream {
         let source = (log.topic().to_owned(), log.partition_count());
         let publisher = Publisher::new(Arc::clone(&store), log.topic(), log.partition_count());
         let of_budgets = budgets::publisher(config, &store);
-        let janitor_settings = JanitorSettings::of_config(&settings);
+        let janitor_settings = janitor::settings_of(config)?;
         let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count())
             .with_second_stage(&config.budgets.topic);
         let runtime = tokio::runtime::Handle::current();

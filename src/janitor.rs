@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tally_schemas::Config;
+use tally_schemas::{AggregateConfig, Config, keep_events_defect};
 use tally_tables::{Janitor, JanitorReport, JanitorSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Fa
     let partitions = log.partition_count();
     let mut janitor = Janitor::new(Arc::clone(&store), &config.log.topic, partitions)
         .with_second_stage(&config.budgets.topic);
-    let settings = JanitorSettings::of_config(&config.aggregate);
+    let settings = settings_of(&config)?;
     if args.once {
         let report = janitor.run_once(Timestamp::now().as_millisecond(), &settings).await;
         return say(global, &report);
@@ -100,6 +100,18 @@ fn say(global: &GlobalArgs, report: &JanitorReport) -> Result<(), Failure> {
     }
 }
 
+/// What the janitor goes by.
+///
+/// # Errors
+/// `Usage` where events would be removed that others may still come for.
+pub(crate) fn settings_of(config: &Config) -> Result<JanitorSettings, Failure> {
+    let AggregateConfig { keep_events_days, dedupe_horizon_days, .. } = config.aggregate;
+    match keep_events_defect(keep_events_days, dedupe_horizon_days) {
+        Some(defect) => Err(Failure::usage(defect)),
+        None => Ok(JanitorSettings::of_config(&config.aggregate)),
+    }
+}
+
 /// How often it runs; none where it is turned off.
 pub(crate) fn interval_of(config: &Config) -> Option<Duration> {
     let interval = Duration::from_millis(config.aggregate.janitor_interval_ms);
@@ -141,6 +153,7 @@ struct Figures {
     files_merged: AtomicU64,
     bytes_merged: AtomicU64,
     files_rolled_up: AtomicU64,
+    days_removed: AtomicU64,
     /// By kind.
     removed: [(&'static str, AtomicU64); 4],
     /// Unix time of the last run without a failure; 0 before the first.
@@ -160,6 +173,7 @@ impl Default for Figures {
             files_merged: AtomicU64::default(),
             bytes_merged: AtomicU64::default(),
             files_rolled_up: AtomicU64::default(),
+            days_removed: AtomicU64::default(),
             removed: kinds.map(|kind| (kind, AtomicU64::default())),
             good_run_at: AtomicI64::default(),
             begun_at: AtomicI64::default(),
@@ -212,6 +226,7 @@ impl JanitorFigures {
             (&figures.files_merged, report.files_merged),
             (&figures.bytes_merged, report.bytes_merged),
             (&figures.files_rolled_up, report.files_rolled_up),
+            (&figures.days_removed, report.days_removed),
         ] {
             counter.fetch_add(more, Ordering::Relaxed);
         }
@@ -257,6 +272,11 @@ impl Collector for JanitorFigures {
                 "tally_janitor_files_rolled_up",
                 "Files of tables that got roll-ups",
                 &figures.files_rolled_up,
+            ),
+            (
+                "tally_janitor_days_removed",
+                "Days of usage_events that were sealed and old enough, and removed",
+                &figures.days_removed,
             ),
         ] {
             let value = ConstCounter::new(counter.load(Ordering::Relaxed));

@@ -11,6 +11,7 @@ use tally_tables::PinnedTables;
 use crate::answer_rows::{count, decimal, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::removed_days::removed_days;
 
 /// An accepted event, as its rows have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,10 +81,19 @@ impl AcceptedEvent {
         completed_at_ms: Option<i64>,
     ) -> Result<Option<Self>, QueryError> {
         let day = completed_at_ms.map(ShanghaiDay::of_instant);
-        let mut rows = Rows::about(engine, pin, (source, id), day).await?;
-        if rows.events.is_empty() && day.is_some() {
+        let of_day = day.map(|day| format!("usage_events WHERE day = DATE '{}' AND", day.date()));
+        let mut rows = match of_day {
+            Some(from) => Rows::about(engine, pin, (source, id), &from).await?,
+            None => Rows::default(),
+        };
+        if rows.events.is_empty() {
             // What asks for a correction may tell a time that is not the event's.
-            rows = Rows::about(engine, pin, (source, id), None).await?;
+            let from = "system.kept_events WHERE";
+            rows = Rows::about(engine, pin, (source, id), from).await?;
+        }
+        if rows.events.is_empty() && !removed_days(pin).is_empty() {
+            // An error where it may be of a day that is removed.
+            rows = Rows::about(engine, pin, (source, id), "usage_events WHERE").await?;
         }
         let Rows { mut events, is_taken_back } = rows;
         let row = match events.len() {
@@ -109,6 +119,7 @@ impl AcceptedEvent {
 }
 
 /// What `usage_events` has about an identity.
+#[derive(Default)]
 struct Rows {
     /// Accepted under it: one at most.
     events: Vec<Row>,
@@ -121,20 +132,18 @@ impl Rows {
         engine: &QueryEngine,
         pin: &Arc<PinnedTables>,
         (source, id): (&str, &str),
-        day: Option<ShanghaiDay>,
+        from: &str,
     ) -> Result<Self, QueryError> {
         let texts = TEXTS.iter().chain(&RATING).map(|name| format!("coalesce({name}, '')"));
         let classes = TokenClass::ALL.iter().map(|class| class.name().to_owned());
         let columns: Vec<String> = texts.chain(classes).collect();
         let (source, id) = (quoted(source), quoted(id));
-        let of_day = day.map(|day| format!(" AND day = DATE '{}'", day.date()));
         let sql = format!(
             "SELECT {}, started_at, completed_at, points, retail_amount, wholesale_amount, \
-             CASE WHEN correction = 'reversal' THEN 1 ELSE 0 END FROM usage_events \
-             WHERE (source = {source} AND id = {id} AND coalesce(correction, '') <> 'reversal' \
-             OR correction = 'reversal' AND corrects_source = {source} AND corrects_id = {id}){}",
-            columns.join(", "),
-            of_day.unwrap_or_default()
+             CASE WHEN correction = 'reversal' THEN 1 ELSE 0 END FROM {from} \
+             (source = {source} AND id = {id} AND coalesce(correction, '') <> 'reversal' \
+             OR correction = 'reversal' AND corrects_source = {source} AND corrects_id = {id})",
+            columns.join(", ")
         );
         let reversal = columns.len() + 5;
         let mut rows = Self { events: Vec::new(), is_taken_back: false };

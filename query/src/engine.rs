@@ -131,7 +131,7 @@ impl Asked {
 pub(crate) enum Versions {
     /// The newest, or those of a point in the past.
     AsOf(Option<AsOf>),
-    /// These, and perhaps a table of this crate's own.
+    /// These, for a question of the program's own, and perhaps a table of this crate's own.
     Pinned(Arc<PinnedTables>, Option<Beside>),
 }
 
@@ -152,7 +152,7 @@ pub(crate) struct Planned {
     pub(crate) columns: SchemaRef,
 }
 
-/// A table that is only there for one query: schema `system` holds it alone.
+/// A table that is only there for one query, in schema `system`.
 #[derive(Debug)]
 pub(crate) struct Beside {
     pub(crate) name: &'static str,
@@ -611,7 +611,7 @@ impl Shared {
         sight: &Sight,
         out: Out<'_>,
     ) -> Result<Read, QueryError> {
-        let (pin, known_at_ms, beside) = match versions {
+        let (pin, known_at_ms, of_program) = match versions {
             Versions::AsOf(as_of) => {
                 // A version is of a table, and says nothing of when.
                 let known_at_ms = match as_of {
@@ -620,12 +620,13 @@ impl Shared {
                 };
                 (self.pin(as_of).await?, known_at_ms, None)
             }
-            Versions::Pinned(pin, beside) => (pin, None, beside),
+            Versions::Pinned(pin, beside) => (pin, None, Some(beside)),
         };
         let session = self.sessions.session(&pin, known_at_ms, sight).await;
         let mut state = session.map_err(|e| self.error(&e))?;
-        if let Some(Beside { name, table }) = beside {
-            state = self.sessions.beside(&state, name, table);
+        if let Some(beside) = of_program {
+            let of_program = self.sessions.for_program(&state, &pin, beside);
+            state = of_program.map_err(|e| self.error(&e))?;
         }
         let plan = state.statement_to_plan(statement).await.map_err(|e| self.error(&e))?;
         read_only(&plan)?;

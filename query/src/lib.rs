@@ -40,6 +40,7 @@ mod pin;
 mod provider;
 mod reference_rows;
 mod reference_schema;
+mod removed_days;
 mod resends;
 mod restricted_table;
 mod rolled_table;

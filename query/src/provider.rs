@@ -32,6 +32,7 @@ use tally_schemas::Table;
 use tally_tables::{PinnedFile, PinnedTable};
 
 use crate::file_statistics::{Bounds, FileBounds, bounds_of, partition_scalar, statistics_of};
+use crate::removed_days::{Removed, removed_rows_asked};
 
 /// Where the store is registered with the engine; every path is below its root.
 pub(crate) const STORE_URL: &str = "tally://store/";
@@ -44,7 +45,10 @@ const FOOTER_HINT_BYTES: usize = 64 << 10;
 struct ScanFile {
     file: PartitionedFile,
     bounds: Vec<Bounds>,
+    /// Rows, those too that retention has removed.
     rows: Option<u64>,
+    /// Day and record, where retention has removed the rows.
+    removed: Option<Removed>,
 }
 
 /// Scans one version of one table.
@@ -101,7 +105,9 @@ impl PinnedTableProvider {
                     })
                     .collect();
                 part.statistics = Some(Arc::new(statistics_of(file, &bounds, &full)));
-                Arc::new(ScanFile { file: part, bounds, rows: file.rows })
+                // Pruning leaves out a file without rows, and must not where they were removed.
+                let rows = file.removed().map_or(file.rows, |removed| Some(removed.rows));
+                Arc::new(ScanFile { file: part, bounds, rows, removed: Removed::of(file) })
             })
             .collect();
         Ok(Self {
@@ -264,6 +270,10 @@ impl TableProvider for PinnedTableProvider {
             None => self.scan_index.clone(),
         };
         let files = self.pruned(state, filters)?;
+        let removed = files.iter().filter_map(|file| file.removed.as_ref());
+        if let Some(error) = removed_rows_asked(self.table, removed) {
+            return Err(error.external());
+        }
         if files.is_empty() {
             let schema = self.scan_schema.table_schema().project(&indices)?;
             return Ok(Arc::new(EmptyExec::new(Arc::new(schema))));
@@ -318,7 +328,8 @@ impl TableProvider for PinnedTableProvider {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let rows: Option<u64> = self.files.iter().map(|file| file.rows).sum();
+        let there = self.files.iter().filter(|file| file.removed.is_none());
+        let rows: Option<u64> = there.map(|file| file.rows).sum();
         let rows = usize::try_from(rows?).ok()?;
         Some(
             Statistics::new_unknown(&self.schema)

@@ -53,7 +53,7 @@ pub async fn resends(
     hashes_at_once: u64,
 ) -> Result<Resends, QueryError> {
     let pin = engine.pin(None).await?;
-    let rows = rows_of(engine, &pin, "SELECT count(*) FROM usage_events").await?;
+    let rows = rows_of(engine, &pin, "SELECT count(*) FROM system.kept_events").await?;
     let rows = rows.first().map_or(Ok(0), |columns| count(columns, 0, 0))?;
     let slices = rows.div_ceil(hashes_at_once.max(1)).max(1);
     let mut twice: BTreeSet<u64> = BTreeSet::new();
@@ -111,7 +111,7 @@ pub async fn resends(
         let sql = format!(
             "SELECT source, id, min(account) AS account, min(model) AS model, count(*) AS times, \
              min(completed_at) AS first_completed_at, max(completed_at) AS last_completed_at \
-             FROM usage_events WHERE {condition} GROUP BY source, id HAVING count(*) > 1 \
+             FROM system.kept_events WHERE {condition} GROUP BY source, id HAVING count(*) > 1 \
              ORDER BY source, id"
         );
         let answer = engine.run_on(Arc::clone(&pin), &sql, Limits::unlimited()).await?;
@@ -129,7 +129,7 @@ async fn each_identity(
     pin: &Arc<PinnedTables>,
     mut take: impl FnMut(&str, &str, u64),
 ) -> Result<(), QueryError> {
-    let sql = "SELECT source, id FROM usage_events";
+    let sql = "SELECT source, id FROM system.kept_events";
     let mut rows = engine.run_on(Arc::clone(pin), sql, Limits::unlimited()).await?.rows;
     let mut scratch = Vec::new();
     while let Some(batch) = rows.try_next().await? {

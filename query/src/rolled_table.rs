@@ -28,7 +28,7 @@ pub(crate) fn rolled_tables(
     pinned: &PinnedTable,
     rows: &Arc<PinnedTableProvider>,
 ) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>> {
-    RollUp::of_table(pinned.table)
+    RollUp::left_of(pinned.table)
         .map(|roll_up| {
             let (rolled, others) = pinned.rolled_up(roll_up);
             let plan = if rolled.files.is_empty() {
@@ -42,6 +42,37 @@ pub(crate) fn rolled_tables(
             Ok((roll_up.name(), table))
         })
         .collect()
+}
+
+/// Rows of `usage_events` that are there, without an error for those that retention has removed: for
+/// proofs of each row by itself.
+pub(crate) const KEPT_EVENTS: &str = "kept_events";
+
+/// What the rows that retention has removed come to, by epoch.
+pub(crate) const REMOVED_USAGE: &str = "removed_usage";
+
+/// What the program's own questions read of a table beside it: sums that go on where rows are
+/// removed, and rows and removed rows apart.
+///
+/// # Errors
+/// Where the table lacks a column.
+pub(crate) fn proof_tables(
+    pinned: &PinnedTable,
+    rolled: &[(&'static str, Arc<dyn TableProvider>)],
+) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>> {
+    let mut tables: Vec<(&'static str, Arc<dyn TableProvider>)> = RollUp::PROOFS
+        .into_iter()
+        .filter(|proof| proof.table() == pinned.table)
+        .filter_map(|proof| rolled.iter().find(|(name, _)| *name == proof.name()).cloned())
+        .collect();
+    if pinned.table == RollUp::UsageByEpoch.table() {
+        let kept = Arc::new(PinnedTableProvider::try_new(&pinned.kept())?);
+        let (removed, _) = pinned.removed().rolled_up(RollUp::UsageByEpoch);
+        let removed = Arc::new(PinnedTableProvider::try_new(&removed)?);
+        tables.push((KEPT_EVENTS, kept));
+        tables.push((REMOVED_USAGE, removed));
+    }
+    Ok(tables)
 }
 
 /// The roll-ups of some files and the rows of others, one after the other. `also` are columns that
@@ -82,6 +113,7 @@ fn value_of_row(column: &RolledColumn) -> Result<Expr> {
         RolledFrom::Events => {
             when(col("correction").eq(lit("reversal")), lit(-1_i64)).otherwise(lit(1_i64))?
         }
+        RolledFrom::Rows => lit(1_i64),
         RolledFrom::HourOf(instant) => hour_of(instant),
         RolledFrom::DayOf(instant) => {
             let [day, _] = calendar_functions();

@@ -20,7 +20,7 @@ use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tally_schemas::{RollUp, Table};
-use tally_tables::PinnedTables;
+use tally_tables::{PinnedTable, PinnedTables};
 use tokio::sync::OnceCell;
 
 use crate::audit_table::{AUDIT_LOG, AuditTable};
@@ -30,6 +30,7 @@ use crate::catalog::{FixedCatalog, FixedSchema};
 use crate::checked_arithmetic::CheckedArithmetic;
 use crate::checked_sum::checked_sum;
 use crate::comments::{Comments, size_functions};
+use crate::engine::Beside;
 use crate::exhaustion::exhaustion_function;
 use crate::gathered_table::GatheredTable;
 use crate::guard::CATALOG;
@@ -38,7 +39,7 @@ use crate::pin::{Versions, versions};
 use crate::provider::{PinnedTableProvider, STORE_URL};
 use crate::reference_schema::{ReferenceRows, ReferenceTable};
 use crate::restricted_table::RestrictedTable;
-use crate::rolled_table::{ROLL_UPS, rolled_tables};
+use crate::rolled_table::{ROLL_UPS, proof_tables, rolled_tables};
 use crate::shanghai_calendar::calendar_functions;
 use crate::sight::{KINDS, Sight, TableSight};
 use crate::suspense_table::suspense_table;
@@ -256,6 +257,19 @@ impl Sessions {
         Ok(state)
     }
 
+    /// A version of a table, prepared now where it is not the last that was.
+    fn prepared(&self, pinned: &PinnedTable) -> Result<Prepared> {
+        let known = self.tables.lock().get(&pinned.table).cloned();
+        if let Some(known) = known.filter(|known| known.rows.version() == pinned.version) {
+            return Ok(known);
+        }
+        let rows = Arc::new(PinnedTableProvider::try_new(pinned)?);
+        let rolled = rolled_tables(pinned, &rows)?;
+        let prepared = Prepared { rows, rolled };
+        self.tables.lock().insert(pinned.table, prepared.clone());
+        Ok(prepared)
+    }
+
     fn prepare(
         &self,
         base: &Base,
@@ -267,17 +281,7 @@ impl Sessions {
         let mut rolled: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         let mut by_epoch = None;
         for pinned in pin.iter() {
-            let known = self.tables.lock().get(&pinned.table).cloned();
-            let prepared = match known {
-                Some(known) if known.rows.version() == pinned.version => known,
-                _ => {
-                    let rows = Arc::new(PinnedTableProvider::try_new(pinned)?);
-                    let rolled = rolled_tables(pinned, &rows)?;
-                    let prepared = Prepared { rows, rolled };
-                    self.tables.lock().insert(pinned.table, prepared.clone());
-                    prepared
-                }
-            };
+            let prepared = self.prepared(pinned)?;
             if pinned.table == Table::UsageEvents {
                 let (rows, source) = (Arc::clone(&prepared.rows), Arc::clone(&self.source));
                 by_epoch = Some(UsageByEpoch::new(pinned, rows, source, *known_at_ms));
@@ -339,22 +343,29 @@ impl Sessions {
         Ok(with_schemas(&base.state, schemas))
     }
 
-    /// A session like another, whose schema `system` is one table.
-    pub(crate) fn beside(
+    /// A session like another for the program's own questions: schema `system` is what proofs read
+    /// of this pin, and perhaps a table of this crate's own.
+    pub(crate) fn for_program(
         &self,
         state: &SessionState,
-        name: &str,
-        table: Arc<dyn TableProvider>,
-    ) -> SessionState {
+        pin: &Arc<PinnedTables>,
+        beside: Option<Beside>,
+    ) -> Result<SessionState> {
+        let mut tables = Tables::new();
+        for pinned in pin.iter() {
+            let rolled = self.prepared(pinned)?.rolled;
+            let proofs = proof_tables(pinned, &rolled)?.into_iter();
+            tables.extend(proofs.map(|(name, table)| (name.to_owned(), table)));
+        }
+        tables.extend(beside.map(|beside| (beside.name.to_owned(), beside.table)));
         let catalog = state.catalog_list().catalog(CATALOG);
         let schemas = catalog.iter().flat_map(|catalog| {
             let names = catalog.schema_names().into_iter();
             names.filter_map(|name| Some((name.clone(), catalog.schema(&name)?)))
         });
         let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = schemas.collect();
-        let system = FixedSchema { tables: [(name.to_owned(), table)].into() };
-        schemas.insert("system".to_owned(), Arc::new(system));
-        with_schemas(state, schemas)
+        schemas.insert("system".to_owned(), Arc::new(FixedSchema { tables }));
+        Ok(with_schemas(state, schemas))
     }
 }
 

@@ -38,7 +38,7 @@ pub use self::dispute::{HowResolved, NewDispute};
 pub(crate) use self::journal_store::Journal;
 pub use self::line_events::LineEvents;
 use self::rated_groups::Scope;
-pub(crate) use self::rated_groups::{EVENTS, within};
+pub(crate) use self::rated_groups::within;
 pub use self::re_rate::{OtherReading, PeriodReRated, UnratedEvents};
 pub(crate) use self::seal_store::{SealStore, sha256_of};
 use crate::engine::QueryEngine;

@@ -54,7 +54,7 @@ pub(crate) const KINDS: usize = 3;
 
 /// Tables and views that operators see. `settlement.budgets` is not among them: it says what all
 /// subscribers together owe; and no phone bills, which say what each is charged. An alert says what was used of one.
-const OPERATIONS: [(&str, &str); 17] = [
+const OPERATIONS: [(&str, &str); 18] = [
     ("public", "suspense"),
     ("public", "suspense_resolutions"),
     ("public", "alerts"),
@@ -72,6 +72,7 @@ const OPERATIONS: [(&str, &str); 17] = [
     ("system", "tables"),
     ("system", "columns"),
     ("system", "config"),
+    ("system", "removed_days"),
 ];
 
 impl Sight {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tally_aggregate::ledger::StoredEntry;
 use tally_reference::ReferenceStore;
 use tally_schemas::{EntryKind, Origin, Setting, Table};
-use tally_tables::{PinnedTable, PinnedTables};
+use tally_tables::{PinnedTable, PinnedTables, date_days, retention_record_path};
 
 use crate::audit_table::{AUDIT_LOG, audit_schema};
 use crate::books_schema::BooksTable;
@@ -23,6 +23,7 @@ use crate::gathered_table::RowSource;
 use crate::ledger_view::LedgerView;
 use crate::phone_bill::PhoneBillTable;
 use crate::reference_schema::ReferenceTable;
+use crate::removed_days::{RemovedDay, removed_days};
 use crate::views::View;
 
 /// Metadata key of a comment, on a schema for the table and on a field for the column.
@@ -41,6 +42,8 @@ pub enum SystemTable {
     Columns,
     /// One row a setting, with its origin.
     Config,
+    /// One row a record of what retention has removed.
+    RemovedDays,
 }
 
 /// Name, type, whether it may be null, comment.
@@ -52,8 +55,14 @@ pub(crate) fn time_type() -> DataType {
 
 impl SystemTable {
     /// Every table.
-    pub const ALL: [Self; 5] =
-        [Self::Partitions, Self::Epochs, Self::Tables, Self::Columns, Self::Config];
+    pub const ALL: [Self; 6] = [
+        Self::Partitions,
+        Self::Epochs,
+        Self::Tables,
+        Self::Columns,
+        Self::Config,
+        Self::RemovedDays,
+    ];
 
     /// Name in schema `system`.
     pub const fn name(self) -> &'static str {
@@ -63,6 +72,7 @@ impl SystemTable {
             Self::Tables => "tables",
             Self::Columns => "columns",
             Self::Config => "config",
+            Self::RemovedDays => "removed_days",
         }
     }
 
@@ -78,6 +88,9 @@ impl SystemTable {
             Self::Tables => "One row a table: version, files, rows and bytes of this query's pin",
             Self::Columns => "One row a column of every table and view, with its comment",
             Self::Config => "One row a setting: effective value and where it comes from",
+            Self::RemovedDays => {
+                "One row a removal: which rows of usage_events are there no more, and which record says what they came to"
+            }
         }
     }
 
@@ -163,6 +176,15 @@ impl SystemTable {
                 ("key", Utf8, false, "Key, such as aggregate.freshness_ms"),
                 ("value", Utf8, false, "Effective value"),
                 ("origin", Utf8, false, "default, a file, an environment variable or a flag"),
+            ],
+            Self::RemovedDays => vec![
+                ("table_name", Utf8, false, "Table"),
+                ("day", DataType::Date32, false, "Day in Asia/Shanghai"),
+                ("record", Utf8, false, "Object that says what the rows came to"),
+                ("files", Int64, false, "Data files that were removed"),
+                ("rows", Int64, false, "Rows that they had"),
+                ("bytes", Int64, false, "Bytes that they had"),
+                ("removed_at", time_type(), false, "When they were removed, UTC"),
             ],
         }
     }
@@ -263,6 +285,7 @@ impl RowSource for SystemRows {
             SystemTable::Tables => table_rows(&self.pin),
             SystemTable::Columns => column_rows(),
             SystemTable::Config => config_rows(&self.source.settings),
+            SystemTable::RemovedDays => removed_rows(&removed_days(&self.pin)),
         };
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
             .map_err(|error| QueryError::Internal(error.to_string()))
@@ -353,6 +376,18 @@ fn table_rows(pin: &PinnedTables) -> Vec<ArrayRef> {
         integers(tables().map(|t| whole(rows(t)))),
         integers(tables().map(|t| whole(t.files.iter().map(|f| f.size).sum::<u64>()))),
         texts(tables().map(|t| t.table.comment())),
+    ]
+}
+
+fn removed_rows(days: &[RemovedDay]) -> Vec<ArrayRef> {
+    vec![
+        texts(days.iter().map(|day| day.table.name())),
+        Arc::new(Date32Array::from_iter(days.iter().map(|day| date_days(&day.day)))),
+        texts(days.iter().map(|day| retention_record_path(day.table, day.record))),
+        integers(days.iter().map(|day| whole(day.files))),
+        integers(days.iter().map(|day| whole(day.rows))),
+        integers(days.iter().map(|day| whole(day.bytes))),
+        times(days.iter().map(|day| Some(day.removed_at_ms))),
     ]
 }
 

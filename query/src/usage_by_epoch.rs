@@ -1,8 +1,9 @@
 //! Usage by day with the partition and the epoch that it came with, for what is accrued: which
 //! statement has an event goes by its epoch. Of a file whose epochs all came with one seal, or with
-//! none yet, the roll-up is read; a file that a cut-off goes through is read row by row.
+//! none yet, the roll-up is read; a file that a cut-off goes through is read row by row, or by what
+//! its rows came to by epoch where retention has removed them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -27,7 +28,10 @@ const USAGE_BY_EPOCH: &str = "usage_by_epoch";
 
 const OF: RollUp = RollUp::UsageByDay;
 
-/// The columns of the roll-up that it has.
+/// What a removed file has left that tells epochs apart.
+const LEFT: RollUp = RollUp::UsageByEpoch;
+
+/// The columns of both roll-ups that it has.
 const COLUMNS: [&str; 5] = ["day", "vendor", "wholesale_currency", "events", "wholesale_amount"];
 
 const PARTITION: &str = "kafka_partition";
@@ -59,11 +63,19 @@ pub(crate) struct UsageByEpoch {
 /// The files of a version, told apart by whether they have a roll-up.
 #[derive(Debug)]
 struct Rolled {
-    provider: PinnedTableProvider,
-    table: PinnedTable,
+    whole: Stored,
     /// The file that each of the roll-ups is of.
     of: Vec<Arc<PinnedFile>>,
     without: Vec<Arc<PinnedFile>>,
+    /// By epoch, of each file that was removed.
+    left: Stored,
+}
+
+/// The roll-ups of one kind.
+#[derive(Debug)]
+struct Stored {
+    table: PinnedTable,
+    provider: PinnedTableProvider,
 }
 
 /// What a file came with.
@@ -125,15 +137,22 @@ fn bounds(file: &PinnedFile, column: &str) -> Option<RangeInclusive<i64>> {
 
 impl Rolled {
     fn of(events: &PinnedTable) -> Result<Self> {
-        let (table, without) = events.rolled_up(OF);
+        let (whole, without) = events.rolled_up(OF);
         let has_roll_up = |file: &&Arc<PinnedFile>| file.roll_up_bytes(OF).is_some();
         let of = events.files.iter().filter(has_roll_up).cloned().collect();
-        Ok(Self {
-            provider: PinnedTableProvider::try_new(&table)?,
-            table,
-            of,
-            without: without.files,
-        })
+        let (left, _) = events.removed().rolled_up(LEFT);
+        Ok(Self { whole: Stored::of(whole)?, of, without: without.files, left: Stored::of(left)? })
+    }
+}
+
+impl Stored {
+    fn of(table: PinnedTable) -> Result<Self> {
+        Ok(Self { provider: PinnedTableProvider::try_new(&table)?, table })
+    }
+
+    fn scan(&self, kind: RollUp, files: &[Arc<PinnedFile>]) -> Result<LogicalPlanBuilder> {
+        let files = Arc::new(self.provider.with_files(files, &self.table));
+        LogicalPlanBuilder::scan(kind.name(), provider_as_source(files), None)
     }
 }
 
@@ -158,11 +177,12 @@ impl UsageByEpoch {
         self.plan(rolled, cut_offs.as_ref())
     }
 
-    /// The roll-ups of what came with each seal whole, and the rows of every other file.
+    /// The roll-ups of what came with each seal whole, and of every other file its rows, or what
+    /// they have left.
     fn plan(&self, rolled: &Rolled, cut_offs: Option<&CutOffs>) -> Result<ViewTable> {
         let mut whole: BTreeMap<CameWith, ((i64, i64), Vec<Arc<PinnedFile>>)> = BTreeMap::new();
         let mut others = rolled.without.clone();
-        for (file, roll_up) in rolled.of.iter().zip(&rolled.table.files) {
+        for (file, roll_up) in rolled.of.iter().zip(&rolled.whole.table.files) {
             let place = bounds(file, PARTITION).zip(bounds(file, EPOCH));
             let came = place.and_then(|(partitions, epochs)| {
                 let place = (*partitions.start(), *epochs.start());
@@ -176,17 +196,26 @@ impl UsageByEpoch {
             }
         }
         let columns = || COLUMNS.iter().map(|name| col(*name));
+        let with_place = || columns().chain([col(PARTITION), col(EPOCH)]).collect::<Vec<_>>();
+        let (removed, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|file| file.removed().is_some());
         let rows = Arc::new(self.rows.with_files(&others, &self.events));
-        let rows = of_rows(OF, rows, &[PARTITION, EPOCH])?;
-        let mut plan =
-            rows.project(columns().chain([col(PARTITION), col(EPOCH)]).collect::<Vec<_>>())?;
+        let mut plan = of_rows(OF, rows, &[PARTITION, EPOCH])?.project(with_place())?;
+        if !removed.is_empty() {
+            let left: HashSet<String> = removed.iter().map(|file| LEFT.path(&file.path)).collect();
+            let files = rolled.left.table.files.iter().filter(|file| left.contains(&file.path));
+            let files: Vec<Arc<PinnedFile>> = files.cloned().collect();
+            let of_removed = rolled.left.scan(LEFT, &files)?.project(with_place())?;
+            plan = plan.union(of_removed.build()?)?;
+        }
         for (came, ((partition, epoch), files)) in whole {
             // One place of the seal stands for all of them.
             let epoch = if came == CameWith::None { NOT_SEALED } else { epoch };
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
             let place = [lit(partition).alias(PARTITION), lit(epoch).alias(EPOCH)];
-            let files = Arc::new(rolled.provider.with_files(&files, &rolled.table));
-            let of_seal = LogicalPlanBuilder::scan(OF.name(), provider_as_source(files), None)?
+            let of_seal = rolled
+                .whole
+                .scan(OF, &files)?
                 .project(columns().chain(place).collect::<Vec<_>>())?;
             plan = plan.union(of_seal.build()?)?;
         }

@@ -12,6 +12,7 @@ mod ledger_checks;
 mod phone_bill_checks;
 mod quota_checks;
 mod reference_checks;
+mod retention_checks;
 mod roll_up_checks;
 mod seal_checks;
 mod suspense_checks;
@@ -138,6 +139,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     let windows = window_checks::windows_by_subscriber(engine, &evidence, &published, options);
     checks.push(windows.await);
     checks.push(roll_up_checks::roll_ups(engine, &evidence.pin).await);
+    checks.push(retention_checks::records(engine, &evidence.pin).await);
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
     checks.extend(suspense_checks::all(engine, &evidence, &published).await);
     checks.extend(correction_checks::all(engine, &evidence.pin, &published).await);

@@ -200,6 +200,10 @@ pub struct AggregateConfig {
     pub janitor_interval_ms: u64,
     /// How long unreferenced files and superseded table versions are kept, milliseconds.
     pub retention_ms: u64,
+    /// How long rows of `usage_events` are kept that a closed month has sealed, days: older ones are
+    /// removed, a day at a time, and what they came to is written down. At least 31 more than
+    /// `dedupe_horizon_days`; 0 for ever.
+    pub keep_events_days: u64,
 }
 
 impl Default for AggregateConfig {
@@ -226,8 +230,24 @@ impl Default for AggregateConfig {
             publish_interval_ms: 1_000,
             janitor_interval_ms: 60_000,
             retention_ms: 24 * 3_600_000,
+            keep_events_days: 0,
         }
     }
+}
+
+/// Days beyond the horizon for which events are kept at least: what came late for its last day is on
+/// the statement of the month after.
+const KEPT_BEYOND_HORIZON_DAYS: u64 = 31;
+
+/// Why events cannot be removed after so few days, where others may come for `horizon_days`; `None`
+/// where they can, or stay for ever.
+pub fn keep_events_defect(days: u64, horizon_days: u64) -> Option<String> {
+    let least = horizon_days.saturating_add(KEPT_BEYOND_HORIZON_DAYS);
+    (days > 0 && days < least).then(|| {
+        format!(
+            "aggregate.keep_events_days is {days}: late events and corrections may come for {horizon_days} days (aggregate.dedupe_horizon_days), and a month more until they are settled; give {least} or more, or 0 to keep events for ever"
+        )
+    })
 }
 
 /// Alerts.

@@ -44,7 +44,7 @@ pub use causes::{in_full, with_causes};
 pub use config::{
     AggregateConfig, AlertsConfig, AuthConfig, BudgetsConfig, Config, ConfigError, DocumentsConfig,
     HttpConfig, IngestConfig, LogConfig, Origin, QueryConfig, QuotaConfig, Setting, StoreConfig,
-    TlsConfig,
+    TlsConfig, keep_events_defect,
 };
 pub use correction::{
     CORRECT, Charge, ChargeKind, Correction, CorrectionKind, CorrectionRequest, Corrects,

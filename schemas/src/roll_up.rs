@@ -15,6 +15,10 @@ pub enum RollUp {
     GatewayRuns,
     /// Debits and credits of buckets, by day, package and kind.
     BucketsByDay,
+    /// Events by day, epoch, model, vendor and currencies, as proofs ask for them.
+    UsageByEpoch,
+    /// Events by account, subscriber, model, vendor and currencies, as proofs ask for them.
+    UsageBySubscriber,
 }
 
 /// Which rows of a file a roll-up counts.
@@ -39,6 +43,8 @@ pub enum RolledFrom {
     DayOf(&'static str),
     /// The number of events, less those that are taken back.
     Events,
+    /// The number of rows.
+    Rows,
     /// The sum of the column of the same name; null where every value is.
     Sum,
     /// The column of this name in the first row of a run: a row by itself is a run of one.
@@ -72,9 +78,13 @@ pub struct RolledColumn {
 const FOLDER: &str = "_roll_ups/";
 
 impl RollUp {
-    /// Every kind.
+    /// Every kind that lies beside files.
     pub const ALL: [Self; 4] =
         [Self::UsageByDay, Self::UsageByGatewayHour, Self::GatewayRuns, Self::BucketsByDay];
+
+    /// The kinds that only a file that was removed leaves: proofs of files that are there read
+    /// their rows.
+    pub const PROOFS: [Self; 2] = [Self::UsageByEpoch, Self::UsageBySubscriber];
 
     /// Name.
     pub const fn name(self) -> &'static str {
@@ -83,18 +93,30 @@ impl RollUp {
             Self::UsageByGatewayHour => "usage_by_gateway_hour",
             Self::GatewayRuns => "gateway_runs",
             Self::BucketsByDay => "buckets_by_day",
+            Self::UsageByEpoch => "usage_of_epochs",
+            Self::UsageBySubscriber => "usage_of_subscribers",
         }
     }
 
-    /// The roll-ups of a table.
+    /// The roll-ups of a table that lie beside its files.
     pub fn of_table(table: Table) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |roll_up| roll_up.table() == table)
+    }
+
+    /// Everything that a file of a table leaves when it is removed.
+    pub fn left_of(table: Table) -> impl Iterator<Item = Self> {
+        let every = Self::ALL.into_iter().chain(Self::PROOFS);
+        every.filter(move |roll_up| roll_up.table() == table)
     }
 
     /// The table whose files it is of.
     pub const fn table(self) -> Table {
         match self {
-            Self::UsageByDay | Self::UsageByGatewayHour | Self::GatewayRuns => Table::UsageEvents,
+            Self::UsageByDay
+            | Self::UsageByGatewayHour
+            | Self::GatewayRuns
+            | Self::UsageByEpoch
+            | Self::UsageBySubscriber => Table::UsageEvents,
             Self::BucketsByDay => Table::QuotaLedger,
         }
     }
@@ -106,7 +128,9 @@ impl RollUp {
             Self::UsageByDay
             | Self::UsageByGatewayHour
             | Self::GatewayRuns
-            | Self::BucketsByDay => 1,
+            | Self::BucketsByDay
+            | Self::UsageByEpoch
+            | Self::UsageBySubscriber => 1,
         }
     }
 
@@ -129,7 +153,7 @@ impl RollUp {
     /// Which rows it counts.
     pub const fn rows(self) -> RolledRows {
         match self {
-            Self::UsageByDay => RolledRows::All,
+            Self::UsageByDay | Self::UsageByEpoch | Self::UsageBySubscriber => RolledRows::All,
             Self::UsageByGatewayHour | Self::GatewayRuns => RolledRows::Without("correction"),
             Self::BucketsByDay => RolledRows::With("bucket"),
         }
@@ -197,6 +221,36 @@ impl RollUp {
                 keys(&["package", "currency", "kind"]),
                 sums(&["points", "amount"]),
             ],
+            Self::UsageByEpoch => vec![
+                keys(&[
+                    "day",
+                    "kafka_partition",
+                    "epoch",
+                    "correction",
+                    "vendor",
+                    "model",
+                    "retail_currency",
+                    "wholesale_currency",
+                ]),
+                own("row_count", Int64, RolledFrom::Rows),
+                events(),
+                sums(&TokenClass::ALL.map(TokenClass::name)),
+                sums(&["points", "retail_amount", "wholesale_amount"]),
+            ],
+            Self::UsageBySubscriber => vec![
+                keys(&[
+                    "kafka_partition",
+                    "account",
+                    "subscriber",
+                    "model",
+                    "vendor",
+                    "retail_currency",
+                    "wholesale_currency",
+                ]),
+                events(),
+                sums(&TokenClass::ALL.map(TokenClass::name)),
+                sums(&["points", "retail_amount", "wholesale_amount"]),
+            ],
         };
         parts.concat()
     }
@@ -208,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_path_leads_back_to_its_file() {
-        for roll_up in RollUp::ALL {
+        for roll_up in RollUp::ALL.into_iter().chain(RollUp::PROOFS) {
             let file = "day=2026-11-22/merged-x.parquet";
             assert_eq!(RollUp::file_of(&roll_up.path(file)), Some(file));
         }
@@ -217,9 +271,12 @@ mod tests {
 
     #[test]
     fn every_column_that_is_named_is_there() {
+        let classes = TokenClass::ALL.len();
         let counts = RollUp::ALL.map(|roll_up| roll_up.columns().len());
-        assert_eq!(counts, [12, 4 + TokenClass::ALL.len(), 6, 6]);
-        for roll_up in RollUp::ALL {
+        assert_eq!(counts, [12, 4 + classes, 6, 6]);
+        let counts = RollUp::PROOFS.map(|roll_up| roll_up.columns().len());
+        assert_eq!(counts, [13 + classes, 11 + classes]);
+        for roll_up in RollUp::ALL.into_iter().chain(RollUp::PROOFS) {
             let first_sum = roll_up.columns().iter().position(|column| !column.from.is_key());
             let columns = roll_up.columns();
             let (keys, sums) = columns.split_at(first_sum.unwrap());

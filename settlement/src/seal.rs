@@ -198,6 +198,11 @@ impl SealedStatement {
 }
 
 impl Seal {
+    /// Where seal `n` is, below the store's root.
+    pub fn path(n: u64) -> String {
+        format!("statements/seals/{n:020}.json")
+    }
+
     /// What a plan came to, as an entry of the journal approved it.
     ///
     /// # Errors

@@ -46,9 +46,9 @@ pub(super) struct OurEvents<'a> {
     pub(super) any_corrected: bool,
 }
 
-/// Neither what was taken back nor what took it back.
+/// Neither what was taken back nor what took it back, of days whose events are there.
 const COUNTING: &str = " AND coalesce(correction, '') <> 'reversal' \
-     AND NOT EXISTS (SELECT 1 FROM usage_events r WHERE r.correction = 'reversal' \
+     AND NOT EXISTS (SELECT 1 FROM system.kept_events r WHERE r.correction = 'reversal' \
      AND r.corrects_source = usage_events.source AND r.corrects_id = usage_events.id)";
 
 impl OurEvents<'_> {
@@ -81,7 +81,7 @@ impl OurEvents<'_> {
     pub(super) fn any_corrected_sql(vendor: &str) -> String {
         let vendor = vendor.replace('\'', "''");
         format!(
-            "SELECT 1 FROM usage_events WHERE vendor = '{vendor}' AND correction = 'reversal' LIMIT 1"
+            "SELECT 1 FROM system.kept_events WHERE vendor = '{vendor}' AND correction = 'reversal' LIMIT 1"
         )
     }
 }

@@ -12,8 +12,13 @@ use crate::error::TablesError;
 
 /// The reader version that tables are made with; a table that asks for more is refused.
 pub(crate) const READER_VERSION: u32 = 1;
-/// The writer version that tables are made with; a table that asks for more is not written to.
+/// The writer version that tables are made with.
 pub(crate) const WRITER_VERSION: u32 = 2;
+/// The writer version of a table that days were removed from; a table that asks for more is not
+/// written to. By Delta it says that there may be constraints, of which Tally makes none. Builds
+/// that know nothing of removed days refuse it: they would merge the files that stand in the place
+/// of others, and lose what these have left.
+pub(crate) const WRITER_VERSION_OF_REMOVAL: u32 = 3;
 
 /// One line of a commit: exactly one field is set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -137,9 +142,8 @@ impl Action {
         Self { commit_info: Some(info), ..Self::default() }
     }
 
-    pub(crate) fn protocol() -> Self {
-        let protocol =
-            Protocol { min_reader_version: READER_VERSION, min_writer_version: WRITER_VERSION };
+    pub(crate) fn protocol(min_writer_version: u32) -> Self {
+        let protocol = Protocol { min_reader_version: READER_VERSION, min_writer_version };
         Self { protocol: Some(protocol), ..Self::default() }
     }
 

@@ -21,6 +21,9 @@ mod janitor;
 mod ledger_reader;
 mod metadata;
 mod publish;
+mod removed_file;
+mod removed_sums;
+mod retention_record;
 mod roll_up;
 mod snapshot;
 mod stats;
@@ -31,6 +34,11 @@ pub use delta_log::gone_tables;
 pub use error::{ErrorKind, TablesError};
 pub use janitor::{Janitor, JanitorReport, JanitorSettings};
 pub use publish::{PublishReport, Publisher};
+pub use removed_file::RemovedFile;
+pub use retention_record::{
+    LeftRollUp, Removal, RemovedData, RemovedSums, RetentionRecord, StoredRecord,
+    retention_record_path, retention_records, sha256_hex,
+};
 pub use roll_up::is_roll_up_of;
 pub use snapshot::{AsOf, PinnedTable, PinnedTables, TableSet};
 pub use stats::{ColumnStats, StatValue, date_days};

@@ -40,7 +40,14 @@ fn stored_columns(roll_up: RollUp) -> Vec<RolledColumn> {
 /// # Errors
 /// `Data` where the file does not parse, or where a sum does not fit.
 pub(crate) fn roll_up_file(roll_up: RollUp, file: Bytes) -> Result<Bytes, TablesError> {
-    let rolled = rolled_up(roll_up, file)?;
+    stored(&rolled_up(roll_up, file)?)
+}
+
+/// A roll-up as it is stored.
+///
+/// # Errors
+/// `Internal` where it cannot be written.
+pub(crate) fn stored(rolled: &RecordBatch) -> Result<Bytes, TablesError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_created_by("tally".to_owned())
@@ -48,7 +55,7 @@ pub(crate) fn roll_up_file(roll_up: RollUp, file: Bytes) -> Result<Bytes, Tables
     let options =
         ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rolled.schema(), options)?;
-    writer.write(&rolled)?;
+    writer.write(rolled)?;
     Ok(Bytes::from(writer.into_inner()?))
 }
 
@@ -71,8 +78,11 @@ pub fn is_roll_up_of(roll_up: RollUp, file: Bytes, stored: Bytes) -> Result<bool
     Ok(rows == rolled.num_rows())
 }
 
-/// The rows of a roll-up.
-fn rolled_up(roll_up: RollUp, file: Bytes) -> Result<RecordBatch, TablesError> {
+/// What the rows of a file come to: the rows of its roll-up.
+///
+/// # Errors
+/// As [`roll_up_file`].
+pub(crate) fn rolled_up(roll_up: RollUp, file: Bytes) -> Result<RecordBatch, TablesError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let mask = ProjectionMask::columns(reader.parquet_schema(), sources(roll_up).into_iter());
     let batches = reader.with_projection(mask).with_batch_size(BATCH_ROWS).build()?;
@@ -190,7 +200,8 @@ fn source_of(column: &RolledColumn) -> &'static str {
         | RolledFrom::DayOf(column)
         | RolledFrom::FirstOf(column)
         | RolledFrom::LastOf(column) => column,
-        RolledFrom::Events => "correction",
+        // Rows are counted by any column.
+        RolledFrom::Events | RolledFrom::Rows => "correction",
     }
 }
 
@@ -245,6 +256,8 @@ enum Summed {
     Decimal(Decimal128Array),
     /// The kind of correction that a row is.
     Events(StringArray),
+    /// One each.
+    Rows,
 }
 
 impl Summed {
@@ -256,11 +269,15 @@ impl Summed {
                 let reversal = corrections.is_valid(row) && corrections.value(row) == "reversal";
                 Some(if reversal { -1 } else { 1 })
             }
+            Self::Rows => Some(1),
         }
     }
 }
 
 fn summed_values(column: &RolledColumn, batch: &RecordBatch) -> Result<Summed, TablesError> {
+    if column.from == RolledFrom::Rows {
+        return Ok(Summed::Rows);
+    }
     if column.from == RolledFrom::Events {
         let corrections = values(batch, source_of(column), &DataType::Utf8)?;
         return Ok(Summed::Events(corrections.as_string::<i32>().clone()));

@@ -109,6 +109,23 @@ impl PinnedTable {
         (rolled, Self { files: others, ..self.clone() })
     }
 
+    /// The table without what retention has removed: its files with rows of their own.
+    #[must_use]
+    pub fn kept(&self) -> Self {
+        self.with_files(|file| file.removed().is_none())
+    }
+
+    /// What retention has removed: files without rows, with what is left of them.
+    #[must_use]
+    pub fn removed(&self) -> Self {
+        self.with_files(|file| file.removed().is_some())
+    }
+
+    fn with_files(&self, is_wanted: impl Fn(&PinnedFile) -> bool) -> Self {
+        let wanted = self.files.iter().filter(|file| is_wanted(file)).cloned().collect();
+        Self { files: wanted, ..self.clone() }
+    }
+
     /// Where a file is in the store.
     pub fn object_path(&self, file: &PinnedFile) -> Path {
         Path::from(format!("{}/{}", table_root(self.table), file.path))

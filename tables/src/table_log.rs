@@ -7,7 +7,7 @@ use object_store::ObjectStore;
 use tally_schemas::Table;
 use uuid::Uuid;
 
-use crate::action::{Action, Metadata};
+use crate::action::{Action, Metadata, WRITER_VERSION};
 use crate::delta_log::{CommitOutcome, DeltaLog};
 use crate::error::TablesError;
 use crate::table_state::{StatsPolicy, TableState};
@@ -68,7 +68,7 @@ impl TableLog {
                 return Ok(None);
             }
             let metadata = Metadata::new(table, Uuid::new_v4().to_string(), now_ms)?;
-            Ok(Some(vec![Action::protocol(), Action::metadata(metadata)]))
+            Ok(Some(vec![Action::protocol(WRITER_VERSION), Action::metadata(metadata)]))
         })
         .await?;
         self.log.note_made().await

@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use tally_schemas::{RollUp, Table};
 
-use crate::action::{Action, Add, Metadata, READER_VERSION, Remove, WRITER_VERSION, decode_path};
+use crate::action::{
+    Action, Add, Metadata, READER_VERSION, Remove, WRITER_VERSION, WRITER_VERSION_OF_REMOVAL,
+    decode_path,
+};
 use crate::error::TablesError;
+use crate::removed_file::{RemovedFile, removed_tag};
 use crate::stats::{ColumnStats, FileStats};
 
 /// A data file of a pinned table.
@@ -24,12 +28,19 @@ pub struct PinnedFile {
     pub modified_at_ms: i64,
     columns: Box<[(&'static str, ColumnStats)]>,
     roll_ups: Box<[(RollUp, u64)]>,
+    removed: Option<Arc<RemovedFile>>,
 }
 
 impl PinnedFile {
     /// What is known of a column: `None` where nothing is.
     pub fn column_stats(&self, column: &str) -> Option<&ColumnStats> {
         self.columns.iter().find(|(name, _)| *name == column).map(|(_, stats)| stats)
+    }
+
+    /// What was removed, of a file that stands in the place of one that retention has removed. It
+    /// has no rows; its column statistics are those of the rows that were there.
+    pub fn removed(&self) -> Option<&RemovedFile> {
+        self.removed.as_deref()
     }
 
     /// Bytes of a roll-up of the file; `None` where it has none.
@@ -47,6 +58,7 @@ impl PinnedFile {
             modified_at_ms: self.modified_at_ms,
             columns: Box::default(),
             roll_ups: Box::default(),
+            removed: None,
         })
     }
 
@@ -75,7 +87,7 @@ pub(crate) struct TableState {
     policy: StatsPolicy,
     version: Option<u64>,
     metadata: Option<Metadata>,
-    writable: bool,
+    min_writer_version: u32,
     files: BTreeMap<String, Arc<PinnedFile>>,
     tombstones: HashMap<String, Tombstone>,
     txns: HashMap<String, i64>,
@@ -89,7 +101,7 @@ impl TableState {
             policy,
             version: None,
             metadata: None,
-            writable: true,
+            min_writer_version: WRITER_VERSION,
             files: BTreeMap::new(),
             tombstones: HashMap::new(),
             txns: HashMap::new(),
@@ -135,15 +147,25 @@ impl TableState {
     }
 
     /// # Errors
-    /// `Invalid` for a table whose protocol asks for a newer writer.
+    /// `Invalid` for a table whose protocol asks for a newer writer, or that somebody has given
+    /// constraints.
     pub(crate) fn check_writable(&self) -> Result<(), TablesError> {
-        if self.writable {
-            return Ok(());
+        let name = self.table.name();
+        if self.min_writer_version > WRITER_VERSION_OF_REMOVAL {
+            return Err(TablesError::Invalid(format!(
+                "table {name} asks for a newer Delta writer than {WRITER_VERSION_OF_REMOVAL}"
+            )));
         }
-        Err(TablesError::Invalid(format!(
-            "table {} asks for a newer Delta writer than {WRITER_VERSION}",
-            self.table.name()
-        )))
+        let configuration = self.metadata.iter().flat_map(|metadata| metadata.configuration.keys());
+        match configuration.into_iter().find(|key| key.starts_with("delta.constraints.")) {
+            Some(key) => Err(TablesError::Invalid(format!("table {name} has {key}: drop it"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether builds that know nothing of removed days refuse to write to the table.
+    pub(crate) fn says_removed(&self) -> bool {
+        self.min_writer_version >= WRITER_VERSION_OF_REMOVAL
     }
 
     /// Applies the commit of `version`, or a checkpoint, to the version before it.
@@ -167,7 +189,7 @@ impl TableState {
                         protocol.min_reader_version
                     )));
                 }
-                self.writable = protocol.min_writer_version <= WRITER_VERSION;
+                self.min_writer_version = protocol.min_writer_version;
             }
             if let Some(metadata) = &action.meta_data {
                 self.metadata = Some(metadata.clone());
@@ -192,11 +214,15 @@ impl TableState {
             .map_err(|_| TablesError::Damaged(format!("{path} has {} bytes", add.size)))?;
         let json = add.stats.as_deref().unwrap_or_default();
         let stats = FileStats::parse(self.table, json);
-        let columns = match self.policy {
-            StatsPolicy::Parse => stats.columns,
-            StatsPolicy::Skip => Box::default(),
+        let removed = removed_tag(&path, add)?.map(Arc::new);
+        let columns = match (self.policy, &removed) {
+            (StatsPolicy::Parse, None) => stats.columns,
+            (StatsPolicy::Parse, Some(removed)) => {
+                FileStats::parse(self.table, &removed.stats).columns
+            }
+            (StatsPolicy::Skip, _) => Box::default(),
         };
-        let roll_ups = RollUp::of_table(self.table)
+        let roll_ups = RollUp::left_of(self.table)
             .filter_map(|roll_up| {
                 let bytes = add.tags.as_ref()?.get(&roll_up.tag())?.as_deref()?;
                 Some((roll_up, bytes.parse().ok()?))
@@ -211,6 +237,7 @@ impl TableState {
             modified_at_ms: add.modification_time,
             columns,
             roll_ups,
+            removed,
         };
         self.files.insert(path, Arc::new(file));
         Ok(())

@@ -42,6 +42,7 @@ mod quota_topic;
 mod readers;
 mod reference;
 mod reference_imports;
+mod removed_days;
 mod rerate;
 mod restore;
 mod retention;

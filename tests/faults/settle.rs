@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::door::post;
 use crate::embedded::{tally, up};
 use crate::place;
+use crate::removed_days::settled_days_go;
 use crate::support::{Dice, block_on, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -347,6 +348,7 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
         (&json!("final"), &json!(hashes(&closed)["qwen"]))
     );
     books.done(&["verify"]);
+    settled_days_go(&books, dice.next_seed(), scratch.path());
     notices_an_edit(&books);
 }
 

@@ -181,7 +181,8 @@ impl Settlement<'_> {
         let (first, end) =
             (facts.period.first_day().to_string(), facts.period.end_day().to_string());
         let mut wanted = Vec::new();
-        for file in &events.files {
+        // What stands in the place of a removed file was sealed before it was removed.
+        for file in events.files.iter().filter(|file| file.removed().is_none()) {
             let Some(Some(day)) = file.partition_values.get("day") else { continue };
             let path = events.object_path(file);
             let is_late = *day < first && !facts.seals.is_empty();

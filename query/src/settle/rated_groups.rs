@@ -56,7 +56,7 @@ impl Scope<'_> {
 }
 
 /// What one row adds to a number of events.
-pub(crate) const EVENTS: &str = "CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END";
+pub(super) const EVENTS: &str = "CASE WHEN correction = 'reversal' THEN -1 ELSE 1 END";
 
 const KEYS: [&str; 10] = [
     "CAST(day AS VARCHAR)",
@@ -86,10 +86,11 @@ pub(super) async fn read(
         format!("(correction IS NOT NULL AND day < DATE '{}')", scope.period.first_day());
     let classes: Vec<String> =
         TokenClass::ALL.iter().map(|class| format!("sum({})", class.name())).collect();
+    let from = source_of(engine, pin, scope).await?;
     let sql = format!(
         "SELECT {keys}, sum({EVENTS}), {}, sum(wholesale_amount), sum(retail_amount), \
          CASE WHEN {corrected} THEN 1 ELSE 0 END \
-         FROM usage_events WHERE {} GROUP BY {keys}, CASE WHEN {corrected} THEN 1 ELSE 0 END",
+         FROM {from} WHERE {} GROUP BY {keys}, CASE WHEN {corrected} THEN 1 ELSE 0 END",
         classes.join(", "),
         scope.condition()
     );
@@ -108,6 +109,19 @@ pub(super) async fn read(
         }
     }
     Ok(groups)
+}
+
+/// Where the rows of a scope are. What retention has removed was sealed before, so that a scope of
+/// what is not sealed reaches none of it; one that does is told so by `usage_events`.
+async fn source_of(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    scope: &Scope<'_>,
+) -> Result<&'static str, QueryError> {
+    let sql = format!("SELECT 1 FROM system.removed_usage WHERE {} LIMIT 1", scope.condition());
+    let reaches = rows_of(engine, pin, &sql).await?;
+    let reaches = reaches.iter().flatten().any(|column| !column.is_empty());
+    Ok(if reaches { "usage_events" } else { "system.kept_events" })
 }
 
 fn group(columns: &[ArrayRef], row: usize) -> Result<RatedGroup, QueryError> {

@@ -332,7 +332,7 @@ async fn name_the_first(
         return Ok(());
     }
     let sql = format!(
-        "SELECT kafka_partition, kafka_offset, batch_index, source, id FROM usage_events WHERE {}",
+        "SELECT kafka_partition, kafka_offset, batch_index, source, id FROM system.kept_events WHERE {}",
         places.join(" OR ")
     );
     let mut names = BTreeMap::new();

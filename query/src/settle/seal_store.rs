@@ -65,7 +65,7 @@ impl<'a> SealStore<'a> {
 
     /// Where seal `n` is.
     pub(crate) fn seal_path(n: u64) -> Path {
-        Path::from_iter(["statements", "seals", &format!("{n:020}.json")])
+        Path::from(Seal::path(n))
     }
 
     /// An object; `None` where it is not there.

@@ -59,9 +59,12 @@ pub(super) fn roll_up_of_vendor(roll_up: RollUp, vendor: &str) -> TableSight {
             ],
             only: vec![(VENDOR, vendor.to_owned())],
         }),
-        RollUp::UsageByGatewayHour | RollUp::GatewayRuns | RollUp::BucketsByDay => {
-            TableSight::Hidden
-        }
+        // No view of theirs sums these up.
+        RollUp::UsageByGatewayHour
+        | RollUp::GatewayRuns
+        | RollUp::BucketsByDay
+        | RollUp::UsageByEpoch
+        | RollUp::UsageBySubscriber => TableSight::Hidden,
     }
 }
 

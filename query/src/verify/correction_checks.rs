@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tally_schemas::TokenClass;
+use tally_schemas::{Table, TokenClass};
 use tally_tables::PinnedTables;
 
 use super::table_checks::{Published, rows_that_should_not_be};
 use super::{Check, Finding};
 use crate::engine::QueryEngine;
+use crate::removed_days::not_removed;
 
 /// Columns that a reversal has as the event that it takes back.
 const SAME: [&str; 16] = [
@@ -41,7 +42,7 @@ pub(super) async fn all(
     pin: &Arc<PinnedTables>,
     published: &Published,
 ) -> Vec<Check> {
-    let twice = "SELECT corrects_source, corrects_id, count(*) FROM usage_events \
+    let twice = "SELECT corrects_source, corrects_id, count(*) FROM system.kept_events \
                  WHERE correction = 'reversal' GROUP BY corrects_source, corrects_id \
                  HAVING count(*) > 1 LIMIT 20";
     // In parentheses: what follows IS DISTINCT FROM is otherwise read to its end, with every OR.
@@ -49,19 +50,21 @@ pub(super) async fn all(
     let opposite = opposite().map(|column| format!("(-r.{column} IS DISTINCT FROM e.{column})"));
     let differs: Vec<String> = same.into_iter().chain(opposite).collect();
     let foreign = format!(
-        "SELECT r.corrects_source, r.corrects_id, CAST(1 AS BIGINT) FROM usage_events r \
-         LEFT JOIN usage_events e ON e.source = r.corrects_source AND e.id = r.corrects_id \
+        "SELECT r.corrects_source, r.corrects_id, CAST(1 AS BIGINT) FROM system.kept_events r \
+         LEFT JOIN system.kept_events e ON e.source = r.corrects_source AND e.id = r.corrects_id \
          AND coalesce(e.correction, '') <> 'reversal' \
-         WHERE r.correction = 'reversal' AND (e.id IS NULL OR {}) LIMIT 20",
-        differs.join(" OR ")
+         WHERE r.correction = 'reversal' AND (e.id IS NULL OR {}) AND {} LIMIT 20",
+        differs.join(" OR "),
+        // A reversal has the day of what it takes back, which may be removed.
+        not_removed(pin, Table::UsageEvents, "r.day")
     );
     // Which part of it came from which bucket: as it was charged, with the opposite sign.
     let charges = "SELECT source, id, CAST(1 AS BIGINT) FROM (\
-         SELECT r.source, r.id, q.kind, q.bucket, q.package, q.points, q.amount FROM usage_events r \
+         SELECT r.source, r.id, q.kind, q.bucket, q.package, q.points, q.amount FROM system.kept_events r \
          JOIN quota_ledger q ON q.event_source = r.source AND q.event_id = r.id \
          WHERE r.correction = 'reversal' AND q.kind IN ('debit', 'payg', 'overrun') \
          UNION ALL \
-         SELECT r.source, r.id, q.kind, q.bucket, q.package, q.points, q.amount FROM usage_events r \
+         SELECT r.source, r.id, q.kind, q.bucket, q.package, q.points, q.amount FROM system.kept_events r \
          JOIN quota_ledger q ON q.event_source = r.corrects_source AND q.event_id = r.corrects_id \
          WHERE r.correction = 'reversal' AND q.kind IN ('debit', 'payg', 'overrun')) \
          GROUP BY source, id, kind, bucket, package \

@@ -12,7 +12,7 @@ use crate::engine::QueryEngine;
 fn balanced(events: &str, charges: &str, kinds: &str) -> String {
     format!(
         "SELECT CAST(kafka_partition AS VARCHAR), CAST(epoch AS VARCHAR), count(*) FROM \
-         (SELECT kafka_partition, epoch, {events} FROM usage_events WHERE points IS NOT NULL \
+         (SELECT kafka_partition, epoch, {events} FROM system.usage_of_epochs WHERE points IS NOT NULL \
          UNION ALL SELECT kafka_partition, epoch, {charges} FROM quota_ledger WHERE kind IN ({kinds})) \
          GROUP BY kafka_partition, epoch, currency HAVING sum(value) <> 0 LIMIT 20"
     )

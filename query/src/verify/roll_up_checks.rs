@@ -34,7 +34,8 @@ pub(super) async fn roll_ups(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> C
         let files: Vec<Arc<PinnedFile>> = table
             .files
             .iter()
-            .filter(|file| file.roll_up_bytes(roll_up).is_some())
+            // What a removed file has left is compared with the record of that.
+            .filter(|file| file.roll_up_bytes(roll_up).is_some() && file.removed().is_none())
             .cloned()
             .collect();
         compared += files.len();

@@ -8,11 +8,12 @@ use tally_schemas::{CLASS_COUNT, TokenClass};
 use tally_settlement::{ControlTotals, CutOff, Pico, Seal, Units};
 use tally_tables::PinnedTables;
 
+use super::table_sums::USAGE;
 use super::{Check, Finding, journal_checks};
 use crate::answer_rows::{count, decimal, integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
-use crate::settle::{EVENTS, SealStore, sha256_of, within};
+use crate::settle::{SealStore, sha256_of, within};
 
 /// Every check of sealed periods.
 pub(super) async fn all(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Check> {
@@ -111,11 +112,11 @@ async fn counted(
         TokenClass::ALL.iter().map(|class| format!("sum({})", class.name())).collect();
     let sql = format!(
         "SELECT coalesce(wholesale_currency, ''), coalesce(retail_currency, ''), \
-         sum(CASE WHEN day >= DATE '{first}' THEN {EVENTS} ELSE 0 END), \
-         sum(CASE WHEN day < DATE '{first}' AND correction IS NULL THEN 1 ELSE 0 END), {}, \
+         sum(CASE WHEN day >= DATE '{first}' THEN events ELSE 0 END), \
+         sum(CASE WHEN day < DATE '{first}' AND correction IS NULL THEN events ELSE 0 END), {}, \
          sum(wholesale_amount), sum(retail_amount), \
-         sum(CASE WHEN day < DATE '{first}' AND correction IS NOT NULL THEN {EVENTS} ELSE 0 END) \
-         FROM usage_events \
+         sum(CASE WHEN day < DATE '{first}' AND correction IS NOT NULL THEN events ELSE 0 END) \
+         FROM {USAGE} \
          WHERE {} AND ((day >= DATE '{first}' AND day < DATE '{end}') OR ({late})) \
          GROUP BY coalesce(wholesale_currency, ''), coalesce(retail_currency, '')",
         classes.join(", "),

@@ -12,6 +12,7 @@ use super::{Check, Evidence, Finding};
 use crate::answer_rows::{count, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::removed_days::not_removed;
 
 /// Resolutions, under a name of the columns that say of which row.
 const OF_ROW: &str = "r.suspense_partition = s.kafka_partition AND r.suspense_offset = s.kafka_offset \
@@ -38,10 +39,13 @@ pub(super) async fn all(
     // What was taken in again is the event that was held back, in its place.
     let elsewhere = format!(
         "SELECT {NAMED}, CAST(1 AS BIGINT) FROM suspense_resolutions r JOIN suspense s ON {OF_ROW} \
-         LEFT JOIN usage_events e ON e.kafka_partition = r.kafka_partition \
+         LEFT JOIN system.kept_events e ON e.kafka_partition = r.kafka_partition \
          AND e.kafka_offset = r.kafka_offset AND e.batch_index = r.batch_index \
          WHERE r.outcome = 'accepted' \
-         AND (e.id IS NULL OR e.id <> s.id OR e.source <> s.source OR e.account <> s.account) LIMIT 20"
+         AND (e.id IS NULL OR e.id <> s.id OR e.source <> s.source OR e.account <> s.account) \
+         AND {} LIMIT 20",
+        // Where the day of what was held back is removed, so is the row that it became.
+        not_removed(&evidence.pin, Table::UsageEvents, "shanghai_day(s.completed_at)")
     );
     let mut checks = vec![by_epoch(engine, evidence, published).await];
     let mut look = async |what: &'static str, sql: &str, needs_level: bool| {

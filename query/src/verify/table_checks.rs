@@ -421,7 +421,7 @@ pub(super) async fn duplicates(engine: &QueryEngine, pin: &Arc<PinnedTables>) ->
             engine,
             pin,
             Finding::new("I2", "no event (source, id) is in usage_events twice"),
-            "SELECT source, id, count(*) AS times FROM usage_events \
+            "SELECT source, id, count(*) AS times FROM system.kept_events \
              GROUP BY source, id HAVING count(*) > 1 LIMIT 20",
         )
         .await,

@@ -14,6 +14,9 @@ use crate::error::QueryError;
 /// Alerts of the second stage: their epochs are of its own ledger.
 pub(super) const BUDGET_ALERTS: &str = "kind IN ('budget', 'commitment')";
 
+/// `usage_events` by epoch: rows that are there, and what those that were removed came to.
+pub(super) const USAGE: &str = "system.usage_of_epochs";
+
 /// An epoch of a partition.
 pub(super) type EpochKey = (u32, u64);
 
@@ -48,14 +51,13 @@ impl TableSums {
     pub(super) async fn read(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Self {
         let mut rows = BTreeMap::new();
         for table in Table::ALL {
-            let of_partitions = match table {
-                Table::Alerts => format!("WHERE NOT ({BUDGET_ALERTS})"),
-                _ => String::new(),
+            let (number, from) = match table {
+                Table::UsageEvents => ("sum(row_count)", USAGE.to_owned()),
+                Table::Alerts => ("count(*)", format!("alerts WHERE NOT ({BUDGET_ALERTS})")),
+                _ => ("count(*)", table.name().to_owned()),
             };
             let sql = format!(
-                "SELECT kafka_partition, epoch, count(*) FROM {} {of_partitions} \
-                 GROUP BY kafka_partition, epoch",
-                table.name()
+                "SELECT kafka_partition, epoch, {number} FROM {from} GROUP BY kafka_partition, epoch"
             );
             rows.insert(table, counts(engine, pin, &sql, epoch_key).await);
         }
@@ -129,8 +131,11 @@ fn rated(columns: &[ArrayRef], first: usize, row: usize) -> Result<RatedTotals, 
 /// The rows of a table that add, or those that take back.
 #[derive(Debug, Clone, Copy)]
 struct Part {
-    table: Table,
+    table: &'static str,
+    /// How many it adds, in SQL.
     events: &'static str,
+    /// How many it takes back, in SQL, above 0.
+    reversals: &'static str,
     /// Whether a row takes back, in SQL.
     is_reversal: &'static str,
     reversed: bool,
@@ -139,20 +144,28 @@ struct Part {
 impl Part {
     const fn events() -> Self {
         let is_reversal = "coalesce(correction, '') = 'reversal'";
-        Self { table: Table::UsageEvents, events: "count(*)", is_reversal, reversed: false }
+        Self {
+            table: USAGE,
+            events: "sum(row_count)",
+            reversals: "sum(row_count)",
+            is_reversal,
+            reversed: false,
+        }
     }
 
     const fn windows() -> Self {
         let is_reversal = "kind = 'corrected'";
-        Self { table: Table::UsageByModel, events: "sum(events)", is_reversal, reversed: false }
+        Self {
+            table: "usage_by_model",
+            events: "sum(events)",
+            reversals: "-sum(events)",
+            is_reversal,
+            reversed: false,
+        }
     }
 
     const fn reversed(self) -> Self {
-        let events = match self.table {
-            Table::UsageEvents => self.events,
-            _ => "-sum(events)",
-        };
-        Self { events, reversed: true, ..self }
+        Self { events: self.reversals, reversed: true, ..self }
     }
 }
 
@@ -164,16 +177,15 @@ async fn sums<K: Ord>(
     by: &str,
     key: impl Fn(&[ArrayRef], usize) -> Result<K, QueryError>,
 ) -> Sums<K> {
-    let Part { table, events, is_reversal, reversed } = part;
+    let Part { table, events, is_reversal, reversed, .. } = part;
     let (sign, not) = if reversed { ("-", "") } else { ("", "NOT ") };
     let sum = |column: &str| format!("{sign}sum({column})");
     let classes: Vec<String> = TokenClass::ALL.iter().map(|class| sum(class.name())).collect();
     let amounts = ["points", "retail_amount", "wholesale_amount"].map(sum).join(", ");
     let sql = format!(
-        "SELECT {by}, {events}, {}, {amounts}, retail_currency, wholesale_currency FROM {} \
+        "SELECT {by}, {events}, {}, {amounts}, retail_currency, wholesale_currency FROM {table} \
          WHERE {not}({is_reversal}) GROUP BY {by}, retail_currency, wholesale_currency",
-        classes.join(", "),
-        table.name()
+        classes.join(", ")
     );
     let mut found: BTreeMap<K, UsageSums> = BTreeMap::new();
     for columns in rows_of(engine, pin, &sql).await? {

@@ -95,16 +95,21 @@ fn not_ours(line: u64, request: &str, fen: i128) -> LargeDifference {
     }
 }
 
-/// Settles by terms that are approved now.
-async fn settled_by<'a>(feed: &Feed, engine: &'a QueryEngine, terms: &str) -> Settlement<'a> {
-    let whole = approved(feed, terms).await;
+/// What periods are settled by.
+pub(crate) fn settled_by(whole: Whole) -> (SettlementTerms, PriceLists) {
     let mut prices = PriceLists::default();
     prices.add(&whole.book);
     for known_at_ms in whole.readings_ms() {
         prices.add_as_known(&whole.book, known_at_ms);
     }
     let origin = TermsOrigin::Approved(whole.edition.read_at(0).to_string());
-    Settlement::new(engine, SettlementTerms { contracts: whole.terms, origin }, prices)
+    (SettlementTerms { contracts: whole.terms, origin }, prices)
+}
+
+/// Settles by terms that are approved now.
+async fn settlement_by<'a>(feed: &Feed, engine: &'a QueryEngine, terms: &str) -> Settlement<'a> {
+    let (settled_by, prices) = settled_by(approved(feed, terms).await);
+    Settlement::new(engine, settled_by, prices)
 }
 
 /// The worked-out store with October closed: a refund on its statement, a payment, and a dispute
@@ -112,7 +117,7 @@ async fn settled_by<'a>(feed: &Feed, engine: &'a QueryEngine, terms: &str) -> Se
 pub(crate) async fn settled() -> Feed {
     let feed = worked_out().await;
     let engine = engine_over(&feed.store).await;
-    let settlement = settled_by(&feed, &engine, TERMS).await;
+    let settlement = settlement_by(&feed, &engine, TERMS).await;
     let at = |time: &str| ms(&format!("{time}+08:00"));
     let new = NewAdjustment {
         vendor: "zhipu".into(),
@@ -203,7 +208,7 @@ async fn the_vendors_figure_counts_where_the_terms_say_so_and_two_people_do() {
     let at = |time: &str| ms(&format!("{time}+08:00"));
     let feed = worked_out().await;
     let engine = engine_over(&feed.store).await;
-    let ours = settled_by(&feed, &engine, TERMS).await;
+    let ours = settlement_by(&feed, &engine, TERMS).await;
     let now = at("2026-11-01T09:00:00");
     let refused = ours.check_theirs(&within(), None, now).await.unwrap_err().to_string();
     assert!(refused.contains("our figures count within the tolerance"), "{refused}");
@@ -211,7 +216,7 @@ async fn the_vendors_figure_counts_where_the_terms_say_so_and_two_people_do() {
     let feed = worked_out().await;
     let engine = engine_over(&feed.store).await;
     let terms = TERMS.replace("\"ours\"", "\"theirs\"");
-    let settlement = settled_by(&feed, &engine, &terms).await;
+    let settlement = settlement_by(&feed, &engine, &terms).await;
     let of_usd = CurrencySum { currency: "USD".into(), ..within().totals[0].clone() };
     for (words, bad, named) in [
         ("is outside of the tolerance", compared(), None),

@@ -134,7 +134,7 @@ const SHAPES: [Shape; 15] = [
 ];
 
 /// What a vendor does not see: tables, and columns of tables that it sees.
-const HIDDEN_TABLES: [&str; 24] = [
+const HIDDEN_TABLES: [&str; 25] = [
     "suspense",
     "quota_ledger",
     "alerts",
@@ -149,6 +149,7 @@ const HIDDEN_TABLES: [&str; 24] = [
     "system.epochs",
     "system.audit_log",
     "system.config",
+    "system.removed_days",
     "settlement.periods",
     "settlement.cut_offs",
     "settlement.accrual",

@@ -32,6 +32,7 @@ mod phone_bill;
 mod psql;
 mod rated_invariants;
 mod resends;
+mod retention;
 mod roll_ups;
 mod sign_in;
 mod sql_page;

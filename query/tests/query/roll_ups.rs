@@ -1,6 +1,6 @@
 //! Views answer from roll-ups what the rows themselves come to: with files of both kinds, after
-//! merges, with late rows and corrections, in old versions, with months that are sealed at any epoch.
-//! And a roll-up that is wrong is found.
+//! merges, with late rows and corrections, in old versions, with months that are sealed at any epoch,
+//! and from what removed days have left. And a roll-up that is wrong is found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use tally_query::{QueryEngine, VerifyOptions, View, verify};
 use tally_reference::ReferenceStore;
 use tally_schemas::{EntryKind, LedgerEntry, RollUp, Table, TokenClass};
 use tally_settlement::{Act, CutOff, Decision, JournalEntry, Period, Plan, Seal};
-use tally_tables::{AsOf, JanitorSettings, TableSet};
+use tally_tables::{AsOf, Janitor, JanitorSettings, TableSet};
 
+use crate::feed::ms;
 use crate::world::{PARTITIONS, TOPIC, World, run_janitor};
 
 const SEEDS: u64 = 6;
 const STEPS: u64 = 7;
-const MONTHS: [&str; 3] = ["2026-09", "2026-10", "2026-11"];
+const MONTHS: [&str; 4] = ["2026-09", "2026-10", "2026-11", "2026-12"];
 
 /// What each table that is summed up is, said with rows alone.
 fn of_rows(roll_up: RollUp) -> String {
@@ -47,6 +48,7 @@ fn of_rows(roll_up: RollUp) -> String {
             amount FROM quota_ledger WHERE bucket IS NOT NULL)"
                 .to_owned()
         }
+        RollUp::UsageByEpoch | RollUp::UsageBySubscriber => unreachable!("no view stands on it"),
     }
 }
 
@@ -132,6 +134,8 @@ struct Store {
     random: ChaCha8Rng,
     /// Months that are sealed.
     sealed: usize,
+    /// Hash of the last seal.
+    last_seal: String,
 }
 
 impl Store {
@@ -146,16 +150,18 @@ impl Store {
             claim.next_reference = Some(reference.read_at(0));
             last.push(world.append(claim).await);
         }
-        Self { world, last, random: ChaCha8Rng::seed_from_u64(seed), sealed: 0 }
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        Self { world, last, random, sealed: 0, last_seal: String::new() }
     }
 
-    /// Seals the next month: of each partition up to the last epoch, or to the one before it.
-    async fn seal(&mut self) {
+    /// Seals the next month: of each partition up to the last epoch, or to one that is at most as
+    /// many before it.
+    async fn seal(&mut self, behind: u64) {
         let Some(month) = MONTHS.get(self.sealed) else { return };
         let n = u64::try_from(self.sealed).unwrap();
         let mut cut_offs = Vec::new();
         for last in &self.last {
-            let epoch = last.entry.n - self.random.random_range(0..2);
+            let epoch = last.entry.n - self.random.random_range(0..=behind);
             cut_offs.push(CutOff { partition: last.entry.partition, epoch });
         }
         let plan = Plan {
@@ -170,7 +176,7 @@ impl Store {
             posted: Vec::new(),
             cut_offs,
             files: Vec::new(),
-            previous: String::new(),
+            previous: self.last_seal.clone(),
         };
         let decision = Decision { of: 0, approve: true, note: String::new() };
         let approval = JournalEntry {
@@ -184,6 +190,7 @@ impl Store {
         let seal = Seal::of(&plan, &approval, "terms", &[]).unwrap();
         let path = Path::from(format!("statements/seals/{n:020}.json"));
         self.world.store.put(&path, seal.to_bytes().unwrap().into()).await.unwrap();
+        self.last_seal = seal.hash().unwrap();
         self.sealed += 1;
     }
 
@@ -261,6 +268,7 @@ async fn counts(store: &Arc<dyn ObjectStore>, roll_up: RollUp) -> (usize, usize)
 async fn views_answer_from_roll_ups_what_the_rows_come_to() {
     assert_eq!(views().len(), 11, "six margins, revenue, free usage, accrual, both of what came");
     let (mut of_both, mut merged, mut accrued_of_both) = (0, 0, 0);
+    let (mut removed, mut whole, mut cut) = (0, 0, 0);
     for seed in 0..SEEDS {
         let mut store = Store::new(seed).await;
         let engine = store.world.engine().await;
@@ -285,7 +293,7 @@ async fn views_answer_from_roll_ups_what_the_rows_come_to() {
             }
             compare(&engine, None, &format!("seed {seed} step {step}")).await;
             if store.random.random_ratio(1, 3) {
-                store.seal().await;
+                store.seal(1).await;
                 compare(&engine, None, &format!("seed {seed} step {step}, sealed")).await;
             }
             let explained = "EXPLAIN SELECT * FROM settlement.accrual";
@@ -297,9 +305,48 @@ async fn views_answer_from_roll_ups_what_the_rows_come_to() {
             let what = format!("seed {seed} version {version}");
             compare(&engine, Some(AsOf::Version(version)), &what).await;
         }
+        while store.sealed < MONTHS.len() {
+            store.seal(0).await;
+        }
+        let before = answers(&engine).await;
+        removed += remove_days(&store.world.store).await;
+        for (before, after) in before.iter().zip(answers(&engine).await) {
+            assert_eq!(*before, after, "seed {seed}, days removed");
+        }
+        let plan = lines(&engine, "EXPLAIN SELECT * FROM settlement.accrual", None).await.concat();
+        let reads = |kind: RollUp| plan.contains(&format!("_roll_ups/{}.", kind.name()));
+        whole += usize::from(reads(RollUp::UsageByDay));
+        cut += usize::from(reads(RollUp::UsageByEpoch));
     }
     assert!(of_both > 10 && merged > 10, "{of_both} {merged}");
     assert!(accrued_of_both > 5, "{accrued_of_both}");
+    assert!(removed > 10 && whole > 3 && cut > 1, "{removed} {whole} {cut}");
+}
+
+/// What each view that stands on roll-ups says.
+async fn answers(engine: &QueryEngine) -> Vec<(&'static str, Vec<String>)> {
+    let mut answers = Vec::new();
+    for (view, _) in views() {
+        let sql = format!("SELECT * FROM {}.{}", view.schema, view.name);
+        answers.push((view.name, lines(engine, &sql, None).await));
+    }
+    answers
+}
+
+/// Removes the days that are settled, and says how many.
+async fn remove_days(store: &Arc<dyn ObjectStore>) -> u64 {
+    let settings = JanitorSettings {
+        keep_events_days: 32,
+        dedupe_horizon_days: 1,
+        merge_files_min: usize::MAX,
+        // What is stored has the time of the machine.
+        retention_ms: 10_000 * 86_400_000,
+        ..JanitorSettings::default()
+    };
+    let mut janitor = Janitor::new(Arc::clone(store), TOPIC, PARTITIONS);
+    let report = janitor.run_once(ms("2027-03-01T00:00:00Z"), &settings).await;
+    assert!(report.failures.is_empty(), "{report}");
+    report.days_removed
 }
 
 /// What the check of roll-ups says.

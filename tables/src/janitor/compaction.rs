@@ -48,7 +48,11 @@ pub(super) async fn compact(
 /// logarithmic number of times and not once a run.
 fn plan(state: &TableState, settings: &JanitorSettings) -> Vec<Merge> {
     let mut partitions: BTreeMap<_, Vec<Arc<PinnedFile>>> = BTreeMap::new();
-    for file in state.files().values().filter(|f| f.size < settings.merge_target_bytes / 2) {
+    // What stands in the place of a removed file has no rows to merge, and says what is left.
+    let is_small = |file: &&Arc<PinnedFile>| {
+        file.size < settings.merge_target_bytes / 2 && file.removed().is_none()
+    };
+    for file in state.files().values().filter(is_small) {
         partitions.entry(&file.partition_values).or_default().push(Arc::clone(file));
     }
     let mut merges: Vec<Merge> = partitions

@@ -1,4 +1,5 @@
-//! The janitor: checkpoints, compaction, roll-ups, and removal of what nobody can need any more.
+//! The janitor: checkpoints, compaction, roll-ups, removal of days that are sealed and old enough,
+//! and of what nobody can need any more.
 //!
 //! What is due is derived from the logs and the ledger, never from what was just done, so a crash
 //! skips nothing for ever. One janitor at a time is enough; two do each other's work twice at
@@ -10,6 +11,7 @@ mod compaction;
 mod ledger_cleanup;
 mod log_cleanup;
 mod merge;
+mod retention;
 mod roll_ups;
 mod vacuum;
 
@@ -49,6 +51,10 @@ pub struct JanitorSettings {
     pub ledger_entries_min: u64,
     /// How long sealed dedupe segments are needed, days before the watermark.
     pub dedupe_horizon_days: u64,
+    /// How long sealed events are kept, days; 0 for ever.
+    pub keep_events_days: u64,
+    /// Most days of events that one run removes.
+    pub days_removed_max: usize,
 }
 
 impl Default for JanitorSettings {
@@ -65,6 +71,8 @@ impl Default for JanitorSettings {
             vacuum_interval_ms: 3_600_000,
             ledger_entries_min: 100,
             dedupe_horizon_days: config.dedupe_horizon_days,
+            keep_events_days: config.keep_events_days,
+            days_removed_max: 8,
         }
     }
 }
@@ -75,6 +83,7 @@ impl JanitorSettings {
         Self {
             retention_ms: config.retention_ms,
             dedupe_horizon_days: config.dedupe_horizon_days,
+            keep_events_days: config.keep_events_days,
             ..Self::default()
         }
     }
@@ -100,6 +109,10 @@ pub struct JanitorReport {
     pub bytes_merged: u64,
     /// Files that got their roll-ups.
     pub files_rolled_up: u64,
+    /// Days of events that were removed.
+    pub days_removed: u64,
+    /// Rows that they had.
+    pub rows_removed: u64,
     /// Unreferenced data files removed.
     pub files_removed: u64,
     /// Their size in bytes.
@@ -116,12 +129,14 @@ impl fmt::Display for JanitorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} checkpoints, {} files ({} bytes) merged into {}, {} rolled up, removed {} data files ({} bytes), {} log files, {} ledger entries, {} state files",
+            "{} checkpoints, {} files ({} bytes) merged into {}, {} rolled up, removed {} days of {} events, {} data files ({} bytes), {} log files, {} ledger entries, {} state files",
             self.checkpoints,
             self.files_merged,
             self.bytes_merged,
             self.merges,
             self.files_rolled_up,
+            self.days_removed,
+            self.rows_removed,
             self.files_removed,
             self.bytes_removed,
             self.log_files_removed,
@@ -174,6 +189,8 @@ pub struct Janitor {
     second_stage: Option<String>,
     tables: Vec<TableLog>,
     vacuumed_at_ms: Option<i64>,
+    /// Days with rows that no seal has, and the seal that had them not.
+    unsealed: retention::Unsealed,
 }
 
 impl Janitor {
@@ -189,6 +206,7 @@ impl Janitor {
             kept: vec![Kept { topic: topic.into(), partition_count, tables: &Table::ALL }],
             second_stage: None,
             vacuumed_at_ms: None,
+            unsealed: retention::Unsealed::default(),
             store,
         }
     }
@@ -224,6 +242,8 @@ impl Janitor {
             let name = self.tables[index].table().name();
             report.note(name, done);
         }
+        let done = self.remove_days(now_ms, settings, &mut report).await;
+        report.note("retention", done);
         let done = self.clean_ledgers(now_ms, settings, &mut report).await;
         report.note("ledger", done);
         let interval_ms = i64::try_from(settings.vacuum_interval_ms).unwrap_or(i64::MAX);

@@ -72,7 +72,9 @@ pub(super) async fn roll_up(
 async fn lost(table: &mut TableLog) -> Result<BTreeSet<String>, TablesError> {
     let (name, root, store) = (table.table(), table.log().root(), Arc::clone(table.log().store()));
     let mut named = Vec::new();
-    for file in table.state().await?.files().values() {
+    let files = table.state().await?.files().values();
+    // What a removed file has left cannot be made again; `tally verify` looks for it.
+    for file in files.filter(|file| file.removed().is_none()) {
         let of_file = RollUp::of_table(name).filter(|of| file.roll_up_bytes(*of).is_some());
         named.extend(of_file.map(|roll_up| (file.path.clone(), roll_up.path(&file.path))));
     }
@@ -107,6 +109,7 @@ fn due(
         |file: &PinnedFile| file.rows.is_some_and(|rows| rows >= settings.roll_up_rows_min);
     let files = state.files().values();
     let mut due: Vec<Arc<PinnedFile>> = files
+        .filter(|file| file.removed().is_none())
         .filter(|file| lost.contains(&file.path) || (is_worth_it(file) && lacks(file)))
         .map(Arc::clone)
         .collect();

@@ -185,6 +185,14 @@ pub(crate) fn rows(table: Table, partition: u32, epoch: u64, keys: &[i64]) -> Re
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
 }
 
+/// The same as a data file.
+pub(crate) fn parquet_of(table: Table, partition: u32, epoch: u64, keys: &[i64]) -> Vec<u8> {
+    let batch = rows(table, partition, epoch, keys);
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
 /// A writer of ledgers, as the stream is one.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -205,10 +213,7 @@ impl Ledger {
         n: u64,
         keys: &[i64],
     ) -> DataFile {
-        let batch = rows(table, partition, n, keys);
-        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
-        writer.write(&batch).unwrap();
-        let bytes = writer.into_inner().unwrap();
+        let bytes = parquet_of(table, partition, n, keys);
         let mut values = BTreeMap::new();
         let mut folder = String::new();
         if table == Table::UsageEvents {
