@@ -11,10 +11,11 @@ use crate::place;
 use crate::settle::{Books, VENDORS};
 
 /// What is answered without rows.
-const SUMS: [&str; 4] = [
+const SUMS: [&str; 5] = [
     "SELECT * FROM settlement.margin_by_month",
     "SELECT * FROM settlement.margin",
     "SELECT * FROM settlement.accrual",
+    "SELECT * FROM settlement.missing_events",
     "SELECT * FROM settlement.free_usage_cost",
 ];
 
