@@ -195,6 +195,7 @@ impl Settlement<'_> {
                 price_book_version: reading.card.version().to_owned(),
                 lines,
             }),
+            billed: None,
         })
     }
 
