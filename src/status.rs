@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tally_aggregate::ledger::{self, StoredEntry};
-use tally_aggregate::{StageStatus, StreamStatus};
+use tally_aggregate::{StageStatus, StreamPlace, StreamStatus, stream_of};
 use tally_log::{EventLog, LogError, LogErrorKind};
 use tally_query::LedgerView;
 use tally_schemas::{Config, ControlTotals, EntryKind, Table};
@@ -213,8 +213,9 @@ async fn asked(config: &Config) -> Result<Status, Failure> {
     }
     let store = tally_aggregate::open_store(&config.store_url())?;
     let look = WebhookLook::of(config, None)?;
-    let ends = ends_of_log(config).await;
-    observe(&config.log.topic, ends, store, Timestamp::now(), &look).await
+    let place = stream_of(store.as_ref(), &config.log.topic).await?;
+    let ends = ends_of_log(config, &place).await;
+    observe(&place, ends, store, Timestamp::now(), &look).await
 }
 
 /// What there is to see of the stream, and what is wrong with what it depends on.
@@ -325,12 +326,13 @@ async fn ask_running(config: &Config) -> Option<Status> {
 /// `GET /v1/status` of a process that has the log open.
 pub(crate) fn routes(
     config: &Config,
+    place: &StreamPlace,
     log: Arc<dyn EventLog>,
     store: Arc<dyn ObjectStore>,
     (stream, budgets): (StreamStatus, StageStatus),
     webhooks: WebhookLook,
 ) -> axum::Router {
-    let config = config.clone();
+    let (config, place) = (config.clone(), place.clone());
     axum::Router::new().route(
         "/v1/status",
         get(move || async move {
@@ -338,7 +340,7 @@ pub(crate) fn routes(
             let ends = read_ends(log, &config).await;
             let now = Timestamp::now();
             let waiting = waits(&stream, now);
-            match observe(&config.log.topic, ends, store, now, &webhooks).await {
+            match observe(&place, ends, store, now, &webhooks).await {
                 Ok(mut status) => {
                     status.process = Some(std::process::id());
                     status.waiting = waiting;
@@ -365,12 +367,13 @@ fn unavailable(failure: &Failure, waiting: &BTreeMap<u32, String>) -> Response {
 }
 
 async fn observe(
-    topic: &str,
+    place: &StreamPlace,
     ends: Result<BTreeMap<u32, u64>, Unknown>,
     store: Arc<dyn ObjectStore>,
     now: Timestamp,
     webhooks: &WebhookLook,
 ) -> Result<Status, Failure> {
+    let topic = place.ledger.as_str();
     let (mut notes, mut log_trouble) = (Vec::new(), None);
     let ends = match ends {
         Ok(ends) => ends,
@@ -394,7 +397,12 @@ async fn observe(
         let published = table_set.published(topic, partition).await?;
         unpublished_epochs += unpublished(store.as_ref(), topic, stored, &published).await?;
     }
-    let numbers: BTreeSet<u32> = last.keys().chain(ends.keys()).copied().collect();
+    // Partitions that the topic had once have nothing to come.
+    let is_there = |partition: &u32| {
+        let lasts = || last.values().map(|stored| &stored.entry);
+        last.get(partition).is_none_or(|stored| !stored.entry.is_left_behind(lasts()))
+    };
+    let numbers: BTreeSet<u32> = last.keys().chain(ends.keys()).copied().filter(is_there).collect();
     let partitions: Vec<PartitionRow> = numbers
         .into_iter()
         .map(|partition| row(partition, last.get(&partition), ends.get(&partition).copied()))
@@ -411,7 +419,7 @@ async fn observe(
     let lag_events = partitions.iter().map(|row| row.lag_events).sum();
     Ok(Status {
         process: None,
-        topic: topic.to_owned(),
+        topic: place.log.as_ref().map_or(topic, |log| log.topic.as_str()).to_owned(),
         lag_events,
         unpublished_epochs,
         oldest_uncommitted_age_ms: lag_events
@@ -506,7 +514,7 @@ struct Unknown {
 }
 
 /// The next offset of each partition, or why it cannot be known.
-async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, Unknown> {
+async fn ends_of_log(config: &Config, place: &StreamPlace) -> Result<BTreeMap<u32, u64>, Unknown> {
     if config.log.kafka.is_empty() {
         let dir = Path::new(&config.log.data).join("log");
         if !dir.is_dir() {
@@ -528,7 +536,7 @@ async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, Unknown> {
             trouble: Some(of_log(config, &failure.message, kind)),
         }
     })?;
-    read_ends(log, config).await
+    read_ends(event_log::of_stream(place, log), config).await
 }
 
 /// The next offset of each partition, of a log that is open.
