@@ -7,7 +7,7 @@ use clap::Args;
 use object_store::ObjectStore;
 use tally_aggregate::{
     Aggregator, ErrorKind as StreamErrorKind, Extent, ReferenceFeed, References, Surroundings,
-    SystemEdge, open_store, probe,
+    SystemEdge, open_store, probe, stream_of,
 };
 use tally_log::EventLog;
 use tally_schemas::Config;
@@ -46,9 +46,10 @@ pub(crate) struct AggregateArgs {
 
 pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
-    let log = event_log::open_when_there(&config).await?;
-    let topics = Topics::open(&config, log.as_ref()).await?;
     let store = open_checked_store(&config).await?;
+    let place = stream_of(store.as_ref(), &config.log.topic).await?;
+    let log = event_log::open_stream(&config, &place).await?;
+    let topics = Topics::open(&config, log.as_ref()).await?;
     let extent = if args.until_end { Extent::UntilEnd } else { Extent::Endless };
     let stop = stop::on_signal()?;
     let traces = Traces::of(&config, "aggregate")?;
@@ -84,7 +85,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
             security.register_metrics(&mut registry);
             stream.janitor().register(&mut registry);
             host.register(&mut registry);
-            let tables = TableWatch::start(Arc::clone(&watched), &config.log.topic, stop.clone());
+            let tables = TableWatch::start(Arc::clone(&watched), &place.ledger, stop.clone());
             tables.register(&mut registry);
         }
         let hooks = webhooks.as_ref().map(|webhooks| webhooks.status().clone());
@@ -94,7 +95,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
             budgets: stream.budgets().status().clone(),
             host: host.clone(),
         };
-        let status = status::routes(&config, seen, watched, parts, look);
+        let status = status::routes(&config, &place, seen, watched, parts, look);
         let listener = server::bind(&listen, &security).await?;
         let (scheme, address) = (security.scheme(), listener.local_addr()?);
         let words = format!("health and metrics on {scheme}://{address}");
@@ -145,7 +146,7 @@ pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn Object
 }
 
 /// Reads the reference data of the store, and waits for a store that is away.
-async fn open_references(surroundings: &Surroundings) -> Result<ReferenceFeed, Failure> {
+pub(crate) async fn open_references(surroundings: &Surroundings) -> Result<ReferenceFeed, Failure> {
     let began = tokio::time::Instant::now();
     loop {
         match ReferenceFeed::open(surroundings.clone()).await {
@@ -219,7 +220,8 @@ impl Stream {
     ) -> Result<Self, Failure> {
         let settings = config.aggregate.clone();
         let source = (log.topic().to_owned(), log.partition_count());
-        let publisher = Publisher::new(Arc::clone(&store), log.topic(), log.partition_count());
+        let publisher = Publisher::new(Arc::clone(&store), log.topic(), log.partition_count())
+            .across_counts(log.continued().is_some());
         let of_budgets = budgets::publisher(config, &store);
         let janitor_settings = janitor::settings_of(config)?;
         let janitor = Janitor::new(Arc::clone(&store), log.topic(), log.partition_count())

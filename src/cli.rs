@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 use crate::{
-    aggregate, audit, config, correct, doctor, generate, ingest, janitor, phone_bill, query, rate,
-    reference, replay, settle, sql, status, suspense, up, user, verify,
+    aggregate, audit, config, correct, doctor, generate, ingest, janitor, partitions, phone_bill,
+    query, rate, reference, replay, settle, sql, status, suspense, up, user, verify,
 };
 
 /// Meters LLM tokens sold by telecom operators and settles them with the model vendors.
@@ -193,6 +193,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show lag, watermark, owners and what is held back
     Status(status::StatusArgs),
+    /// Change the partition count of a stopped stream
+    #[command(subcommand)]
+    Partitions(partitions::PartitionsCommand),
     /// Say what keeps a process from running well here, and what to do about it
     ///
     /// Looks at the configuration, users, certificate, listeners, Kafka and its topics, the store
@@ -260,6 +263,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::PhoneBill(command) => phone_bill::run(&global, command).await,
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
+        Command::Partitions(command) => partitions::run(&global, command).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::User(command) => user::run(&global, command),

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tally_aggregate::StreamPlace;
 use tally_log::{
-    Cleanup, EmbeddedLog, EmbeddedLogConfig, EventLog, KafkaLog, KafkaLogConfig, Keep,
+    Cleanup, ContinuedLog, EmbeddedLog, EmbeddedLogConfig, EventLog, KafkaLog, KafkaLogConfig, Keep,
 };
 use tally_schemas::Config;
 
@@ -39,6 +40,33 @@ async fn patiently<Opened: Future<Output = Result<Arc<dyn EventLog>, Failure>>>(
 /// Opens the topic of usage events, and creates it where it is missing.
 pub(crate) async fn open(config: &Config) -> Result<Arc<dyn EventLog>, Failure> {
     let (kafka, embedded) = settings(config, &config.log.topic, "log");
+    open_blocking(config, kafka, embedded).await
+}
+
+/// As [`open_when_there`], under the name and with the offsets of the stream that has the topic.
+pub(crate) async fn open_stream(
+    config: &Config,
+    place: &StreamPlace,
+) -> Result<Arc<dyn EventLog>, Failure> {
+    Ok(of_stream(place, open_when_there(config).await?))
+}
+
+/// A log under the name and with the offsets of the stream that has it.
+pub(crate) fn of_stream(place: &StreamPlace, log: Arc<dyn EventLog>) -> Arc<dyn EventLog> {
+    match &place.log {
+        Some(at) => Arc::new(ContinuedLog::new(&place.ledger, at.first_offset, log)),
+        None => log,
+    }
+}
+
+/// Opens another topic for usage events, and creates it with so many partitions where it is missing.
+pub(crate) async fn open_successor(
+    config: &Config,
+    topic: &str,
+    partitions: u32,
+) -> Result<Arc<dyn EventLog>, Failure> {
+    let (mut kafka, embedded) = settings(config, topic, topic);
+    kafka.partitions_if_created = partitions;
     open_blocking(config, kafka, embedded).await
 }
 

@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use tally_aggregate::stream_of;
 use tally_schemas::{AggregateConfig, Config, keep_events_defect};
 use tally_tables::{Janitor, JanitorReport, JanitorSettings};
 use tokio_util::sync::CancellationToken;
@@ -43,10 +44,11 @@ pub(crate) struct JanitorArgs {
 pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
     let store = open_checked_store(&config).await?;
+    let place = stream_of(store.as_ref(), &config.log.topic).await?;
     // The topic says how many ledgers there are.
     let log = event_log::open_when_there(&config).await?;
     let partitions = log.partition_count();
-    let mut janitor = Janitor::new(Arc::clone(&store), &config.log.topic, partitions)
+    let mut janitor = Janitor::new(Arc::clone(&store), &place.ledger, partitions)
         .with_second_stage(&config.budgets.topic);
     let settings = settings_of(&config)?;
     if args.once {

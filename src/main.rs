@@ -21,6 +21,7 @@ mod looks;
 #[cfg(test)]
 mod metrics_reference;
 mod pace;
+mod partitions;
 mod phone_bill;
 mod probes;
 mod progress;

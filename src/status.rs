@@ -21,7 +21,7 @@ use axum::routing::get;
 use clap::Args;
 use jiff::Timestamp;
 use object_store::ObjectStore;
-use tally_aggregate::{StageStatus, StreamStatus};
+use tally_aggregate::{StageStatus, StreamPlace, StreamStatus, stream_of};
 use tally_log::EventLog;
 use tally_schemas::Config;
 use tokio::time::timeout;
@@ -81,8 +81,9 @@ async fn asked(config: &Config) -> Result<Status, Failure> {
     }
     let store = tally_aggregate::open_store(&config.store_url())?;
     let look = WebhookLook::of(config, None)?;
-    let ends = ends_of_log(config).await;
-    observe(&config.log.topic, ends, store, Timestamp::now(), &look).await
+    let place = stream_of(store.as_ref(), &config.log.topic).await?;
+    let ends = ends_of_log(config, &place).await;
+    observe(&place, ends, store, Timestamp::now(), &look).await
 }
 
 /// What there is to see of the stream, and what is wrong with what it depends on.
@@ -162,12 +163,13 @@ pub(crate) struct Parts {
 /// `GET /v1/status` of a process that has the log open, and `GET /v1/status/process`.
 pub(crate) fn routes(
     config: &Config,
+    place: &StreamPlace,
     log: Arc<dyn EventLog>,
     store: Arc<dyn ObjectStore>,
     parts: Parts,
     webhooks: WebhookLook,
 ) -> axum::Router {
-    let config = config.clone();
+    let (config, place) = (config.clone(), place.clone());
     let own = processes::routes(config.log.topic.clone(), parts.clone(), webhooks.running());
     let whole = axum::Router::new().route(
         "/v1/status",
@@ -176,7 +178,7 @@ pub(crate) fn routes(
             let ends = read_ends(log, &config).await;
             let now = Timestamp::now();
             let waiting = waits(&parts.stream, now);
-            match observe(&config.log.topic, ends, store, now, &webhooks).await {
+            match observe(&place, ends, store, now, &webhooks).await {
                 Ok(mut status) => {
                     status.process = Some(std::process::id());
                     status.waiting = waiting;

@@ -297,7 +297,7 @@ async fn behind(engine: &QueryEngine, edition: u64, config: &Config) -> Result<V
     let patience = Duration::from_millis(2 * config.aggregate.reference_poll_ms) + PATIENCE;
     let began = tokio::time::Instant::now();
     loop {
-        let last = engine.ledger().all_last().await?;
+        let last = engine.ledger().current_last().await?;
         let rated_by = |entry: &LedgerEntry| entry.next_reference.as_ref().map_or(0, |v| v.edition);
         let behind: Vec<u32> = last
             .iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use prometheus_client::registry::Registry;
-use tally_aggregate::Extent;
+use tally_aggregate::{Extent, stream_of};
 use tally_ingest::Door;
 use tally_query::PgServer;
 
@@ -42,7 +42,8 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     flags.extend(args.listen.settings());
     let (config, settings) = config::load_settings(global, &flags)?;
     let store = open_checked_store(&config).await?;
-    let log = event_log::open_when_there(&config).await?;
+    let place = stream_of(store.as_ref(), &config.log.topic).await?;
+    let log = event_log::open_stream(&config, &place).await?;
     let topics = Topics::open(&config, log.as_ref()).await?;
     let stop = stop::on_signal()?;
     let traces = Traces::of(&config, "up")?;
@@ -78,13 +79,13 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
         certificate: security.certificate.clone(),
     };
     host.watch(depends, stop.clone());
-    let tables = TableWatch::start(Arc::clone(&store), &topic, stop.clone());
+    let tables = TableWatch::start(Arc::clone(&store), &place.ledger, stop.clone());
     let parts = Parts {
         stream: stream.aggregator().status().clone(),
         budgets: stream.budgets().status().clone(),
         host: host.clone(),
     };
-    let status = status::routes(&config, Arc::clone(&log), store, parts, look);
+    let status = status::routes(&config, &place, Arc::clone(&log), store, parts, look);
     let registry = Arc::new(Mutex::new(Registry::default()));
     if let Ok(mut registry) = registry.lock() {
         stream_metrics::register(&mut registry, stream.aggregator());

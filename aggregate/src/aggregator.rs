@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use tally_log::{Assignee, Bounds, EventLog, LogError, LogProducer, PartitionReader};
-use tally_schemas::AggregateConfig;
+use tally_schemas::{AggregateConfig, LogPlace};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -178,6 +178,10 @@ impl Aggregator {
             topic: self.log.topic().to_owned(),
             partition,
             partition_count: self.log.partition_count(),
+            log: self.log.continued().map(|continued| LogPlace {
+                topic: continued.topic.clone(),
+                first_offset: continued.first_offset,
+            }),
             aggregate: self.settings.clone(),
         }
     }

@@ -54,6 +54,7 @@ impl DryRun {
             topic: "dry-run".to_owned(),
             partition: 0,
             partition_count: 1,
+            log: None,
             aggregate,
         };
         Self(Partition::new(config, reference, 0))

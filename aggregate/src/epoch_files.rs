@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
-use tally_schemas::{DataFile, EntryKind, LEDGER_FORMAT, LedgerEntry, StateFile, Table};
+use tally_schemas::{DataFile, EntryKind, LedgerEntry, StateFile, Table};
 
 use crate::core::{ClosedEpoch, EpochState, SpareColumns, blake3_hex};
 use crate::error::AggregateError;
@@ -138,10 +138,12 @@ pub fn encode_epoch(
     }
     objects.extend(closed.segments.into_iter().map(|(path, bytes)| (path, Bytes::from(bytes))));
     let entry = LedgerEntry {
-        format: LEDGER_FORMAT,
+        format: last.entry.format,
         topic: topic.clone(),
         partition,
         partition_count: last.entry.partition_count,
+        log: last.entry.log.clone(),
+        moving_to: None,
         n,
         kind: EntryKind::Epoch,
         owner: owner.to_owned(),

@@ -114,6 +114,7 @@ fn config() -> PartitionConfig {
         topic: TOPIC.to_owned(),
         partition: 0,
         partition_count: 1,
+        log: None,
         aggregate: AggregateConfig {
             dedupe_open_ms: DEDUPE_OPEN_MS,
             status_numbers_ms: 1_000,
@@ -256,6 +257,8 @@ fn first_entry() -> LedgerEntry {
         topic: TOPIC.to_owned(),
         partition: 0,
         partition_count: 1,
+        log: None,
+        moving_to: None,
         n: 0,
         kind: EntryKind::Claim,
         owner: "fuzz".to_owned(),

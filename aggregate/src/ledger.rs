@@ -5,7 +5,11 @@
 
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
-use tally_schemas::{EntryKind, LEDGER_FORMAT, LedgerEntry, LedgerFloor, entry_path, floor_path};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tally_schemas::{
+    EntryKind, LEDGER_FORMAT, LEDGER_FORMAT_FIRST, LedgerEntry, LedgerFloor, entry_path, floor_path,
+};
 
 use crate::error::AggregateError;
 use crate::planted::{Bug, planted};
@@ -41,8 +45,13 @@ const CHECKSUM_MEMBER: &[u8] = b",\"checksum\":\"";
 /// # Errors
 /// `Invalid` if it cannot be written as JSON.
 pub fn encode(entry: &LedgerEntry) -> Result<Bytes, AggregateError> {
+    encode_checked(entry)
+}
+
+/// Bytes of an object beside the ledgers, with the checksum that entries have.
+pub(crate) fn encode_checked(object: &impl Serialize) -> Result<Bytes, AggregateError> {
     let mut bytes =
-        serde_json::to_vec(entry).map_err(|e| AggregateError::Invalid(e.to_string()))?;
+        serde_json::to_vec(object).map_err(|e| AggregateError::Invalid(e.to_string()))?;
     // The object stays open for its last member.
     bytes.pop();
     let checksum = hash_of(&bytes);
@@ -78,25 +87,42 @@ pub async fn read_entry(
 ) -> Result<Option<StoredEntry>, AggregateError> {
     let path = entry_path(topic, partition, n);
     let Some(bytes) = get(store, &path).await? else { return Ok(None) };
-    let entry: LedgerEntry = match serde_json::from_slice(&bytes) {
-        Ok(entry) => entry,
-        Err(error) => {
-            // One of a later format may look otherwise; its checksum is where it always was.
-            let of_format = serde_json::from_slice::<OfFormat>(&bytes);
-            if let (Ok(of_format), true) = (of_format, is_intact(&bytes)) {
-                of_format.readable(&path)?;
-            }
-            return Err(AggregateError::Damaged(format!("{path}: {error}")));
-        }
-    };
-    if !is_intact(&bytes) {
-        return Err(AggregateError::Damaged(format!("{path} is not what its checksum says")));
-    }
-    OfFormat { format: entry.format }.readable(&path)?;
+    let entry: LedgerEntry = decode_checked(&path, &bytes)?;
     if entry.n != n || entry.partition != partition || entry.topic != topic {
         return Err(AggregateError::Damaged(format!("{path} says that it is another entry")));
     }
     Ok(Some(StoredEntry { entry, hash: hash_of(&bytes) }))
+}
+
+/// Reads an object that [`encode_checked`] wrote, `None` where there is none.
+///
+/// # Errors
+/// As [`read_entry`].
+pub(crate) async fn read_checked_json<T: DeserializeOwned>(
+    store: &dyn ObjectStore,
+    path: &str,
+) -> Result<Option<T>, AggregateError> {
+    let Some(bytes) = get(store, path).await? else { return Ok(None) };
+    decode_checked(path, &bytes).map(Some)
+}
+
+fn decode_checked<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, AggregateError> {
+    let of_format = serde_json::from_slice::<OfFormat>(bytes);
+    let object = match serde_json::from_slice(bytes) {
+        Ok(object) => object,
+        Err(error) => {
+            // One of a later format may look otherwise; its checksum is where it always was.
+            if let (Ok(of_format), true) = (of_format, is_intact(bytes)) {
+                of_format.readable(path)?;
+            }
+            return Err(AggregateError::Damaged(format!("{path}: {error}")));
+        }
+    };
+    if !is_intact(bytes) {
+        return Err(AggregateError::Damaged(format!("{path} is not what its checksum says")));
+    }
+    of_format.map_err(|e| AggregateError::Damaged(format!("{path}: {e}")))?.readable(path)?;
+    Ok(object)
 }
 
 /// What an entry of any format has.
@@ -262,10 +288,12 @@ pub fn claim_entry(
     let previous = last.map(|last| &last.entry);
     let to = previous.map_or(start, |entry| entry.to);
     LedgerEntry {
-        format: LEDGER_FORMAT,
+        format: previous.map_or(LEDGER_FORMAT_FIRST, |entry| entry.format),
         topic: topic.to_owned(),
         partition,
         partition_count,
+        log: previous.and_then(|entry| entry.log.clone()),
+        moving_to: None,
         n: previous.map_or(0, |entry| entry.n + 1),
         kind: EntryKind::Claim,
         owner: owner.to_owned(),

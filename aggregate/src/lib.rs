@@ -26,6 +26,7 @@ mod outbox;
 pub mod owner;
 mod packed_column;
 mod parquet_file;
+mod partition_move;
 mod planted;
 mod prefix_column;
 mod quota_answers;
@@ -63,6 +64,9 @@ pub use models::{
 pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
 pub use owner::{Edge, Ownership, Surroundings, TracedEpoch, WaitingPlace};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
+pub use partition_move::{
+    MovePlan, MoveReport, PartitionMove, StreamPlace, decision_of, intent_of, not_added, stream_of,
+};
 pub use quota_answers::{NoQuota, PartitionOwner};
 pub use reference_feed::ReferenceFeed;
 pub use references::{Found, References};

@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, try_join, try_join_all};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tally_log::Bounds;
 use tally_log::TracedRecord;
-use tally_schemas::{LedgerEntry, ReferenceVersion, StateFile};
+use tally_schemas::{EntryKind, LedgerEntry, LogPlace, ReferenceVersion, StateFile};
 
 use crate::core::ReferenceData;
 use crate::core::{NeedSegments, Partition, PartitionConfig, StateForm, blake3_hex};
@@ -98,6 +98,8 @@ pub(crate) struct LedgerPlace<'a> {
     pub(crate) topic: &'a str,
     pub(crate) partition: u32,
     pub(crate) partition_count: u32,
+    /// The topic that offsets are of, where it is another one.
+    pub(crate) log: Option<&'a LogPlace>,
     /// How long files that no entry names are left alone, milliseconds.
     pub(crate) retention_ms: u64,
     /// Whose alerts are sent for it.
@@ -119,6 +121,7 @@ impl<'a> LedgerPlace<'a> {
             topic: &config.topic,
             partition: config.partition,
             partition_count: config.partition_count,
+            log: config.log.as_ref(),
             retention_ms: config.aggregate.retention_ms,
             sender: Sender::Partition,
         }
@@ -164,7 +167,7 @@ pub async fn take(
 }
 
 /// The reference data that a ledger entry names.
-async fn named_by_ledger(
+pub(crate) async fn named_by_ledger(
     references: &dyn References,
     version: &ReferenceVersion,
 ) -> Result<ReferenceData, AggregateError> {
@@ -192,8 +195,11 @@ pub(crate) async fn claim(
     let (topic, partition) = (place.topic, place.partition);
     loop {
         let known = ledger::find_last(store, topic, partition).await?;
-        if let Some(known) = &known {
-            check_continuation(&known.entry, place, bounds)?;
+        match (&known, place.log) {
+            (Some(known), _) => check_continuation(&known.entry, place, bounds)?,
+            // What a change of the partition count has not come to yet must not begin by itself.
+            (None, Some(log)) => return Err(unfinished_move(topic, &log.topic)),
+            (None, None) => {}
         }
         let now_ms = surroundings.edge.now_ms();
         let count = place.partition_count;
@@ -261,12 +267,33 @@ pub(crate) async fn read_back(
     Ok(read)
 }
 
+/// The partition count is being changed, and not everything is where it is to be.
+pub(crate) fn unfinished_move(ledger: &str, to: &str) -> AggregateError {
+    AggregateError::Invalid(format!(
+        "the stream of {ledger} is being moved to topic {to}: run `tally partitions change` to its end, then set log.topic to {to}; or give it up with `tally partitions abandon`"
+    ))
+}
+
 fn check_continuation(
     last: &LedgerEntry,
     place: LedgerPlace<'_>,
     bounds: Bounds,
 ) -> Result<(), AggregateError> {
     let partition = place.partition;
+    if last.kind == EntryKind::Frozen {
+        let to = last.moving_to.as_ref().map_or("", |target| target.topic.as_str());
+        return Err(unfinished_move(place.topic, to));
+    }
+    if last.log.as_ref() != place.log {
+        let of = |log: Option<&LogPlace>| {
+            log.map_or_else(|| place.topic.to_owned(), |log| log.topic.clone())
+        };
+        let (theirs, ours) = (of(last.log.as_ref()), of(place.log));
+        return Err(AggregateError::Invalid(format!(
+            "the stream has gone on with topic {theirs} of {} partitions; topic {ours} is not counted any more: set log.topic to {theirs}",
+            last.partition_count
+        )));
+    }
     if last.partition_count != place.partition_count {
         return Err(AggregateError::Invalid(format!(
             "topic {} has {} partitions, the ledger was begun with {}: accounts would move between partitions and be counted twice; recreate the topic with {} partitions",
@@ -295,6 +322,7 @@ pub async fn recover(
 ) -> Result<Partition, AggregateError> {
     let mut state = Partition::new(config.clone(), reference.clone(), last.to);
     state.restore_totals(last.cumulative.clone(), last.clock);
+    state.begin_topic_at(last.log.as_ref().map_or(0, |log| log.first_offset));
     let manifest = &last.state;
     let mut files: Vec<&StateFile> = manifest.base.iter().chain(&manifest.deltas).collect();
     if planted(Bug::StateOneEpochOld) {
@@ -551,6 +579,7 @@ mod tests {
             topic: "usage".to_owned(),
             partition: 0,
             partition_count: 1,
+            log: None,
             aggregate: AggregateConfig::default(),
         };
         let reference = ReferenceData::none();
@@ -560,7 +589,7 @@ mod tests {
                 take(&surroundings, &config, &reference, bounds).await.unwrap();
             let last = ownership.last_stored().clone();
             let mut entry = claim_entry("usage", 0, 1, "owner", Some(&last), 0, 0);
-            entry.kind = tally_schemas::EntryKind::Epoch;
+            entry.kind = EntryKind::Epoch;
             let objects = vec![("file".to_owned(), Bytes::from_static(b"rows"))];
             ownership.commit(objects, entry).await.unwrap();
         });

@@ -24,6 +24,7 @@ fn partition(mode: Mode) -> Partition {
         topic: "usage.events".to_owned(),
         partition: 0,
         partition_count: 4,
+        log: None,
         aggregate: AggregateConfig {
             subscriber_window_ms: 60_000,
             lateness_ms: 30_000,

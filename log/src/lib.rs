@@ -7,6 +7,7 @@
 //! - [`LogProducer`] appends and resolves when the record is durable on all in-sync replicas.
 
 mod claim;
+mod continued;
 mod embedded;
 mod error;
 mod gate;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use continued::{Continued, ContinuedLog};
 pub use embedded::{EmbeddedLog, EmbeddedLogConfig, Keep};
 pub use error::{LogError, LogErrorKind};
 pub use kafka::{KafkaLog, KafkaLogConfig, TopicFacts, TopicLook, look as look_at_topic};
@@ -161,6 +163,12 @@ pub enum Cleanup {
 pub trait EventLog: Send + Sync {
     /// Name of the topic.
     fn topic(&self) -> &str;
+
+    /// Where the stream has gone on with this topic: the topic's own name, and what its offsets
+    /// begin at. None where the stream began with it.
+    fn continued(&self) -> Option<&Continued> {
+        None
+    }
 
     /// Number of partitions.
     fn partition_count(&self) -> u32;

@@ -98,6 +98,17 @@ impl LedgerView {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// The same without partitions that the topic no longer has.
+    ///
+    /// # Errors
+    /// As [`Self::last`].
+    pub async fn current_last(&self) -> Result<Vec<StoredEntry>, QueryError> {
+        let all = self.all_last().await?;
+        let is_left =
+            |last: &StoredEntry| last.entry.is_left_behind(all.iter().map(|stored| &stored.entry));
+        Ok(all.iter().filter(|last| !is_left(last)).cloned().collect())
+    }
+
     /// Whether a committed file that `is_wanted` waits for its publication, which has come to the
     /// epochs in `published`.
     ///

@@ -134,7 +134,7 @@ impl SystemTable {
                     "kind",
                     Utf8,
                     false,
-                    "claim: a new owner, no rows; epoch: rows, state and offsets",
+                    "claim: a new owner, no rows; epoch: rows, state and offsets; frozen and moved: the partition count was changed",
                 ),
                 ("owner", Utf8, false, "Id of the assignment that wrote it"),
                 ("from_offset", Int64, false, "First offset"),
@@ -275,7 +275,7 @@ impl RowSource for SystemRows {
 
     async fn rows(&self) -> Result<RecordBatch, QueryError> {
         let columns = match self.table {
-            SystemTable::Partitions => partition_rows(&self.source.ledger.all_last().await?),
+            SystemTable::Partitions => partition_rows(&self.source.ledger.current_last().await?),
             SystemTable::Epochs => {
                 let ledgers = self.source.ledger.all_entries().await?;
                 let entries: Vec<StoredEntry> =
@@ -349,6 +349,8 @@ fn epoch_rows(stored: &[StoredEntry]) -> Vec<ArrayRef> {
         texts(entries().map(|e| match e.kind {
             EntryKind::Claim => "claim",
             EntryKind::Epoch => "epoch",
+            EntryKind::Frozen => "frozen",
+            EntryKind::Moved => "moved",
         })),
         texts(entries().map(|e| &e.owner)),
         integers(entries().map(|e| whole(e.from))),

@@ -14,20 +14,31 @@ use crate::money::Currency;
 use crate::reference_version::ReferenceVersion;
 use crate::token_class::{CLASS_COUNT, TokenClass};
 
-/// The format that this build writes; it reads this one and no later one.
-pub const LEDGER_FORMAT: u32 = 1;
+/// The newest format that this build reads and writes.
+pub const LEDGER_FORMAT: u32 = 2;
+
+/// The format of a ledger whose topic never got another number of partitions: builds from before
+/// that was possible read it.
+pub const LEDGER_FORMAT_FIRST: u32 = 1;
 
 /// One entry of a partition's ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
-    /// Format version, [`LEDGER_FORMAT`].
+    /// Format version: [`LEDGER_FORMAT_FIRST`], or [`LEDGER_FORMAT`] from a
+    /// [`EntryKind::Frozen`] entry on.
     pub format: u32,
-    /// Kafka topic.
+    /// Name of the ledger: the Kafka topic that it began with.
     pub topic: String,
     /// Kafka partition.
     pub partition: u32,
-    /// Number of partitions that the topic had when this ledger began; it never changes.
+    /// Number of partitions of the topic. It changes only by a [`EntryKind::Moved`] entry.
     pub partition_count: u32,
+    /// The topic that offsets are of, where it is not the one that the ledger is named after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogPlace>,
+    /// In a [`EntryKind::Frozen`] entry: where the stream is to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_to: Option<MoveTarget>,
     /// Position in the ledger, from 0.
     pub n: u64,
     /// What the entry does.
@@ -99,6 +110,21 @@ impl LedgerEntry {
     pub fn tells_increments(&self) -> bool {
         !self.models.is_empty() || self.totals.accepted.events == 0
     }
+
+    /// Whether the state of this last entry of a partition is no longer anybody's: it was frozen,
+    /// and the topic that it was to move to has it.
+    pub fn is_left_behind<'a>(&self, lasts: impl IntoIterator<Item = &'a Self>) -> bool {
+        let Some(target) = self.moving_to.as_ref().filter(|_| self.kind == EntryKind::Frozen)
+        else {
+            return false;
+        };
+        // A partition that a later change took away too is as old as that.
+        lasts.into_iter().any(|last| {
+            last.log
+                .as_ref()
+                .is_some_and(|log| log.topic == target.topic || log.first_offset > self.to)
+        })
+    }
 }
 
 /// What a ledger entry does.
@@ -109,6 +135,31 @@ pub enum EntryKind {
     Claim,
     /// An epoch's rows, state and offsets.
     Epoch,
+    /// The topic is to get another number of partitions: nobody commits after this but the command
+    /// that does it. No rows; offsets and state unchanged.
+    Frozen,
+    /// The first entry of another number of partitions: the state that is the partition's of now
+    /// on, at the first offset of the new topic. No rows.
+    Moved,
+}
+
+/// The topic that a stream has gone on with after its partition count was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPlace {
+    /// Kafka topic.
+    pub topic: String,
+    /// What its first offset, 0, counts as. Above every offset of the topics before it, so that no
+    /// position comes twice and later ones are greater.
+    pub first_offset: u64,
+}
+
+/// Where a frozen stream is to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveTarget {
+    /// Kafka topic.
+    pub topic: String,
+    /// Its partitions.
+    pub partition_count: u32,
 }
 
 /// A Parquet file of a table.

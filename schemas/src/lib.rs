@@ -26,6 +26,7 @@ mod ledger_entry;
 mod model_increments;
 mod money;
 mod partition;
+mod partition_move;
 mod plain_event;
 mod recycling;
 mod reference_version;
@@ -57,15 +58,18 @@ pub use event_json::{
 };
 pub use gateway_total::{CONTROL_TOTAL, GatewayTotal};
 pub use ledger_entry::{
-    ControlTotals, CurrencySums, DataFile, EntryKind, Flow, LEDGER_FORMAT, LedgerEntry,
-    LedgerFloor, LogClock, Offsets, RatedTotals, StateFile, StateManifest, UsageSums, entry_path,
-    floor_path,
+    ControlTotals, CurrencySums, DataFile, EntryKind, Flow, LEDGER_FORMAT, LEDGER_FORMAT_FIRST,
+    LedgerEntry, LedgerFloor, LogClock, LogPlace, MoveTarget, Offsets, RatedTotals, StateFile,
+    StateManifest, UsageSums, entry_path, floor_path,
 };
 pub use model_increments::{
     EpochIncrements, ModelDay, ModelIncrement, ModelSums, ShanghaiDay, SourcePosition,
 };
 pub use money::{Amounts, Currency, PICO, decimal_text};
 pub use partition::{murmur2, partition_of};
+pub use partition_move::{
+    LedgerEnd, MoveDecision, MoveIntent, MoveOutcome, decision_path, intent_path,
+};
 pub use recycling::{Recycling, SEND_COMMAND_AGAIN};
 pub use reference_version::{BadReferenceVersion, ReferenceVersion};
 pub use resolution::{

@@ -260,13 +260,15 @@ impl Resolution {
     }
 
     /// The partition that takes the row out, of `count`: the account's, and that of the row where
-    /// there is no account. One for each row, so that of several records about it one is first.
+    /// there is no account, or the one that follows from it where there were more partitions when
+    /// it was held back. One for each row, so that of several records about it one is first.
     pub fn home(&self, count: u32) -> u32 {
         let position = match self {
             Self::Recycle(recycle) => recycle.position,
             Self::WriteOff(off) => off.position,
         };
-        self.account().map_or(position.partition, |account| partition_of(account, count))
+        let of_row = || position.partition % count.max(1);
+        self.account().map_or_else(of_row, |account| partition_of(account, count))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tally_aggregate::StreamPlace;
 use tally_log::{EventLog, LogError, LogErrorKind};
 use tally_schemas::Config;
 
@@ -19,7 +20,10 @@ pub(super) struct Unknown {
 }
 
 /// The next offset of each partition, or why it cannot be known.
-pub(super) async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, Unknown> {
+pub(super) async fn ends_of_log(
+    config: &Config,
+    place: &StreamPlace,
+) -> Result<BTreeMap<u32, u64>, Unknown> {
     if config.log.kafka.is_empty() {
         let dir = Path::new(&config.log.data).join("log");
         if !dir.is_dir() {
@@ -41,7 +45,7 @@ pub(super) async fn ends_of_log(config: &Config) -> Result<BTreeMap<u32, u64>, U
             trouble: Some(of_log(config, &failure.message, kind)),
         }
     })?;
-    read_ends(log, config).await
+    read_ends(event_log::of_stream(place, log), config).await
 }
 
 /// The next offset of each partition, of a log that is open.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use object_store::ObjectStore;
+use tally_aggregate::StreamPlace;
 use tally_aggregate::ledger::{self, StoredEntry};
 use tally_query::LedgerView;
 use tally_schemas::{Config, ControlTotals, EntryKind, Table};
@@ -53,12 +54,13 @@ impl WebhookLook {
 
 /// Reads everything once. `ends` are those of the log, or why they are not known.
 pub(super) async fn observe(
-    topic: &str,
+    place: &StreamPlace,
     ends: Result<BTreeMap<u32, u64>, Unknown>,
     store: Arc<dyn ObjectStore>,
     now: Timestamp,
     webhooks: &WebhookLook,
 ) -> Result<Status, Failure> {
+    let topic = place.ledger.as_str();
     let (mut notes, mut log_trouble) = (Vec::new(), None);
     let ends = match ends {
         Ok(ends) => ends,
@@ -82,7 +84,12 @@ pub(super) async fn observe(
         let published = table_set.published(topic, partition).await?;
         unpublished_epochs += unpublished(store.as_ref(), topic, stored, &published).await?;
     }
-    let numbers: BTreeSet<u32> = last.keys().chain(ends.keys()).copied().collect();
+    // Partitions that the topic had once have nothing to come.
+    let is_there = |partition: &u32| {
+        let lasts = || last.values().map(|stored| &stored.entry);
+        last.get(partition).is_none_or(|stored| !stored.entry.is_left_behind(lasts()))
+    };
+    let numbers: BTreeSet<u32> = last.keys().chain(ends.keys()).copied().filter(is_there).collect();
     let partitions: Vec<PartitionRow> = numbers
         .into_iter()
         .map(|partition| row(partition, last.get(&partition), ends.get(&partition).copied()))
@@ -99,7 +106,7 @@ pub(super) async fn observe(
     let lag_events = partitions.iter().map(|row| row.lag_events).sum();
     Ok(Status {
         process: None,
-        topic: topic.to_owned(),
+        topic: place.log.as_ref().map_or(topic, |log| log.topic.as_str()).to_owned(),
         lag_events,
         unpublished_epochs,
         oldest_uncommitted_age_ms: lag_events

@@ -52,6 +52,8 @@ pub struct Publisher {
     store: Arc<dyn ObjectStore>,
     topic: String,
     partition_count: u32,
+    /// Whether the topic had other numbers of partitions before.
+    across_counts: bool,
     tables: Vec<TableLog>,
     /// Next entry to publish of each partition; empty before the tables were read.
     next: Vec<u64>,
@@ -91,11 +93,19 @@ impl Publisher {
         Self {
             topic: topic.into(),
             partition_count,
+            across_counts: false,
             tables: tables.iter().map(table).collect(),
             next: Vec::new(),
             idle_calls: 0,
             store,
         }
+    }
+
+    /// The same of a stream that had other numbers of partitions before, which its entries say.
+    #[must_use]
+    pub fn across_counts(mut self, across_counts: bool) -> Self {
+        self.across_counts = across_counts;
+        self
     }
 
     /// The next entry to publish of each partition: everything below is in the tables. Empty
@@ -223,7 +233,7 @@ impl Publisher {
     }
 
     fn checked(&self, entry: LedgerEntry) -> Result<LedgerEntry, TablesError> {
-        if entry.partition_count == self.partition_count {
+        if entry.partition_count == self.partition_count || self.across_counts {
             return Ok(entry);
         }
         Err(TablesError::Invalid(format!(

@@ -86,6 +86,7 @@ impl Ledger {
                 match entry.kind {
                     EntryKind::Claim => claims += 1,
                     EntryKind::Epoch => epochs += 1,
+                    EntryKind::Frozen | EntryKind::Moved => {}
                 }
             }
         }

@@ -263,6 +263,30 @@ impl Dedupe {
         self.sealed.entry(bucket).or_default().push(segment);
     }
 
+    /// Adds what another partition knows of a bucket, open here too or not.
+    pub(crate) fn add_to_open(
+        &mut self,
+        bucket: i64,
+        seal_at_ms: i64,
+        ids: impl Iterator<Item = IdEntry>,
+    ) {
+        let open = self.open.entry(bucket).or_default();
+        open.seal_at_ms = open.seal_at_ms.max(seal_at_ms);
+        for (id, content) in ids {
+            open.ids.insert(id, content);
+        }
+    }
+
+    /// Adds a segment of a bucket, and leaves what is open of it.
+    pub(crate) fn add_segment(&mut self, bucket: i64, segment: SegmentRef) {
+        self.sealed.entry(bucket).or_default().push(segment);
+    }
+
+    /// Forgets the segments of a bucket, where others are to take their place.
+    pub(crate) fn forget_segments(&mut self, bucket: i64) {
+        self.sealed.remove(&bucket);
+    }
+
     /// Forgets the sealed buckets that lie beyond the horizon.
     pub(crate) fn expire(&mut self, watermark_ms: Option<i64>) {
         if let Some(watermark) = watermark_ms {

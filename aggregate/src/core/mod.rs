@@ -40,7 +40,7 @@ pub use held_payload::HeldReading;
 pub(crate) use last_outcome::LastOutcome;
 pub use notice::{AlertNotice, Notice, StatusNotice};
 pub use partition::{Need, NeedSegments, Partition, PartitionConfig, QuotaPicture};
-pub(crate) use partition::{StateForm, blake3_hex};
+pub(crate) use partition::{StateForm, WholeState, blake3_hex};
 pub(crate) use reference_record::{REFERENCE, write_reference};
 pub(crate) use stored_windows::StoredWindows;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod charging;
 mod control_total;
 mod corrections;
+mod parting;
 mod references;
 mod resolutions;
 mod statuses;
@@ -15,10 +16,11 @@ use tally_log::{Record, RecordKind};
 use tally_rating::attribute;
 use tally_schemas::{
     AggregateConfig, Amounts, CONTROL_TOTAL, CORRECT, ControlTotals, Corrects, Currency, LogClock,
-    ParsedEvent, RECYCLE, ReferenceVersion, SuspenseReason, UsageCounts, UsageEvent, WRITE_OFF,
-    parse_event,
+    LogPlace, ParsedEvent, RECYCLE, ReferenceVersion, SuspenseReason, UsageCounts, UsageEvent,
+    WRITE_OFF, parse_event,
 };
 
+pub(crate) use self::parting::WholeState;
 pub use self::statuses::QuotaPicture;
 use self::statuses::StatusClock;
 use crate::core::base_policy::BasePolicy;
@@ -54,6 +56,8 @@ pub struct PartitionConfig {
     pub partition: u32,
     /// Partitions of the topic.
     pub partition_count: u32,
+    /// The topic that offsets are of, where it is not the one that the ledger is named after.
+    pub log: Option<LogPlace>,
     /// Settings of the stream.
     pub aggregate: AggregateConfig,
 }
@@ -122,6 +126,9 @@ pub struct Partition {
     /// long as tables hold these, they hold every other sum.
     amounts: Amounts,
     next: u64,
+    /// The first offset of the topic; what has a lower one came by another topic, and was of
+    /// whatever partition its account had then.
+    topic_begins_at: u64,
     epoch: Epoch,
     /// Events of the current record that were judged before it needed segments.
     done_of_record: u32,
@@ -161,13 +168,7 @@ impl Partition {
     /// A partition without state, at `next`.
     pub fn new(config: PartitionConfig, reference: ReferenceData, next: u64) -> Self {
         let settings = &config.aggregate;
-        let dedupe = Dedupe::new(DedupeLimits {
-            bucket_ms: settings.dedupe_bucket_ms.cast_signed().max(1),
-            open_ms: settings.dedupe_open_ms.cast_signed(),
-            open_max_bytes: usize::try_from(settings.dedupe_open_max_bytes).unwrap_or(usize::MAX),
-            horizon_ms: settings.dedupe_horizon_days.cast_signed() * 86_400_000,
-            cache_max_bytes: SEGMENTS_KEPT_BYTES,
-        });
+        let dedupe = Dedupe::new(dedupe_limits(settings));
         let follows_numbers = settings.status_numbers_ms > 0;
         let open_max = usize::try_from(settings.windows_open_max_bytes).unwrap_or(usize::MAX);
         Self {
@@ -191,6 +192,7 @@ impl Partition {
             cumulative: ControlTotals::default(),
             amounts: Amounts::default(),
             next,
+            topic_begins_at: 0,
             done_of_record: 0,
             policy: BasePolicy::default(),
             scratch: Vec::new(),
@@ -698,6 +700,16 @@ impl Partition {
             state,
             segments,
         }
+    }
+}
+
+fn dedupe_limits(settings: &AggregateConfig) -> DedupeLimits {
+    DedupeLimits {
+        bucket_ms: settings.dedupe_bucket_ms.cast_signed().max(1),
+        open_ms: settings.dedupe_open_ms.cast_signed(),
+        open_max_bytes: usize::try_from(settings.dedupe_open_max_bytes).unwrap_or(usize::MAX),
+        horizon_ms: settings.dedupe_horizon_days.cast_signed() * 86_400_000,
+        cache_max_bytes: SEGMENTS_KEPT_BYTES,
     }
 }
 

@@ -4,8 +4,7 @@
 use bytes::Bytes;
 use tally_budget::BudgetAlert;
 use tally_schemas::{
-    ControlTotals, DataFile, EntryKind, LEDGER_FORMAT, LedgerEntry, SourcePosition, StateFile,
-    Table,
+    ControlTotals, DataFile, EntryKind, LedgerEntry, SourcePosition, StateFile, Table,
 };
 
 use crate::core::blake3_hex;
@@ -67,10 +66,12 @@ pub(crate) fn encode_budget_epoch(
     let mut cumulative = before.cumulative.clone();
     cumulative.merge(&totals);
     let entry = LedgerEntry {
-        format: LEDGER_FORMAT,
+        format: before.format,
         topic: before.topic.clone(),
         partition: before.partition,
         partition_count: before.partition_count,
+        log: before.log.clone(),
+        moving_to: None,
         n,
         kind: EntryKind::Epoch,
         owner: owner.to_owned(),

@@ -132,6 +132,7 @@ impl BudgetOwner {
             topic: &config.topic,
             partition: 0,
             partition_count: 1,
+            log: None,
             retention_ms: config.retention_ms,
             sender: Sender::SecondStage,
         };

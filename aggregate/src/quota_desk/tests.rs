@@ -21,6 +21,7 @@ fn desk() -> Arc<QuotaDesk> {
         topic: "usage.events".to_owned(),
         partition: 0,
         partition_count: 1,
+        log: None,
         aggregate: AggregateConfig::default(),
     };
     let mut state = Partition::new(config, ReferenceData::shipped().unwrap(), 0);

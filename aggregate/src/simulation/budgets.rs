@@ -460,6 +460,7 @@ fn check(
         topic: site.config.topic.clone(),
         partition: 0,
         partition_count: 1,
+        log: None,
         aggregate: AggregateConfig::default(),
     };
     let entries = check_ledger(&objects, &config)?;

@@ -79,6 +79,9 @@ fn check_kind(
                 return Err(format!("I3: entry {n} is a claim with rows"));
             }
         }
+        EntryKind::Frozen | EntryKind::Moved => {
+            return Err(format!("entry {n}: nobody changes the partition count here"));
+        }
         EntryKind::Epoch => {
             if before.is_none_or(|before| before.owner != entry.owner) {
                 return Err(format!("I3: entry {n}: {} commits without a claim", entry.owner));

@@ -93,6 +93,7 @@ impl Run {
                 topic: "usage".to_owned(),
                 partition,
                 partition_count: plan.partition_count,
+                log: None,
                 aggregate: plan.settings.clone(),
             },
             approvals: Arc::clone(&approvals),

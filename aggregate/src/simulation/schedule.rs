@@ -68,7 +68,7 @@ impl Schedule {
                 (EntryKind::Claim, Some(before)) if before != named => {
                     return Err(format!("entry {n}: a claim changes {before} to {named}"));
                 }
-                (EntryKind::Claim, _) => {}
+                (EntryKind::Claim | EntryKind::Frozen | EntryKind::Moved, _) => {}
                 (EntryKind::Epoch, Some(before))
                     if entry.reference_version == before.to_string() => {}
                 (EntryKind::Epoch, before) => {

@@ -58,6 +58,7 @@ fn main() {
         topic: "usage.events".to_owned(),
         partition: 0,
         partition_count: 4,
+        log: None,
         aggregate: settings,
     };
     let card = tally_aggregate::ReferenceData::shipped().expect("the shipped book");

@@ -80,13 +80,12 @@ fn chain(ledgers: &[PartitionLedger]) -> Check {
 fn offsets(ledgers: &[PartitionLedger]) -> Check {
     let mut finding =
         Finding::new("I3", "offset ranges of a partition are disjoint and leave no gap");
-    let mut counts = ledgers
-        .iter()
-        .flat_map(|ledger| &ledger.entries)
-        .map(|stored| stored.entry.partition_count);
+    let lasts = || ledgers.iter().filter_map(|of| of.entries.last()).map(|stored| &stored.entry);
+    let mut counts = lasts().filter(|last| !last.is_left_behind(lasts()));
     if let Some(first) = counts.next() {
-        finding.expect(counts.all(|count| count == first), || {
-            "the partition count is not the same in every entry".to_owned()
+        let of = |entry: &LedgerEntry| (entry.partition_count, entry.log.clone());
+        finding.expect(counts.all(|last| of(last) == of(first)), || {
+            "the partitions are not of the same topic and partition count".to_owned()
         });
     }
     for ledger in ledgers {
@@ -100,7 +99,11 @@ fn offsets(ledgers: &[PartitionLedger]) -> Check {
             finding.expect(entry.from <= entry.to, || {
                 format!("{}: from {} is beyond to {}", place(entry), entry.from, entry.to)
             });
-            if let Some(StoredEntry { entry: before, .. }) = before {
+            if entry.kind == EntryKind::Moved {
+                finding.expect(begins_its_topic(entry, ledgers), || {
+                    format!("{}: does not begin above all that was before", place(entry))
+                });
+            } else if let Some(StoredEntry { entry: before, .. }) = before {
                 finding.expect(entry.from == before.to, || {
                     format!(
                         "{}: starts at offset {}, the entry before it ended at {}",
@@ -109,10 +112,30 @@ fn offsets(ledgers: &[PartitionLedger]) -> Check {
                         before.to
                     )
                 });
+                let of = |entry: &LedgerEntry| (entry.partition_count, entry.log.clone());
+                finding.expect(of(entry) == of(before), || {
+                    format!("{}: of another topic or partition count by itself", place(entry))
+                });
             }
         }
     }
     finding.done(entries(ledgers))
+}
+
+/// Whether the first entry of a topic is where the topic begins, and that is above every offset of
+/// the topics before it, in all partitions: so positions name one record each, and rise.
+fn begins_its_topic(moved: &LedgerEntry, ledgers: &[PartitionLedger]) -> bool {
+    let Some(log) = &moved.log else { return false };
+    let is_earlier = |entry: &LedgerEntry| {
+        entry.log.as_ref().is_none_or(|at| at.first_offset < log.first_offset)
+    };
+    let mut earlier = ledgers
+        .iter()
+        .flat_map(|ledger| &ledger.entries)
+        .map(|stored| &stored.entry)
+        .filter(|entry| is_earlier(entry));
+    (moved.from, moved.to) == (log.first_offset, log.first_offset)
+        && earlier.all(|entry| entry.to < log.first_offset)
 }
 
 fn owners(ledgers: &[PartitionLedger]) -> Check {
@@ -122,14 +145,19 @@ fn owners(ledgers: &[PartitionLedger]) -> Check {
     );
     for ledger in ledgers {
         for (before, StoredEntry { entry, .. }) in pairs(ledger) {
-            if entry.kind == EntryKind::Claim {
+            if entry.kind != EntryKind::Epoch {
                 let nothing = entry.files.is_empty()
                     && entry.from == entry.to
                     && entry.totals == ControlTotals::default();
                 finding.expect(nothing, || format!("{}: a claim with contents", place(entry)));
+                finding
+                    .expect((entry.kind == EntryKind::Frozen) == entry.moving_to.is_some(), || {
+                        format!("{}: is not frozen, and goes elsewhere", place(entry))
+                    });
             }
             let Some(StoredEntry { entry: before, .. }) = before else {
-                finding.expect(entry.n > 0 || entry.kind == EntryKind::Claim, || {
+                let begins = matches!(entry.kind, EntryKind::Claim | EntryKind::Moved);
+                finding.expect(entry.n > 0 || begins, || {
                     format!("{}: the first entry is not a claim", place(entry))
                 });
                 continue;
@@ -143,8 +171,13 @@ fn owners(ledgers: &[PartitionLedger]) -> Check {
                         before.owner
                     )
                 }),
-                EntryKind::Claim => finding.expect(entry.state == before.state, || {
-                    format!("{}: a claim that changes the state", place(entry))
+                EntryKind::Claim | EntryKind::Frozen => {
+                    finding.expect(entry.state == before.state, || {
+                        format!("{}: a claim that changes the state", place(entry))
+                    });
+                }
+                EntryKind::Moved => finding.expect(before.kind == EntryKind::Frozen, || {
+                    format!("{}: moved, and was not frozen", place(entry))
                 }),
             }
         }

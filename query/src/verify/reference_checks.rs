@@ -35,8 +35,8 @@ fn named_before(ledgers: &[PartitionLedger]) -> Check {
                 });
             }
             let follows = match entry.kind {
-                EntryKind::Claim => next == named,
-                EntryKind::Epoch => next >= named,
+                EntryKind::Claim | EntryKind::Frozen => next == named,
+                EntryKind::Epoch | EntryKind::Moved => next >= named,
             };
             finding.expect(follows, || {
                 format!("{place}: names {next} for what comes next, after {named}")

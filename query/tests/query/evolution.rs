@@ -218,8 +218,13 @@ fn read_by_others(folder: &FilePath, expected: &Expected) {
 async fn recovered(feed: &Feed, aggregate: AggregateConfig) -> Feed {
     let reference = first_edition(&feed.store).await;
     let last = feed.last().next().unwrap().clone();
-    let config =
-        PartitionConfig { topic: TOPIC.to_owned(), partition: 0, partition_count: 1, aggregate };
+    let config = PartitionConfig {
+        topic: TOPIC.to_owned(),
+        partition: 0,
+        partition_count: 1,
+        log: None,
+        aggregate,
+    };
     let store = Arc::clone(&feed.store);
     let partition = owner::recover(store.as_ref(), &config, &reference, &last.entry).await.unwrap();
     Feed::resume(store, vec![(partition, last)])

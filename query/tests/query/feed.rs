@@ -64,6 +64,7 @@ impl Feed {
                 topic: TOPIC.to_owned(),
                 partition,
                 partition_count: count,
+                log: None,
                 aggregate: settings.clone(),
             };
             partitions.push((Partition::new(config, reference.clone(), 0), stored));

@@ -275,6 +275,8 @@ impl Ledger {
             topic: TOPIC.to_owned(),
             partition,
             partition_count: self.partition_count,
+            log: None,
+            moving_to: None,
             n,
             kind: EntryKind::Epoch,
             owner: "owner".to_owned(),

@@ -82,10 +82,12 @@ impl Partition {
         let parsed = payload.parse();
         let event = &parsed.event;
         let elsewhere = recycle.position.partition != self.config.partition;
+        // Of what came by a topic with another number of partitions the partition says nothing.
+        let came_before = recycle.position.offset < self.topic_begins_at;
         let whole = parsed.command.is_none()
             && parsed.errors.is_empty()
             && event.account == recycle.account.as_str()
-            && elsewhere == (recycle.reason == SuspenseReason::WrongPartition);
+            && (came_before || elsewhere == (recycle.reason == SuspenseReason::WrongPartition));
         let Some(at_ms) = event.completed_at_ms.filter(|_| whole) else {
             return self.leave_open();
         };

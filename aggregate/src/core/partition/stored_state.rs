@@ -23,6 +23,11 @@ impl Partition {
         self.cumulative = cumulative;
     }
 
+    /// Tells the first offset of the topic, where the stream has come from another one.
+    pub(crate) fn begin_topic_at(&mut self, offset: u64) {
+        self.topic_begins_at = offset;
+    }
+
     /// Applies a base or delta, oldest first.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ fn partition() -> Partition {
         topic: "usage.events".to_owned(),
         partition: 0,
         partition_count: 1,
+        log: None,
         aggregate: AggregateConfig::default(),
     };
     Partition::new(config, ReferenceData::shipped().unwrap(), 0)
@@ -445,5 +446,6 @@ fn a_control_total_that_cannot_be_is_held_back() {
 }
 
 mod corrections;
+mod parting;
 mod rating;
 mod resolutions;

@@ -44,6 +44,7 @@ fn with(card: RateCard, packages: &str) -> Partition {
         topic: "usage.events".to_owned(),
         partition: 0,
         partition_count: 1,
+        log: None,
         aggregate: AggregateConfig::default(),
     };
     let reference = ReferenceData {

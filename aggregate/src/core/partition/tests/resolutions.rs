@@ -72,7 +72,7 @@ pub(super) fn reference(edition: usize) -> ReferenceData {
 pub(super) fn unpriced(partition: u32, partition_count: u32) -> Partition {
     let aggregate = AggregateConfig::default();
     let topic = "usage.events".to_owned();
-    let config = PartitionConfig { topic, partition, partition_count, aggregate };
+    let config = PartitionConfig { topic, partition, partition_count, log: None, aggregate };
     Partition::new(config, reference(0), 0)
 }
 

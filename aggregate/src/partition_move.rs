@@ -1,0 +1,670 @@
+//! Moves a stopped stream to a topic of another number of partitions: intend, freeze, decide, carry
+//! out. Every step is an object that is created once, so that a crash anywhere leaves what the same
+//! command goes on from, and that two who do it at once do the same. See
+//! `docs/adr/0027-partition-count.md`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tally_schemas::{
+    AggregateConfig, EntryKind, LEDGER_FORMAT, LedgerEnd, LedgerEntry, LogPlace, MoveDecision,
+    MoveIntent, MoveOutcome, MoveTarget, StateFile, StateManifest, decision_path, intent_path,
+};
+
+use crate::core::{PartitionConfig, SegmentRef, WholeState, blake3_hex};
+use crate::crash_point::crash_point;
+use crate::error::{AggregateError, ErrorKind};
+use crate::ledger::{self, Creation, StoredEntry, encode_checked, read_checked_json};
+use crate::owner::{Surroundings, named_by_ledger, read_checked, recover, unfinished_move};
+use crate::references::References;
+
+/// Buckets whose segments are joined at once.
+const JOINS_AT_ONCE: usize = 4;
+/// The first offset of a topic is a multiple of this, so that people see to which it belongs.
+const OFFSETS_APART: u64 = 1_000_000;
+
+/// Which ledger a topic has, and where its offsets begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamPlace {
+    /// Name of the ledger, and of everything in the store that is named after the stream.
+    pub ledger: String,
+    /// The topic, where the ledger is not named after it.
+    pub log: Option<LogPlace>,
+}
+
+/// Finds the ledger of a topic.
+///
+/// # Errors
+/// `Invalid` where the topic is not the stream's yet, or was given up; `Retry` while the store is
+/// away.
+pub async fn stream_of(
+    store: &dyn ObjectStore,
+    topic: &str,
+) -> Result<StreamPlace, AggregateError> {
+    let Some(intent) = intent_of(store, topic).await? else {
+        return Ok(StreamPlace { ledger: topic.to_owned(), log: None });
+    };
+    match decision_of(store, topic).await? {
+        None => Err(unfinished_move(&intent.ledger, topic)),
+        Some(MoveOutcome::Abandoned) => Err(AggregateError::Invalid(format!(
+            "the stream was not moved to topic {topic}, that was given up: set log.topic to {}",
+            intent.from_topic
+        ))),
+        Some(MoveOutcome::Continues { first_offset, .. }) => Ok(StreamPlace {
+            ledger: intent.ledger,
+            log: Some(LogPlace { topic: topic.to_owned(), first_offset }),
+        }),
+    }
+}
+
+/// What is intended with a topic; none where nothing is, as with the topic that a stream begins
+/// with.
+///
+/// # Errors
+/// As [`stream_of`].
+pub async fn intent_of(
+    store: &dyn ObjectStore,
+    topic: &str,
+) -> Result<Option<MoveIntent>, AggregateError> {
+    /// What tells an intent from the first entry of a ledger.
+    #[derive(Deserialize)]
+    struct OfLedger {
+        ledger: Option<String>,
+    }
+    let path = intent_path(topic, 0);
+    let bytes = match store.get(&Path::from(path.as_str())).await {
+        Ok(found) => found.bytes().await?,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // Whether an entry is sound is for its readers to say.
+    let of_ledger = serde_json::from_slice::<OfLedger>(&bytes).ok();
+    if of_ledger.and_then(|of| of.ledger).is_none() {
+        return Ok(None);
+    }
+    read_checked_json(store, &path).await
+}
+
+/// What was decided of a topic; none where nothing was.
+///
+/// # Errors
+/// As [`stream_of`].
+pub async fn decision_of(
+    store: &dyn ObjectStore,
+    topic: &str,
+) -> Result<Option<MoveOutcome>, AggregateError> {
+    let decision: Option<MoveDecision> = read_checked_json(store, &decision_path(topic)).await?;
+    Ok(decision.map(|decision| decision.outcome))
+}
+
+/// The partitions of a ledger whose epochs the second stage has not all added. Their owners send
+/// them; a partition that is there no more has none.
+///
+/// # Errors
+/// As [`stream_of`].
+pub async fn not_added(
+    store: &dyn ObjectStore,
+    stage: &str,
+    lasts: &[StoredEntry],
+) -> Result<Vec<u32>, AggregateError> {
+    let Some(stage) = ledger::find_last(store, stage, 0).await? else { return Ok(Vec::new()) };
+    let mut behind = Vec::new();
+    for last in lasts {
+        let LedgerEntry { topic, partition, n, .. } = &last.entry;
+        let source = stage.entry.sources.iter().find(|source| source.partition == *partition);
+        let floor = ledger::floor(store, topic, *partition).await?;
+        for n in source.map_or(0, |source| source.next).max(floor)..=*n {
+            let Some(stored) = ledger::read_entry(store, topic, *partition, n).await? else {
+                continue;
+            };
+            if !(stored.entry.models.is_empty() && stored.entry.tells_increments()) {
+                behind.push(*partition);
+                break;
+            }
+        }
+    }
+    Ok(behind)
+}
+
+/// From where to where a stream is moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovePlan {
+    /// The stream as it is.
+    pub from: StreamPlace,
+    /// The topic that it has.
+    pub from_topic: String,
+    /// Its partitions.
+    pub from_partition_count: u32,
+    /// The topic that it is to have.
+    pub topic: String,
+    /// Its partitions.
+    pub partition_count: u32,
+}
+
+impl MovePlan {
+    fn target(&self) -> MoveTarget {
+        MoveTarget { topic: self.topic.clone(), partition_count: self.partition_count }
+    }
+
+    /// As it was intended, with where the stream was before.
+    pub fn of_intent(intent: &MoveIntent, from: StreamPlace) -> Self {
+        Self {
+            from,
+            from_topic: intent.from_topic.clone(),
+            from_partition_count: intent.from_partition_count,
+            topic: intent.topic.clone(),
+            partition_count: intent.partition_count,
+        }
+    }
+}
+
+/// Moves one stream.
+#[derive(Debug)]
+pub struct PartitionMove {
+    surroundings: Surroundings,
+    settings: AggregateConfig,
+    references: Arc<dyn References>,
+    plan: MovePlan,
+}
+
+/// What carrying a move out came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct MoveReport {
+    /// Partitions whose first entry was written; the others had theirs.
+    pub partitions: u32,
+    /// Accounts and windows are in so many bytes of state, dedupe's open buckets with them.
+    pub state_bytes: u64,
+    /// Segments of dedupe that were written, each joined of those of a bucket.
+    pub segments: u64,
+}
+
+impl PartitionMove {
+    /// A move by a plan. Does no I/O.
+    pub fn new(
+        surroundings: Surroundings,
+        settings: AggregateConfig,
+        references: Arc<dyn References>,
+        plan: MovePlan,
+    ) -> Self {
+        Self { surroundings, settings, references, plan }
+    }
+
+    fn store(&self) -> &dyn ObjectStore {
+        self.surroundings.store.as_ref()
+    }
+
+    /// The last entry of every partition, each of which must have one and be of the stream as the
+    /// plan says it is.
+    ///
+    /// # Errors
+    /// `Invalid` where one is not; `Retry` while the store is away.
+    pub async fn lasts(&self) -> Result<Vec<StoredEntry>, AggregateError> {
+        let mut lasts = Vec::new();
+        for partition in 0..self.plan.from_partition_count {
+            let last = ledger::find_last(self.store(), &self.plan.from.ledger, partition).await?;
+            let last = last.ok_or_else(|| {
+                AggregateError::Invalid(format!(
+                    "partition {partition} was never counted: run `tally aggregate --until-end` once"
+                ))
+            })?;
+            self.check_last(&last.entry)?;
+            lasts.push(last);
+        }
+        Ok(lasts)
+    }
+
+    fn check_last(&self, last: &LedgerEntry) -> Result<(), AggregateError> {
+        let MovePlan { from, from_topic, from_partition_count, .. } = &self.plan;
+        let partition = last.partition;
+        if let (EntryKind::Frozen, Some(target)) = (last.kind, &last.moving_to)
+            && *target != self.plan.target()
+        {
+            let MoveTarget { topic, partition_count } = target;
+            return Err(AggregateError::Invalid(format!(
+                "partition {partition} is frozen for topic {topic} of {partition_count} partitions: move to that, or give it up with `tally partitions abandon`"
+            )));
+        }
+        if last.log != from.log || last.partition_count != *from_partition_count {
+            return Err(AggregateError::Invalid(format!(
+                "the ledger of partition {partition} is of {} partitions and another topic than {from_topic} of {from_partition_count}",
+                last.partition_count
+            )));
+        }
+        Ok(())
+    }
+
+    /// Says that the topic is to be the stream's, for each of its partitions, so that nothing begins
+    /// with it by itself.
+    ///
+    /// # Errors
+    /// `Invalid` where the topic has a ledger, or something else is intended with it.
+    pub async fn intend(&self) -> Result<(), AggregateError> {
+        let plan = &self.plan;
+        let intents = (0..plan.partition_count).map(|partition| MoveIntent {
+            format: LEDGER_FORMAT,
+            topic: plan.topic.clone(),
+            partition,
+            partition_count: plan.partition_count,
+            ledger: plan.from.ledger.clone(),
+            from_topic: plan.from_topic.clone(),
+            from_partition_count: plan.from_partition_count,
+        });
+        // The first one first: it is the one that is looked at.
+        for intent in intents {
+            let path = intent_path(&plan.topic, intent.partition);
+            let stored = self.create_once(&path, &intent).await;
+            let as_intended = matches!(&stored, Ok(stored) if *stored == intent);
+            if !as_intended {
+                // An entry does not read as an intent.
+                return match stored {
+                    Err(error) if error.kind() == ErrorKind::Retry => Err(error),
+                    _ => Err(AggregateError::Invalid(format!(
+                        "topic {} has a ledger, or was to be moved to otherwise ({path}): take a topic that was never used",
+                        plan.topic
+                    ))),
+                };
+            }
+            crash_point("move_intended");
+        }
+        Ok(())
+    }
+
+    /// Freezes every partition where it is, and returns the entries: after them nobody commits.
+    /// `ends` are those of the topic that the stream has.
+    ///
+    /// # Errors
+    /// `Invalid` where something in the log is not committed.
+    pub async fn freeze(&self, ends: &[u64]) -> Result<Vec<StoredEntry>, AggregateError> {
+        check_read(&self.lasts().await?, ends)?;
+        let mut frozen = Vec::new();
+        for partition in 0..self.plan.from_partition_count {
+            frozen.push(self.freeze_one(partition, ends).await?);
+            crash_point("move_frozen");
+        }
+        Ok(frozen)
+    }
+
+    async fn freeze_one(
+        &self,
+        partition: u32,
+        ends: &[u64],
+    ) -> Result<StoredEntry, AggregateError> {
+        let ledger = &self.plan.from.ledger;
+        loop {
+            let last = ledger::find_last(self.store(), ledger, partition).await?;
+            let last = last.ok_or_else(|| {
+                AggregateError::Damaged(format!("the ledger of partition {partition} is gone"))
+            })?;
+            self.check_last(&last.entry)?;
+            check_read(std::slice::from_ref(&last), ends)?;
+            if last.entry.kind == EntryKind::Frozen {
+                return Ok(last);
+            }
+            let owner = self.surroundings.edge.new_owner();
+            let count = self.plan.from_partition_count;
+            let now_ms = self.surroundings.edge.now_ms();
+            let mut entry =
+                ledger::claim_entry(ledger, partition, count, &owner, Some(&last), 0, now_ms);
+            entry.format = LEDGER_FORMAT;
+            entry.kind = EntryKind::Frozen;
+            entry.moving_to = Some(self.plan.target());
+            let bytes = ledger::encode(&entry)?;
+            match ledger::create(self.store(), &entry, &bytes).await {
+                Creation::Ours => {
+                    return Ok(StoredEntry { entry, hash: ledger::hash_of(&bytes) });
+                }
+                // An owner that lives, or another who does the same: what they did is the new end.
+                Creation::Foreign(_) => {}
+                Creation::Unresolved(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Decides that the stream goes on with the topic. From here on there is no way back.
+    ///
+    /// # Errors
+    /// `Invalid` where it was decided otherwise, or something came into the log since.
+    pub async fn decide(
+        &self,
+        frozen: &[StoredEntry],
+        ends: &[u64],
+    ) -> Result<MoveOutcome, AggregateError> {
+        check_read(frozen, ends)?;
+        let mut all: Vec<Option<LedgerEnd>> = Vec::new();
+        let mut highest = 0;
+        for last in frozen {
+            highest = highest.max(last.entry.to);
+            all.push(Some(LedgerEnd { n: last.entry.n, hash: last.hash.clone() }));
+        }
+        for partition in self.plan.from_partition_count..self.plan.partition_count {
+            let last = ledger::find_last(self.store(), &self.plan.from.ledger, partition).await?;
+            if let Some(last) = &last
+                && last.entry.kind != EntryKind::Frozen
+            {
+                return Err(AggregateError::Damaged(format!(
+                    "partition {partition} has a ledger that was not ended"
+                )));
+            }
+            all.push(last.map(|last| LedgerEnd { n: last.entry.n, hash: last.hash }));
+        }
+        let first_offset = (highest / OFFSETS_APART + 1) * OFFSETS_APART;
+        let outcome = MoveOutcome::Continues {
+            partition_count: self.plan.partition_count,
+            from_partition_count: self.plan.from_partition_count,
+            first_offset,
+            ends: all,
+        };
+        crash_point("move_deciding");
+        let outcome = self.decide_once(outcome).await?;
+        crash_point("move_decided");
+        match outcome {
+            MoveOutcome::Continues { .. } => Ok(outcome),
+            MoveOutcome::Abandoned => Err(AggregateError::Invalid(format!(
+                "the move to topic {} was given up: take another topic",
+                self.plan.topic
+            ))),
+        }
+    }
+
+    async fn decide_once(&self, outcome: MoveOutcome) -> Result<MoveOutcome, AggregateError> {
+        let decision = MoveDecision {
+            format: LEDGER_FORMAT,
+            topic: self.plan.topic.clone(),
+            ledger: self.plan.from.ledger.clone(),
+            outcome,
+        };
+        let stored = self.create_once(&decision_path(&self.plan.topic), &decision).await?;
+        Ok(stored.outcome)
+    }
+
+    /// Gives the move up, as long as it was not decided: the stream goes on as it is.
+    ///
+    /// # Errors
+    /// `Invalid` where it was decided.
+    pub async fn abandon(&self) -> Result<(), AggregateError> {
+        let topic = &self.plan.topic;
+        if self.decide_once(MoveOutcome::Abandoned).await? != MoveOutcome::Abandoned {
+            return Err(AggregateError::Invalid(format!(
+                "the stream goes on with topic {topic}, that is decided: run `tally partitions change` to its end"
+            )));
+        }
+        let ledger = &self.plan.from.ledger;
+        for partition in 0..self.plan.from_partition_count {
+            let Some(last) = ledger::find_last(self.store(), ledger, partition).await? else {
+                continue;
+            };
+            if last.entry.kind != EntryKind::Frozen
+                || last.entry.moving_to != Some(self.plan.target())
+            {
+                continue;
+            }
+            let owner = self.surroundings.edge.new_owner();
+            let now_ms = self.surroundings.edge.now_ms();
+            let count = last.entry.partition_count;
+            let entry =
+                ledger::claim_entry(ledger, partition, count, &owner, Some(&last), 0, now_ms);
+            let bytes = ledger::encode(&entry)?;
+            if let Creation::Unresolved(error) = ledger::create(self.store(), &entry, &bytes).await
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the state and the first entry of every partition that lacks its own, of what was
+    /// decided.
+    ///
+    /// # Errors
+    /// `Data` where stored state is damaged; `Retry` while the store is away.
+    pub async fn carry_out(&self, outcome: &MoveOutcome) -> Result<MoveReport, AggregateError> {
+        let MoveOutcome::Continues { partition_count, from_partition_count, first_offset, ends } =
+            outcome
+        else {
+            return Ok(MoveReport::default());
+        };
+        let log = LogPlace { topic: self.plan.topic.clone(), first_offset: *first_offset };
+        let mut missing = Vec::new();
+        for (partition, end) in (0..*partition_count).zip(ends) {
+            if !self.is_moved(partition, end.as_ref(), &log).await? {
+                missing.push((partition, end.as_ref()));
+            }
+        }
+        let mut report = MoveReport::default();
+        if missing.is_empty() {
+            return Ok(report);
+        }
+        let mut frozen = Vec::new();
+        for (partition, end) in (0..*from_partition_count).zip(ends) {
+            let end = end.as_ref().ok_or_else(|| {
+                AggregateError::Damaged(format!("partition {partition} was not frozen"))
+            })?;
+            frozen.push(self.entry_at(partition, end).await?);
+        }
+        let mut whole = self.whole_state(&frozen, *partition_count).await?;
+        report.segments = self.put_segments(&mut whole).await?;
+        crash_point("move_segments_stored");
+        let states = whole.parts();
+        let reference = newest_of(&frozen)?;
+        let clock = frozen.iter().filter_map(|e| e.entry.clock).max_by_key(|clock| clock.at_ms);
+        for (partition, end) in missing {
+            let state = usize::try_from(partition).ok().and_then(|at| states.get(at));
+            let Some(state) = state else { continue };
+            let previous = match end {
+                Some(end) => Some(self.entry_at(partition, end).await?),
+                None => None,
+            };
+            let owner = self.surroundings.edge.new_owner();
+            let now_ms = self.surroundings.edge.now_ms();
+            let ledger = &self.plan.from.ledger;
+            let mut entry = ledger::claim_entry(
+                ledger,
+                partition,
+                *partition_count,
+                &owner,
+                previous.as_ref(),
+                *first_offset,
+                now_ms,
+            );
+            entry.format = LEDGER_FORMAT;
+            entry.kind = EntryKind::Moved;
+            entry.log = Some(log.clone());
+            (entry.from, entry.to) = (*first_offset, *first_offset);
+            entry.watermark_ms = whole.watermark_ms();
+            entry.next_reference = reference.clone();
+            // What lies in the topic of alerts by now is of before: whoever claims it says where.
+            entry.alerts_ends = None;
+            entry.clock = clock;
+            entry.state = StateManifest {
+                base: Some(self.put_state(&entry, state).await?),
+                deltas: Vec::new(),
+            };
+            report.state_bytes = report.state_bytes.saturating_add(state.len() as u64);
+            crash_point("move_state_stored");
+            let bytes = ledger::encode(&entry)?;
+            match ledger::create(self.store(), &entry, &bytes).await {
+                Creation::Ours => report.partitions += 1,
+                // Somebody else does the same.
+                Creation::Foreign(other) => check_moved(&other.entry, &log)?,
+                Creation::Unresolved(error) => return Err(error),
+            }
+            crash_point("move_carried_out");
+        }
+        Ok(report)
+    }
+
+    /// Whether a partition has its first entry of the new topic.
+    async fn is_moved(
+        &self,
+        partition: u32,
+        end: Option<&LedgerEnd>,
+        log: &LogPlace,
+    ) -> Result<bool, AggregateError> {
+        let ledger = &self.plan.from.ledger;
+        let n = end.map_or(0, |end| end.n + 1);
+        match ledger::read_entry(self.store(), ledger, partition, n).await? {
+            Some(stored) => check_moved(&stored.entry, log).map(|()| true),
+            // The janitor removes what is old; so much has gone on since.
+            None => Ok(ledger::floor(self.store(), ledger, partition).await? > n),
+        }
+    }
+
+    async fn entry_at(
+        &self,
+        partition: u32,
+        end: &LedgerEnd,
+    ) -> Result<StoredEntry, AggregateError> {
+        let ledger = &self.plan.from.ledger;
+        let stored = ledger::read_entry(self.store(), ledger, partition, end.n).await?;
+        stored.filter(|stored| stored.hash == end.hash).ok_or_else(|| {
+            AggregateError::Damaged(format!(
+                "entry {} of partition {partition} is not the one that it was moved from",
+                end.n
+            ))
+        })
+    }
+
+    /// The state of all partitions as they were frozen.
+    async fn whole_state(
+        &self,
+        frozen: &[StoredEntry],
+        partition_count: u32,
+    ) -> Result<WholeState, AggregateError> {
+        let mut states = Vec::new();
+        for StoredEntry { entry, .. } in frozen {
+            let reference = match &entry.next_reference {
+                Some(version) => named_by_ledger(self.references.as_ref(), version).await?,
+                None => self.references.newest(),
+            };
+            let config = PartitionConfig {
+                topic: self.plan.from.ledger.clone(),
+                partition: entry.partition,
+                partition_count: entry.partition_count,
+                log: entry.log.clone(),
+                aggregate: self.settings.clone(),
+            };
+            states.push(recover(self.store(), &config, &reference, entry).await?);
+        }
+        Ok(WholeState::of(states, &self.plan.from.ledger, partition_count))
+    }
+
+    /// Stores the segments that the new states refer to, one a bucket. Returns how many.
+    async fn put_segments(&self, whole: &mut WholeState) -> Result<u64, AggregateError> {
+        let mut count = 0;
+        for (path, bytes) in whole.seal() {
+            self.put(&path, bytes).await?;
+            count += 1;
+        }
+        let scattered = whole.scattered();
+        let mut loaded = futures::stream::iter(scattered)
+            .map(|(bucket, segments)| self.load(bucket, segments))
+            .buffered(JOINS_AT_ONCE);
+        while let Some((bucket, segments)) = loaded.try_next().await? {
+            let joined = whole.join(bucket, &segments);
+            let (path, bytes) = joined
+                .map_err(|bad| AggregateError::Damaged(format!("bucket {bucket}: {}", bad.0)))?;
+            self.put(&path, bytes).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn load(
+        &self,
+        bucket: i64,
+        segments: Vec<SegmentRef>,
+    ) -> Result<(i64, Vec<Bytes>), AggregateError> {
+        let reads = segments.iter().map(|segment| read_checked(self.store(), &segment.file));
+        Ok((bucket, try_join_all(reads).await?))
+    }
+
+    async fn put_state(
+        &self,
+        entry: &LedgerEntry,
+        state: &[u8],
+    ) -> Result<StateFile, AggregateError> {
+        let LedgerEntry { topic, partition, n, owner, .. } = entry;
+        let file = StateFile {
+            path: format!("state/{topic}/{partition}/base-{n:020}-{owner}.state"),
+            bytes: state.len() as u64,
+            hash: blake3_hex(state),
+        };
+        self.put(&file.path, Bytes::copy_from_slice(state)).await?;
+        Ok(file)
+    }
+
+    async fn put(&self, path: &str, bytes: Bytes) -> Result<(), AggregateError> {
+        self.store().put(&Path::from(path), bytes.into()).await?;
+        Ok(())
+    }
+
+    /// Creates an object and returns what is there: it, or what somebody created before.
+    async fn create_once<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &str,
+        object: &T,
+    ) -> Result<T, AggregateError> {
+        let bytes = encode_checked(object)?;
+        let options = PutOptions::from(PutMode::Create);
+        let created = self.store().put_opts(&Path::from(path), bytes.into(), options).await;
+        // Whatever the store answered: what is there is what counts (R5).
+        match (read_checked_json(self.store(), path).await?, created) {
+            (Some(stored), _) => Ok(stored),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(_)) => {
+                Err(AggregateError::Damaged(format!("{path} was written and is gone")))
+            }
+        }
+    }
+}
+
+/// Everything that is in the log must be committed: what is not would be lost.
+fn check_read(lasts: &[StoredEntry], ends: &[u64]) -> Result<(), AggregateError> {
+    let mut behind = Vec::new();
+    for StoredEntry { entry, .. } in lasts {
+        let end = usize::try_from(entry.partition).ok().and_then(|at| ends.get(at)).copied();
+        if end != Some(entry.to) {
+            let end = end.map_or_else(|| "no end".to_owned(), |end| end.to_string());
+            behind.push(format!(
+                "{} (committed to {}, the log ends at {end})",
+                entry.partition, entry.to
+            ));
+        }
+    }
+    if behind.is_empty() {
+        return Ok(());
+    }
+    Err(AggregateError::Invalid(format!(
+        "the log is not read to its end in partitions {}: stop what writes to it, and run `tally aggregate --until-end`; where partitions are frozen already, `tally partitions abandon` first",
+        behind.join(", ")
+    )))
+}
+
+fn check_moved(entry: &LedgerEntry, log: &LogPlace) -> Result<(), AggregateError> {
+    if entry.kind == EntryKind::Moved && entry.log.as_ref() == Some(log) {
+        return Ok(());
+    }
+    Err(AggregateError::Damaged(format!(
+        "entry {} of partition {} is not the one by which it is moved to topic {}",
+        entry.n, entry.partition, log.topic
+    )))
+}
+
+/// The newest version of the reference data that a partition's next record was to be rated by. As
+/// if it had been announced to those that were to be rated by an older one.
+fn newest_of(
+    frozen: &[StoredEntry],
+) -> Result<Option<tally_schemas::ReferenceVersion>, AggregateError> {
+    let named = || frozen.iter().filter_map(|stored| stored.entry.next_reference.as_ref());
+    let Some(newest) = named().max() else { return Ok(None) };
+    match named().find(|other| *other != newest && !newest.exceeds(other)) {
+        None => Ok(Some(newest.clone())),
+        Some(other) => Err(AggregateError::Invalid(format!(
+            "partitions are rated by reference data {newest} and {other}, neither of which follows the other"
+        ))),
+    }
+}
