@@ -386,6 +386,7 @@ fn proposal(lines: &[(Option<&str>, i128)]) -> Proposal {
             price_book_version: "cd".into(),
             lines,
         }),
+        billed: None,
     }
 }
 
