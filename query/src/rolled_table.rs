@@ -87,6 +87,7 @@ fn value_of_row(column: &RolledColumn) -> Result<Expr> {
             let [day, _] = calendar_functions();
             day.call(vec![col(instant)])
         }
+        RolledFrom::FirstOf(of_run) | RolledFrom::LastOf(of_run) => col(of_run),
     };
     Ok(value.alias(column.name))
 }

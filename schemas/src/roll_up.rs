@@ -11,6 +11,8 @@ pub enum RollUp {
     UsageByDay,
     /// Events that are no correction, by gateway and hour.
     UsageByGatewayHour,
+    /// Runs of consecutive numbers of a gateway's events that are no correction.
+    GatewayRuns,
     /// Debits and credits of buckets, by day, package and kind.
     BucketsByDay,
 }
@@ -39,6 +41,10 @@ pub enum RolledFrom {
     Events,
     /// The sum of the column of the same name; null where every value is.
     Sum,
+    /// The column of this name in the first row of a run: a row by itself is a run of one.
+    FirstOf(&'static str),
+    /// The column of this name in the last row of a run.
+    LastOf(&'static str),
 }
 
 impl RolledFrom {
@@ -67,13 +73,15 @@ const FOLDER: &str = "_roll_ups/";
 
 impl RollUp {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::UsageByDay, Self::UsageByGatewayHour, Self::BucketsByDay];
+    pub const ALL: [Self; 4] =
+        [Self::UsageByDay, Self::UsageByGatewayHour, Self::GatewayRuns, Self::BucketsByDay];
 
     /// Name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UsageByDay => "usage_by_day",
             Self::UsageByGatewayHour => "usage_by_gateway_hour",
+            Self::GatewayRuns => "gateway_runs",
             Self::BucketsByDay => "buckets_by_day",
         }
     }
@@ -86,7 +94,7 @@ impl RollUp {
     /// The table whose files it is of.
     pub const fn table(self) -> Table {
         match self {
-            Self::UsageByDay | Self::UsageByGatewayHour => Table::UsageEvents,
+            Self::UsageByDay | Self::UsageByGatewayHour | Self::GatewayRuns => Table::UsageEvents,
             Self::BucketsByDay => Table::QuotaLedger,
         }
     }
@@ -95,7 +103,10 @@ impl RollUp {
     /// in the old form is not read as the new one.
     const fn form(self) -> u32 {
         match self {
-            Self::UsageByDay | Self::UsageByGatewayHour | Self::BucketsByDay => 1,
+            Self::UsageByDay
+            | Self::UsageByGatewayHour
+            | Self::GatewayRuns
+            | Self::BucketsByDay => 1,
         }
     }
 
@@ -119,7 +130,7 @@ impl RollUp {
     pub const fn rows(self) -> RolledRows {
         match self {
             Self::UsageByDay => RolledRows::All,
-            Self::UsageByGatewayHour => RolledRows::Without("correction"),
+            Self::UsageByGatewayHour | Self::GatewayRuns => RolledRows::Without("correction"),
             Self::BucketsByDay => RolledRows::With("bucket"),
         }
     }
@@ -169,6 +180,18 @@ impl RollUp {
                 events(),
                 sums(&TokenClass::ALL.map(TokenClass::name)),
             ],
+            Self::GatewayRuns => {
+                let of_run = |name, column_type, from| {
+                    vec![RolledColumn { name, column_type, nullable: true, from }]
+                };
+                vec![
+                    keys(&["source", "gateway_epoch"]),
+                    of_run("first_seq", Int64, RolledFrom::FirstOf("gateway_seq")),
+                    of_run("last_seq", Int64, RolledFrom::LastOf("gateway_seq")),
+                    of_run("first_at", Timestamp, RolledFrom::FirstOf("completed_at")),
+                    of_run("last_at", Timestamp, RolledFrom::LastOf("completed_at")),
+                ]
+            }
             Self::BucketsByDay => vec![
                 own("day", Date, RolledFrom::DayOf("at")),
                 keys(&["package", "currency", "kind"]),
@@ -195,7 +218,7 @@ mod tests {
     #[test]
     fn every_column_that_is_named_is_there() {
         let counts = RollUp::ALL.map(|roll_up| roll_up.columns().len());
-        assert_eq!(counts, [12, 4 + TokenClass::ALL.len(), 6]);
+        assert_eq!(counts, [12, 4 + TokenClass::ALL.len(), 6, 6]);
         for roll_up in RollUp::ALL {
             let first_sum = roll_up.columns().iter().position(|column| !column.from.is_key());
             let columns = roll_up.columns();

@@ -21,6 +21,7 @@ use parquet::file::properties::WriterProperties;
 use tally_schemas::{ColumnType, RollUp, RolledColumn, RolledFrom, RolledRows, ShanghaiDay};
 
 use crate::error::TablesError;
+use crate::gateway_runs::GatewayRuns;
 
 /// Rows that are read at once.
 const BATCH_ROWS: usize = 8_192;
@@ -39,13 +40,7 @@ fn stored_columns(roll_up: RollUp) -> Vec<RolledColumn> {
 /// # Errors
 /// `Data` where the file does not parse, or where a sum does not fit.
 pub(crate) fn roll_up_file(roll_up: RollUp, file: Bytes) -> Result<Bytes, TablesError> {
-    let mut sums = Sums::new(roll_up)?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let mask = ProjectionMask::columns(reader.parquet_schema(), sums.sources());
-    for batch in reader.with_projection(mask).with_batch_size(BATCH_ROWS).build()? {
-        sums.add(&batch?)?;
-    }
-    let rolled = sums.finish()?;
+    let rolled = rolled_up(roll_up, file)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_created_by("tally".to_owned())
@@ -55,6 +50,61 @@ pub(crate) fn roll_up_file(roll_up: RollUp, file: Bytes) -> Result<Bytes, Tables
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rolled.schema(), options)?;
     writer.write(&rolled)?;
     Ok(Bytes::from(writer.into_inner()?))
+}
+
+/// Whether a stored roll-up is that of a file: both as they are in the store.
+///
+/// # Errors
+/// As for making one, and where what is stored does not parse.
+pub fn is_roll_up_of(roll_up: RollUp, file: Bytes, stored: Bytes) -> Result<bool, TablesError> {
+    let rolled = rolled_up(roll_up, file)?;
+    let mut rows = 0;
+    for batch in ParquetRecordBatchReaderBuilder::try_new(stored)?.build()? {
+        let batch = batch?;
+        if rolled.num_rows() < rows + batch.num_rows()
+            || rolled.slice(rows, batch.num_rows()).columns() != batch.columns()
+        {
+            return Ok(false);
+        }
+        rows += batch.num_rows();
+    }
+    Ok(rows == rolled.num_rows())
+}
+
+/// The rows of a roll-up.
+fn rolled_up(roll_up: RollUp, file: Bytes) -> Result<RecordBatch, TablesError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let mask = ProjectionMask::columns(reader.parquet_schema(), sources(roll_up).into_iter());
+    let batches = reader.with_projection(mask).with_batch_size(BATCH_ROWS).build()?;
+    if roll_up == RollUp::GatewayRuns {
+        let mut runs = GatewayRuns::default();
+        for batch in batches {
+            let batch = batch?;
+            runs.add(&batch, &counted_rows(roll_up, &batch)?)?;
+        }
+        return batch_of(&stored_columns(roll_up), runs.finish());
+    }
+    let mut sums = Sums::new(roll_up)?;
+    for batch in batches {
+        sums.add(&batch?)?;
+    }
+    sums.finish()
+}
+
+/// Columns of a file that its roll-up is made from.
+fn sources(roll_up: RollUp) -> Vec<&'static str> {
+    let of_rows = match roll_up.rows() {
+        RolledRows::All => None,
+        RolledRows::With(column) | RolledRows::Without(column) => Some(column),
+    };
+    stored_columns(roll_up).iter().map(source_of).chain(of_rows).collect()
+}
+
+fn batch_of(columns: &[RolledColumn], arrays: Vec<ArrayRef>) -> Result<RecordBatch, TablesError> {
+    let fields = columns
+        .iter()
+        .map(|column| Field::new(column.name, column.column_type.arrow(), column.nullable));
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays)?)
 }
 
 /// The sums so far, by key.
@@ -83,16 +133,6 @@ impl Sums {
             keys,
             summed,
         })
-    }
-
-    /// Columns of the file that are needed.
-    fn sources(&self) -> impl Iterator<Item = &'static str> {
-        let of_rows = match self.roll_up.rows() {
-            RolledRows::All => None,
-            RolledRows::With(column) | RolledRows::Without(column) => Some(column),
-        };
-        let of_columns = self.keys.iter().chain(&self.summed).map(source_of);
-        of_columns.chain(of_rows).collect::<Vec<_>>().into_iter()
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<(), TablesError> {
@@ -138,9 +178,7 @@ impl Sums {
             let in_order = self.places.values().map(|place| sums.get(*place).copied().flatten());
             arrays.push(summed_array(column, in_order)?);
         }
-        let columns = self.keys.iter().chain(&self.summed);
-        let fields = columns.map(|c| Field::new(c.name, c.column_type.arrow(), c.nullable));
-        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays)?)
+        batch_of(&[self.keys, self.summed].concat(), arrays)
     }
 }
 
@@ -148,13 +186,20 @@ impl Sums {
 fn source_of(column: &RolledColumn) -> &'static str {
     match column.from {
         RolledFrom::Key | RolledFrom::Sum => column.name,
-        RolledFrom::HourOf(instant) | RolledFrom::DayOf(instant) => instant,
+        RolledFrom::HourOf(column)
+        | RolledFrom::DayOf(column)
+        | RolledFrom::FirstOf(column)
+        | RolledFrom::LastOf(column) => column,
         RolledFrom::Events => "correction",
     }
 }
 
 /// A column of the file, null where the file is older than the column.
-fn values(batch: &RecordBatch, name: &str, data_type: &DataType) -> Result<ArrayRef, TablesError> {
+pub(crate) fn values(
+    batch: &RecordBatch,
+    name: &str,
+    data_type: &DataType,
+) -> Result<ArrayRef, TablesError> {
     match batch.column_by_name(name) {
         Some(column) if column.data_type() == data_type => Ok(Arc::clone(column)),
         Some(column) => Ok(cast(column, data_type)?),

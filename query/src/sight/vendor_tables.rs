@@ -59,7 +59,9 @@ pub(super) fn roll_up_of_vendor(roll_up: RollUp, vendor: &str) -> TableSight {
             ],
             only: vec![(VENDOR, vendor.to_owned())],
         }),
-        RollUp::UsageByGatewayHour | RollUp::BucketsByDay => TableSight::Hidden,
+        RollUp::UsageByGatewayHour | RollUp::GatewayRuns | RollUp::BucketsByDay => {
+            TableSight::Hidden
+        }
     }
 }
 

@@ -11,9 +11,8 @@ const GATEWAY_EPOCH: Column =
 
 /// The views.
 ///
-/// Numbers that never came are looked for in blocks of 64, a bit for each that came: a number that
-/// comes twice sets the same bit. Only blocks that are not full, and those beside them, are looked
-/// at one by one. A step from one of these to another is a gap where no block lies between them.
+/// Numbers that never came lie between runs of those that did. A run is of one file: those of
+/// several lie within each other, so a gap begins behind the highest number that came before it.
 pub(super) const VIEWS: &[View] = &[
     View {
         schema: "settlement",
@@ -109,51 +108,41 @@ FROM (
         ],
         sql: "\
 WITH seen AS (
-  SELECT source, gateway_epoch, gateway_seq AS seq, completed_at AS at
-  FROM usage_events WHERE gateway_seq IS NOT NULL AND correction IS NULL
+  SELECT source, gateway_epoch, first_seq, last_seq, first_at, last_at
+  FROM roll_ups.gateway_runs WHERE first_seq IS NOT NULL
   UNION ALL
-  SELECT source, gateway_epoch, gateway_seq, coalesce(completed_at, first_seen)
+  SELECT source, gateway_epoch, gateway_seq, gateway_seq, coalesce(completed_at, first_seen), coalesce(completed_at, first_seen)
   FROM suspense WHERE gateway_seq IS NOT NULL AND source IS NOT NULL
-), blocks AS (
-  SELECT source, gateway_epoch, block, next_block FROM (
-    SELECT source, gateway_epoch, block, bits,
-      lag(block) OVER (PARTITION BY source, gateway_epoch ORDER BY block) AS last_block,
-      lag(bits) OVER (PARTITION BY source, gateway_epoch ORDER BY block) AS last_bits,
-      lead(block) OVER (PARTITION BY source, gateway_epoch ORDER BY block) AS next_block,
-      lead(bits) OVER (PARTITION BY source, gateway_epoch ORDER BY block) AS next_bits
-    FROM (
-      SELECT source, gateway_epoch, seq / 64 AS block, bit_or(1 << (seq % 64)) AS bits
-      FROM seen GROUP BY source, gateway_epoch, seq / 64
-    )
-  ) WHERE bits <> -1 OR last_bits IS NULL OR last_bits <> -1 OR last_block <> block - 1
-    OR next_bits IS NULL OR next_bits <> -1 OR next_block <> block + 1
 ), told AS (
   SELECT source, gateway_epoch, min(first_seq) AS low, max(last_seq) AS high,
     min(hour) AS first_hour, max(hour) + INTERVAL '1 hour' AS last_hour
   FROM control_totals WHERE first_seq IS NOT NULL GROUP BY source, gateway_epoch
-), numbers AS (
-  SELECT source, gateway_epoch, seq, at, next_block, side,
-    min(CASE WHEN side = 0 THEN seq END) OVER (PARTITION BY source, gateway_epoch) AS low,
-    max(CASE WHEN side = 0 THEN seq END) OVER (PARTITION BY source, gateway_epoch) AS high
-  FROM (
-    SELECT seen.source, seen.gateway_epoch, seen.seq, seen.at, blocks.next_block, 0 AS side
-    FROM blocks JOIN seen ON seen.source = blocks.source AND seen.seq / 64 = blocks.block
-      AND (seen.gateway_epoch IS NOT DISTINCT FROM blocks.gateway_epoch)
-    UNION ALL
-    SELECT source, gateway_epoch, low - 1, first_hour, NULL, -1 FROM told
-    UNION ALL
-    SELECT source, gateway_epoch, high + 1, last_hour, NULL, 1 FROM told
-  )
+), came AS (
+  SELECT source, gateway_epoch, min(first_seq) AS low, max(last_seq) AS high
+  FROM seen GROUP BY source, gateway_epoch
+), ends AS (
+  SELECT told.source, told.gateway_epoch, told.low, told.high, told.first_hour, told.last_hour,
+    came.low AS came_low, came.high AS came_high
+  FROM told LEFT JOIN came ON came.source = told.source AND (came.gateway_epoch IS NOT DISTINCT FROM told.gateway_epoch)
+), runs AS (
+  SELECT source, gateway_epoch, first_seq, last_seq, first_at, last_at FROM seen
+  UNION ALL
+  SELECT source, gateway_epoch, low - 1, low - 1, first_hour, first_hour FROM ends
+  WHERE came_low IS NULL OR low - 1 < came_low
+  UNION ALL
+  SELECT source, gateway_epoch, high + 1, high + 1, last_hour, last_hour FROM ends
+  WHERE came_high IS NULL OR high + 1 > came_high
 ), steps AS (
-  SELECT source, gateway_epoch, seq, at, next_block, side,
-    lead(seq) OVER (PARTITION BY source, gateway_epoch ORDER BY seq, at) AS next_seq,
-    lead(at) OVER (PARTITION BY source, gateway_epoch ORDER BY seq, at) AS next_at,
-    lead(side) OVER (PARTITION BY source, gateway_epoch ORDER BY seq, at) AS next_side
-  FROM numbers WHERE side = 0 OR low IS NULL OR (side < 0 AND seq < low) OR (side > 0 AND seq > high)
+  SELECT source, gateway_epoch, first_seq, first_at, max(last_seq) OVER (
+    PARTITION BY source, gateway_epoch ORDER BY first_seq, first_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
+  FROM runs
 ), gaps AS (
-  SELECT source, gateway_epoch, seq + 1 AS first_missing, next_seq - 1 AS last_missing, at, next_at
-  FROM steps WHERE next_seq > seq + 1
-    AND (side <> 0 OR next_side <> 0 OR next_seq / 64 = seq / 64 OR next_seq / 64 = next_block)
+  SELECT steps.source, steps.gateway_epoch, steps.reached + 1 AS first_missing, steps.first_seq - 1 AS last_missing,
+    max(runs.last_at) AS at, steps.first_at AS next_at
+  FROM steps JOIN runs ON runs.source = steps.source AND runs.last_seq = steps.reached
+    AND (runs.gateway_epoch IS NOT DISTINCT FROM steps.gateway_epoch)
+  WHERE steps.first_seq > steps.reached + 1
+  GROUP BY steps.source, steps.gateway_epoch, steps.reached, steps.first_seq, steps.first_at
 )
 SELECT gaps.source, gaps.gateway_epoch, gaps.first_missing, gaps.last_missing,
   gaps.last_missing - gaps.first_missing + 1 AS events,
