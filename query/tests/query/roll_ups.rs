@@ -107,7 +107,7 @@ fn event(random: &mut ChaCha8Rng, id: &str) -> (String, Value) {
     });
     // Numbers come in any order, some twice, some never.
     if random.random_ratio(4, 5) {
-        row["gateway_seq"] = random.random_range(1..400).into();
+        row["gateway_seq"] = random.random_range(1..400_i64).into();
     }
     for class in TokenClass::ALL {
         row[class.name()] = random.random_range(-9..100_000_i64).into();
