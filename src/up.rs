@@ -69,7 +69,6 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     )
     .await?;
     let look = WebhookLook::of(&config, Some(webhooks.status().clone()))?;
-    let topic = config.log.topic.clone();
     let host = HostWatch::new(&config, &security)?;
     let depends = Depends {
         config: config.clone(),
