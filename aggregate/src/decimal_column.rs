@@ -1,6 +1,6 @@
 //! A Parquet column chunk of 128-bit decimals. Where few values recur, as points often do, their
 //! numbers in a dictionary; else PLAIN: sixteen bytes a value, the most significant first. Most of
-//! those are zeros, which Zstandard removes, at the cost of some 500 instructions a value. The
+//! those are zeros, which Zstandard removes, at the cost of some 450 instructions a value. The
 //! library makes an object of each value; this only copies.
 
 use arrow::array::{ArrayRef, AsArray};

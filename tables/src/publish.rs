@@ -236,6 +236,12 @@ impl Publisher {
         if entry.partition_count == self.partition_count || self.across_counts {
             return Ok(entry);
         }
+        if let Some(log) = &entry.log {
+            return Err(TablesError::Invalid(format!(
+                "the stream of {} has gone on with topic {} of {} partitions: set log.topic to {}",
+                self.topic, log.topic, entry.partition_count, log.topic
+            )));
+        }
         Err(TablesError::Invalid(format!(
             "the ledger of {} was begun with {} partitions, not {}",
             self.topic, entry.partition_count, self.partition_count

@@ -1,6 +1,7 @@
 //! The partition count is changed, to more and to fewer, with a command that is killed at every
 //! step: nothing is lost, doubled, or charged otherwise (docs/operations/partitions.md).
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use object_store::ObjectStoreExt;
@@ -40,7 +41,10 @@ fn expect_nobody_counts(stream: &mut Stream, new_topic: &str) {
     for topic in [old_topic.as_str(), new_topic] {
         stream.set("log.topic", topic);
         let said = refused(stream, "too-early", &["aggregate", "--until-end"], 2);
-        assert!(said.contains("is being moved to topic"), "{topic}: {said}");
+        // Whoever notices first says so: an owner, or the publisher beside it.
+        let is_refused = said.contains(&format!("is being moved to topic {new_topic}"))
+            || said.contains(&format!("set log.topic to {new_topic}"));
+        assert!(is_refused, "{topic}: {said}");
     }
     stream.set("log.topic", old_topic);
 }
@@ -98,6 +102,38 @@ fn count(stream: &mut Stream, query: &str) -> i64 {
     rows[0]["n"].to_string().trim_matches('"').parse().unwrap()
 }
 
+/// What the owners of now have of every bucket is what `quota_ledger` says that is left of it.
+/// Returns how many buckets that are.
+fn expect_balances(stream: &mut Stream) -> usize {
+    let query = "SELECT account, bucket, CAST(remaining AS VARCHAR) AS remaining \
+                 FROM quota.balance WHERE remaining > 0";
+    let mut left: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for row in stream.sql(query) {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        // Six decimals: what is left is whole in micro-points.
+        let micro = text("remaining").replace('.', "").parse().unwrap();
+        left.entry(text("account")).or_default().insert(text("bucket"), micro);
+    }
+    let command = stream.tally(&["aggregate", "--listen", "127.0.0.1:0"]);
+    let mut owner = stream.start("owner", command);
+    let line = owner.says("health and metrics on", patience());
+    let address = crate::door::address(&line).to_owned();
+    for (account, buckets) in &left {
+        let answer = eventually(&format!("an answer about {account}"), patience(), || {
+            let (status, _, answer) = crate::quota::asked(&address, account);
+            (status != 503).then_some(answer)
+        });
+        for (bucket, micro) in buckets {
+            let all = answer["buckets"].as_array().cloned().unwrap_or_default();
+            let found = all.iter().find(|of| of["bucket"] == json!(bucket));
+            let has = found.map(|of| of["remaining_micro"].clone());
+            assert_eq!(has, Some(json!(micro)), "{account}: {bucket}: {answer}");
+        }
+    }
+    assert!(owner.terminate(patience()).success());
+    left.values().map(BTreeMap::len).sum()
+}
+
 #[test]
 fn the_partition_count_is_changed_and_changed_back() {
     let mut dice = Dice::of("partitions");
@@ -130,6 +166,7 @@ fn the_partition_count_is_changed_and_changed_back() {
     let mut kills = change_through_kills(&mut stream, &topic_of_six, 6);
     let verify = stream.tally(&["verify"]);
     stream.run("verify-moved", verify);
+    let mut balances = expect_balances(&mut stream);
 
     for traffic in [&old, &recent] {
         let again = stream.sending(traffic);
@@ -156,6 +193,8 @@ fn the_partition_count_is_changed_and_changed_back() {
     *stream.truth.suspended.entry("malformed".to_owned()).or_default() += 1;
     stream.drain();
     kills += change_through_kills(&mut stream, &topic_of_three, 3);
+    balances += expect_balances(&mut stream);
+    assert!(balances > 1_000, "{balances} buckets have something left");
     for traffic in [&old, &recent, &later] {
         let again = stream.sending(traffic);
         stream.resent(again);
@@ -177,6 +216,7 @@ fn the_partition_count_is_changed_and_changed_back() {
     assert!(said.contains(&format!("1 records came into topic {topic_of_six}")), "{said}");
     let mut figures = Figures::of("partition count", &dice);
     figures.note("kills", kills);
+    figures.note("balances", balances);
     figures.report();
 }
 
