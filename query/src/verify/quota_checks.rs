@@ -18,11 +18,11 @@ fn balanced(events: &str, charges: &str, kinds: &str) -> String {
     )
 }
 
-/// Rows of a bucket in the order of the log, which offsets alone tell: an account is in one
-/// partition at a time, and offsets go on rising where it comes into another one. With the sum of its points so far. One record may
-/// close a bucket that it has begun: then its grant comes first, and its expiry and breakage last; a
-/// correction may give back and then take what was given back by hand before;
-/// any other kind comes at most once a record and bucket.
+/// Rows of a bucket in the order of the log, with the sum of its points so far. Offsets alone tell the
+/// order: an account is in one partition at a time, and offsets go on rising where it comes into
+/// another one. One record may close a bucket that it has begun: then its grant comes first, and its
+/// expiry and breakage last; a correction may give back and then take what was given back by hand
+/// before; any other kind comes at most once a record and bucket.
 const RUNNING_BALANCE: &str = "\
     SELECT account, bucket, count(*) FROM (\
       SELECT account, bucket, balance_after, sum(points) OVER (\
