@@ -88,7 +88,7 @@ class CheckTables(unittest.TestCase):
             for path, rows in zip(adds["path"].to_pylist(), adds["num_records"].to_pylist(), strict=True):
                 files.append({"table": name, "path": path, "rows": rows})
         for n, listed in enumerate([[], files, []]):
-            self.write_ledger(0, n, {"kind": "epoch", "from": 5 * (n > 1), "to": 5 * (n > 0), "files": listed})
+            self.write_ledger(0, n, {"kind": "epoch", "topic": "usage.events", "from": 5 * (n > 1), "to": 5 * (n > 0), "files": listed})
 
     def failures(self, windows_closed: bool = True) -> str:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -144,12 +144,12 @@ class CheckTables(unittest.TestCase):
 
     def test_notices_an_unpublished_file(self) -> None:
         self.lay()
-        self.write_ledger(0, 3, {"kind": "epoch", "from": 5, "to": 6, "files": [{"table": "suspense", "path": "x.parquet", "rows": 1}]})
+        self.write_ledger(0, 3, {"kind": "epoch", "topic": "usage.events", "from": 5, "to": 6, "files": [{"table": "suspense", "path": "x.parquet", "rows": 1}]})
         self.assertIn("suspense: files of the ledger that are not published: 1, such as x.parquet", self.failures())
 
     def test_notices_gaps_in_the_ledger(self) -> None:
         self.lay()
-        self.write_ledger(0, 4, {"kind": "epoch", "from": 6, "to": 6, "files": []})
+        self.write_ledger(0, 4, {"kind": "epoch", "topic": "usage.events", "from": 6, "to": 6, "files": []})
         self.assertIn("ledger usage.events/0: numbers", self.failures())
         self.assertIn("entry 4: from: found 6, should be 5", self.failures())
 
