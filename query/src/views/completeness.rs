@@ -111,7 +111,8 @@ WITH seen AS (
   SELECT source, gateway_epoch, first_seq, last_seq, first_at, last_at
   FROM roll_ups.gateway_runs WHERE first_seq IS NOT NULL
   UNION ALL
-  SELECT source, gateway_epoch, gateway_seq, gateway_seq, coalesce(completed_at, first_seen), coalesce(completed_at, first_seen)
+  SELECT source, gateway_epoch, gateway_seq AS first_seq, gateway_seq AS last_seq,
+    coalesce(completed_at, first_seen) AS first_at, coalesce(completed_at, first_seen) AS last_at
   FROM suspense WHERE gateway_seq IS NOT NULL AND source IS NOT NULL
 ), told AS (
   SELECT source, gateway_epoch, min(first_seq) AS low, max(last_seq) AS high,

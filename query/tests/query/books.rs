@@ -421,7 +421,6 @@ async fn the_books_are_read_as_they_were_known() {
         ("2026-11-02T00:00:00", None, Some("approved"), None, None, 0, 1),
         ("2026-11-04T00:00:00", Some("review"), Some("approved"), None, None, 0, 1),
         ("2026-11-05T09:00:00", Some("closed"), Some("on_statement"), Some("closed"), None, 0, 1),
-        ("2026-11-06T09:00:00", Some("closed"), Some("on_statement"), Some("closed"), None, 1, 1),
     ] {
         let expected = json!([{"period": period, "refund": refund, "statement": statement,
             "dispute": dispute, "compared": compared, "classes": compared,
