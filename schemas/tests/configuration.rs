@@ -214,7 +214,9 @@ fn reference() -> String {
                 .unwrap();
             }
             comment.clear();
-        } else if let Some(field) = line.strip_prefix("pub ").filter(|_| !section.is_empty()) {
+        } else if let Some(field) =
+            line.strip_prefix("pub ").filter(|rest| !section.is_empty() && !rest.starts_with("fn "))
+        {
             let key = format!("{section}.{}", field.split(':').next().unwrap());
             let default = match settings.iter().find(|setting| setting.key == key) {
                 Some(setting) if setting.value.is_empty() => "empty".to_owned(),

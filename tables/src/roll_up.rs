@@ -84,7 +84,7 @@ pub fn is_roll_up_of(roll_up: RollUp, file: Bytes, stored: Bytes) -> Result<bool
 /// As [`roll_up_file`].
 pub(crate) fn rolled_up(roll_up: RollUp, file: Bytes) -> Result<RecordBatch, TablesError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let mask = ProjectionMask::columns(reader.parquet_schema(), sources(roll_up).into_iter());
+    let mask = ProjectionMask::columns(reader.parquet_schema(), sources(roll_up));
     let batches = reader.with_projection(mask).with_batch_size(BATCH_ROWS).build()?;
     if roll_up == RollUp::GatewayRuns {
         let mut runs = GatewayRuns::default();

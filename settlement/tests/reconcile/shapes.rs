@@ -297,7 +297,7 @@ fn inside_of_the_tolerance_nothing_is_in_dispute() {
     // The vendor's figure counts, and a comparison posts nothing.
     let unposted = outcome.unposted().unwrap();
     assert!(unposted.contains("theirs less ours is CNY 0.000001000000"), "{unposted}");
-    assert!(report_html(&outcome).contains("tally settle adjust"));
+    assert!(report_html(&outcome).contains("--post proposes it"));
     assert!(with("amt_ppm = 5000").is_inside() && !with("amt_ppm = 4000").is_inside());
     let page = report_html(&outcome);
     assert!(page.contains("Within tolerance") && page.contains("<svg"), "{page}");
