@@ -128,10 +128,10 @@ WITH seen AS (
 ), runs AS (
   SELECT source, gateway_epoch, first_seq, last_seq, first_at, last_at FROM seen
   UNION ALL
-  SELECT source, gateway_epoch, low - 1, low - 1, first_hour, first_hour FROM ends
+  SELECT source, gateway_epoch, low - 1 AS first_seq, low - 1 AS last_seq, first_hour AS first_at, first_hour AS last_at FROM ends
   WHERE came_low IS NULL OR low - 1 < came_low
   UNION ALL
-  SELECT source, gateway_epoch, high + 1, high + 1, last_hour, last_hour FROM ends
+  SELECT source, gateway_epoch, high + 1 AS first_seq, high + 1 AS last_seq, last_hour AS first_at, last_hour AS last_at FROM ends
   WHERE came_high IS NULL OR high + 1 > came_high
 ), steps AS (
   SELECT source, gateway_epoch, first_seq, first_at, max(last_seq) OVER (
