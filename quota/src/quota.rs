@@ -89,6 +89,8 @@ impl Quota {
             .is_some_and(|before| state_of(account, reference, now_ms) != before);
         if turned || newly_exhausted || counted.alerts > 0 {
             feed.tell(account, reference);
+        } else if event.completed_at_ms > now_ms {
+            feed.turns_later(account, reference);
         }
         feed.moved(account.number);
         if account.usages.len() > meters {

@@ -163,6 +163,13 @@ impl QuotaReference {
         self.tariffs.iter().rev().find(known)
     }
 
+    /// When, after an instant, another version of a tariff is the known one.
+    pub(crate) fn tariff_changes_after(&self, id_hash: u64, after_ms: i64) -> Option<i64> {
+        let approved = |tariff: &&Tariff| tariff.id_hash == id_hash && tariff.approved_by.is_some();
+        let versions = self.tariffs.iter().filter(approved).map(|tariff| tariff.known_from_ms);
+        versions.filter(|known_ms| *known_ms > after_ms).min()
+    }
+
     /// Checks that `newer` has every version of this one, unchanged but for approval.
     ///
     /// # Errors

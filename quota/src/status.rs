@@ -7,7 +7,7 @@ use crate::bucket::{Bucket, Fired, mul_div};
 use crate::package::{OverflowPolicy, Tariff, region_fits};
 use crate::reference::QuotaReference;
 use crate::split::cap_room;
-use crate::usage::{Meter, used_at};
+use crate::usage::{Meter, next_slot, used_at};
 use crate::window::Window;
 
 /// What a gateway is to make of an account.
@@ -235,7 +235,9 @@ fn cap_statuses(account: &Account, reference: &QuotaReference, at_ms: i64) -> Ve
 }
 
 /// When, after an instant, the status may turn by time alone: a bucket begins or ends, a cap that
-/// leaves nothing gets room, the period of an alert is over.
+/// leaves nothing gets room, the period of an alert begins or is over, a tariff changes. Usage may
+/// be of later than the instant, as a new owner's clock begins early and senders' clocks are fast:
+/// a cap is looked at again where such usage begins to count.
 pub(crate) fn next_turn_ms(
     account: &Account,
     reference: &QuotaReference,
@@ -262,10 +264,19 @@ pub(crate) fn next_turn_ms(
                 let span = cap.window.span();
                 at(span.window_end(span.slot_start(after_ms)));
             }
+            if let Some(slot_ms) = next_slot(&account.usages, meter, package.id_hash, after_ms) {
+                at(slot_ms);
+            }
         }
     }
     for fired in &account.fired {
+        at(fired.period_ms);
         at(fired.watched.span().alert_period_end(fired.period_ms));
+    }
+    if let Some(known_ms) =
+        account.overflow.and_then(|tariff| reference.tariff_changes_after(tariff, after_ms))
+    {
+        at(known_ms);
     }
     next
 }

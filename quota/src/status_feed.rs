@@ -66,6 +66,11 @@ impl StatusFeed {
         self.timers.schedule(turn_ms, number);
     }
 
+    /// Notes when an account turns by time alone, of which nothing is to be told now.
+    pub(crate) fn turns_later(&mut self, account: &Account, reference: &QuotaReference) {
+        self.schedule(account, reference, self.clock_ms);
+    }
+
     fn schedule(&mut self, account: &Account, reference: &QuotaReference, after_ms: i64) {
         if let Some(turn_ms) = next_turn_ms(account, reference, after_ms) {
             self.timers.schedule(turn_ms, account.number);
@@ -109,8 +114,7 @@ impl StatusFeed {
             let account = store.account(slot);
             let begins_or_ends = |ms: i64| since_ms < ms && ms <= at_ms;
             let mut turns = account.buckets.iter().flat_map(|bucket| bucket.turns_ms());
-            let state = |at_ms| state_of(account, reference, at_ms);
-            if turns.any(begins_or_ends) || state(since_ms) != state(at_ms) {
+            if turns.any(begins_or_ends) || turned_between(account, reference, since_ms, at_ms) {
                 self.told.insert(account.name().into());
             }
             self.schedule(account, reference, at_ms);
@@ -126,6 +130,20 @@ impl StatusFeed {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.timers.memory_bytes() + self.told.len() * 64 + self.moved.len() * 8
     }
+}
+
+/// Whether the status was another than at `since_ms` at any time until `at_ms`. It may have turned
+/// and turned back: a predecessor may have told what it was in between.
+fn turned_between(
+    account: &Account,
+    reference: &QuotaReference,
+    since_ms: i64,
+    at_ms: i64,
+) -> bool {
+    let state = |at_ms| state_of(account, reference, at_ms);
+    let next = |ms: &i64| next_turn_ms(account, reference, *ms).filter(|next| *next <= at_ms);
+    let before = state(since_ms);
+    std::iter::successors(next(&since_ms), next).any(|turn_ms| state(turn_ms) != before)
 }
 
 /// Passes on what charging tells and counts the alerts.

@@ -148,6 +148,18 @@ pub(crate) fn used_at(usages: &[Usage], meter: Meter, subject: u64, at_ms: i64) 
     usages.iter().find(same).map_or(0, |usage| usage.at(at_ms))
 }
 
+/// The first slot, of the meter of a subject in a list, that begins after an instant.
+pub(crate) fn next_slot(
+    usages: &[Usage],
+    meter: Meter,
+    subject: u64,
+    after_ms: i64,
+) -> Option<i64> {
+    let same = |usage: &&Usage| usage.meter == meter && usage.subject == subject;
+    let slots = &usages.iter().find(same)?.slots;
+    slots.iter().rev().map(|slot| slot.0).take_while(|slot| *slot > after_ms).last()
+}
+
 /// The meter of a subject in a list, added where there is none.
 pub(crate) fn usage_of(usages: &mut Vec<Usage>, meter: Meter, subject: u64) -> &mut Usage {
     let same = |usage: &Usage| usage.meter == meter && usage.subject == subject;

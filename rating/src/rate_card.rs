@@ -204,7 +204,7 @@ impl RateCard {
         self.aliases.resolve(model, at_ms)
     }
 
-    /// Whether a vendor has a price for a model by this very name, and not only one for whatever it sells.
+    /// Whether a price of a vendor means a model, and not just because it means all of them.
     pub fn names_model(&self, vendor: &str, model: &str) -> bool {
         let names = |price: &Price| price.vendor == vendor && price.model.names(model);
         self.prices.iter().any(names)

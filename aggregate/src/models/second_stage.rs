@@ -49,7 +49,8 @@ pub struct StageParts {
     pub partition_count: u32,
     /// Longest time that an increment waits for its commit, milliseconds.
     pub freshness_ms: u64,
-    /// How long an end waits for a store or a log that is away, milliseconds.
+    /// How long an end waits for a store or a log that is away, milliseconds; a bounded run waits
+    /// for a minute at least.
     pub drain_timeout_ms: u64,
     /// Runs what is asynchronous.
     pub runtime: Handle,
