@@ -187,6 +187,48 @@ fn capped() -> World {
     )]))
 }
 
+/// A new owner reads what is stored and knows that all is seen up to an instant.
+fn taken_over(world: &mut World, seen_ms: i64) {
+    let stored: Vec<(String, Vec<u8>)> =
+        world.quota.all().map(|(name, bytes)| (name.into(), bytes.into_owned())).collect();
+    world.quota = Quota::new(world.quota.reference().clone());
+    world.quota.see_clock(seen_ms);
+    for (account, bytes) in &stored {
+        world.quota.restore(account, bytes).unwrap();
+    }
+}
+
+#[test]
+fn an_alert_of_a_window_after_a_new_owners_clock_is_over_in_time() {
+    let spikes = json!({"thresholds": thresholds("spike", &[5 * MICRO])});
+    let mut world = World::new(json!([package("watched", spikes)]));
+    world.quota.see_clock(APRIL);
+    world.buy("b1", "watched", APRIL);
+    take(&mut world);
+    world.quota.see_clock(APRIL + 2 * HOUR);
+    world.use_at(9, APRIL + 2 * HOUR);
+    assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Warned)]);
+    taken_over(&mut world, APRIL + HOUR);
+    world.quota.see_clock(APRIL + 3 * HOUR);
+    assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Ok)]);
+}
+
+#[test]
+fn a_tariff_that_fits_no_more_is_told_when_it_changes() {
+    let elsewhere =
+        json!({"region": "sg", "known_from": APRIL + HOUR, "approved_at": APRIL + HOUR});
+    let tariffs = json!([tariff("payg", json!({})), tariff("payg", elsewhere)]);
+    let mut world = World::with_tariffs(json!([]), tariffs);
+    world.quota.see_clock(APRIL);
+    world.command(json!({"command": "set_flags", "id": "f", "at": APRIL,
+                         "flags": {"overflow": "payg"}}));
+    assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Ok)]);
+    world.quota.see_clock(APRIL + HOUR - 1);
+    assert_eq!(take(&mut world), []);
+    world.quota.see_clock(APRIL + HOUR);
+    assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Blocked)]);
+}
+
 #[test]
 fn a_cap_that_was_filled_after_a_new_owners_clock_has_room_again_in_time() {
     for looks_at_once in [true, false] {
@@ -197,14 +239,8 @@ fn a_cap_that_was_filled_after_a_new_owners_clock_has_room_again_in_time() {
         world.quota.see_clock(APRIL + HOUR);
         world.use_at(10, APRIL + HOUR);
         assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Exhausted)]);
-        let stored: Vec<(String, Vec<u8>)> =
-            world.quota.all().map(|(name, bytes)| (name.into(), bytes.into_owned())).collect();
         // Its clock begins before the usage.
-        world.quota = Quota::new(world.quota.reference().clone());
-        world.quota.see_clock(APRIL + HOUR / 2);
-        for (account, bytes) in &stored {
-            world.quota.restore(account, bytes).unwrap();
-        }
+        taken_over(&mut world, APRIL + HOUR / 2);
         if looks_at_once {
             world.quota.see_clock(APRIL + 2 * HOUR);
             assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Exhausted)]);
