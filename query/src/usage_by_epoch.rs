@@ -40,6 +40,9 @@ const EPOCH: &str = "epoch";
 /// The epoch of what came with no seal: beyond each that one will ever have.
 const NOT_SEALED: i64 = i64::MAX;
 
+/// A partition and an epoch of it.
+type Place = (i64, i64);
+
 /// The tables that are summed up, and beside them the one that the seals decide about: it is made
 /// anew whenever a view is planned over it.
 #[derive(Debug)]
@@ -180,7 +183,7 @@ impl UsageByEpoch {
     /// The roll-ups of what came with each seal whole, and of every other file its rows, or what
     /// they have left.
     fn plan(&self, rolled: &Rolled, cut_offs: Option<&CutOffs>) -> Result<ViewTable> {
-        let mut whole: BTreeMap<CameWith, ((i64, i64), Vec<Arc<PinnedFile>>)> = BTreeMap::new();
+        let mut whole: BTreeMap<CameWith, (Place, Vec<Arc<PinnedFile>>)> = BTreeMap::new();
         let mut others = rolled.without.clone();
         for (file, roll_up) in rolled.of.iter().zip(&rolled.whole.table.files) {
             let place = bounds(file, PARTITION).zip(bounds(file, EPOCH));
