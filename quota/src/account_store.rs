@@ -463,6 +463,11 @@ impl AccountStore {
         Ok(())
     }
 
+    /// Every number that an account may have.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
+        (0_u32..).take(self.places.len())
+    }
+
     /// Number of accounts.
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()

@@ -46,12 +46,24 @@ impl Quota {
         &self.reference
     }
 
-    /// Uses newer reference data from now on.
+    /// Uses newer reference data from now on. Where it moves a tariff to another region, every
+    /// account is looked at.
     ///
     /// # Errors
     /// Where a version is missing or changed; then the older data stays.
     pub fn set_reference(&mut self, reference: Arc<QuotaReference>) -> Result<(), VersionLost> {
-        self.store.move_to(&self.reference, &reference)?;
+        let Self { store, feed, .. } = self;
+        store.move_to(&self.reference, &reference)?;
+        let moved = reference.tariffs_moved_since(&self.reference);
+        if !moved.is_empty() {
+            for number in store.numbers() {
+                let Some(slot) = store.heat_number(number, &reference) else { continue };
+                let account = store.account(slot);
+                if account.overflow.is_some_and(|tariff| moved.contains(&tariff)) {
+                    feed.tell(account, &reference);
+                }
+            }
+        }
         self.reference = reference;
         Ok(())
     }

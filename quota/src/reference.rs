@@ -170,6 +170,24 @@ impl QuotaReference {
         versions.filter(|known_ms| *known_ms > after_ms).min()
     }
 
+    /// Tariffs of several regions of which this one has a version that `older` lacks.
+    pub(crate) fn tariffs_moved_since(&self, older: &Self) -> Vec<u64> {
+        let approved = |id_hash: u64| {
+            let same = move |tariff: &&Tariff| tariff.id_hash == id_hash;
+            self.tariffs.iter().filter(same).filter(|tariff| tariff.approved_by.is_some())
+        };
+        let is_new = |tariff: &&Tariff| {
+            tariff.approved_by.is_some()
+                && older
+                    .tariff_known_at(tariff.id_hash, tariff.known_from_ms)
+                    .is_none_or(|known| known.known_from_ms != tariff.known_from_ms)
+        };
+        let moves =
+            |tariff: &&Tariff| approved(tariff.id_hash).any(|other| other.region != tariff.region);
+        let moved = self.tariffs.iter().filter(is_new).filter(moves);
+        moved.map(|tariff| tariff.id_hash).collect()
+    }
+
     /// Checks that `newer` has every version of this one, unchanged but for approval.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::script::{ACCOUNTS, Step, packages, runs, tariffs};
 use super::world::*;
@@ -227,6 +227,12 @@ fn a_tariff_that_fits_no_more_is_told_when_it_changes() {
     assert_eq!(take(&mut world), []);
     world.quota.see_clock(APRIL + HOUR);
     assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Blocked)]);
+    let back = version(APRIL + 2 * HOUR, Value::Null);
+    let newer = reference_of(json!([]), json!([here, dearer, elsewhere, back]));
+    world.quota.set_reference(newer).unwrap();
+    take(&mut world);
+    world.quota.see_clock(APRIL + 2 * HOUR);
+    assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Ok)]);
 }
 
 #[test]
