@@ -214,25 +214,37 @@ fn an_alert_of_a_window_after_a_new_owners_clock_is_over_in_time() {
 }
 
 #[test]
-fn a_tariff_that_fits_no_more_is_told_when_it_changes() {
-    let elsewhere =
-        json!({"region": "sg", "known_from": APRIL + HOUR, "approved_at": APRIL + HOUR});
-    let tariffs = json!([tariff("payg", json!({})), tariff("payg", elsewhere)]);
-    let mut world = World::with_tariffs(json!([]), tariffs);
+fn an_account_is_told_when_its_tariff_moves_to_another_region_and_back() {
+    let version = |from_ms: i64, region: Value| {
+        tariff("payg", json!({"region": region, "known_from": from_ms, "approved_at": from_ms}))
+    };
+    let mut versions = vec![version(0, Value::Null)];
+    let mut world = World::with_tariffs(json!([]), versions.clone().into());
     world.quota.see_clock(APRIL);
-    world.command(json!({"command": "set_flags", "id": "f", "at": APRIL,
-                         "flags": {"overflow": "payg"}}));
+    for (account, tariff) in [("A1", Value::from("payg")), ("A2", Value::Null)] {
+        world.command(json!({"command": "set_flags", "id": "f", "at": APRIL, "account": account,
+                             "flags": {"overflow": tariff}}));
+    }
+    assert_eq!(names(&take(&mut world))[0], ("A1", QuotaState::Ok));
+    let mut approved = |world: &mut World, version: Value| {
+        versions.push(version);
+        let newer = reference_of(json!([]), versions.clone().into());
+        world.quota.set_reference(newer).unwrap();
+    };
+    approved(&mut world, version(APRIL + 1, Value::Null));
+    assert_eq!(take(&mut world), [], "another price is nothing to a gateway");
+    approved(&mut world, version(APRIL + HOUR, "sg".into()));
+    approved(&mut world, version(APRIL + 2 * HOUR, Value::Null));
     assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Ok)]);
-    world.quota.see_clock(APRIL + HOUR - 1);
-    assert_eq!(take(&mut world), []);
-    world.quota.see_clock(APRIL + HOUR);
-    assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Blocked)]);
-    let back = version(APRIL + 2 * HOUR, Value::Null);
-    let newer = reference_of(json!([]), json!([here, dearer, elsewhere, back]));
-    world.quota.set_reference(newer).unwrap();
-    take(&mut world);
-    world.quota.see_clock(APRIL + 2 * HOUR);
-    assert_eq!(names(&take(&mut world)), [("A1", QuotaState::Ok)]);
+    for (at_ms, turned) in [
+        (APRIL + HOUR - 1, None),
+        (APRIL + HOUR, Some(("A1", QuotaState::Blocked))),
+        (APRIL + 2 * HOUR - 1, None),
+        (APRIL + 2 * HOUR, Some(("A1", QuotaState::Ok))),
+    ] {
+        world.quota.see_clock(at_ms);
+        assert_eq!(names(&take(&mut world)), Vec::from_iter(turned));
+    }
 }
 
 #[test]
