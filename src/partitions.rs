@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use object_store::ObjectStore;
 use serde_json::json;
 use tally_aggregate::{
-    MovePlan, MoveReport, NoticeTopics, PartitionMove, References, StreamPlace, Surroundings,
-    SystemEdge, decision_of, intent_of, ledger, not_added, stream_of,
+    MovePlan, MoveReport, NoticeTopics, PartitionMove, References, Rehearsal, StreamPlace,
+    Surroundings, SystemEdge, decision_of, intent_of, ledger, not_added, stream_of, unread,
 };
 use tally_log::{EventLog, KafkaLogConfig, LogError, look_at_topic};
 use tally_schemas::{Config, MoveOutcome};
@@ -105,25 +105,13 @@ async fn change(global: &GlobalArgs, args: ChangeArgs) -> Result<(), Failure> {
     };
     let mover = mover(&config, &store, plan.clone()).await?;
     if let Some(outcome) = decision_of(store.as_ref(), &args.topic).await? {
-        return finish(global, &store, &mover, &plan, &outcome, old).await;
+        return finish(global, &store, &mover, &plan, (&outcome, None), old).await;
     }
     check_unused(&config, &args.topic, args.to).await?;
     let lasts = mover.lasts().await?;
     let ends = ends_of(Arc::clone(&old)).await?;
-    let behind: Vec<String> = lasts
-        .iter()
-        .zip(&ends)
-        .filter(|(last, end)| last.entry.to != **end)
-        .map(|(last, end)| format!("{} ({} of {end})", last.entry.partition, last.entry.to))
-        .collect();
-    if !behind.is_empty() {
-        return Err(Failure::new(
-            FailureKind::Check,
-            format!(
-                "topic {from_topic} is not read to its end in partitions {}: stop what writes to it, then run `tally aggregate --until-end`",
-                behind.join(", ")
-            ),
-        ));
+    if let Some(words) = unread(&lasts, &ends) {
+        return Err(Failure::new(FailureKind::Check, format!("topic {from_topic}: {words}")));
     }
     let budgets = config.budgets.topic.as_str();
     let waiting = not_added(store.as_ref(), budgets, &lasts).await?;
@@ -131,7 +119,7 @@ async fn change(global: &GlobalArgs, args: ChangeArgs) -> Result<(), Failure> {
         return Err(Failure::new(
             FailureKind::Check,
             format!(
-                "budgets have not added what partitions {waiting:?} have committed: run `tally aggregate --until-end`"
+                "budgets of topic {budgets} have not added what partitions {waiting:?} have committed: run `tally aggregate --until-end`, with the budgets.topic that the stream has"
             ),
         ));
     }
@@ -176,9 +164,17 @@ async fn change(global: &GlobalArgs, args: ChangeArgs) -> Result<(), Failure> {
             ),
         ));
     }
+    // All that can be missing, damaged or too much for this machine shows before the decision.
+    let rehearsal = mover.rehearse(frozen).await.map_err(|error| {
+        Failure::from(error).while_doing(format!(
+            "nothing is decided yet: put right what follows and run this again, or give it up with `tally partitions abandon --topic {}`",
+            args.topic
+        ))
+    })?;
+    tell("rehearsed: the new partitions' states are whole");
     let ends = ends_of(Arc::clone(&old)).await?;
-    let outcome = mover.decide(&frozen, &ends).await?;
-    finish(global, &store, &mover, &plan, &outcome, old).await
+    let outcome = mover.decide(&rehearsal, &ends).await?;
+    finish(global, &store, &mover, &plan, (&outcome, Some(rehearsal)), old).await
 }
 
 /// Carries out what was decided, and says what is to be done then.
@@ -187,7 +183,7 @@ async fn finish(
     store: &Arc<dyn ObjectStore>,
     mover: &PartitionMove,
     plan: &MovePlan,
-    outcome: &MoveOutcome,
+    (outcome, rehearsal): (&MoveOutcome, Option<Rehearsal>),
     old: Arc<dyn EventLog>,
 ) -> Result<(), Failure> {
     let MoveOutcome::Continues { first_offset, ends, .. } = outcome else {
@@ -197,7 +193,9 @@ async fn finish(
         )));
     };
     tell("decided: the stream goes on with the new topic, there is no way back");
-    let MoveReport { partitions, state_bytes, segments } = mover.carry_out(outcome).await?;
+    let MoveReport { partitions, state_bytes, segments } =
+        mover.carry_out(outcome, rehearsal).await?;
+    let later = mover.later_topic().await?;
     // What came into the old topic since is counted nowhere.
     let mut late = 0_u64;
     for ((partition, end), log_end) in (0_u32..).zip(ends).zip(ends_of(old).await?) {
@@ -214,11 +212,18 @@ async fn finish(
             "late_records": late,
         }))?;
     } else {
+        let next = match later {
+            None => format!(
+                "now set log.topic to {} everywhere, start, and run `tally verify`",
+                plan.topic
+            ),
+            Some(later) => format!("the stream has gone on since: log.topic is {later} now"),
+        };
         stdout::print(format!(
             "moved: {partitions} partitions ({state_bytes} bytes of state, {segments} segments), the others had been\n\
              topic {} has {} partitions; its offset 0 is counted as {first_offset}\n\
-             now set log.topic to {} everywhere, start, and run `tally verify`",
-            plan.topic, plan.partition_count, plan.topic
+             {next}",
+            plan.topic, plan.partition_count
         ))?;
     }
     if late > 0 {

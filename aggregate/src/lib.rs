@@ -40,6 +40,7 @@ mod simulation;
 pub mod stages;
 mod store;
 mod stored_windows;
+mod stream_place;
 mod stream_status;
 mod system_edge;
 mod ticker;
@@ -64,13 +65,12 @@ pub use models::{
 pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
 pub use owner::{Edge, Ownership, Surroundings, TracedEpoch, WaitingPlace};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
-pub use partition_move::{
-    MovePlan, MoveReport, PartitionMove, StreamPlace, decision_of, intent_of, not_added, stream_of,
-};
+pub use partition_move::{MovePlan, MoveReport, PartitionMove, Rehearsal, not_added, unread};
 pub use quota_answers::{NoQuota, PartitionOwner};
 pub use reference_feed::ReferenceFeed;
 pub use references::{Found, References};
 pub use store::{open_store, probe};
 pub use stored_windows::stored_windows;
+pub use stream_place::{StreamPlace, decision_of, intent_of, stream_of};
 pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus, Times, Waiting};
 pub use system_edge::{HearsTraces, SystemEdge};

@@ -196,6 +196,9 @@ pub(crate) async fn claim(
     loop {
         let known = ledger::find_last(store, topic, partition).await?;
         match (&known, place.log) {
+            (Some(known), _) if known.entry.kind == EntryKind::Frozen => {
+                return Err(why_frozen(store, place, &known.entry).await);
+            }
             (Some(known), _) => check_continuation(&known.entry, place, bounds)?,
             // What a change of the partition count has not come to yet must not begin by itself.
             (None, Some(log)) => return Err(unfinished_move(topic, &log.topic)),
@@ -274,25 +277,53 @@ pub(crate) fn unfinished_move(ledger: &str, to: &str) -> AggregateError {
     ))
 }
 
+/// Why nobody goes on behind a frozen entry: the stream has gone on without the partition, or is
+/// being moved.
+async fn why_frozen(
+    store: &dyn ObjectStore,
+    place: LedgerPlace<'_>,
+    frozen: &LedgerEntry,
+) -> AggregateError {
+    // Every topic has partition 0, which gets its entry first.
+    let first = match ledger::find_last(store, place.topic, 0).await {
+        Ok(first) => first.map(|stored| stored.entry),
+        Err(error) => return error,
+    };
+    let later =
+        first.filter(|first| first.log.as_ref().is_some_and(|log| log.first_offset > frozen.to));
+    match later {
+        Some(later) if later.log.as_ref() == place.log => {
+            unfinished_move(place.topic, topic_of(later.log.as_ref(), place))
+        }
+        Some(later) => gone_on(&later, place),
+        None => {
+            let to = frozen.moving_to.as_ref().map_or("", |target| target.topic.as_str());
+            unfinished_move(place.topic, to)
+        }
+    }
+}
+
+/// The stream has another topic by now.
+fn gone_on(last: &LedgerEntry, place: LedgerPlace<'_>) -> AggregateError {
+    let (theirs, ours) = (topic_of(last.log.as_ref(), place), topic_of(place.log, place));
+    AggregateError::Invalid(format!(
+        "the stream has gone on with topic {theirs} of {} partitions; topic {ours} is not counted any more: set log.topic to {theirs}",
+        last.partition_count
+    ))
+}
+
+fn topic_of<'a>(log: Option<&'a LogPlace>, place: LedgerPlace<'a>) -> &'a str {
+    log.map_or(place.topic, |log| &log.topic)
+}
+
 fn check_continuation(
     last: &LedgerEntry,
     place: LedgerPlace<'_>,
     bounds: Bounds,
 ) -> Result<(), AggregateError> {
     let partition = place.partition;
-    if last.kind == EntryKind::Frozen {
-        let to = last.moving_to.as_ref().map_or("", |target| target.topic.as_str());
-        return Err(unfinished_move(place.topic, to));
-    }
     if last.log.as_ref() != place.log {
-        let of = |log: Option<&LogPlace>| {
-            log.map_or_else(|| place.topic.to_owned(), |log| log.topic.clone())
-        };
-        let (theirs, ours) = (of(last.log.as_ref()), of(place.log));
-        return Err(AggregateError::Invalid(format!(
-            "the stream has gone on with topic {theirs} of {} partitions; topic {ours} is not counted any more: set log.topic to {theirs}",
-            last.partition_count
-        )));
+        return Err(gone_on(last, place));
     }
     if last.partition_count != place.partition_count {
         return Err(AggregateError::Invalid(format!(

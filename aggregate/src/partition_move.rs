@@ -1,121 +1,51 @@
-//! Moves a stopped stream to a topic of another number of partitions: intend, freeze, decide, carry
-//! out. Every step is an object that is created once, so that a crash anywhere leaves what the same
-//! command goes on from, and that two who do it at once do the same. See
+//! Moves a stopped stream to a topic of another number of partitions: intend, freeze, rehearse,
+//! decide, carry out. What a step leaves is created once, so that a crash anywhere leaves what the
+//! same command goes on from, and that two who do it at once do the same. See
 //! `docs/adr/0027-partition-count.md`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use tally_schemas::{
     AggregateConfig, EntryKind, LEDGER_FORMAT, LedgerEnd, LedgerEntry, LogPlace, MoveDecision,
-    MoveIntent, MoveOutcome, MoveTarget, StateFile, StateManifest, decision_path, intent_path,
+    MoveIntent, MoveOutcome, MoveTarget, ReferenceVersion, StateFile, StateManifest, decision_path,
+    intent_path,
 };
 
 use crate::core::{PartitionConfig, SegmentRef, WholeState, blake3_hex};
 use crate::crash_point::crash_point;
 use crate::error::{AggregateError, ErrorKind};
 use crate::ledger::{self, Creation, StoredEntry, encode_checked, read_checked_json};
-use crate::owner::{Surroundings, named_by_ledger, read_checked, recover, unfinished_move};
+use crate::owner::{Surroundings, named_by_ledger, read_checked, recover};
 use crate::references::References;
+use crate::stream_place::StreamPlace;
 
 /// Buckets whose segments are joined at once.
 const JOINS_AT_ONCE: usize = 4;
 /// The first offset of a topic is a multiple of this, so that people see to which it belongs.
 const OFFSETS_APART: u64 = 1_000_000;
 
-/// Which ledger a topic has, and where its offsets begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamPlace {
-    /// Name of the ledger, and of everything in the store that is named after the stream.
-    pub ledger: String,
-    /// The topic, where the ledger is not named after it.
-    pub log: Option<LogPlace>,
-}
-
-/// Finds the ledger of a topic.
+/// The partitions of a ledger whose epochs the second stage has not all added: none of them where
+/// there is no such stage. Their owners send them; a partition that is there no more has none.
 ///
 /// # Errors
-/// `Invalid` where the topic is not the stream's yet, or was given up; `Retry` while the store is
-/// away.
-pub async fn stream_of(
-    store: &dyn ObjectStore,
-    topic: &str,
-) -> Result<StreamPlace, AggregateError> {
-    let Some(intent) = intent_of(store, topic).await? else {
-        return Ok(StreamPlace { ledger: topic.to_owned(), log: None });
-    };
-    match decision_of(store, topic).await? {
-        None => Err(unfinished_move(&intent.ledger, topic)),
-        Some(MoveOutcome::Abandoned) => Err(AggregateError::Invalid(format!(
-            "the stream was not moved to topic {topic}, that was given up: set log.topic to {}",
-            intent.from_topic
-        ))),
-        Some(MoveOutcome::Continues { first_offset, .. }) => Ok(StreamPlace {
-            ledger: intent.ledger,
-            log: Some(LogPlace { topic: topic.to_owned(), first_offset }),
-        }),
-    }
-}
-
-/// What is intended with a topic; none where nothing is, as with the topic that a stream begins
-/// with.
-///
-/// # Errors
-/// As [`stream_of`].
-pub async fn intent_of(
-    store: &dyn ObjectStore,
-    topic: &str,
-) -> Result<Option<MoveIntent>, AggregateError> {
-    /// What tells an intent from the first entry of a ledger.
-    #[derive(Deserialize)]
-    struct OfLedger {
-        ledger: Option<String>,
-    }
-    let path = intent_path(topic, 0);
-    let bytes = match store.get(&Path::from(path.as_str())).await {
-        Ok(found) => found.bytes().await?,
-        Err(object_store::Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    // Whether an entry is sound is for its readers to say.
-    let of_ledger = serde_json::from_slice::<OfLedger>(&bytes).ok();
-    if of_ledger.and_then(|of| of.ledger).is_none() {
-        return Ok(None);
-    }
-    read_checked_json(store, &path).await
-}
-
-/// What was decided of a topic; none where nothing was.
-///
-/// # Errors
-/// As [`stream_of`].
-pub async fn decision_of(
-    store: &dyn ObjectStore,
-    topic: &str,
-) -> Result<Option<MoveOutcome>, AggregateError> {
-    let decision: Option<MoveDecision> = read_checked_json(store, &decision_path(topic)).await?;
-    Ok(decision.map(|decision| decision.outcome))
-}
-
-/// The partitions of a ledger whose epochs the second stage has not all added. Their owners send
-/// them; a partition that is there no more has none.
-///
-/// # Errors
-/// As [`stream_of`].
+/// As [`ledger::read_entry`].
 pub async fn not_added(
     store: &dyn ObjectStore,
     stage: &str,
     lasts: &[StoredEntry],
 ) -> Result<Vec<u32>, AggregateError> {
-    let Some(stage) = ledger::find_last(store, stage, 0).await? else { return Ok(Vec::new()) };
+    let stage = ledger::find_last(store, stage, 0).await?;
+    let sources = stage.map(|stage| stage.entry.sources).unwrap_or_default();
     let mut behind = Vec::new();
     for last in lasts {
         let LedgerEntry { topic, partition, n, .. } = &last.entry;
-        let source = stage.entry.sources.iter().find(|source| source.partition == *partition);
+        let source = sources.iter().find(|source| source.partition == *partition);
         let floor = ledger::floor(store, topic, *partition).await?;
         for n in source.map_or(0, |source| source.next).max(floor)..=*n {
             let Some(stored) = ledger::read_entry(store, topic, *partition, n).await? else {
@@ -182,6 +112,23 @@ pub struct MoveReport {
     pub segments: u64,
 }
 
+/// What the new partitions begin with, of what was frozen: everything that may be missing, damaged
+/// or too much is read and put together, as long as there is a way back.
+pub struct Rehearsal {
+    frozen: Vec<StoredEntry>,
+    /// The new partitions' states, in their order.
+    states: Vec<Vec<u8>>,
+    watermark_ms: Option<i64>,
+    reference: Option<ReferenceVersion>,
+    segments: u64,
+}
+
+impl std::fmt::Debug for Rehearsal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rehearsal").field("frozen", &self.frozen.len()).finish_non_exhaustive()
+    }
+}
+
 impl PartitionMove {
     /// A move by a plan. Does no I/O.
     pub fn new(
@@ -228,10 +175,16 @@ impl PartitionMove {
                 "partition {partition} is frozen for topic {topic} of {partition_count} partitions: move to that, or give it up with `tally partitions abandon`"
             )));
         }
-        if last.log != from.log || last.partition_count != *from_partition_count {
+        let count = last.partition_count;
+        if last.log != from.log {
+            let topic = last.log.as_ref().map_or(&last.topic, |log| &log.topic);
             return Err(AggregateError::Invalid(format!(
-                "the ledger of partition {partition} is of {} partitions and another topic than {from_topic} of {from_partition_count}",
-                last.partition_count
+                "the ledger of partition {partition} is of topic {topic} of {count} partitions, not of topic {from_topic}"
+            )));
+        }
+        if count != *from_partition_count {
+            return Err(AggregateError::Invalid(format!(
+                "topic {from_topic} has {from_partition_count} partitions, the ledger of partition {partition} is of {count}: what is in others is counted by nobody; the change begins with a topic of {count}"
             )));
         }
         Ok(())
@@ -324,15 +277,32 @@ impl PartitionMove {
         }
     }
 
-    /// Decides that the stream goes on with the topic. From here on there is no way back.
+    /// Reads what was frozen and makes the new states of it. Stores the segments that they refer to,
+    /// which no entry names yet.
+    ///
+    /// # Errors
+    /// `Data` where stored state is missing or damaged; `Invalid` where what partitions are rated by
+    /// does not follow on each other; `Retry` while the store is away.
+    pub async fn rehearse(&self, frozen: Vec<StoredEntry>) -> Result<Rehearsal, AggregateError> {
+        let reference = newest_of(&frozen)?;
+        let mut whole = self.whole_state(&frozen).await?;
+        let segments = self.put_segments(&mut whole).await?;
+        crash_point("move_segments_stored");
+        let (states, watermark_ms) = (whole.parts(), whole.watermark_ms());
+        Ok(Rehearsal { frozen, states, watermark_ms, reference, segments })
+    }
+
+    /// Decides that the stream goes on with the topic. From here on there is no way back, so that
+    /// it takes a rehearsal.
     ///
     /// # Errors
     /// `Invalid` where it was decided otherwise, or something came into the log since.
     pub async fn decide(
         &self,
-        frozen: &[StoredEntry],
+        rehearsal: &Rehearsal,
         ends: &[u64],
     ) -> Result<MoveOutcome, AggregateError> {
+        let frozen = rehearsal.frozen.as_slice();
         check_read(frozen, ends)?;
         let mut all: Vec<Option<LedgerEnd>> = Vec::new();
         let mut highest = 0;
@@ -417,11 +387,15 @@ impl PartitionMove {
     }
 
     /// Writes the state and the first entry of every partition that lacks its own, of what was
-    /// decided.
+    /// decided: by the rehearsal, where this process made it.
     ///
     /// # Errors
     /// `Data` where stored state is damaged; `Retry` while the store is away.
-    pub async fn carry_out(&self, outcome: &MoveOutcome) -> Result<MoveReport, AggregateError> {
+    pub async fn carry_out(
+        &self,
+        outcome: &MoveOutcome,
+        rehearsal: Option<Rehearsal>,
+    ) -> Result<MoveReport, AggregateError> {
         let MoveOutcome::Continues { partition_count, from_partition_count, first_offset, ends } =
             outcome
         else {
@@ -445,11 +419,12 @@ impl PartitionMove {
             })?;
             frozen.push(self.entry_at(partition, end).await?);
         }
-        let mut whole = self.whole_state(&frozen, *partition_count).await?;
-        report.segments = self.put_segments(&mut whole).await?;
-        crash_point("move_segments_stored");
-        let states = whole.parts();
-        let reference = newest_of(&frozen)?;
+        let rehearsal = match rehearsal.filter(|rehearsal| rehearsal.frozen == frozen) {
+            Some(rehearsal) => rehearsal,
+            None => self.rehearse(frozen).await?,
+        };
+        let Rehearsal { frozen, states, watermark_ms, reference, segments } = rehearsal;
+        report.segments = segments;
         let clock = frozen.iter().filter_map(|e| e.entry.clock).max_by_key(|clock| clock.at_ms);
         for (partition, end) in missing {
             let state = usize::try_from(partition).ok().and_then(|at| states.get(at));
@@ -474,7 +449,7 @@ impl PartitionMove {
             entry.kind = EntryKind::Moved;
             entry.log = Some(log.clone());
             (entry.from, entry.to) = (*first_offset, *first_offset);
-            entry.watermark_ms = whole.watermark_ms();
+            entry.watermark_ms = watermark_ms;
             entry.next_reference = reference.clone();
             // What lies in the topic of alerts by now is of before: whoever claims it says where.
             entry.alerts_ends = None;
@@ -495,6 +470,17 @@ impl PartitionMove {
             crash_point("move_carried_out");
         }
         Ok(report)
+    }
+
+    /// The topic that the stream has by now, where that is another one: it may have gone on since.
+    ///
+    /// # Errors
+    /// As [`ledger::read_entry`].
+    pub async fn later_topic(&self) -> Result<Option<String>, AggregateError> {
+        // Every topic has partition 0.
+        let first = ledger::find_last(self.store(), &self.plan.from.ledger, 0).await?;
+        let now = first.and_then(|stored| stored.entry.log).map(|log| log.topic);
+        Ok(now.filter(|topic| *topic != self.plan.topic))
     }
 
     /// Whether a partition has its first entry of the new topic.
@@ -529,11 +515,7 @@ impl PartitionMove {
     }
 
     /// The state of all partitions as they were frozen.
-    async fn whole_state(
-        &self,
-        frozen: &[StoredEntry],
-        partition_count: u32,
-    ) -> Result<WholeState, AggregateError> {
+    async fn whole_state(&self, frozen: &[StoredEntry]) -> Result<WholeState, AggregateError> {
         let mut states = Vec::new();
         for StoredEntry { entry, .. } in frozen {
             let reference = match &entry.next_reference {
@@ -549,15 +531,18 @@ impl PartitionMove {
             };
             states.push(recover(self.store(), &config, &reference, entry).await?);
         }
-        Ok(WholeState::of(states, &self.plan.from.ledger, partition_count))
+        Ok(WholeState::of(states, &self.plan.from.ledger, self.plan.partition_count))
     }
 
-    /// Stores the segments that the new states refer to, one a bucket. Returns how many.
+    /// Stores the segments that the new states refer to, one a bucket, but for those that are there
+    /// from an earlier attempt. Returns how many it stored.
     async fn put_segments(&self, whole: &mut WholeState) -> Result<u64, AggregateError> {
+        let folder = Path::from(whole.segments_folder());
+        let there = self.store().list(Some(&folder)).map_ok(|object| object.location);
+        let there: BTreeSet<Path> = there.try_collect().await?;
         let mut count = 0;
         for (path, bytes) in whole.seal() {
-            self.put(&path, bytes).await?;
-            count += 1;
+            count += u64::from(self.put_segment(&there, &path, bytes).await?);
         }
         let scattered = whole.scattered();
         let mut loaded = futures::stream::iter(scattered)
@@ -567,10 +552,26 @@ impl PartitionMove {
             let joined = whole.join(bucket, &segments);
             let (path, bytes) = joined
                 .map_err(|bad| AggregateError::Damaged(format!("bucket {bucket}: {}", bad.0)))?;
-            self.put(&path, bytes).await?;
-            count += 1;
+            count += u64::from(self.put_segment(&there, &path, bytes).await?);
         }
         Ok(count)
+    }
+
+    /// Stores a segment, unless it is there: its name has the hash of its bytes. Returns whether it
+    /// did.
+    async fn put_segment(
+        &self,
+        there: &BTreeSet<Path>,
+        path: &str,
+        bytes: Bytes,
+    ) -> Result<bool, AggregateError> {
+        let at = Path::from(path);
+        // One that a machine wrote as it died may have the name and not the bytes.
+        if there.contains(&at) && self.store().get(&at).await?.bytes().await? == bytes {
+            return Ok(false);
+        }
+        self.put(path, bytes).await?;
+        Ok(true)
     }
 
     async fn load(
@@ -624,6 +625,12 @@ impl PartitionMove {
 
 /// Everything that is in the log must be committed: what is not would be lost.
 fn check_read(lasts: &[StoredEntry], ends: &[u64]) -> Result<(), AggregateError> {
+    unread(lasts, ends).map_or(Ok(()), |words| Err(AggregateError::Invalid(words)))
+}
+
+/// Which partitions are not committed up to the ends of their topic, and what to do; none where all
+/// are.
+pub fn unread(lasts: &[StoredEntry], ends: &[u64]) -> Option<String> {
     let mut behind = Vec::new();
     for StoredEntry { entry, .. } in lasts {
         let end = usize::try_from(entry.partition).ok().and_then(|at| ends.get(at)).copied();
@@ -635,13 +642,13 @@ fn check_read(lasts: &[StoredEntry], ends: &[u64]) -> Result<(), AggregateError>
             ));
         }
     }
-    if behind.is_empty() {
-        return Ok(());
-    }
-    Err(AggregateError::Invalid(format!(
-        "the log is not read to its end in partitions {}: stop what writes to it, and run `tally aggregate --until-end`; where partitions are frozen already, `tally partitions abandon` first",
-        behind.join(", ")
-    )))
+    // A transaction's marker is an offset that nobody can read, and so are records taken back.
+    (!behind.is_empty()).then(|| {
+        format!(
+            "the log is not read to its end in partitions {}: stop what writes to it, and run `tally aggregate --until-end`; where partitions are frozen already, `tally partitions abandon` first. A partition in which nothing is left to be read ends with a transaction, whose marker nobody reads: send an event that it has had once more, outside of any transaction, and read that",
+            behind.join(", ")
+        )
+    })
 }
 
 fn check_moved(entry: &LedgerEntry, log: &LogPlace) -> Result<(), AggregateError> {
@@ -656,9 +663,7 @@ fn check_moved(entry: &LedgerEntry, log: &LogPlace) -> Result<(), AggregateError
 
 /// The newest version of the reference data that a partition's next record was to be rated by. As
 /// if it had been announced to those that were to be rated by an older one.
-fn newest_of(
-    frozen: &[StoredEntry],
-) -> Result<Option<tally_schemas::ReferenceVersion>, AggregateError> {
+fn newest_of(frozen: &[StoredEntry]) -> Result<Option<ReferenceVersion>, AggregateError> {
     let named = || frozen.iter().filter_map(|stored| stored.entry.next_reference.as_ref());
     let Some(newest) = named().max() else { return Ok(None) };
     match named().find(|other| *other != newest && !newest.exceeds(other)) {

@@ -111,18 +111,21 @@ impl LedgerEntry {
         !self.models.is_empty() || self.totals.accepted.events == 0
     }
 
+    /// Of the last entries of a stream's partitions one of the newest topic; none where the stream
+    /// has the topic that it began with.
+    pub fn newest_topic<'a>(lasts: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
+        let moved = lasts.into_iter().filter(|last| last.log.is_some());
+        moved.max_by_key(|last| last.log.as_ref().map(|log| log.first_offset))
+    }
+
     /// Whether the state of this last entry of a partition is no longer anybody's: it was frozen,
-    /// and the topic that it was to move to has it.
+    /// and the stream has gone on without the partition. One that the newest topic has, and that is
+    /// frozen yet, waits for its state: the change is not carried out.
     pub fn is_left_behind<'a>(&self, lasts: impl IntoIterator<Item = &'a Self>) -> bool {
-        let Some(target) = self.moving_to.as_ref().filter(|_| self.kind == EntryKind::Frozen)
-        else {
-            return false;
-        };
-        // A partition that a later change took away too is as old as that.
-        lasts.into_iter().any(|last| {
-            last.log
-                .as_ref()
-                .is_some_and(|log| log.topic == target.topic || log.first_offset > self.to)
+        let newest = Self::newest_topic(lasts).filter(|_| self.kind == EntryKind::Frozen);
+        newest.is_some_and(|newest| {
+            newest.log.as_ref().is_some_and(|log| log.first_offset > self.to)
+                && self.partition >= newest.partition_count
         })
     }
 }

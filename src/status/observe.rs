@@ -9,7 +9,7 @@ use object_store::ObjectStore;
 use tally_aggregate::StreamPlace;
 use tally_aggregate::ledger::{self, StoredEntry};
 use tally_query::LedgerView;
-use tally_schemas::{Config, ControlTotals, EntryKind, Table};
+use tally_schemas::{Config, ControlTotals, EntryKind, LedgerEntry, Table};
 use tally_tables::TableSet;
 use tally_webhooks::{Receiver, WebhookStatus, dead_letters, receivers_of};
 
@@ -84,15 +84,22 @@ pub(super) async fn observe(
         let published = table_set.published(topic, partition).await?;
         unpublished_epochs += unpublished(store.as_ref(), topic, stored, &published).await?;
     }
-    // Partitions that the topic had once have nothing to come.
+    // Partitions that the stream had once have nothing to come.
     let is_there = |partition: &u32| {
         let lasts = || last.values().map(|stored| &stored.entry);
         last.get(partition).is_none_or(|stored| !stored.entry.is_left_behind(lasts()))
     };
     let numbers: BTreeSet<u32> = last.keys().chain(ends.keys()).copied().filter(is_there).collect();
+    let not_moved = not_moved(place, &last, &numbers);
+    if !not_moved.is_empty() {
+        notes.push(format!(
+            "the change of the partition count is not carried out in partitions {not_moved:?}: run `tally partitions change` once more"
+        ));
+    }
+    let begin = place.log.as_ref().map_or(0, |log| log.first_offset);
     let partitions: Vec<PartitionRow> = numbers
         .into_iter()
-        .map(|partition| row(partition, last.get(&partition), ends.get(&partition).copied()))
+        .map(|partition| row(partition, last.get(&partition), begin, ends.get(&partition).copied()))
         .collect();
     let mut totals = ControlTotals::default();
     for stored in last.values() {
@@ -138,9 +145,34 @@ pub(super) async fn observe(
     })
 }
 
-fn row(partition: u32, stored: Option<&StoredEntry>, end_offset: Option<u64>) -> PartitionRow {
+/// The partitions of the topic that the stream was moved to which have no entry of it yet.
+fn not_moved(
+    place: &StreamPlace,
+    last: &BTreeMap<u32, StoredEntry>,
+    numbers: &BTreeSet<u32>,
+) -> Vec<u32> {
+    if place.log.is_none() {
+        return Vec::new();
+    }
+    let lasts = last.values().map(|stored| &stored.entry);
+    let newest = LedgerEntry::newest_topic(lasts).filter(|newest| newest.log == place.log);
+    let count = newest.map_or(u32::MAX, |newest| newest.partition_count);
+    let waits = |stored: &StoredEntry| {
+        stored.entry.kind == EntryKind::Frozen && stored.entry.log != place.log
+    };
+    let numbers = numbers.iter().copied().filter(|partition| *partition < count);
+    numbers.filter(|partition| last.get(partition).is_none_or(waits)).collect()
+}
+
+/// `begin` is where the topic's offsets begin.
+fn row(
+    partition: u32,
+    stored: Option<&StoredEntry>,
+    begin: u64,
+    end_offset: Option<u64>,
+) -> PartitionRow {
     let entry = stored.map(|stored| &stored.entry);
-    let committed_offset = entry.map_or(0, |entry| entry.to);
+    let committed_offset = entry.map_or(begin, |entry| entry.to.max(begin));
     let watermark_ms = entry.and_then(|entry| entry.watermark_ms);
     let committed_at_ms = entry.map(|entry| entry.committed_at_ms);
     PartitionRow {
@@ -192,4 +224,40 @@ pub(crate) async fn unpublished(
         }
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use tally_schemas::{LogPlace, MoveTarget};
+
+    use super::*;
+
+    fn entry(partition: u32, count: u32, to: u64) -> LedgerEntry {
+        ledger::claim_entry("usage.events", partition, count, "owner", None, to, 0)
+    }
+
+    /// Of two partitions to three, where only the first has its state.
+    #[test]
+    fn partitions_that_wait_for_a_change_to_be_carried_out_are_named() {
+        let log = LogPlace { topic: "usage.events.3".to_owned(), first_offset: 1_000_000 };
+        let mut frozen = entry(1, 2, 70);
+        frozen.kind = EntryKind::Frozen;
+        frozen.moving_to = Some(MoveTarget { topic: log.topic.clone(), partition_count: 3 });
+        let mut moved = entry(0, 3, 1_000_000);
+        moved.log = Some(log.clone());
+        assert!(!frozen.is_left_behind([&frozen, &moved]));
+        let stored =
+            |entry: LedgerEntry| (entry.partition, StoredEntry { entry, hash: String::new() });
+        let last = BTreeMap::from([stored(moved), stored(frozen)]);
+        let numbers = BTreeSet::from([0, 1, 2, 3]);
+        let ledger = "usage.events".to_owned();
+        let place = StreamPlace { ledger: ledger.clone(), log: Some(log) };
+        assert_eq!(not_moved(&place, &last, &numbers), [1, 2]);
+        assert!(not_moved(&StreamPlace { ledger, log: None }, &last, &numbers).is_empty());
+        // What is in the new topic waits, and not the offsets between the topics.
+        let lag = |partition| row(partition, last.get(&partition), 1_000_000, Some(1_000_004));
+        for partition in 0..3 {
+            assert_eq!(lag(partition).lag_events, Some(4), "{partition}");
+        }
+    }
 }

@@ -66,6 +66,7 @@ fn change_through_kills(stream: &mut Stream, topic: &str, to: u32) -> u64 {
         ("move_intended:3", false),
         ("move_frozen:1", false),
         ("move_frozen:3", true),
+        ("move_segments_stored:1", true),
         ("move_deciding:1", true),
         ("move_decided:1", true),
         ("move_segments_stored:1", false),

@@ -717,7 +717,11 @@ fn dedupe_limits(settings: &AggregateConfig) -> DedupeLimits {
 /// lies beyond the horizon by name. The hash makes the name unique to the content.
 fn segment_path(config: &PartitionConfig, bucket: i64, hash: &str) -> String {
     let day = bucket * config.aggregate.dedupe_bucket_ms.cast_signed() / 86_400_000;
-    format!("state/{}/{}/segments/{day}/{bucket}-{hash}.ids", config.topic, config.partition)
+    format!("{}/{day}/{bucket}-{hash}.ids", segments_folder(config))
+}
+
+fn segments_folder(config: &PartitionConfig) -> String {
+    format!("state/{}/{}/segments", config.topic, config.partition)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What the ledger alone shows: I1, I3, I11.
 
+use std::collections::BTreeSet;
+
 use tally_aggregate::ledger::StoredEntry;
 use tally_schemas::{ControlTotals, EntryKind, LedgerEntry, Table};
 
@@ -81,8 +83,14 @@ fn offsets(ledgers: &[PartitionLedger]) -> Check {
     let mut finding =
         Finding::new("I3", "offset ranges of a partition are disjoint and leave no gap");
     let lasts = || ledgers.iter().filter_map(|of| of.entries.last()).map(|stored| &stored.entry);
+    let waiting = not_moved(ledgers);
+    finding.expect(waiting.is_empty(), || {
+        format!(
+            "partitions {waiting:?} have no entry of the topic that the stream was moved to: the change of the partition count is not carried out"
+        )
+    });
     let mut counts = lasts().filter(|last| !last.is_left_behind(lasts()));
-    if let Some(first) = counts.next() {
+    if let Some(first) = counts.next().filter(|_| waiting.is_empty()) {
         let of = |entry: &LedgerEntry| (entry.partition_count, entry.log.clone());
         finding.expect(counts.all(|last| of(last) == of(first)), || {
             "the partitions are not of the same topic and partition count".to_owned()
@@ -120,6 +128,15 @@ fn offsets(ledgers: &[PartitionLedger]) -> Check {
         }
     }
     finding.done(entries(ledgers))
+}
+
+/// The partitions of the topic that the stream was moved to which have no entry of it.
+pub(super) fn not_moved(ledgers: &[PartitionLedger]) -> Vec<u32> {
+    let lasts = || ledgers.iter().filter_map(|of| of.entries.last()).map(|stored| &stored.entry);
+    let Some(newest) = LedgerEntry::newest_topic(lasts()) else { return Vec::new() };
+    let there: BTreeSet<u32> =
+        lasts().filter(|last| last.log == newest.log).map(|last| last.partition).collect();
+    (0..newest.partition_count).filter(|partition| !there.contains(partition)).collect()
 }
 
 /// Whether the first entry of a topic is where the topic begins, and that is above every offset of

@@ -12,6 +12,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use tally_schemas::{LedgerEntry, TokenClass};
 
+use super::ledger_checks::not_moved;
 use super::table_checks::Published;
 use super::{Check, Evidence, Finding, VerifyOptions};
 use crate::answer_rows::{decimal, integer, plain, text};
@@ -107,6 +108,9 @@ pub(super) async fn windows_by_subscriber(
     let mut finding = Finding::new("I13", what);
     if !published.is_level() {
         return finding.done("nothing: the tables are not at the same epoch");
+    }
+    if !not_moved(&evidence.ledgers).is_empty() {
+        return finding.done("nothing: a change of the partition count is not carried out");
     }
     let mut windows = 0_usize;
     let lasts = || {

@@ -1,9 +1,10 @@
 //! `verify`: a sound store passes, and each kind of damage is found by the check that is for it.
 
+use tally_aggregate::ledger::{self, claim_entry};
 use tally_query::{Check, VerifyOptions, verify};
-use tally_schemas::{EntryKind, LedgerEntry, entry_path};
+use tally_schemas::{EntryKind, LEDGER_FORMAT, LedgerEntry, LogPlace, MoveTarget, entry_path};
 
-use crate::world::{Spoil, TOPIC, World};
+use crate::world::{PARTITIONS, Spoil, TOPIC, World};
 
 async fn checks(world: &World, options: &VerifyOptions) -> Vec<Check> {
     let engine = world.engine().await;
@@ -69,6 +70,55 @@ fn drop_file(entry: &mut LedgerEntry) {
 
 fn drop_windows(entry: &mut LedgerEntry) {
     entry.files.retain(|file| file.table != "usage_by_subscriber");
+}
+
+/// Moves the stream to a topic of three partitions, of which these get their first entry.
+async fn move_to_three(world: &World, carried_out: &[u32]) {
+    let target = MoveTarget { topic: "usage.events.3".to_owned(), partition_count: 3 };
+    let log = LogPlace { topic: target.topic.clone(), first_offset: 1_000_000 };
+    let mut ends = Vec::new();
+    for partition in 0..PARTITIONS {
+        let last = ledger::find_last(world.store.as_ref(), TOPIC, partition).await.unwrap();
+        let mut frozen = claim_entry(TOPIC, partition, PARTITIONS, "m", last.as_ref(), 0, 9_000);
+        frozen.format = LEDGER_FORMAT;
+        frozen.kind = EntryKind::Frozen;
+        frozen.moving_to = Some(target.clone());
+        ends.push(world.append(frozen).await);
+    }
+    for partition in carried_out {
+        let before = usize::try_from(*partition).ok().and_then(|at| ends.get(at));
+        let mut moved = claim_entry(TOPIC, *partition, 3, "m", before, log.first_offset, 9_000);
+        moved.format = LEDGER_FORMAT;
+        moved.kind = EntryKind::Moved;
+        moved.log = Some(log.clone());
+        (moved.from, moved.to) = (log.first_offset, log.first_offset);
+        moved.watermark_ms = ends[0].entry.watermark_ms;
+        moved.next_reference = ends[0].entry.next_reference.clone();
+        world.append(moved).await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_partition_count_that_was_not_carried_out_is_found() {
+    for (carried_out, waiting) in [
+        (&[0, 1, 2][..], None),
+        (&[0][..], Some("partitions [1, 2] have no entry")),
+        (&[0, 1][..], Some("partitions [2] have no entry")),
+        (&[0, 2][..], Some("partitions [1] have no entry")),
+    ] {
+        let world = World::new().await;
+        move_to_three(&world, carried_out).await;
+        let checks = checks(&world, &VerifyOptions::default()).await;
+        let failed = failed(&checks);
+        match waiting {
+            None => assert!(failed.is_empty(), "{failed:#?}"),
+            Some(words) => {
+                assert_eq!(failed.len(), 1, "{failed:#?}");
+                assert_eq!(failed[0].invariant, "I3");
+                assert!(failed[0].findings[0].contains(words), "{failed:#?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

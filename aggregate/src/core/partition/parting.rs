@@ -4,10 +4,12 @@
 //! account: each new partition gets all of it, which is right, as an identity means one event,
 //! whoever reads it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tally_schemas::{AggregateConfig, StateFile, partition_of};
 
-use super::{Partition, PartitionConfig, blake3_hex, dedupe_limits, segment_path};
+use super::{Partition, PartitionConfig, blake3_hex, dedupe_limits, segment_path, segments_folder};
 use crate::core::dedupe::{Dedupe, SegmentRef};
 use crate::core::id_table::IdEntry;
 use crate::core::state_codec::{BadState, StateHead, StateWriter, decode_segment, encode_segment};
@@ -46,10 +48,14 @@ impl WholeState {
             .first()
             .map_or_else(AggregateConfig::default, |first| first.config.aggregate.clone());
         let mut dedupe = Dedupe::new(dedupe_limits(&settings));
+        // Those of an earlier change are all partitions' together.
+        let mut noted: BTreeSet<&str> = BTreeSet::new();
         for partition in &partitions {
             for (bucket, segments) in partition.dedupe.sealed_buckets() {
                 for segment in segments {
-                    dedupe.note_segment(*bucket, segment.clone());
+                    if noted.insert(&segment.file.path) {
+                        dedupe.note_segment(*bucket, segment.clone());
+                    }
                 }
             }
         }
@@ -67,6 +73,8 @@ impl WholeState {
                 .max()
                 .unwrap_or(i64::MIN),
         };
+        // What one that was behind still has may be gone: the janitor of the others went by theirs.
+        dedupe.expire(head.watermark_ms);
         let home = PartitionConfig {
             topic: ledger.to_owned(),
             partition: 0,
@@ -80,6 +88,11 @@ impl WholeState {
     /// The watermark that every partition begins with.
     pub(crate) fn watermark_ms(&self) -> Option<i64> {
         self.head.watermark_ms
+    }
+
+    /// Where the segments are that are sealed and joined here.
+    pub(crate) fn segments_folder(&self) -> String {
+        segments_folder(&self.home)
     }
 
     /// Seals what all partitions together must not keep open, as each will have all of it, and

@@ -113,6 +113,9 @@ proptest! {
             part.restore(&base, StateForm::Base).unwrap();
             prop_assert_eq!(part.watermark_ms, watermark);
         }
+        // What they share is one segment a bucket, for who changes the count again.
+        let shared = WholeState::of(parts.clone(), "usage.events", before);
+        prop_assert!(shared.scattered().is_empty());
         let mut windows_after = BTreeSet::new();
         let mut accounts_after = BTreeMap::new();
         for (part, number) in parts.iter().zip(0..) {
@@ -146,6 +149,27 @@ proptest! {
             parts.iter_mut().map(|part| part.close().totals.accepted.events).sum();
         prop_assert_eq!(accepted, 40);
     }
+}
+
+/// What one partition that was behind still has is not looked for where the others' janitor has
+/// removed it.
+#[test]
+fn segments_beyond_the_horizon_of_the_newest_watermark_are_not_read() {
+    let of = |newest_ms: Option<i64>| {
+        let mut members: Vec<Partition> = (0..3).map(|partition| member(partition, 3)).collect();
+        for (member, number) in members.iter_mut().zip(0..) {
+            let is_home = |account: &u8| partition_of(&format!("A{account}"), 3) == number;
+            let account = (0..40).find(is_home).unwrap();
+            member.dedupe.bound_memory(0);
+            offer_with(member, &sent(usize::from(account), account, 0), &BTreeMap::new());
+            assert_eq!(member.close().segments.len(), 1);
+        }
+        members[2].watermark_ms = newest_ms.max(members[2].watermark_ms);
+        WholeState::of(members, "usage.events", 2).scattered().len()
+    };
+    let horizon_ms = 86_400_000 * AggregateConfig::default().dedupe_horizon_days.cast_signed();
+    assert_eq!(of(None), 1);
+    assert_eq!(of(Some(AT + horizon_ms + 2 * 86_400_000)), 0);
 }
 
 /// A row that was held back in another partition, under another count, is recycled once where its
