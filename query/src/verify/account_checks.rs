@@ -113,7 +113,7 @@ fn differences(partitions: Option<&str>, open_since_us: Option<i64>) -> String {
              CASE WHEN kind IN ('expire', 'breakage') THEN kafka_offset END AS closed \
            FROM quota_ledger WHERE bucket IS NOT NULL{of} \
            UNION ALL \
-           SELECT account, bucket, remaining, CAST(NULL AS DECIMAL(38,6)), \
+           SELECT CAST(account AS VARCHAR), CAST(bucket AS VARCHAR), remaining, CAST(NULL AS DECIMAL(38,6)), \
              CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT) \
            FROM system.open_buckets) \
          GROUP BY account, bucket \
@@ -208,6 +208,14 @@ async fn read(
     done.map(|()| (accounts, open))
 }
 
+/// Whether these are all partitions of one topic.
+fn is_whole_topic(ledgers: &[&PartitionLedger]) -> bool {
+    let lasts = || ledgers.iter().filter_map(|ledger| ledger.entries.last());
+    let Some(first) = lasts().next().map(|stored| &stored.entry) else { return true };
+    u32::try_from(ledgers.len()) == Ok(first.partition_count)
+        && lasts().all(|stored| stored.entry.log == first.log)
+}
+
 /// The accounts of the stored state.
 pub(super) async fn all(
     engine: &QueryEngine,
@@ -230,12 +238,17 @@ pub(super) async fn all(
         let last = ledger.entries.last().map(|stored| &stored.entry);
         last.is_some_and(|last| !last.is_left_behind(lasts()))
     };
+    let current: Vec<&PartitionLedger> = evidence.ledgers.iter().filter(is_current).collect();
     // Where the partition count was changed, an account's rows are in several partitions.
     let was_moved = lasts().any(|last| last.log.is_some());
+    if was_moved && !is_whole_topic(&current) {
+        let nothing = "nothing: a change of the partition count is not carried out";
+        return vec![homes.done(nothing), buckets.done(nothing)];
+    }
     let (mut partitions, mut accounts, mut open) = (0_usize, 0_usize, 0_usize);
     let mut is_whole = true;
     let mut group = Group::default();
-    for ledger in evidence.ledgers.iter().filter(is_current) {
+    for ledger in current {
         let Some(entry) = published.newest_in(Table::QuotaLedger, ledger) else {
             is_whole = false;
             continue;
