@@ -4,7 +4,7 @@
 //!
 //! Each partition's state is read as of the last entry that `quota_ledger` has, so that the tables
 //! of a running stream may be behind. Of the state only the open buckets of some partitions are held
-//! at once, some 100 bytes each; the rows are summed by the engine, within its memory limit.
+//! at once, two names and 24 bytes each; the rows are summed by the engine, within its memory limit.
 
 use std::mem;
 use std::sync::Arc;
