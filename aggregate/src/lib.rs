@@ -39,6 +39,7 @@ mod simulation;
 #[cfg(feature = "stages")]
 pub mod stages;
 mod store;
+mod stored_accounts;
 mod stored_windows;
 mod stream_place;
 mod stream_status;
@@ -70,6 +71,7 @@ pub use quota_answers::{NoQuota, PartitionOwner};
 pub use reference_feed::ReferenceFeed;
 pub use references::{Found, References};
 pub use store::{open_store, probe};
+pub use stored_accounts::stored_accounts;
 pub use stored_windows::stored_windows;
 pub use stream_place::{StreamPlace, decision_of, intent_of, stream_of};
 pub use stream_status::{PartitionStatus, StreamCounters, StreamStatus, Times, Waiting};

@@ -8,7 +8,8 @@ use futures::stream::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tally_aggregate::ledger::{self, StoredEntry};
-use tally_aggregate::{ErrorKind, stored_windows};
+use tally_aggregate::{ErrorKind, stored_accounts, stored_windows};
+use tally_quota::StoredAccount;
 use tally_schemas::{DataFile, EntryKind, LedgerEntry};
 
 use crate::error::QueryError;
@@ -162,6 +163,18 @@ impl LedgerView {
     /// `Retry` while the store is away, `Data` where stored state is missing or damaged.
     pub async fn open_windows(&self, last: &LedgerEntry) -> Result<Vec<RecordBatch>, QueryError> {
         stored_windows(self.store.as_ref(), last).await.map_err(error_of)
+    }
+
+    /// Tells every account that there is after an entry, from the stored state.
+    ///
+    /// # Errors
+    /// As [`Self::open_windows`].
+    pub(crate) async fn accounts(
+        &self,
+        entry: &LedgerEntry,
+        tell: &mut (dyn FnMut(&StoredAccount) + Send),
+    ) -> Result<(), QueryError> {
+        stored_accounts(self.store.as_ref(), entry, tell).await.map_err(error_of)
     }
 
     /// Every entry of every partition that still exists.

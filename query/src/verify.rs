@@ -4,6 +4,7 @@
 //! behind: what a table has must be in the ledger, while the ledger's last epochs may still wait
 //! for publication. Every check runs, whatever the others found.
 
+mod account_checks;
 mod audit_checks;
 mod budget_checks;
 mod correction_checks;
@@ -144,6 +145,7 @@ pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Rep
     checks.extend(suspense_checks::all(engine, &evidence, &published).await);
     checks.extend(correction_checks::all(engine, &evidence.pin, &published).await);
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
+    checks.extend(account_checks::all(engine, &evidence, &published).await);
     checks.extend(seal_checks::all(engine, &evidence.pin).await);
     checks.extend(phone_bill_checks::all(engine, &evidence.pin).await);
     checks.extend(budget_checks::all(engine, &budgets, &evidence, options).await);

@@ -177,6 +177,16 @@ pub(crate) fn decode(
     reference: &QuotaReference,
     account: &mut Account,
 ) -> Result<(), BadAccount> {
+    decode_by(name, bytes, |hash| reference.position(hash), account)
+}
+
+/// The same, where `position` finds a package's version by its hash.
+pub(crate) fn decode_by(
+    name: &str,
+    bytes: &[u8],
+    position: impl Fn(u64) -> Option<u32>,
+    account: &mut Account,
+) -> Result<(), BadAccount> {
     account.reset(name);
     if bytes.is_empty() {
         return Ok(());
@@ -188,7 +198,7 @@ pub(crate) fn decode(
     }
     let has = |part: u128| head & part != 0;
     for _ in 0..reader.small::<u32>()? {
-        read_bucket(&mut reader, reference, account)?;
+        read_bucket(&mut reader, &position, account)?;
     }
     if has(REGION) {
         account.region = Some(reader.text()?.to_owned());
@@ -232,13 +242,13 @@ fn read_time(reader: &mut Reader<'_>, before_ms: i64) -> Result<i64, BadAccount>
 
 fn read_bucket(
     reader: &mut Reader<'_>,
-    reference: &QuotaReference,
+    position: &impl Fn(u64) -> Option<u32>,
     account: &mut Account,
 ) -> Result<(), BadAccount> {
     let parts = reader.unsigned()?;
     let has = |part: u128| parts & part != 0;
     let id = account.add_text(reader.text()?);
-    let package = reference.position(reader.hash()?).ok_or(BadAccount::UnknownPackage)?;
+    let package = position(reader.hash()?).ok_or(BadAccount::UnknownPackage)?;
     let valid_from_ms = read_time(reader, BASE_MS)?;
     let valid_to_ms = read_time(reader, valid_from_ms)?;
     let mut bucket = Bucket {

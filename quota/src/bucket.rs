@@ -7,8 +7,8 @@ use crate::calendar::HOUR_MS;
 use crate::package::{Package, Rollover};
 use crate::planted::{Bug, planted};
 
-/// How long a bucket stays open for late usage after its end.
-pub(crate) const GRACE_MS: i64 = 48 * HOUR_MS;
+/// How long a bucket stays open for late usage after its end, milliseconds.
+pub const GRACE_MS: i64 = 48 * HOUR_MS;
 
 /// Where a text lies in [`crate::account::Account::text`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,6 +8,7 @@
 //! - [`Command`]: purchases, top-ups, transfers, cancellations, adjustments, flags.
 //! - [`QuotaSink`]: takes rows of the ledger and alerts.
 //! - [`AccountStatus`]: what gateways and the subscriber's app are told.
+//! - [`StoredAccount`]: what stored state says of an account, for who only looks.
 
 mod account;
 mod account_codec;
@@ -44,6 +45,7 @@ mod split;
 mod status;
 mod status_feed;
 mod status_json;
+mod stored_account;
 mod timers;
 mod usage;
 mod varint;
@@ -55,6 +57,7 @@ mod tests;
 
 pub use account_codec::BadAccount;
 pub use alert_identity::alert_identity;
+pub use bucket::GRACE_MS;
 pub use charge_event::{ChargeError, ChargeEvent, Charged, DEFAULT_WEIGHTS, Weigh, WeighError};
 pub use command::{Action, COMMAND_ID_MAX_BYTES, Command, CommandError, QUANTITY_MAX};
 pub use package::{
@@ -71,4 +74,5 @@ pub use sink::{Alert, EntryKind, LedgerRow, OverrunCause, QuotaSink};
 pub use split::{EVENT_AMOUNT_MAX, EVENT_POINTS_MAX};
 pub use status::{AccountStatus, BucketStatus, CapStatus, OverflowStatus, QuotaState};
 pub use status_json::{AsOf, quota_answer, quota_message};
+pub use stored_account::{StoredAccount, StoredBucket};
 pub use window::Window;

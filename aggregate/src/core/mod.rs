@@ -24,6 +24,7 @@ mod quota_stage;
 mod reference_record;
 mod resolution_rows;
 pub(crate) mod state_codec;
+mod stored_accounts;
 mod stored_windows;
 pub(crate) mod subscriber_windows;
 mod suspense_rows;
@@ -42,6 +43,7 @@ pub use notice::{AlertNotice, Notice, StatusNotice};
 pub use partition::{Need, NeedSegments, Partition, PartitionConfig, QuotaPicture};
 pub(crate) use partition::{StateForm, WholeState, blake3_hex};
 pub(crate) use reference_record::{REFERENCE, write_reference};
+pub(crate) use stored_accounts::StoredAccounts;
 pub(crate) use stored_windows::StoredWindows;
 #[cfg(test)]
 pub(crate) use subscriber_windows::OpenWindow;

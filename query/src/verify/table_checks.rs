@@ -73,6 +73,19 @@ impl Published {
         self.waiting.is_empty()
     }
 
+    /// The last entry of a ledger up to which a table has everything: what the table says of the
+    /// partition is as of this one.
+    pub(super) fn newest_in<'a>(
+        &self,
+        table: Table,
+        ledger: &'a PartitionLedger,
+    ) -> Option<&'a LedgerEntry> {
+        let waits = self.waiting.iter().filter(|(of, p, _)| (*of, *p) == (table, ledger.partition));
+        let first = waits.map(|(_, _, n)| *n).min().unwrap_or(u64::MAX);
+        let mut entries = ledger.entries.iter().rev().map(|stored| &stored.entry);
+        entries.find(|entry| entry.n < first)
+    }
+
     /// Whether an entry must be in a table.
     fn has(&self, table: Table, entry: &LedgerEntry) -> bool {
         self.last.get(&(table, entry.partition)).is_some_and(|last| *last >= entry.n)

@@ -24,7 +24,7 @@ async fn a_sound_store_passes() {
     let world = World::new().await;
     let checks = checks(&world, &strict(&world)).await;
     assert!(failed(&checks).is_empty(), "{:#?}", failed(&checks));
-    assert_eq!(checks.len(), 51);
+    assert_eq!(checks.len(), 53);
 }
 
 #[tokio::test]

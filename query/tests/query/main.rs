@@ -36,6 +36,7 @@ mod retention;
 mod roll_ups;
 mod sign_in;
 mod sql_page;
+mod stored_accounts;
 mod suspense;
 mod view_oracle;
 mod view_shapes;
