@@ -151,7 +151,7 @@ impl Reader {
             Ok(None) => {
                 return Ok(Err(format!("{id} of {source} is not among the accepted events")));
             }
-            // It may be one of those, and then it is older than the horizon; nothing else ends here.
+            // It may be one of those. That is no reason to end: others are still to be corrected.
             Err(QueryError::Removed(rows)) => {
                 let words = "is not among the accepted events that are there";
                 return Ok(Err(format!("{id} of {source} {words}: {}", rows.told())));
@@ -163,7 +163,7 @@ impl Reader {
         } else if is_old(found.completed_at_ms) {
             OLD
         } else if found.is_there_twice {
-            "it was accepted more than once, or what it was charged is not there yet: see tally audit duplicates, and post an adjustment"
+            "it was accepted more than once, so post an adjustment; or what it was charged is not all there yet, so try again"
         } else if found.rating.is_some() != self.config.aggregate.rate {
             "it was counted while events were rated otherwise: post an adjustment"
         } else {
