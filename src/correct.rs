@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tally_query::{AcceptedEvent, HeldFilter, HeldRows, HeldStatus, QueryEngine};
+use tally_query::{AcceptedEvent, HeldFilter, HeldRows, HeldStatus, QueryEngine, QueryError};
 use tally_schemas::{
     Config, Correction, CorrectionKind, CorrectionRequest, Corrects, ParsedEvent, SuspenseReason,
     decimal_text, parse_event,
@@ -111,6 +111,9 @@ pub(crate) async fn run(global: &GlobalArgs, command: CorrectCommand) -> Result<
     }
 }
 
+/// Why what is no longer known to dedupe is not corrected.
+const OLD: &str = "it is older than the dedupe horizon: post an adjustment";
+
 /// Reads events from one version of the tables.
 struct Reader {
     engine: QueryEngine,
@@ -136,16 +139,31 @@ impl Reader {
         let Corrects { source, id, .. } = corrects;
         let told_at_ms = asking.and_then(|asking| asking.event.completed_at_ms);
         let identity = (source.as_str(), id.as_str());
-        let found = AcceptedEvent::find(&self.engine, &self.pin, identity, told_at_ms).await?;
-        let Some(found) = found else {
-            return Ok(Err(format!("{id} of {source} is not among the accepted events")));
-        };
         let horizon_ms =
             self.config.aggregate.dedupe_horizon_days.cast_signed().saturating_mul(86_400_000);
+        let is_old = |at_ms: i64| self.now_ms.saturating_sub(at_ms) > horizon_ms;
+        if told_at_ms.is_some_and(is_old) {
+            return Ok(Err(format!("{id} of {source}: {OLD}")));
+        }
+        let found = AcceptedEvent::find(&self.engine, &self.pin, identity, told_at_ms).await;
+        let found = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                return Ok(Err(format!("{id} of {source} is not among the accepted events")));
+            }
+            // It may be one of those. That is no reason to end: others are still to be corrected.
+            Err(QueryError::Removed(rows)) => {
+                let words = "is not among the accepted events that are there";
+                return Ok(Err(format!("{id} of {source} {words}: {}", rows.told())));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let words = if found.is_taken_back {
             "it was taken back already: correct what replaced it"
-        } else if self.now_ms.saturating_sub(found.completed_at_ms) > horizon_ms {
-            "it is older than the dedupe horizon: post an adjustment"
+        } else if is_old(found.completed_at_ms) {
+            OLD
+        } else if found.is_there_twice {
+            "it was accepted more than once, so post an adjustment; or what it was charged is not all there yet, so try again"
         } else if found.rating.is_some() != self.config.aggregate.rate {
             "it was counted while events were rated otherwise: post an adjustment"
         } else {

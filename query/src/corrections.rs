@@ -26,6 +26,9 @@ pub struct AcceptedEvent {
     pub rating: Option<StoredRating>,
     /// Whether it was taken back already.
     pub is_taken_back: bool,
+    /// Whether more was accepted under its identity: there is another row, or there are charges of
+    /// one, which may be removed by now.
+    pub is_there_twice: bool,
 }
 
 /// Columns of texts, under the names of the event's fields.
@@ -73,7 +76,8 @@ impl AcceptedEvent {
     /// time is told, the files of that day are read first, and as a rule no others.
     ///
     /// # Errors
-    /// `Retry` while the store is away; `Data` where the rows are not those of an event.
+    /// `Retry` while the store is away; `Removed` where it is not there and may be of a day that is
+    /// removed; `Data` where the rows are not those of an event.
     pub async fn find(
         engine: &QueryEngine,
         pin: &Arc<PinnedTables>,
@@ -95,16 +99,14 @@ impl AcceptedEvent {
             // An error where it may be of a day that is removed.
             rows = Rows::about(engine, pin, (source, id), "usage_events WHERE").await?;
         }
-        let Rows { mut events, is_taken_back } = rows;
-        let row = match events.len() {
-            0 => return Ok(None),
-            1 => events.remove(0),
-            _ => return Err(QueryError::Data(format!("{id} of {source} is there twice"))),
-        };
+        let Rows { events, is_taken_back } = rows;
+        let mut is_there_twice = events.len() > 1;
+        let Some(row) = events.into_iter().next() else { return Ok(None) };
         let rating = match row.rating {
             None => None,
             Some(rating) => {
                 let charges = charges(engine, pin, (source, id)).await?;
+                is_there_twice |= charged(&charges) != (rating.points_micro, rating.retail_pico);
                 Some(StoredRating { charges, ..rating })
             }
         };
@@ -114,6 +116,7 @@ impl AcceptedEvent {
             event: row.event,
             rating,
             is_taken_back,
+            is_there_twice,
         }))
     }
 }
@@ -121,7 +124,7 @@ impl AcceptedEvent {
 /// What `usage_events` has about an identity.
 #[derive(Default)]
 struct Rows {
-    /// Accepted under it: one at most.
+    /// Accepted under it: as a rule one at most.
     events: Vec<Row>,
     /// Whether a reversal names it. That has the day of what it takes back.
     is_taken_back: bool,
@@ -214,6 +217,19 @@ impl Row {
             rating: some(wholesale_currency).map(|_| rating),
         })
     }
+}
+
+/// What charges come to: points, and what a subscriber owes.
+fn charged(charges: &[Charge]) -> (i128, i128) {
+    let (mut points, mut retail) = (0_i128, 0_i128);
+    for charge in charges {
+        // A sum that does not fit is that of no event.
+        points = points.saturating_add(charge.points_micro);
+        if charge.kind != ChargeKind::Overrun {
+            retail = retail.saturating_add(charge.amount_pico);
+        }
+    }
+    (points, retail)
 }
 
 /// What charged an event, as `quota_ledger` has it.

@@ -4,12 +4,17 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use tally_schemas::with_causes;
 
+use crate::removed_days::RemovedRows;
+
 /// Why a query gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueryError {
     /// The query is wrong or not allowed: repeating it gives the same error.
     #[error("{0}")]
     Invalid(String),
+    /// Rows that the query needs are there no more: without them it would give a wrong answer.
+    #[error("{0}")]
+    Removed(RemovedRows),
     /// The caller may not ask for this.
     #[error("{0}")]
     Denied(String),
@@ -73,7 +78,7 @@ impl QueryError {
     /// The kind of the error.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Invalid(_) | Self::Removed(_) => ErrorKind::Invalid,
             Self::Denied(_) => ErrorKind::Denied,
             Self::Limit { .. } => ErrorKind::Limit,
             Self::Retry(_) => ErrorKind::Retry,
@@ -84,7 +89,7 @@ impl QueryError {
 
     /// The error as it is told to somebody who does not see everything. What else the engine does,
     /// what others ask it, and which files there are, is not theirs to know; what is wrong with
-    /// their own query is.
+    /// their own query is, and so is which days are there no more.
     pub(crate) fn without_others(self) -> Self {
         match self {
             Self::Limit { setting, limit, .. } if setting == MEMORY_SETTING => Self::Limit {
@@ -92,6 +97,7 @@ impl QueryError {
                 limit,
                 message: "the query needs more memory than is left for it".to_owned(),
             },
+            Self::Removed(rows) => Self::Removed(rows.without_record()),
             Self::Retry(_) => Self::Retry("the store does not answer".to_owned()),
             Self::Data(_) => Self::Data("stored data cannot be read".to_owned()),
             Self::Internal(_) => Self::Internal("the query failed".to_owned()),

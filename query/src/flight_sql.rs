@@ -68,7 +68,7 @@ fn caller_of<Message>(request: &Request<Message>) -> Result<Caller, Status> {
 fn status(error: QueryError) -> Status {
     let words = error.to_string();
     match error {
-        QueryError::Invalid(_) => Status::invalid_argument(words),
+        QueryError::Invalid(_) | QueryError::Removed(_) => Status::invalid_argument(words),
         QueryError::Denied(_) => Status::permission_denied(words),
         QueryError::Limit { setting: "query.timeout_ms", .. } => Status::deadline_exceeded(words),
         QueryError::Limit { .. } => Status::resource_exhausted(words),

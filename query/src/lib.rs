@@ -78,6 +78,7 @@ pub use phone_bill::{IssuedBill, PhoneBill, TakenReturn, WaitingLine};
 pub use pin::parse_as_of;
 pub use provider::PinnedTableProvider;
 pub use reference_schema::ReferenceTable;
+pub use removed_days::RemovedRows;
 pub use resends::{Resends, resends};
 pub use settle::{
     CloseOutcome, Closed, Decided, HowResolved, InReview, IssuedStatement, LineEvents,

@@ -400,7 +400,7 @@ fn respond(answer: Answer, format: &Format) -> PgWireResult<Response> {
 /// An error with the SQLSTATE that clients expect.
 fn pg_error(error: &QueryError) -> PgWireError {
     let code = match error {
-        QueryError::Invalid(_) => "42000",
+        QueryError::Invalid(_) | QueryError::Removed(_) => "42000",
         QueryError::Denied(_) => "42501",
         QueryError::Limit { setting: "query.timeout_ms", .. } => "57014",
         QueryError::Limit { setting: "query.memory_max_bytes", .. } => "53200",

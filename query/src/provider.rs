@@ -31,6 +31,7 @@ use object_store::path::Path;
 use tally_schemas::Table;
 use tally_tables::{PinnedFile, PinnedTable};
 
+use crate::error::QueryError;
 use crate::file_statistics::{Bounds, FileBounds, bounds_of, partition_scalar, statistics_of};
 use crate::removed_days::{Removed, removed_rows_asked};
 
@@ -155,6 +156,23 @@ impl PinnedTableProvider {
             filters.iter().cloned().partition(|filter| expr_applicable_for_cols(&names, filter));
         let files = self.prune_by_partition(state, by_partition)?;
         self.prune_by_statistics(state, by_statistics, files)
+    }
+
+    /// The error of who asks for days that were removed, whatever else they ask for: that other
+    /// filters leave a removed file out says something of all of its rows.
+    pub(crate) fn removed_days_asked(
+        &self,
+        state: &dyn Session,
+        filters: &[Expr],
+    ) -> Result<Option<QueryError>> {
+        if self.files.iter().all(|file| file.removed.is_none()) {
+            return Ok(None);
+        }
+        let names = self.partition_names();
+        let of_day = filters.iter().filter(|filter| expr_applicable_for_cols(&names, filter));
+        let files = self.prune_by_partition(state, of_day.cloned().collect())?;
+        let removed = files.iter().filter_map(|file| file.removed.as_ref());
+        Ok(removed_rows_asked(self.table, removed))
     }
 
     /// Evaluates filters on partition columns for each file. This is exact, so the engine need

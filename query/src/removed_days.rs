@@ -4,6 +4,7 @@
 //! removed file is refused, in words that say how to ask for the rest; what goes on without the
 //! rows (roll-ups, proofs) reads what they have left.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -30,6 +31,53 @@ fn day_of(file: &PinnedFile) -> String {
     file.partition_values.get("day").cloned().flatten().unwrap_or_default()
 }
 
+/// Rows that were removed and are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedRows {
+    table: Table,
+    first: String,
+    last: String,
+    /// What the last of them came to; `None` for who does not see everything.
+    record: Option<u64>,
+}
+
+impl RemovedRows {
+    /// The same for who does not see everything.
+    pub(crate) fn without_record(self) -> Self {
+        Self { record: None, ..self }
+    }
+
+    /// What was removed, without what can be asked instead.
+    pub fn told(&self) -> String {
+        let Self { table, first, last, record } = self;
+        let name = table.name();
+        let days =
+            if first == last { first.clone() } else { format!("days from {first} to {last}") };
+        let record = record.map_or_else(String::new, |record| {
+            let path = retention_record_path(*table, record);
+            format!("; {path} says what they came to, system.removed_days lists all")
+        });
+        format!("retention has removed the rows of {name} of {days}{record}")
+    }
+}
+
+impl fmt::Display for RemovedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let next = self.last.parse::<Date>().ok().and_then(|day| day.tomorrow().ok());
+        let next = next.map_or_else(|| self.last.clone(), |day| day.to_string());
+        let of_rows = if self.record.is_some() {
+            "usage_by_model, usage_by_subscriber, the margins of settlement"
+        } else {
+            "usage_by_model, settlement.vendor_payable"
+        };
+        write!(
+            f,
+            "{}. Ask for what is there, with WHERE day >= DATE '{next}', or ask what goes on without rows: {of_rows}",
+            self.told()
+        )
+    }
+}
+
 /// The error of who asks for rows that were removed; `None` where nobody does.
 pub(crate) fn removed_rows_asked<'a>(
     table: Table,
@@ -38,18 +86,12 @@ pub(crate) fn removed_rows_asked<'a>(
     let mut removed: Vec<&Removed> = removed.collect();
     removed.sort();
     let (first, last) = (*removed.first()?, *removed.last()?);
-    let name = table.name();
-    let days = if first.day == last.day {
-        first.day.clone()
-    } else {
-        format!("days from {} to {}", first.day, last.day)
-    };
-    let next = last.day.parse::<Date>().ok().and_then(|day| day.tomorrow().ok());
-    let next = next.map_or_else(|| last.day.clone(), |day| day.to_string());
-    Some(QueryError::Invalid(format!(
-        "retention has removed the rows of {name} of {days}; {} says what they came to, system.removed_days lists all. Ask for what is there, with WHERE day >= DATE '{next}', or ask what goes on without rows: usage_by_model, usage_by_subscriber, the margins of settlement",
-        retention_record_path(table, last.record)
-    )))
+    Some(QueryError::Removed(RemovedRows {
+        table,
+        first: first.day.clone(),
+        last: last.day.clone(),
+        record: Some(last.record),
+    }))
 }
 
 /// A removed day of a table.

@@ -5,7 +5,8 @@
 //! - statistics are not known, so neither a plan nor an aggregate can be answered from those of all
 //!   rows;
 //! - plans show columns and nothing of files, rows or filters below;
-//! - the number of partitions does not follow from the number of files.
+//! - the number of partitions does not follow from the number of files;
+//! - whether removed rows are asked for follows from the days that are, not from statistics.
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use datafusion::physical_plan::{
 use futures::TryStreamExt;
 
 use crate::error::{QueryError, from_datafusion};
+use crate::provider::PinnedTableProvider;
 use crate::sight::Part;
 
 /// A table, less what a caller does not see.
@@ -83,6 +85,11 @@ impl RestrictedTable {
         let mut rule: Option<Arc<dyn PhysicalExpr>> = None;
         let mut pruning: Vec<Expr> =
             filters.iter().filter(|filter| is_plain(filter)).cloned().collect();
+        if let Some(rows) = self.inner.downcast_ref::<PinnedTableProvider>()
+            && let Some(error) = rows.removed_days_asked(state, &pruning)?
+        {
+            return Err(error.external());
+        }
         for (position, text) in &self.only {
             let place = columns.iter().position(|column| column == position).unwrap_or_else(|| {
                 columns.push(*position);
@@ -158,6 +165,7 @@ fn is_plain(filter: &Expr) -> bool {
 /// An error of what lies below, without what it says of files and rows.
 fn without_details(error: &DataFusionError) -> DataFusionError {
     let told = match from_datafusion(error, 0) {
+        removed @ QueryError::Removed(_) => return removed.without_others().external(),
         QueryError::Retry(_) => QueryError::Retry("the store does not answer".to_owned()),
         QueryError::Data(_) => QueryError::Data("stored data cannot be read".to_owned()),
         _ => QueryError::Internal("the table cannot be read".to_owned()),

@@ -9,6 +9,9 @@ use crate::error::TablesError;
 /// of Delta find a file without rows there.
 pub(crate) const REMOVED_TAG: &str = "tally.removed";
 
+/// What its name begins with.
+pub(crate) const IN_ITS_PLACE: &str = "removed-";
+
 /// A file that retention has removed, as the file in its place says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovedFile {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type};
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tally_schemas::{CLASS_COUNT, TokenClass, decimal_text};
 
 use crate::error::TablesError;
@@ -31,7 +34,7 @@ struct Sum {
 pub(crate) struct Sums(BTreeMap<Key, Sum>);
 
 fn shape() -> TablesError {
-    TablesError::Internal("a roll-up by epoch has another shape".to_owned())
+    TablesError::Damaged("rows of events have another shape".to_owned())
 }
 
 fn too_large() -> TablesError {
@@ -62,15 +65,23 @@ fn text(rolled: &RecordBatch, name: &str, row: usize) -> Result<String, TablesEr
     Ok(if values.is_null(row) { String::new() } else { values.value(row).to_owned() })
 }
 
-/// The last epoch of each partition that a roll-up by epoch has.
-pub(crate) fn last_epochs(rolled: &RecordBatch) -> Result<Epochs, TablesError> {
+/// The last epoch of each partition that a file of events has rows of.
+///
+/// # Errors
+/// `Data` where it does not parse.
+pub(crate) fn last_epochs(file: Bytes) -> Result<Epochs, TablesError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let mask = ProjectionMask::columns(reader.parquet_schema(), ["kafka_partition", "epoch"]);
     let mut epochs = Epochs::new();
-    for row in 0..rolled.num_rows() {
-        let number = |name| whole(rolled, name, row);
-        let partition = u32::try_from(number("kafka_partition")?).map_err(|_| shape())?;
-        let epoch = u64::try_from(number("epoch")?).map_err(|_| shape())?;
-        let last = epochs.entry(partition).or_default();
-        *last = epoch.max(*last);
+    for rows in reader.with_projection(mask).build()? {
+        let rows = rows?;
+        for row in 0..rows.num_rows() {
+            let number = |name| whole(&rows, name, row);
+            let partition = u32::try_from(number("kafka_partition")?).map_err(|_| shape())?;
+            let epoch = u64::try_from(number("epoch")?).map_err(|_| shape())?;
+            let last = epochs.entry(partition).or_default();
+            *last = epoch.max(*last);
+        }
     }
     Ok(epochs)
 }

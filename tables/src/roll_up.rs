@@ -126,8 +126,65 @@ struct Sums {
     converter: RowConverter,
     /// Place of a key's sums among those of a column.
     places: BTreeMap<Box<[u8]>, usize>,
-    /// By column, then by place.
-    sums: Vec<Vec<Option<i128>>>,
+    /// By column.
+    sums: Vec<ColumnSums>,
+}
+
+/// The sums of a column, by place. A file may have many million keys: what is whole takes the
+/// bytes of a whole number, and that a sum is there is told apart.
+#[derive(Debug)]
+struct ColumnSums {
+    sums: Totals,
+    is_there: Vec<bool>,
+}
+
+#[derive(Debug)]
+enum Totals {
+    Whole(Vec<i64>),
+    Decimal(Vec<i128>),
+}
+
+impl ColumnSums {
+    fn of(column: &RolledColumn) -> Self {
+        let sums = match column.column_type {
+            ColumnType::Points | ColumnType::Amount => Totals::Decimal(Vec::new()),
+            _ => Totals::Whole(Vec::new()),
+        };
+        Self { sums, is_there: Vec::new() }
+    }
+
+    /// A place without a sum.
+    fn push(&mut self) {
+        match &mut self.sums {
+            Totals::Whole(sums) => sums.push(0),
+            Totals::Decimal(sums) => sums.push(0),
+        }
+        self.is_there.push(false);
+    }
+
+    /// `None` where the sum does not fit, or there is no such place.
+    fn add(&mut self, place: usize, value: i128) -> Option<()> {
+        match &mut self.sums {
+            Totals::Whole(sums) => {
+                let sum = sums.get_mut(place)?;
+                *sum = sum.checked_add(i64::try_from(value).ok()?)?;
+            }
+            Totals::Decimal(sums) => {
+                let sum = sums.get_mut(place)?;
+                *sum = sum.checked_add(value)?;
+            }
+        }
+        *self.is_there.get_mut(place)? = true;
+        Some(())
+    }
+
+    fn get(&self, place: usize) -> Option<i128> {
+        self.is_there.get(place).filter(|is_there| **is_there)?;
+        match &self.sums {
+            Totals::Whole(sums) => sums.get(place).copied().map(i128::from),
+            Totals::Decimal(sums) => sums.get(place).copied(),
+        }
+    }
 }
 
 impl Sums {
@@ -139,7 +196,7 @@ impl Sums {
             roll_up,
             converter: RowConverter::new(fields)?,
             places: BTreeMap::new(),
-            sums: vec![Vec::new(); summed.len()],
+            sums: summed.iter().map(ColumnSums::of).collect(),
             keys,
             summed,
         })
@@ -160,7 +217,7 @@ impl Sums {
                 None => {
                     let place = self.places.len();
                     self.places.insert(Box::from(key.as_ref()), place);
-                    self.sums.iter_mut().for_each(|sums| sums.push(None));
+                    self.sums.iter_mut().for_each(ColumnSums::push);
                     place
                 }
             };
@@ -170,11 +227,7 @@ impl Sums {
             let values = summed_values(column, batch)?;
             for &(row, place) in &places {
                 let Some(value) = values.get(row) else { continue };
-                let sum = sums
-                    .get_mut(place)
-                    .ok_or_else(|| TablesError::Internal("a roll-up lost a key".to_owned()))?;
-                let total = sum.unwrap_or(0).checked_add(value).ok_or_else(|| too_large(column))?;
-                *sum = Some(total);
+                sums.add(place, value).ok_or_else(|| too_large(column))?;
             }
         }
         Ok(())
@@ -185,7 +238,7 @@ impl Sums {
         let mut arrays =
             self.converter.convert_rows(self.places.keys().map(|key| parser.parse(key)))?;
         for (column, sums) in self.summed.iter().zip(&self.sums) {
-            let in_order = self.places.values().map(|place| sums.get(*place).copied().flatten());
+            let in_order = self.places.values().map(|place| sums.get(*place));
             arrays.push(summed_array(column, in_order)?);
         }
         batch_of(&[self.keys, self.summed].concat(), arrays)

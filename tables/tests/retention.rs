@@ -50,6 +50,15 @@ async fn publish(store: &Arc<dyn ObjectStore>, entries: std::ops::Range<u64>) {
     Publisher::new(Arc::clone(store), TOPIC, 1).publish_committed().await.unwrap();
 }
 
+/// An entry for each of these days, from the first on.
+async fn publish_days(store: &Arc<dyn ObjectStore>, days: &[&'static str]) {
+    for (n, &day) in (0..).zip(days) {
+        let ledger = Ledger { day, ..Ledger::new(store, 1) };
+        ledger.commit(0, n, &TABLES).await;
+    }
+    Publisher::new(Arc::clone(store), TOPIC, 1).publish_committed().await.unwrap();
+}
+
 /// Seals the month after the last one, beginning with October, up to an epoch.
 async fn seal(store: &Arc<dyn ObjectStore>, epoch: u64) {
     let mut last: Option<Seal> = None;
@@ -197,6 +206,103 @@ async fn rows_that_come_later_are_removed_by_a_record_of_their_own() {
     assert_eq!(janitor.run_once(OLD_MS, &settings()).await.rows_removed, 6);
     assert_eq!(records(&store).await.len(), 2);
     assert_eq!(proved(&store).await, 12);
+}
+
+/// What waits has left nothing, however much of it is sealed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_stored_of_a_day_that_waits() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    publish(&store, 0..4).await;
+    seal_both(&store, 2).await;
+    let before = objects(&store, "tables/usage_events").await;
+    assert_eq!(run(&store, OLD_MS).await.days_removed, 0);
+    let table = objects(&store, "tables/usage_events").await;
+    let made = table.iter().filter(|path| !before.contains(path) && !path.contains("_delta_log"));
+    assert_eq!(made.collect::<Vec<_>>(), [""; 0]);
+}
+
+/// One day is damaged, one waits: neither keeps the next from being removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_that_fails_or_waits_keeps_no_other_from_being_removed() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    // The second one has a row of the last entry.
+    publish_days(&store, &["2026-11-19", "2026-11-20", "2026-11-21", "2026-11-20"]).await;
+    seal_both(&store, 2).await;
+    let before = events(&store).await;
+    let first = before.files.iter().find(|file| file.path.contains("2026-11-19")).unwrap();
+    let damaged = support::parquet_of(EVENTS, 0, 0, &[1, 2]);
+    store.put(&before.object_path(first), damaged.into()).await.unwrap();
+    let settings = JanitorSettings { days_removed_max: 1, ..settings() };
+    let report = Janitor::new(Arc::clone(&store), TOPIC, 1).run_once(OLD_MS, &settings).await;
+    assert_eq!(report.days_removed, 1, "{report}");
+    let [failure] = report.failures.try_into().unwrap();
+    assert!(failure.contains("retention of 2026-11-19") && failure.contains("has 2 rows"));
+    let [record] = records(&store).await.try_into().unwrap();
+    assert_eq!(record.record.removal.day, "2026-11-21");
+}
+
+/// A run that takes long ends with the day that it has removed; the next one goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_takes_long_leaves_days_to_the_next() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    publish_days(&store, &["2026-11-20", "2026-11-21", "2026-11-22"]).await;
+    seal_both(&store, 2).await;
+    let slow = JanitorSettings { removal_max_ms: 0, ..settings() };
+    let mut janitor = Janitor::new(Arc::clone(&store), TOPIC, 1);
+    assert_eq!(janitor.run_once(OLD_MS, &slow).await.days_removed, 1);
+    assert_eq!(janitor.run_once(OLD_MS, &settings()).await.days_removed, 2);
+    assert_eq!(proved(&store).await, 9);
+}
+
+/// A janitor that is killed while it removes a day has done everything else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_are_removed_after_everything_else() {
+    let garbage = Path::from("tables/usage_by_model/0-garbage.parquet");
+    for k in 0..60 {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        publish(&store, 0..4).await;
+        seal_both(&store, 3).await;
+        store.put(&garbage, "rows".into()).await.unwrap();
+        let killed: Arc<dyn ObjectStore> =
+            Arc::new(FaultStore::new(Arc::clone(&store), k, Fault::Lost));
+        let settings = JanitorSettings { retention_ms: 1_000, ..settings() };
+        Janitor::new(killed, TOPIC, 1).run_once(OLD_MS, &settings).await;
+        if !objects(&store, "tables/usage_events/_roll_ups").await.is_empty() {
+            assert_eq!(values(&store, EVENTS, "input").await.len(), 12);
+            assert!(store.head(&garbage).await.is_err(), "put {k}");
+            return;
+        }
+    }
+    panic!("no removal has begun");
+}
+
+/// What a removal left that came to nothing is garbage, until the next one needs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vacuum_keeps_what_was_put_again_since_it_looked() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    publish(&store, 0..2).await;
+    let file = "day=2026-11-22/removed-0a.parquet";
+    let put_again = [file.to_owned(), RollUp::UsageByDay.path(file)];
+    let garbage = "day=2026-11-22/0-garbage.parquet".to_owned();
+    let there = async || {
+        let mut there = Vec::new();
+        for path in put_again.iter().chain([&garbage]) {
+            let object = Path::from(format!("tables/usage_events/{path}"));
+            there.push(store.head(&object).await.is_ok());
+        }
+        there
+    };
+    for path in put_again.iter().chain([&garbage]) {
+        let object = Path::from(format!("tables/usage_events/{path}"));
+        store.put(&object, "rows".into()).await.unwrap();
+    }
+    let settings = JanitorSettings { retention_ms: 1_000, keep_events_days: 0, ..settings() };
+    let overtaken: Arc<dyn ObjectStore> = Arc::new(FaultStore::overtaken(Arc::clone(&store)));
+    for (seen, left) in [(overtaken, [true, true, false]), (Arc::clone(&store), [false; 3])] {
+        let report = Janitor::new(seen, TOPIC, 1).run_once(OLD_MS, &settings).await;
+        assert!(report.failures.is_empty(), "{report}");
+        assert_eq!(there().await, left);
+    }
 }
 
 /// What was removed goes once nobody reads it; what it left stays, through merges and checkpoints.

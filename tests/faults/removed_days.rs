@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::embedded::tally;
+use crate::door::post;
+use crate::embedded::{PATIENCE, tally, up};
 use crate::place;
 use crate::settle::{Books, VENDORS};
+use crate::support::block_on;
 
 /// What is answered without rows.
 const SUMS: [&str; 5] = [
@@ -103,8 +105,39 @@ pub(crate) fn settled_days_go(books: &Books, seed: u64, scratch: &Path) {
         assert!(said.contains("retention/usage_events/0000"), "{arguments:?}: {said}");
     }
 
+    corrections_go_on(&books);
+
     // The stream goes on.
     books.traffic(seed, 1_000, "2026-04-02T00:00:00+08:00", 24);
     books.done(&["verify"]);
     assert!(events(&books, "WHERE day >= DATE '2026-04-01'") > 500);
+}
+
+/// A correction of what is nowhere to be found, as it may be of a day that is gone, stays; the one
+/// after it is carried out.
+fn corrections_go_on(books: &Books) {
+    let at = "2026-04-02T00:00:00+08:00";
+    let of_gateway = |mut event: Value| {
+        event["source"] = "gw-1".into();
+        event["account"] = "A000000001".into();
+        event["completed_at"] = at.into();
+        event
+    };
+    let events = [
+        json!({"id": "wrong", "model": "glm-5", "usage": {"input": 1_000}}),
+        json!({"id": "fix-1", "corrects": {"source": "gw-1", "id": "nowhere"}}),
+        json!({"id": "fix-2", "corrects": {"source": "gw-1", "id": "wrong"}}),
+    ];
+    let (mut process, address) = up(&books.folder, "up-corrections");
+    let url = format!("http://{address}/v1/events");
+    let body = json!(events.map(of_gateway)).to_string();
+    let (status, answer) = block_on(post(&url, "application/json", body));
+    assert_eq!((status, &answer["accepted"]), (200, &json!(3)), "{answer}");
+    assert!(process.terminate(PATIENCE).success());
+    books.done(&["aggregate", "--until-end"]);
+    let told = books.json(&["correct", "apply", "--by", "dave"]);
+    assert_eq!(told["sent"], json!(1), "{told}");
+    let why = told["corrections"][0]["why"].as_str().unwrap();
+    assert!(why.contains("nowhere of gw-1") && why.contains("retention/usage_events/"), "{why}");
+    assert_eq!(told["corrections"][1]["id"], json!("wrong"), "{told}");
 }

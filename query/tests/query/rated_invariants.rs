@@ -38,14 +38,14 @@ async fn windows_that_are_said_to_be_closed_are_missed() {
 }
 
 /// A batch with one column computed anew from another.
-fn with(batch: &RecordBatch, column: &str, values: Arc<dyn Array>) -> RecordBatch {
+pub(crate) fn with(batch: &RecordBatch, column: &str, values: Arc<dyn Array>) -> RecordBatch {
     let at = batch.schema().index_of(column).unwrap();
     let mut columns = batch.columns().to_vec();
     columns[at] = cast(&values, columns[at].data_type()).unwrap();
     RecordBatch::try_new(batch.schema(), columns).unwrap()
 }
 
-fn texts(batch: &RecordBatch, column: &str) -> StringArray {
+pub(crate) fn texts(batch: &RecordBatch, column: &str) -> StringArray {
     let column = cast(batch.column_by_name(column).unwrap(), &DataType::Utf8).unwrap();
     column.as_string::<i32>().clone()
 }

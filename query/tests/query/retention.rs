@@ -10,7 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 use tally_query::{
-    AcceptedEvent, Check, QueryEngine, Settlement, VerifyOptions, View, resends, verify,
+    AcceptedEvent, Check, QueryEngine, QueryError, Settlement, VerifyOptions, View, resends, verify,
 };
 use tally_reference::ReferenceStore;
 use tally_schemas::{RollUp, Table};
@@ -20,6 +20,7 @@ use tally_tables::{
 };
 
 use crate::books::{settled, settled_by};
+use crate::canaries::caller;
 use crate::feed::{Feed, engine_over, ms, rows};
 use crate::world::TOPIC;
 
@@ -156,6 +157,48 @@ async fn what_needs_no_rows_is_answered_as_before_and_the_rest_is_refused() {
     );
 }
 
+/// Which days are gone a vendor is told, and how to ask for the rest; not where the sums of all
+/// vendors are. What else they ask for makes no difference, as the statistics of a removed file,
+/// which might leave it out, are those of all of its rows.
+#[tokio::test]
+async fn a_vendor_is_told_which_days_are_gone() {
+    let feed = with_late_usage().await;
+    remove(&feed.store).await;
+    let engine = engine_over(&feed.store).await;
+    let ask = async |vendor: &str, sql: &str| {
+        let answer = engine.run_as(&caller(vendor), sql, None, engine.limits()).await?;
+        answer.collect().await
+    };
+    for vendor in ["vendor:zhipu", "vendor:anthropic"] {
+        for condition in [
+            "",
+            "WHERE day <= DATE '2026-10-31'",
+            "WHERE input > 900000000000",
+            "WHERE model > 'z'",
+            "WHERE day < DATE '2026-11-01' AND wholesale_amount < 1",
+        ] {
+            let sql = format!("SELECT count(*) FROM usage_events {condition}");
+            let error = ask(vendor, &sql).await.unwrap_err();
+            assert!(matches!(error, QueryError::Removed(_)), "{vendor}, {sql}: {error}");
+            let words = error.to_string();
+            let told = "has removed the rows of usage_events of 2026-10-02. Ask for what is there, with WHERE day >= DATE '2026-10-03'";
+            assert!(words.contains(told), "{vendor}, {sql}: {words}");
+            assert!(!words.contains("retention/") && !words.contains("system."), "{words}");
+        }
+        for asked in [
+            "SELECT count(*) FROM usage_events WHERE day >= DATE '2026-10-03'",
+            "SELECT count(*) FROM usage_events WHERE day = DATE '2026-11-20' AND input > 1",
+            "SELECT * FROM usage_by_model",
+            "SELECT * FROM settlement.vendor_payable",
+            "SELECT * FROM settlement.vendor_payable_by_price",
+            "SELECT * FROM settlement.vendor_report",
+        ] {
+            let answer = ask(vendor, asked).await;
+            assert!(answer.is_ok(), "{vendor}, {asked}: {:?}", answer.err());
+        }
+    }
+}
+
 async fn rows_there(store: &Arc<dyn ObjectStore>) -> u64 {
     events(store).await.files.iter().filter_map(|file| file.rows).sum()
 }
@@ -173,9 +216,18 @@ async fn commands_say_which_record_has_what_they_need() {
         AcceptedEvent::find(&engine, &pin, ("gw-1", id), at.map(ms)).await
     };
     // On its day, and on no day that is there.
-    for at in [Some("2026-10-02T10:00:00+08:00"), Some("2026-11-20T10:00:00+08:00"), None] {
-        let error = find("f-1", at).await.unwrap_err().to_string();
-        assert!(error.contains(record.as_ref()), "{error}");
+    for (id, at) in [
+        ("f-1", Some("2026-10-02T10:00:00+08:00")),
+        ("f-1", Some("2026-11-20T10:00:00+08:00")),
+        ("f-1", None),
+        ("nobody", Some("2026-11-20T10:00:00+08:00")),
+    ] {
+        let error = find(id, at).await.unwrap_err();
+        // By which whoever corrects many goes on to the next.
+        let QueryError::Removed(rows) = &error else { panic!("{id}: {error}") };
+        for words in [rows.told(), error.to_string()] {
+            assert!(words.contains(record.as_ref()) && words.contains(DAY), "{words}");
+        }
     }
     for at in [Some("2026-11-22T10:00:02+08:00"), None] {
         assert_eq!(find("f-2", at).await.unwrap().unwrap().account, "F");

@@ -55,6 +55,8 @@ pub struct JanitorSettings {
     pub keep_events_days: u64,
     /// Most days of events that one run removes.
     pub days_removed_max: usize,
+    /// How long one run removes days, milliseconds: after that it begins no other.
+    pub removal_max_ms: u64,
 }
 
 impl Default for JanitorSettings {
@@ -73,6 +75,7 @@ impl Default for JanitorSettings {
             dedupe_horizon_days: config.dedupe_horizon_days,
             keep_events_days: config.keep_events_days,
             days_removed_max: 8,
+            removal_max_ms: 600_000,
         }
     }
 }
@@ -242,8 +245,6 @@ impl Janitor {
             let name = self.tables[index].table().name();
             report.note(name, done);
         }
-        let done = self.remove_days(now_ms, settings, &mut report).await;
-        report.note("retention", done);
         let done = self.clean_ledgers(now_ms, settings, &mut report).await;
         report.note("ledger", done);
         let interval_ms = i64::try_from(settings.vacuum_interval_ms).unwrap_or(i64::MAX);
@@ -257,6 +258,9 @@ impl Janitor {
                 self.vacuumed_at_ms = Some(now_ms);
             }
         }
+        // Last: it reads whole days, and where it is killed at that, everything else was done.
+        let done = self.remove_days(now_ms, settings, &mut report).await;
+        report.note("retention", done);
         report
     }
 

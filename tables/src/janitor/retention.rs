@@ -5,9 +5,12 @@
 //! files in the place of these. A janitor that ends in between has removed nothing: the next one
 //! makes the same objects, finds that the record is the one it would write, and commits. Where the
 //! day's files have become others meanwhile, it writes another record; nothing goes by the first.
+//!
+//! A file is read twice: nothing is stored of a day before every row of it is known to be sealed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Field, Schema};
 use bytes::Bytes;
@@ -21,8 +24,8 @@ use tally_settlement::Seal;
 
 use super::{Janitor, JanitorReport, JanitorSettings};
 use crate::action::{Action, Add, Remove, WRITER_VERSION_OF_REMOVAL, encode_path};
-use crate::error::TablesError;
-use crate::removed_file::{REMOVED_TAG, RemovedFile};
+use crate::error::{ErrorKind, TablesError};
+use crate::removed_file::{IN_ITS_PLACE, REMOVED_TAG, RemovedFile};
 use crate::removed_sums::{Epochs, Sums, last_epochs};
 use crate::retention_record::{
     Grounds, LeftRollUp, Removal, RemovedData, StoredRecord, sha256_hex, write_down,
@@ -105,7 +108,8 @@ enum Outcome {
 }
 
 impl Janitor {
-    /// Removes the days of `usage_events` that are due, the oldest first.
+    /// Removes the days of `usage_events` that are due, the oldest first. A day that fails is
+    /// reported, and keeps no other from being removed, but where the store is away.
     pub(super) async fn remove_days(
         &mut self,
         now_ms: i64,
@@ -125,22 +129,38 @@ impl Janitor {
         }
         let end = sealed.end.to_string();
         days.retain(|(day, _)| *day < end && !self.unsealed.days.contains(day));
-        for (day, files) in days.into_iter().take(settings.days_removed_max) {
+        let begun = Instant::now();
+        let mut days_left = settings.days_removed_max;
+        for (day, files) in days {
+            if days_left == 0 {
+                break;
+            }
             let grounds = Grounds {
                 at_ms: now_ms,
                 keep_events_days: settings.keep_events_days,
                 seal: sealed.n,
             };
-            match remove_day(table, &day, files, &sealed, grounds).await? {
-                Outcome::Removed { rows } => {
+            match remove_day(table, &day, files, &sealed, grounds).await {
+                Ok(Outcome::Removed { rows }) => {
                     tracing::info!(%day, rows, "removed a day of usage_events");
                     report.days_removed += 1;
                     report.rows_removed += rows;
+                    days_left -= 1;
+                    if begun.elapsed() >= Duration::from_millis(settings.removal_max_ms) {
+                        break;
+                    }
                 }
-                Outcome::Unsealed => {
+                Ok(Outcome::Unsealed) => {
                     self.unsealed.days.insert(day);
                 }
-                Outcome::Changed => {}
+                Ok(Outcome::Changed) => {}
+                Err(error) => {
+                    let is_away = error.kind() == ErrorKind::Retry;
+                    report.note(&format!("retention of {day}"), Err(error));
+                    if is_away {
+                        break;
+                    }
+                }
             }
         }
         Ok(())
@@ -187,21 +207,30 @@ async fn remove_day(
         Some(metadata) => metadata.arrow_schema()?,
         None => return Ok(Outcome::Changed),
     };
+    // What is stored of a day that waits lies there as garbage, and is garbage no more, under the
+    // same names, once the day is sealed: perhaps while somebody deletes it.
+    for file in &files {
+        let Some(bytes) = bytes_of(table, file).await? else { return changed(table, file).await };
+        let epochs = tokio::task::spawn_blocking(move || last_epochs(bytes)).await??;
+        if !epochs.iter().all(|(partition, last)| {
+            sealed.cut_offs.get(partition).is_some_and(|cut_off| last <= cut_off)
+        }) {
+            return Ok(Outcome::Unsealed);
+        }
+    }
     let empty = without_rows(name, &schema)?;
     let mut left = Vec::with_capacity(files.len());
     let mut sums = Sums::default();
     for file in files {
-        let Some((leavings, bytes)) = leavings_of(table, &file).await? else {
-            // Gone and still listed would be a loss of data, and must not go unnoticed.
-            if table.refresh().await?.files().contains_key(&file.path) {
-                return Err(TablesError::Damaged(format!("{} is gone", file.path)));
-            }
-            return Ok(Outcome::Changed);
+        let Some(bytes) = bytes_of(table, &file).await? else {
+            return changed(table, &file).await;
         };
-        if !leavings.epochs.iter().all(|(partition, last)| {
-            sealed.cut_offs.get(partition).is_some_and(|cut_off| last <= cut_off)
-        }) {
-            return Ok(Outcome::Unsealed);
+        let read = bytes.clone();
+        let leavings = tokio::task::spawn_blocking(move || Leavings::of(name, &read)).await??;
+        if file.rows.is_some_and(|rows| rows != leavings.rows) {
+            let words =
+                format!("{} has {} rows, the log says {:?}", file.path, leavings.rows, file.rows);
+            return Err(TablesError::Damaged(words));
         }
         sums.merge(&leavings.sums)?;
         left.push(store_left(table, file, leavings, bytes, &empty).await?);
@@ -244,8 +273,6 @@ struct Leavings {
     stats: String,
     rows: u64,
     roll_ups: Vec<(RollUp, Bytes)>,
-    /// The last epoch of each partition.
-    epochs: Epochs,
     sums: Sums,
 }
 
@@ -253,39 +280,36 @@ impl Leavings {
     fn of(table: Table, file: &Bytes) -> Result<Self, TablesError> {
         let footer = ParquetMetaDataReader::new().parse_and_finish(file)?;
         let rows = u64::try_from(footer.file_metadata().num_rows()).map_err(damaged)?;
-        let (mut epochs, mut sums) = (Epochs::new(), Sums::default());
+        let mut sums = Sums::default();
         let mut roll_ups = Vec::new();
         for roll_up in RollUp::left_of(table) {
             let rolled = rolled_up(roll_up, file.clone())?;
             if roll_up == RollUp::UsageByEpoch {
-                epochs = last_epochs(&rolled)?;
                 sums = Sums::of(&rolled)?;
             }
             roll_ups.push((roll_up, stored(&rolled)?));
         }
-        Ok(Self { stats: delta_stats(table, &footer), rows, roll_ups, epochs, sums })
+        Ok(Self { stats: delta_stats(table, &footer), rows, roll_ups, sums })
     }
 }
 
-/// Reads a file. `None` where it is gone: another janitor has merged or removed it.
-async fn leavings_of(
-    table: &TableLog,
-    file: &PinnedFile,
-) -> Result<Option<(Leavings, Bytes)>, TablesError> {
-    let (name, root, store) = (table.table(), table.log().root(), table.log().store());
-    let object = Path::from(format!("{root}/{}", file.path));
-    let bytes = match store.get(&object).await {
-        Ok(found) => found.bytes().await?,
-        Err(StoreError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let read = bytes.clone();
-    let leavings = tokio::task::spawn_blocking(move || Leavings::of(name, &read)).await??;
-    if file.rows.is_some_and(|rows| rows != leavings.rows) {
-        let words = format!("{object} has {} rows, the log says {:?}", leavings.rows, file.rows);
-        return Err(TablesError::Damaged(words));
+/// Reads a file; `None` where it is gone.
+async fn bytes_of(table: &TableLog, file: &PinnedFile) -> Result<Option<Bytes>, TablesError> {
+    let (root, store) = (table.log().root(), table.log().store());
+    match store.get(&Path::from(format!("{root}/{}", file.path))).await {
+        Ok(found) => Ok(Some(found.bytes().await?)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Ok(Some((leavings, bytes)))
+}
+
+/// What a file is that is gone: another janitor has merged or removed it. Gone and still listed
+/// would be a loss of data, and must not go unnoticed.
+async fn changed(table: &mut TableLog, file: &PinnedFile) -> Result<Outcome, TablesError> {
+    match table.refresh().await?.files().contains_key(&file.path) {
+        true => Err(TablesError::Damaged(format!("{} is gone", file.path))),
+        false => Ok(Outcome::Changed),
+    }
 }
 
 /// Stores what a file leaves. Its name follows from its content, so that whoever stores it again
@@ -309,7 +333,7 @@ async fn store_left(
     let name = sha256_hex(hashes.join(" ").as_bytes());
     let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let in_its_place =
-        format!("{folder}/removed-{}.parquet", name.get(..NAME_DIGITS).unwrap_or(&name));
+        format!("{folder}/{IN_ITS_PLACE}{}.parquet", name.get(..NAME_DIGITS).unwrap_or(&name));
     for (roll_up, rolled) in leavings.roll_ups {
         let object = Path::from(format!("{root}/{}", roll_up.path(&in_its_place)));
         store.put(&object, rolled.into()).await?;

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use futures::TryStreamExt;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tally_schemas::RollUp;
 
 use super::{Janitor, JanitorReport, JanitorSettings, Place, remove};
 use crate::error::TablesError;
 use crate::ledger_reader::LedgerReader;
 use crate::publish::{app_id, next_of};
+use crate::removed_file::IN_ITS_PLACE;
 
 impl Janitor {
     /// Removes files below the tables that are older than the retention and that neither the
@@ -49,7 +50,10 @@ impl Janitor {
                 || state.files().contains_key(file)
                 || state.tombstones().get(file).is_some_and(|t| t.removed_at_ms > cutoff_ms)
                 || unpublished.contains(&(name.to_owned(), file.to_owned()));
-            if !needed && remove(self.store.as_ref(), &meta.location).await? {
+            if needed || (stands_in(file) && was_put_again(self.store.as_ref(), &meta).await?) {
+                continue;
+            }
+            if remove(self.store.as_ref(), &meta.location).await? {
                 report.files_removed += 1;
                 report.bytes_removed += meta.size;
             }
@@ -86,6 +90,22 @@ impl Janitor {
             (least, most) = (least.min(next), most.max(next));
         }
         Ok((least, most))
+    }
+}
+
+/// Whether a file is one that stands in the place of a removed one, or was to.
+fn stands_in(file: &str) -> bool {
+    file.rsplit('/').next().is_some_and(|name| name.starts_with(IN_ITS_PLACE))
+}
+
+/// Whether an object was put since it was listed. Names of what stands in the place of a removed
+/// file follow from content: one that a removal left that came to nothing becomes needed, under
+/// the same name, by the removal that comes after it.
+async fn was_put_again(store: &dyn ObjectStore, listed: &ObjectMeta) -> Result<bool, TablesError> {
+    match store.head(&listed.location).await {
+        Ok(now) => Ok(now.last_modified > listed.last_modified),
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) enum Listing {
     Fresh,
     /// Nothing at all, which is as stale as can be.
     Stale,
+    /// Everything; and then another janitor puts what stands in the place of removed files again.
+    Overtaken,
 }
 
 impl FaultStore {
@@ -64,6 +66,12 @@ impl FaultStore {
     pub(crate) fn stale(inner: Arc<dyn ObjectStore>) -> Self {
         let store = Self::new(inner, i64::MAX, Fault::Lost);
         Self { listing: Listing::Stale, ..store }
+    }
+
+    /// A store that never fails, but where listings are overtaken by another janitor.
+    pub(crate) fn overtaken(inner: Arc<dyn ObjectStore>) -> Self {
+        let store = Self::new(inner, i64::MAX, Fault::Lost);
+        Self { listing: Listing::Overtaken, ..store }
     }
 
     /// Lets every later call succeed, if one has failed.
@@ -128,12 +136,13 @@ impl ObjectStore for FaultStore {
         match self.listing {
             Listing::Fresh => self.inner.list(prefix),
             Listing::Stale => futures::stream::empty().boxed(),
+            Listing::Overtaken => overtaken(Arc::clone(&self.inner), prefix).boxed(),
         }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         match self.listing {
-            Listing::Fresh => self.inner.list_with_delimiter(prefix).await,
+            Listing::Fresh | Listing::Overtaken => self.inner.list_with_delimiter(prefix).await,
             Listing::Stale => Ok(ListResult { common_prefixes: Vec::new(), objects: Vec::new() }),
         }
     }
@@ -141,6 +150,23 @@ impl ObjectStore for FaultStore {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
     }
+}
+
+fn overtaken(
+    store: Arc<dyn ObjectStore>,
+    prefix: Option<&Path>,
+) -> impl futures::Stream<Item = Result<ObjectMeta>> + use<> {
+    let listed = store.list(prefix);
+    let then_put = async move {
+        let listed: Vec<Result<ObjectMeta>> = listed.collect().await;
+        let again = listed.iter().flatten().map(|meta| meta.location.clone());
+        for path in again.filter(|path| path.as_ref().contains("/removed-")) {
+            let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+            store.put(&path, bytes.into()).await.unwrap();
+        }
+        futures::stream::iter(listed)
+    };
+    futures::stream::once(then_put).flatten()
 }
 
 /// Rows of a table: the given keys, everything else the same in all.
@@ -198,11 +224,13 @@ pub(crate) fn parquet_of(table: Table, partition: u32, epoch: u64, keys: &[i64])
 pub(crate) struct Ledger {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) partition_count: u32,
+    /// The day of its events.
+    pub(crate) day: &'static str,
 }
 
 impl Ledger {
     pub(crate) fn new(store: &Arc<dyn ObjectStore>, partition_count: u32) -> Self {
-        Self { store: Arc::clone(store), partition_count }
+        Self { store: Arc::clone(store), partition_count, day: "2026-11-22" }
     }
 
     /// Stores a file of `table` and describes it.
@@ -217,8 +245,8 @@ impl Ledger {
         let mut values = BTreeMap::new();
         let mut folder = String::new();
         if table == Table::UsageEvents {
-            values.insert("day".to_owned(), "2026-11-22".to_owned());
-            folder.push_str("day=2026-11-22/");
+            values.insert("day".to_owned(), self.day.to_owned());
+            folder = format!("day={}/", self.day);
         }
         let path = format!("{folder}{partition}-{n:020}.parquet");
         let (min, max) = (keys.iter().min().unwrap(), keys.iter().max().unwrap());
