@@ -140,7 +140,7 @@ async fn rows_published_twice_are_found() {
         let to = object_store::path::Path::from(tally_aggregate::object_path(file));
         object_store::ObjectStoreExt::copy(world.store.as_ref(), &from, &to).await.unwrap();
     }
-    let bytes = tally_aggregate::ledger::encode(&entry).unwrap();
+    let bytes = ledger::encode(&entry).unwrap();
     world.put(&entry_path(TOPIC, 0, 5), bytes).await;
     world.publish().await;
     let checks = checks(&world, &VerifyOptions::default()).await;
@@ -161,13 +161,13 @@ async fn epochs_that_wait_for_publication_are_told_apart() {
         .unwrap();
     let mut entry: LedgerEntry = serde_json::from_slice(&bytes).unwrap();
     entry.n = 5;
-    entry.previous = tally_aggregate::ledger::hash_of(&bytes);
+    entry.previous = ledger::hash_of(&bytes);
     entry.from = entry.to;
     entry.cumulative.merge(&entry.totals);
     for file in &mut entry.files {
         file.path = file.path.replace(".parquet", "-later.parquet");
     }
-    let bytes = tally_aggregate::ledger::encode(&entry).unwrap();
+    let bytes = ledger::encode(&entry).unwrap();
     world.put(&entry_path(TOPIC, 0, 5), bytes).await;
     let waiting = checks(&world, &VerifyOptions::default()).await;
     assert_eq!(failed(&waiting).len(), 1, "{:#?}", failed(&waiting));
