@@ -271,10 +271,10 @@ pub(super) async fn all(
         }
     }
     // With a partition missing, what moved into it would be missed.
-    if is_whole || !was_moved {
-        if let Err(error) = compare(engine, evidence, group, was_moved, &mut buckets).await {
-            buckets.add(error.to_string());
-        }
+    if (is_whole || !was_moved)
+        && let Err(error) = compare(engine, evidence, group, was_moved, &mut buckets).await
+    {
+        buckets.add(error.to_string());
     }
     vec![
         homes.done(format!("{partitions} partitions, {accounts} accounts")),
