@@ -7,6 +7,7 @@ import json
 import re
 import statistics
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def machine() -> str:
     cpu = next(line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
     cores = sum(line.startswith("processor") for line in open("/proc/cpuinfo"))
     memory = int(next(line for line in open("/proc/meminfo")).split()[1]) // 2**20
-    return f"{cores} cores of {cpu}, {memory} GiB, broker and clients on the same cores"
+    return f"{cores} cores of {cpu}, {memory} GiB"
 
 
 def table(head: list[str], rows: list[list]) -> list[str]:
@@ -38,8 +39,7 @@ def stream(runs: list[dict]) -> list[str]:
         right = "counts only" if not checks else "yes" if all(c.get("correct") for c in checks) else f"NO: {checks[0]}"
         rows.append([peer, len(of), f"{median('events_s_drain'):,.0f}", f"{ratio:.2f}", f"{median('drain_s'):.1f}",
                      f"{median('cpu_s_per_m'):.2f}", f"{median('rss_mib'):,.0f}", right])
-    return ["## Backlog of 5 M events, 4 partitions, real Kafka, local folder", "",
-            "From the first record to the last committed and published epoch; medians; the ratio is to the null "
+    return ["From the first record to the last committed and published epoch; medians; the ratio is to the null "
             "consumer of the same round. Events are checked row by row by the kit.", "",
             *table(["", "runs", "events/s", "÷ null", "seconds", "CPU s a million", "peak MiB", "correct"], rows)]
 
@@ -53,16 +53,14 @@ def door(runs: list[dict]) -> list[str]:
             label = "single events" if run["what"] == "door singles" else "the same straight to Kafka, without a door"
             rows.append([f"{label}, {run['requests_s']:,} a second",
                          f"p50 {run['p50_ms']} ms, p99 {run['p99_ms']} ms, max {run['max_ms']} ms"])
-    return ["## Door", "", "`tally ingest` on real Kafka, acknowledged by all in-sync replicas; the client is a process "
+    return ["`tally ingest` on real Kafka, acknowledged by all in-sync replicas; the client is a process "
             "of its own on the same cores.", "", *table(["load", "result"], rows)]
 
 
 def recovery(runs: list[dict]) -> list[str]:
     rows = [[run["seconds_to_first_commit"], run["cpu_s"], run["stored_state_mib"], run["peak_mib_before"],
              run["peak_mib_after"]] for run in runs]
-    return ["## Recovery after kill -9, 1 M accounts, 20 M ids in open buckets", "",
-            *table(["seconds to the first new commit", "CPU s", "stored state MiB", "peak MiB before", "peak MiB after"],
-                   rows)]
+    return table(["seconds to the first new commit", "CPU s", "stored state MiB", "peak MiB before", "peak MiB after"], rows)
 
 
 def rating(runs: list[dict]) -> list[str]:
@@ -70,8 +68,7 @@ def rating(runs: list[dict]) -> list[str]:
     ratio = lambda run, what: f"{of[run['round'], what] / run['seconds']:.2f}" if (run["round"], what) in of else ""
     rows = [[run["what"], run["round"] + 1, run["seconds"], f"{run['events'] / run['seconds']:,.0f}", ratio(run, "null"),
              ratio(run, "counting"), run["cpu_s_per_million"], run["bytes_an_event"]] for run in runs]
-    return ["## Rating and charging beside counting alone, 3 M JSON events", "",
-            "From the start of the process to its end, which is longer than the time of the backlog above. null: a consumer that "
+    return ["From the start of the process to its end, which is longer than the time of the backlog above. null: a consumer that "
             "only counts messages. overrun: nobody has bought anything. packages: each account has a gift first. Ratios are of "
             "events a second, within the round.", "",
             *table(["", "round", "seconds", "events/s", "÷ null", "÷ counting", "CPU s a million", "Parquet bytes an event"], rows)]
@@ -86,8 +83,7 @@ def quota(runs: list[dict]) -> list[str]:
         ratios.append(asked["seconds"] / alone["seconds"])
         rows.append([round_ + 1, alone["seconds"], asked["seconds"], f"{ratios[-1]:.3f}", f"{asked['answered_s']:,}",
                      asked["ok"], asked["unknown"] + asked["other"], asked["p50_ms"], asked["p99_ms"]])
-    return ["## Asking for quotas beside the stream", "",
-            f"{runs[0]['events']:,} JSON events from the start of the process to its end, alone and with "
+    return [f"{runs[0]['events']:,} JSON events from the start of the process to its end, alone and with "
             f"{of('asked', rounds[0])['asked_s']:,} `GET /v1/accounts/{{account}}/quota` a second asked for; the client is on the "
             f"same cores. Median ratio {statistics.median(ratios):.3f}. Answers that are no 200: while partitions are taken, "
             "and of accounts that no record was read of yet.", "",
@@ -98,7 +94,7 @@ def alerts(runs: list[dict]) -> list[str]:
     rows = [["through a kill -9 and a takeover" if run["killed"] else "undisturbed", f"{run['rate']:,}", run["alerts"],
              run["missing"], run["twice"], run["p50_ms"], run["p99_ms"], run["max_ms"],
              ", ".join(f"{count:,} ≤ {ms}" for ms, count in run["at_most_ms"].items())] for run in runs]
-    return ["## Alert latency, 1 M accounts", "", "From the append of the event to the append of its alert, by the "
+    return ["From the append of the event to the append of its alert, by the "
             "broker's clock, in milliseconds.", "",
             *table(["", "events/s beside", "alerts", "missing", "twice", "p50", "p99", "max", "histogram"], rows)]
 
@@ -108,7 +104,7 @@ def accounts(runs: list[dict]) -> list[str]:
     rows = [[f"{run['accounts']:,}", run["cpu_s_per_million"], f"{run['cpu_s_per_million'] / least:.2f}",
              run["seconds"], f"{run['peak_mib']:,}", f"{run['stored_state_mib']:,}", run["read_s"], run["sold_s"]]
             for run in runs]
-    return ["## Events with more and more accounts known", "", f"{runs[0]['events']:,} JSON events, rated and charged, of "
+    return [f"{runs[0]['events']:,} JSON events, rated and charged, of "
             "accounts that have each bought a package; without the time in which a start reads the stored state.", "",
             *table(["accounts", "CPU s a million", "ratio", "seconds", "peak MiB", "stored state MiB", "state read in, s",
                     "packages sold in, s"], rows)]
@@ -118,7 +114,7 @@ def steady(runs: list[dict]) -> list[str]:
     rows = [[f"{run['rate']:,}", run["seconds"], " / ".join(map(str, run["median_mib_by_third"])), run["peak_mib"],
              run.get("state_mib_median", ""), f"{run['lag_median']:,}" if "lag_median" in run else "", run["cpu_s_per_million"]]
             for run in runs]
-    return ["## Memory at a steady rate", "", "JSON events, rated and charged; generator, broker and aggregator share the cores.", "",
+    return ["JSON events, rated and charged; generator, broker and aggregator share the cores.", "",
             *table(["events/s", "seconds", "resident MiB, median of each third", "peak MiB", "open state MiB, median", "lag, median",
                     "CPU s a million"], rows)]
 
@@ -129,8 +125,7 @@ def sql(runs: list[dict]) -> list[str]:
              run["tally"]["cpu_s"], run["duckdb"]["cpu_s"], run["tally"]["rss_mib"], run["duckdb"]["rss_mib"],
              "equal" if run["equal"] else "DIFFERENT"] for run in runs if "query" in run]
     edges = [[run["edge"], run["exit"], run["said"].replace("|", "/")] for run in runs if "edge" in run]
-    return ["## SQL over 10 M events, the same Parquet, two threads", "",
-            "Warm: the best of five, over HTTP for Tally, in its own process for DuckDB. Cold: a new process, page cache "
+    return ["Warm: the best of five, over HTTP for Tally, in its own process for DuckDB. Cold: a new process, page cache "
             "warm. In seconds.", "",
             *table(["", "rows", "Tally warm", "DuckDB warm", "ratio", "Tally cold", "DuckDB cold", "Tally CPU",
                     "DuckDB CPU", "Tally MiB", "DuckDB MiB", "answers"], rows),
@@ -139,14 +134,14 @@ def sql(runs: list[dict]) -> list[str]:
 
 def stages(runs: list[dict]) -> list[str]:
     rows = [[run["stage"], f"{run['ns']:,.0f}"] for run in runs]
-    return ["## Stages", "", "criterion, one thread, median; nanoseconds an event, an entry for the ledger.", "",
+    return ["criterion, one thread, median; nanoseconds an event, an entry for the ledger.", "",
             *table(["stage", "ns"], rows)]
 
 
 def reconcile(runs: list[dict]) -> list[str]:
     rows = [[run["what"], f"{run['ours']:,} × {run['theirs']:,}", run["seconds"], run["cpu_s"], f"{run['peak_mib']:,}",
              f"{run['differences']:,}", "yes" if run["correct"] else "NO"] for run in runs]
-    return ["## A vendor's bill beside our events", "", "`tally settle reconcile` from the bill as CSV and the tables in "
+    return ["`tally settle reconcile` from the bill as CSV and the tables in "
             "a local folder to report, differences and evidence; one line in a thousand differs, planted by rule.", "",
             *table(["", "records", "seconds", "CPU s", "peak MiB", "differences", "as planted"], rows)]
 
@@ -154,7 +149,7 @@ def reconcile(runs: list[dict]) -> list[str]:
 def rerate(runs: list[dict]) -> list[str]:
     rows = [[run["what"], f"{run['events']:,}", run["seconds"], run["cpu_s"], f"{run['peak_mib']:,}",
              f"{run['changed']:,}", "yes" if run["correct"] else "NO"] for run in runs]
-    return ["## A month rated again", "", "`tally settle rerate` over the rows of one vendor's month in a local folder: every event is "
+    return ["`tally settle rerate` over the rows of one vendor's month in a local folder: every event is "
             "rated by the price book as it was known at another time.", "",
             *table(["", "events", "seconds", "CPU s", "peak MiB", "events that change", "as computed"], rows)]
 
@@ -163,8 +158,7 @@ def month(runs: list[dict]) -> list[str]:
     of = lambda what: [run for run in runs if run["what"] == what]
     said = lambda run: "yes" if run["correct"] else "NO"
     made, sealed, repeated = of("made"), of("sealed"), of("repeated")
-    out = ["## A month of thirty vendors settled", "",
-           "Events by the product's own way through the log into tables in a local folder; the sums of every vendor "
+    out = ["Events by the product's own way through the log into tables in a local folder; the sums of every vendor "
            "are held to the rule that made the events. Closing and approving make every statement once each.", "",
            *table(["", "events", "close, s", "approve, s", "both, s", "CPU s", "peak MiB", "verify, s", "verify peak MiB", "as computed"],
                   [["sealed", f"{run['events']:,}", run["close_s"], run["approve_s"], run["seconds"], run["cpu_s"],
@@ -204,7 +198,7 @@ def restart(runs: list[dict]) -> list[str]:
                run["partition_gap_ms"], run["max_ms"], f"{run['lag_before']:,} (at most {run['lag_before_max']:,})", f"{run['lag_max']:,}",
                "NOT BACK" if run["lag_back_s"] is None else run["lag_back_s"], " / ".join(map(str, run["stop_s"])),
                "yes" if run["correct"] else "NO"] for run in runs if run["what"] == "rolling restart"]
-    return ["## Restarts", "", "Every aggregator restarted one after the other, two on four partitions; alerts by the broker's clock; "
+    return ["Every aggregator restarted one after the other, two on four partitions; alerts by the broker's clock; "
             "lag in records, most of them batches of 500 events; back from the last start on. As sent: events to the token by model, `tally verify`, "
             "and every alert once.", "",
             *table(["events/s beside", "alerts", "missing", "twice", "models that differ", "longest gap, ms", "in one partition, ms",
@@ -223,7 +217,7 @@ def observe(runs: list[dict]) -> list[str]:
             median = lambda watched: statistics.median(value for (_, w), value in of.items() if w == watched)
             rows.append([what, figure, f"{median(False):,.2f}", f"{median(True):,.2f}", f"{statistics.median(ratios):.3f}",
                          f"{ratios[0]:.3f} to {ratios[-1]:.3f}", len(ratios), f"{better} is better"])
-    return ["## What metrics and traces cost", "", "Alone: nobody scrapes, no traces. Watched: /metrics every second, one request in a "
+    return ["Alone: nobody scrapes, no traces. Watched: /metrics every second, one request in a "
             "thousand followed to a collector, which is a thread of the measuring script on the same cores. Rounds alternate.", "",
             *table(["", "", "alone, median", "watched, median", "ratio, median", "ratios", "rounds", ""], rows)]
 
@@ -240,24 +234,60 @@ def faults(runs: list[dict]) -> list[str]:
     rows = [[name, run["day"], *(told(run.get(key, "")) for key in ["records", "accepted", "duplicates", "suspended"]),
              "; ".join(f"{key.replace('_', ' ')} {told(value)}" for key, value in run.items() if key not in OF_EVERY_FAULT),
              told(run["elapsed_s"])] for name, run in sorted(newest.items(), key=lambda of: number(of[0]))]
-    return ["## Faults, full counts", "", "`make soak`, the newest run of each test; a test that failed has no line. Where events are accepted, "
+    return ["`make soak`, the newest run of each test; a test that failed has no line. Where events are accepted, "
             "the tables were compared with what was sent, by `tally verify` and, without our code, by the packages deltalake and duckdb. "
             "The build is that of `make test`.", "",
             *table(["fault", "day", "records", "accepted", "duplicates", "held back", "measured", "seconds"], rows)]
 
 
-PARTS = [stream, door, recovery, rating, quota, alerts, reconcile, rerate, month, restart, observe, steady, sql, accounts, stages, faults]
+# In the order of the report, with their headings.
+PARTS: dict[str, Callable[[list[dict]], list[str]]] = {
+    "Backlog of 5 M events, 4 partitions, real Kafka, local folder": stream,
+    "Door": door,
+    "Recovery after kill -9, 1 M accounts, 20 M ids in open buckets": recovery,
+    "Rating and charging beside counting alone, 3 M JSON events": rating,
+    "Asking for quotas beside the stream": quota,
+    "Alert latency, 1 M accounts": alerts,
+    "A vendor's bill beside our events": reconcile,
+    "A month rated again": rerate,
+    "A month of thirty vendors settled": month,
+    "Restarts": restart,
+    "What metrics and traces cost": observe,
+    "Memory at a steady rate": steady,
+    "SQL over 10 M events, the same Parquet, two threads": sql,
+    "Events with more and more accounts known": accounts,
+    "Stages": stages,
+    "Faults, full counts": faults,
+}
+
+
+def sections(report: str) -> dict[str, list[str]]:
+    """The lines below each heading of a report."""
+    parts = re.split(r"^## (.+)\n", report, flags=re.MULTILINE)
+    return {heading: text.strip("\n").splitlines() + [""] for heading, text in zip(parts[1::2], parts[2::2])}
+
+
+def with_earlier_rows(rows: list[str], earlier: list[str]) -> list[str]:
+    """The tests that were not run again have the rows that they had."""
+    name = lambda row: row.split(" | ")[0]
+    names = {name(row) for row in rows}
+    return rows[:-1] + [row for row in earlier if row.startswith("| ") and name(row) not in names] + [""]
 
 
 def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
-    out = ["# Results", "", f"{machine()}. The parts of [run.sh](run.sh) that have been run, each with its day; `make bench` runs "
-           "them all.", ""]
-    for part in PARTS:
+    before = sections(target.read_text()) if target.is_file() else {}
+    out = ["# Results", "", "Broker and clients are on the same cores as what is measured. The parts of [run.sh](run.sh) that have been "
+           "run, each with its day and its machine; `make bench` runs them all, and a part that is not run again stays as it was.", ""]
+    for heading, part in PARTS.items():
         file = folder / f"{part.__name__}.jsonl"
+        earlier = before.get(heading, [])
         if runs := lines(file):
-            head, *rest = part(runs)
-            out += [head, "", f"Run on {date.fromtimestamp(file.stat().st_mtime)}.", *rest]
+            rows = part(runs)
+            rows = with_earlier_rows(rows, earlier) if part is faults else rows
+            out += [f"## {heading}", "", f"Run on {date.fromtimestamp(file.stat().st_mtime)}, {machine()}.", "", *rows]
+        elif earlier:
+            out += [f"## {heading}", "", *earlier]
     findings = Path(__file__).with_name("findings.md")
     target.write_text("\n".join(out) + "\n" + findings.read_text())
 
