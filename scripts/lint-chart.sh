@@ -147,7 +147,7 @@ conforms() {
 
 manifests() {
   "$CHART_PYTHON" scripts/chart/check_manifests.py helm/snapshots/*.yaml &&
-    "$CHART_PYTHON" scripts/chart/check_manifests.py --self-test helm/snapshots/minimal.yaml
+    "$CHART_PYTHON" scripts/chart/check_manifests.py --self-test helm/snapshots/minimal.yaml helm/snapshots/production.yaml
 }
 
 # The rules as they are, as the chart renders them, and their tests.
