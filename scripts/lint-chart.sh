@@ -72,6 +72,7 @@ helm_refuses() {
 --set access.usersSecret=|access.usersSecret is required
 --set store.queryCredentialsSecret=|store.queryCredentialsSecret is required
 --set aggregate.replicas=17|17 aggregators for 16 partitions
+--set aggregate.autoscaling.enabled=true,aggregate.autoscaling.maxReplicas=17|17 aggregators for 16 partitions
 --set query.terminationGracePeriodSeconds=60|must be more than 68
 --set config.ingest.drain_timeout_ms=20000|must be more than 48
 --set config.query.pg_listen=x:1|is set by the chart
@@ -164,7 +165,9 @@ PYTHON
 }
 
 dashboards() {
-  "$CHART_PYTHON" scripts/chart/make_dashboards.py --check && "$CHART_PYTHON" scripts/chart/check_dashboards.py helm/dashboards/*.json
+  "$CHART_PYTHON" scripts/chart/make_dashboards.py --check &&
+    "$CHART_PYTHON" scripts/chart/check_dashboards.py helm/dashboards/*.json &&
+    "$CHART_PYTHON" scripts/chart/check_dashboards.py --self-test helm/dashboards/*.json
 }
 
 compose() {
