@@ -41,7 +41,7 @@ file_sizes() {
 # Paths that exist on one person's machine only.
 machine_paths() {
   local status=0
-  git grep -InE --untracked '(^|[^A-Za-z0-9_.])/(home/[a-z]|Users/[A-Za-z]|(root|work)/)' || status=$?
+  git --no-pager grep -InE --untracked '(^|[^A-Za-z0-9_.])/(home/[a-z]|Users/[A-Za-z]|(root|work)/)' || status=$?
   # 1 says that there is none; 0 that there are some, more that nothing was looked at.
   [[ $status == 1 ]]
 }
