@@ -84,6 +84,7 @@ pub(crate) fn period_rows(
             review: month.review,
             seals: &books.seals,
             is_paid: books.books.is_paid(month.period),
+            unwritten: None,
             unsealed_before: None,
             is_behind: false,
         };

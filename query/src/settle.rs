@@ -27,7 +27,7 @@ use std::sync::Arc;
 use tally_schemas::Table;
 use tally_settlement::{
     AdjustmentState, Contracts, CutOff, Period, PeriodFacts, PeriodState, Plan, PostedAdjustment,
-    PriceLists, RatedGroup, Seal, Statement, StatementInput, VendorReport,
+    PriceLists, RatedGroup, Refusal, Seal, Statement, StatementInput, VendorReport,
 };
 use tally_tables::{AsOf, PinnedTables};
 
@@ -35,7 +35,7 @@ pub use self::adjust::NewAdjustment;
 pub use self::approve::{Closed, Decided};
 pub use self::close::{CloseOutcome, InReview};
 pub use self::dispute::{HowResolved, NewDispute};
-pub(crate) use self::journal_store::Journal;
+pub(crate) use self::journal_store::{Journal, Kept};
 pub use self::line_events::LineEvents;
 use self::rated_groups::Scope;
 pub(crate) use self::rated_groups::within;
@@ -93,6 +93,12 @@ struct Known {
 }
 
 impl Known {
+    /// The period that is approved and whose seal is not there: of others it cannot lack.
+    fn unwritten(&self) -> Option<Period> {
+        let last = self.journal.books.last_closed();
+        last.filter(|last| self.seals.last().is_none_or(|seal| seal.period != *last))
+    }
+
     fn facts(&self, period: Period, now_ms: i64) -> PeriodFacts<'_> {
         PeriodFacts {
             period,
@@ -100,6 +106,7 @@ impl Known {
             review: self.journal.books.review(period),
             seals: &self.seals,
             is_paid: self.journal.books.is_paid(period),
+            unwritten: self.unwritten(),
             unsealed_before: None,
             is_behind: false,
         }
@@ -193,6 +200,15 @@ impl<'a> Settlement<'a> {
     ) -> Result<IssuedStatement, QueryError> {
         let (period, state) = (facts.period, facts.state());
         let mut notes = Vec::new();
+        match facts.unwritten {
+            Some(approved) if approved < period => {
+                return Err(invalid(Refusal::Unwritten { period, approved }.to_string()));
+            }
+            Some(approved) if approved == period => notes.push(format!(
+                "{period} was approved, and its seal is not there: tally settle approve --period {period} --by NAME writes it"
+            )),
+            _ => {}
+        }
         let pin = self.engine.pin(as_of).await?;
         let draft = match facts.standing_review() {
             Some(review) => {

@@ -17,7 +17,7 @@ use tally_settlement::{
 use crate::feed::{Feed, engine_over, ms, rows, worked_out};
 
 /// Terms of the only vendor with usage in October.
-const TERMS: &str = "[[terms]]\nid = \"zhipu-2026\"\nvendor = \"zhipu\"\nmodel_pattern = \"*\"\n\
+pub(crate) const TERMS: &str = "[[terms]]\nid = \"zhipu-2026\"\nvendor = \"zhipu\"\nmodel_pattern = \"*\"\n\
     form = \"price_list\"\ncurrency = \"CNY\"\ntax_ppm = 60000\nrounding = \"half_up\"\n\
     minimum = \"20.00\"\ncarry_months = 3\nvalid_from = \"2026-01-01\"\nsource = \"contract 2026-17\"\n\
     tolerance = { qty_pct = \"0.1\", amt_pct = \"0.1\", amt_abs = \"1.00\", counts = \"ours\" }\n\
@@ -28,7 +28,7 @@ fn october() -> Period {
     Period::parse("2026-10").unwrap()
 }
 
-async fn approved(feed: &Feed, terms: &str) -> Whole {
+pub(crate) async fn approved(feed: &Feed, terms: &str) -> Whole {
     let references = ReferenceStore::new(Arc::clone(&feed.store));
     let kind = ReferenceKind::Contract;
     let files = vec![StoredFile { name: "terms.toml".to_owned(), text: terms.to_owned() }];
@@ -107,7 +107,11 @@ pub(crate) fn settled_by(whole: Whole) -> (SettlementTerms, PriceLists) {
 }
 
 /// Settles by terms that are approved now.
-async fn settlement_by<'a>(feed: &Feed, engine: &'a QueryEngine, terms: &str) -> Settlement<'a> {
+pub(crate) async fn settlement_by<'a>(
+    feed: &Feed,
+    engine: &'a QueryEngine,
+    terms: &str,
+) -> Settlement<'a> {
     let (settled_by, prices) = settled_by(approved(feed, terms).await);
     Settlement::new(engine, settled_by, prices)
 }

@@ -34,6 +34,7 @@ mod rated_invariants;
 mod resends;
 mod retention;
 mod roll_ups;
+mod seals;
 mod sign_in;
 mod sql_page;
 mod stored_accounts;
