@@ -37,8 +37,8 @@ pub use self::close::{CloseOutcome, InReview};
 pub use self::dispute::{HowResolved, NewDispute};
 pub(crate) use self::journal_store::{Journal, Kept};
 pub use self::line_events::LineEvents;
-use self::rated_groups::Scope;
 pub(crate) use self::rated_groups::within;
+use self::rated_groups::{Scope, SpansOf};
 pub use self::re_rate::{OtherReading, PeriodReRated, UnratedEvents};
 pub(crate) use self::seal_store::{SealStore, sha256_of};
 use crate::engine::QueryEngine;
@@ -84,6 +84,7 @@ pub struct Settlement<'a> {
     store: SealStore<'a>,
     terms: SettlementTerms,
     prices: Arc<PriceLists>,
+    spans: SpansOf,
 }
 
 /// What is known before anything is done.
@@ -117,7 +118,8 @@ impl<'a> Settlement<'a> {
     /// Settles by terms and prices.
     pub fn new(engine: &'a QueryEngine, terms: SettlementTerms, prices: PriceLists) -> Self {
         let store = SealStore::new(engine.ledger().store());
-        Self { engine, store, terms, prices: Arc::new(prices) }
+        let spans = prices.discount_spans();
+        Self { engine, store, terms, prices: Arc::new(prices), spans }
     }
 
     /// The statement of a vendor: the sealed one of a closed period, a draft of any other.
@@ -234,7 +236,7 @@ impl<'a> Settlement<'a> {
             sealed: before.map(|seal| seal.cut_offs.as_slice()),
             vendor: Some(vendor),
         };
-        let groups = rated_groups::read(self.engine, &pin, &scope).await?;
+        let groups = rated_groups::read(self.engine, &pin, &scope, &self.spans).await?;
         let vendors = contracts.vendors();
         if groups.is_empty() && !vendors.iter().any(|known| known == vendor) {
             return Err(invalid(format!(

@@ -25,6 +25,7 @@ mod contracts;
 mod control;
 mod day_text;
 mod decimal;
+mod discount_spans;
 mod error;
 mod footing;
 mod fraction;
@@ -67,6 +68,7 @@ pub use contract_lint::{ContractLint, ContractLintCode};
 pub use contracts::{Contracts, EXAMPLE_CONTRACTS, FxRate};
 pub use control::ControlTotals;
 pub use decimal::{Cents, Pico, Points, Units, parse_decimal};
+pub use discount_spans::{CallSpans, DiscountSpans};
 pub use error::{ErrorKind, SettlementError};
 pub use fraction::{Fraction, Rounding};
 pub use journal::{

@@ -45,6 +45,7 @@ impl Acme {
         units[TokenClass::Input.index()] = tokens;
         RatedGroup {
             day: day.parse().unwrap(),
+            calls: CallSpans::of_day(day.parse().unwrap()),
             vendor: "acme".into(),
             billed_model: "m".into(),
             supplier: "acme".into(),
