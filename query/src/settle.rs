@@ -12,6 +12,7 @@
 //!   the close.
 
 mod adjust;
+mod adjustment_events;
 mod approve;
 mod close;
 mod dispute;

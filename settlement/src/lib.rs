@@ -12,6 +12,7 @@
 //!
 //! The rules are in `docs/settlement.md`.
 
+mod adjusted_usage;
 mod adjustment;
 mod books;
 mod books_error;
@@ -59,6 +60,7 @@ mod vendor_report;
 mod vendor_report_csv;
 mod words;
 
+pub use adjusted_usage::AdjustedUsage;
 pub use adjustment::{Adjustment, AdjustmentReason, PostedAdjustment};
 pub use books::{AdjustmentState, Books, DisputeState, Done, ReviewState};
 pub use books_error::BooksError;

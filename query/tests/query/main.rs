@@ -17,6 +17,7 @@ mod budgets;
 mod canaries;
 mod canary_books;
 mod completeness;
+mod discounts;
 mod evolution;
 mod feed;
 mod flight;
