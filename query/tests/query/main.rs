@@ -20,6 +20,7 @@ mod completeness;
 mod discounts;
 mod evolution;
 mod feed;
+mod finance_questions;
 mod flight;
 mod http;
 mod invariants;
