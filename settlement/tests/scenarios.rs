@@ -213,7 +213,7 @@ fn an_adjustment_needs_a_second_person_an_earlier_period_and_a_line_that_exists(
         id: "D-1".into(),
         terms: "t".into(),
         reason: AdjustmentReason::DisputeCredit,
-        amount: tally_settlement::Cents(-150),
+        amount: Cents(-150),
         orig_period: Period::parse("2026-10").ok(),
         orig_line_id: None,
         note: "agreed".into(),
