@@ -229,8 +229,9 @@ async fn the_example_in_sql_tells_lines_of_two_discounts_apart() {
     books.close(october(), "ann", now(), "0.1.0").await.unwrap();
     books.approve(october(), "bob", now()).await.unwrap();
     let page = include_str!("../../../docs/sql.md");
-    let example =
-        page.split("```sql\n").find(|text| text.starts_with("SELECT l.line_id, l.units, e.source"));
+    let example = page
+        .split("```sql\n")
+        .find(|text| text.starts_with("SELECT DISTINCT l.line_id, l.units, e.source"));
     let example = example.unwrap().split("```").next().unwrap();
     let sql = example.replace("'zhipu'", "'acme'");
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
