@@ -177,11 +177,16 @@ heading "The vendor's bill for it, with six mistakes planted, all of which are f
 "$tally" sql "SELECT vendor_request_id AS request_id, completed_at, billed_model AS model, service_tier,
     wholesale_amount AS amount, wholesale_currency AS currency, input AS input_tokens, cached_input AS cached_tokens,
     cache_write_5m AS cache_write_5m_tokens, cache_write_1h AS cache_write_1h_tokens, output AS output_tokens,
-    0 AS free_quota
+    0 AS free_quota, usage_source, finish_reason
   FROM usage_events WHERE vendor = 'zhipu' AND shanghai_month(day) = DATE '$last-01' ORDER BY completed_at, id" \
-  --format csv | python3 scripts/make_bill.py "$work/bill.csv"
+  --format csv | python3 scripts/make_bill.py "$work/bill.csv" "$work/planted.json"
+code=0
 "$tally" settle reconcile "$work/bill.csv" --vendor zhipu --period "$last" --mapping records-csv --by lin \
-  --out "$work/reconciled" 2>&1 | sed "s#$work#DIR#g" || [ "${PIPESTATUS[0]}" = 1 ]
+  --out "$work/reconciled" >"$work/reconcile.out" 2>&1 || code=$?
+sed "s#$work#DIR#g" "$work/reconcile.out"
+# Outside of the tolerance, and by nothing but what was planted.
+[ "$code" = 1 ] || { echo "exit code $code" >&2; exit 1; }
+python3 scripts/check_bill.py "$work/planted.json" "$work/reconciled"
 
 heading "What subscribers are charged, for the billing system; a line that it rejects stands on the next day's file"
 day() { TZ=Asia/Shanghai date -d "$1" +%F; }

@@ -12,7 +12,7 @@ with open(sys.argv[1], encoding="utf-8-sig", newline="") as file:
 lines = [row for row in rows if row["part"] == "line"]
 adjustments = [row for row in rows if row["part"] == "adjustment"]
 rest = [row for row in rows if row["part"] not in ("header", "line", "adjustment")]
-header = {row["id"]: list(row.values())[-1] for row in rows if row["part"] == "header"}
+header = {row["id"]: row["note"] for row in rows if row["part"] == "header"}
 print(f"{header['vendor']}, {header['period']}, {header['status']}, hash {header['hash'][:16]}…")
 
 

@@ -27,11 +27,12 @@ pub(crate) enum SettleCommand {
     ///
     /// Made from the vendor's statement, sealed or draft, and its contract. Nobody's name is in it.
     Report(settle_report::ReportArgs),
-    /// List the events that a line of a statement is made of
+    /// List the events that a line or an adjustment of a statement is made of
     ///
     /// Proves that they are all of them: their units must sum to the line's, or there is no
     /// answer but an error. A slice of a tier has no events of its own: of these lines it is the
-    /// events of all tiers.
+    /// events of all tiers. Of adjustments it is those for usage: what came late, corrections, free
+    /// trials, and what tiers were trued up for.
     Events(settle_events::EventsArgs),
     /// Put a period into review: fix what counts, and say what every vendor is owed
     ///

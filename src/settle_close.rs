@@ -220,9 +220,10 @@ fn closed_in_words(closed: &Closed) -> String {
         format!("seal     {} {}", seal.n, closed.hash),
         format!("terms    {} of edition {}", seal.contracts_version, seal.reference),
         format!(
-            "events   {} of the period, {} late; {} data files",
+            "events   {} of the period, {} late, {} corrected; {} data files",
             seal.totals.events,
             seal.totals.late_events,
+            seal.totals.corrected_events,
             seal.files.len()
         ),
     ];

@@ -1,4 +1,4 @@
-//! `tally settle events`: from a line of a statement down to its events.
+//! `tally settle events`: from a line or an adjustment of a statement down to its events.
 
 use std::io::IsTerminal;
 
@@ -25,8 +25,11 @@ pub(crate) struct EventsArgs {
     #[arg(long, value_name = "YYYY-MM", value_parser = Period::parse)]
     period: Period,
     /// Id of the line, as the statement has it
-    #[arg(long, value_name = "ID")]
-    line: String,
+    #[arg(long, value_name = "ID", required_unless_present = "adjustment")]
+    line: Option<String>,
+    /// Id of an adjustment for usage instead: late_usage, correction_event, free_trial, tier_true_up
+    #[arg(long, value_name = "ID", conflicts_with = "line")]
+    adjustment: Option<String>,
     /// How the events are written [default: table, with --json json]
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<AnswerFormat>,
@@ -43,8 +46,15 @@ pub(crate) async fn run(global: &GlobalArgs, args: EventsArgs) -> Result<(), Fai
     let settled_by = SettledBy::read(global, &args.store, None).await?;
     let engine = engine(global, &args.store).await?;
     let settlement = settled_by.over(&engine);
-    let EventsArgs { vendor, period, line, .. } = &args;
-    let found = settlement.line_events(vendor, *period, line, reference::now_ms()).await?;
+    let EventsArgs { vendor, period, line, adjustment, .. } = &args;
+    let now_ms = reference::now_ms();
+    let found = match (line, adjustment) {
+        (_, Some(id)) => settlement.adjustment_events(vendor, *period, id, now_ms).await?,
+        (line, None) => {
+            let id = line.as_deref().unwrap_or_default();
+            settlement.line_events(vendor, *period, id, now_ms).await?
+        }
+    };
     let LineEvents { line, state, events, .. } = &found;
     let shown = (format == AnswerFormat::Table).then_some(ROWS_SHOWN);
     let more = if shown.is_some_and(|rows| *events > rows) {

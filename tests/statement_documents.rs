@@ -101,8 +101,8 @@ fn write_all(folder: &Path, out: &str, vendor: &str) -> usize {
     let json = done(folder, &statement(vendor, &["--format", "json"]));
     std::fs::write(folder.join(file("json")), json).unwrap();
     let mut documents: Vec<(&str, &str, String)> =
-        vec![("parquet", "zh", file("parquet")), ("focus", "en", file("csv"))];
-    for format in ["xlsx", "html", "pdf"] {
+        vec![("parquet", "zh", file("parquet")), ("focus", "en", file("focus.csv"))];
+    for format in ["csv", "xlsx", "html", "pdf"] {
         for language in ["zh", "en"] {
             documents.push((format, language, file(&format!("{language}.{format}"))));
         }
@@ -142,6 +142,12 @@ fn documents_have_what_the_statement_has_and_repeat_byte_for_byte() {
     let folder = folder.path();
     books(folder);
 
+    // Two people refund something, which documents say with both names.
+    let refund = ["settle", "adjust", "--vendor", "minimax", "--period", "2026-02"];
+    let reason = ["--reason", "complaint_refund", "--amount", "-1.25", "--note", "ticket 4711"];
+    done(folder, &[&refund[..], &reason, &["--by", "ann"]].concat());
+    done(folder, &["settle", "adjust", "--approve", "ADJ-000000", "--by", "boss"]);
+
     std::fs::create_dir(folder.join("drafts")).unwrap();
     write_all(folder, "drafts", "minimax");
     assert_checked(folder, "drafts");
@@ -167,7 +173,7 @@ fn documents_have_what_the_statement_has_and_repeat_byte_for_byte() {
         assert!(read(&again) != draft, "{name:?} does not say that it is sealed");
         compared += 1;
     }
-    assert_eq!((written, compared), (27, 9));
+    assert_eq!((written, compared), (33, 11));
     let printed = done(folder, &statement("qwen", &["--format", "xlsx"]));
     assert!(printed == read(folder.join("sealed/qwen.zh.xlsx")), "standard output differs");
 

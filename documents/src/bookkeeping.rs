@@ -1,6 +1,6 @@
 //! What a statement was made of: control totals, and what identifies it.
 
-use tally_settlement::{CutOff, Statement};
+use tally_settlement::{CutOff, Statement, Units};
 
 use crate::error::DocumentError;
 use crate::issue::Issue;
@@ -41,6 +41,8 @@ pub(crate) fn control_totals(issue: &Issue<'_>) -> Table {
     let events = of(labels::COUNT_UNIT);
     put(of(labels::EVENTS), events, Value::count(control.events));
     put(of(labels::LATE_EVENTS), events, Value::count(control.late_events));
+    let corrected = Value::Units(Units(i128::from(control.corrected_events)));
+    put(of(labels::CORRECTED_EVENTS), events, corrected);
     for (class, units) in &control.units {
         let name = vocabulary::class(issue.language, class);
         put(name, of(labels::CLASS_UNIT), Value::Units(*units));

@@ -23,6 +23,8 @@ pub(crate) const STATUS: Label = ("状态", "Status");
 pub(crate) const CURRENCY: Label = ("结算币种", "Currency");
 pub(crate) const EVENTS: Label = ("本期事件数", "Events of the period");
 pub(crate) const LATE_EVENTS: Label = ("迟到事件数（往期）", "Late events of earlier periods");
+pub(crate) const CORRECTED_EVENTS: Label =
+    ("更正事件数（往期）", "Corrected events of earlier periods");
 
 pub(crate) const NET: Label = ("不含税金额", "Net");
 pub(crate) const TAX: Label = ("税额", "Tax");

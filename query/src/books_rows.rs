@@ -140,6 +140,7 @@ fn statements(books: &StoredBooks) -> Result<Vec<ArrayRef>, QueryError> {
         texts(of().map(|s| &s.total_in_words)),
         integers(of().map(|s| whole(s.control.events))),
         integers(of().map(|s| whole(s.control.late_events))),
+        integers(of().map(|s| s.control.corrected_events)),
         texts(hashes?.into_iter()),
         dates(of().map(|s| paid(s).map(|done| done.what.paid_on))),
         maybe_texts(of().map(|s| paid(s).map(|done| &done.what.reference))),

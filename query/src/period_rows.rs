@@ -84,6 +84,7 @@ pub(crate) fn period_rows(
             review: month.review,
             seals: &books.seals,
             is_paid: books.books.is_paid(month.period),
+            unwritten: None,
             unsealed_before: None,
             is_behind: false,
         };
@@ -115,6 +116,9 @@ pub(crate) fn period_rows(
         maybe_texts(hashes.into_iter()),
         maybe(|seal| seal.totals.events),
         maybe(|seal| seal.totals.late_events),
+        Arc::new(Int64Array::from_iter(
+            of().map(|month| Some(month.seal?.totals.corrected_events)),
+        )),
         maybe_texts(of().map(|month| month.seal.map(|seal| &seal.contracts_version))),
         maybe_texts(of().map(|month| month.seal.map(|seal| &seal.reference))),
         maybe_texts(of().map(|month| month.seal.map(|seal| seal.price_book_versions.join(",")))),

@@ -12,6 +12,7 @@
 //!   the close.
 
 mod adjust;
+mod adjustment_events;
 mod approve;
 mod close;
 mod dispute;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use tally_schemas::Table;
 use tally_settlement::{
     AdjustmentState, Contracts, CutOff, Period, PeriodFacts, PeriodState, Plan, PostedAdjustment,
-    PriceLists, RatedGroup, Seal, Statement, StatementInput, VendorReport,
+    PriceLists, RatedGroup, Refusal, Seal, Statement, StatementInput, VendorReport,
 };
 use tally_tables::{AsOf, PinnedTables};
 
@@ -35,10 +36,10 @@ pub use self::adjust::NewAdjustment;
 pub use self::approve::{Closed, Decided};
 pub use self::close::{CloseOutcome, InReview};
 pub use self::dispute::{HowResolved, NewDispute};
-pub(crate) use self::journal_store::Journal;
+pub(crate) use self::journal_store::{Journal, Kept};
 pub use self::line_events::LineEvents;
-use self::rated_groups::Scope;
 pub(crate) use self::rated_groups::within;
+use self::rated_groups::{Scope, SpansOf};
 pub use self::re_rate::{OtherReading, PeriodReRated, UnratedEvents};
 pub(crate) use self::seal_store::{SealStore, sha256_of};
 use crate::engine::QueryEngine;
@@ -84,6 +85,7 @@ pub struct Settlement<'a> {
     store: SealStore<'a>,
     terms: SettlementTerms,
     prices: Arc<PriceLists>,
+    spans: SpansOf,
 }
 
 /// What is known before anything is done.
@@ -93,6 +95,12 @@ struct Known {
 }
 
 impl Known {
+    /// The period that is approved and whose seal is not there: of others it cannot lack.
+    fn unwritten(&self) -> Option<Period> {
+        let last = self.journal.books.last_closed();
+        last.filter(|last| self.seals.last().is_none_or(|seal| seal.period != *last))
+    }
+
     fn facts(&self, period: Period, now_ms: i64) -> PeriodFacts<'_> {
         PeriodFacts {
             period,
@@ -100,6 +108,7 @@ impl Known {
             review: self.journal.books.review(period),
             seals: &self.seals,
             is_paid: self.journal.books.is_paid(period),
+            unwritten: self.unwritten(),
             unsealed_before: None,
             is_behind: false,
         }
@@ -110,7 +119,8 @@ impl<'a> Settlement<'a> {
     /// Settles by terms and prices.
     pub fn new(engine: &'a QueryEngine, terms: SettlementTerms, prices: PriceLists) -> Self {
         let store = SealStore::new(engine.ledger().store());
-        Self { engine, store, terms, prices: Arc::new(prices) }
+        let spans = prices.discount_spans();
+        Self { engine, store, terms, prices: Arc::new(prices), spans }
     }
 
     /// The statement of a vendor: the sealed one of a closed period, a draft of any other.
@@ -193,6 +203,15 @@ impl<'a> Settlement<'a> {
     ) -> Result<IssuedStatement, QueryError> {
         let (period, state) = (facts.period, facts.state());
         let mut notes = Vec::new();
+        match facts.unwritten {
+            Some(approved) if approved < period => {
+                return Err(invalid(Refusal::Unwritten { period, approved }.to_string()));
+            }
+            Some(approved) if approved == period => notes.push(format!(
+                "{period} was approved, and its seal is not there: tally settle approve --period {period} --by NAME writes it"
+            )),
+            _ => {}
+        }
         let pin = self.engine.pin(as_of).await?;
         let draft = match facts.standing_review() {
             Some(review) => {
@@ -218,7 +237,7 @@ impl<'a> Settlement<'a> {
             sealed: before.map(|seal| seal.cut_offs.as_slice()),
             vendor: Some(vendor),
         };
-        let groups = rated_groups::read(self.engine, &pin, &scope).await?;
+        let groups = rated_groups::read(self.engine, &pin, &scope, &self.spans).await?;
         let vendors = contracts.vendors();
         if groups.is_empty() && !vendors.iter().any(|known| known == vendor) {
             return Err(invalid(format!(

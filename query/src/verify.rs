@@ -6,6 +6,7 @@
 
 mod account_checks;
 mod audit_checks;
+mod book_objects;
 mod budget_checks;
 mod correction_checks;
 mod journal_checks;

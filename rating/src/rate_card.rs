@@ -9,7 +9,7 @@ use crate::book::Book;
 use crate::book_files::BadBook;
 use crate::calendar::{Calendar, UnknownYear};
 use crate::contract::{Contract, discounted};
-use crate::instant::{DAY_MS, Validity};
+use crate::instant::Validity;
 use crate::price::{Price, Rank, Side, Tier, TierBasis, TimeBasis};
 use crate::version::{Versioned, known_records};
 use crate::weights::{TOKEN_MICRO_POINTS, Weight};
@@ -227,14 +227,14 @@ impl RateCard {
         self.prices.iter().map(|price| price.vendor.as_str())
     }
 
-    /// What one of its prices came to for calls of a model that ended within `completed`:
-    /// micro-currency for 1,000,000 units, less the discount. `None` where the discount changes
-    /// within, or leaves a fraction.
+    /// What one of its prices came to for calls of a model whose pricing instants, by the price's
+    /// `time_basis`, lie within a span: micro-currency for 1,000,000 units, less the discount.
+    /// `None` where the discount changes within, or leaves a fraction.
     pub fn charged_micro(
         &self,
         price: &Price,
         billed_model: &str,
-        completed: Validity,
+        within: Validity,
     ) -> Option<u64> {
         if price.contract_id.is_some() {
             return Some(price.micro_per_million);
@@ -248,19 +248,39 @@ impl RateCard {
         let discount_at = |at_ms: i64| {
             own.iter().find(|c| c.valid.contains(at_ms)).map_or(0, |contract| contract.discount_ppm)
         };
-        // A call that is priced by its start may have begun on the day before.
-        let from_ms = match price.time_basis {
-            TimeBasis::Completion => completed.from_ms,
-            TimeBasis::Start => completed.from_ms - DAY_MS,
+        let is_within = |at_ms: &i64| {
+            within.from_ms < *at_ms && within.to_ms.is_none_or(|to_ms| *at_ms < to_ms)
         };
-        let within =
-            |at_ms: &i64| from_ms < *at_ms && completed.to_ms.is_none_or(|to_ms| *at_ms < to_ms);
-        let discount = discount_at(from_ms);
+        let discount = discount_at(within.from_ms);
         let mut changes = own.iter().flat_map(|c| [Some(c.valid.from_ms), c.valid.to_ms]).flatten();
-        if changes.any(|at_ms| within(&at_ms) && discount_at(at_ms) != discount) {
+        if changes.any(|at_ms| is_within(&at_ms) && discount_at(at_ms) != discount) {
             return None;
         }
         discounted(price.micro_per_million, discount)
+    }
+
+    /// The instants at which a discount on a vendor's list prices may change: where one of its
+    /// contracts begins or ends. None where no contract has a discount.
+    pub fn discount_changes(&self, vendor: &str) -> BTreeSet<i64> {
+        let own = || self.contracts.iter().filter(|contract| contract.vendor == vendor);
+        if own().all(|contract| contract.discount_ppm == 0) {
+            return BTreeSet::new();
+        }
+        own().flat_map(|c| [Some(c.valid.from_ms), c.valid.to_ms]).flatten().collect()
+    }
+
+    /// The vendors that have a contract.
+    pub fn contracted_vendors(&self) -> impl Iterator<Item = &str> {
+        self.contracts.iter().map(|contract| contract.vendor.as_str())
+    }
+
+    /// Whether a list price of a vendor is that of the instant at which a call began.
+    pub fn has_prices_by_start(&self, vendor: &str) -> bool {
+        self.prices.iter().any(|price| {
+            price.vendor == vendor
+                && price.contract_id.is_none()
+                && price.time_basis == TimeBasis::Start
+        })
     }
 
     /// The prices of a side that may hold for a key. Looks at all prices: keep the lane.

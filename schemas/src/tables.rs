@@ -117,7 +117,7 @@ const EVENT_HEAD: [Column; 15] = [
         "day",
         Date,
         false,
-        "Date of the pricing instant in Asia/Shanghai; the partition column",
+        "Date of completed_at in Asia/Shanghai, whichever instant prices the call; the partition column",
     ),
 ];
 

@@ -214,6 +214,11 @@ impl Books {
         &self.reviews
     }
 
+    /// Every review that was approved, in order: seal `n` is of the `n`-th, from 0 on.
+    pub fn approvals(&self) -> impl Iterator<Item = &ReviewState> {
+        self.reviews.iter().filter(|state| state.is_approved())
+    }
+
     /// The last review of a period.
     pub fn review(&self, period: Period) -> Option<&ReviewState> {
         self.reviews.iter().rev().find(|state| state.review.what.period == period)
@@ -221,8 +226,7 @@ impl Books {
 
     /// The last period that is closed.
     pub fn last_closed(&self) -> Option<Period> {
-        let closed = self.reviews.iter().filter(|state| state.is_approved());
-        closed.map(|state| state.review.what.period).max()
+        self.approvals().map(|state| state.review.what.period).max()
     }
 
     /// Whether a period is closed.

@@ -57,9 +57,9 @@ pub enum SettlementError {
         /// Token class.
         class: &'static str,
     },
-    /// A discount that is not the same over a whole day of usage.
+    /// A sum over rows with more than one discount: they have to be summed apart.
     #[error(
-        "the discount on {price} changes within {day}, so that its usage cannot be proved: let it begin at midnight in Shanghai"
+        "the discount on {price} changes within a sum of {day}, so that its usage cannot be proved"
     )]
     DiscountChanges {
         /// Id of the price.
@@ -130,11 +130,11 @@ impl SettlementError {
             Self::NotAPeriod(_)
             | Self::NoTerms { .. }
             | Self::UnknownPriceBook { .. }
-            | Self::DiscountChanges { .. }
             | Self::NoRate { .. }
             | Self::BadAdjustment { .. } => ErrorKind::Invalid,
             Self::UnknownPrice { .. }
             | Self::ClassWithoutPrice { .. }
+            | Self::DiscountChanges { .. }
             | Self::DoesNotFoot { .. }
             | Self::WrongPeriod { .. }
             | Self::Overflow(_)

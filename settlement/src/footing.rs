@@ -1,11 +1,9 @@
 //! The proof that stored amounts are tokens × price, for the prices that the rows name. Whatever
 //! does not foot is an error; nothing is adjusted to fit.
 
-use tally_rating::Validity;
 use tally_schemas::{TokenClass, decimal_text};
 
 use crate::error::SettlementError;
-use crate::period::Period;
 use crate::price_lists::PriceLists;
 use crate::rated_group::RatedGroup;
 
@@ -41,7 +39,6 @@ pub(crate) fn charges<'a>(
         })?;
         by_class.push((id, price));
     }
-    let day = day_of(group);
     let overflow = || SettlementError::Overflow(group.billed_model.clone());
     let mut charges = Vec::new();
     let mut computed: i128 = 0;
@@ -61,8 +58,9 @@ pub(crate) fn charges<'a>(
                 class: class.name(),
             });
         };
+        let within = group.calls.of_basis(price.time_basis);
         let micro_per_million =
-            card.charged_micro(price, &group.billed_model, day).ok_or_else(|| {
+            card.charged_micro(price, &group.billed_model, within).ok_or_else(|| {
                 SettlementError::DiscountChanges { price: (*id).to_owned(), day: group.day }
             })?;
         let pico = units.checked_mul(i128::from(micro_per_million)).ok_or_else(overflow)?;
@@ -88,14 +86,4 @@ fn does_not_foot(group: &RatedGroup, computed: String) -> SettlementError {
         computed,
         stored: format!("{} {}", decimal_text(group.wholesale_pico, 12), group.currency),
     }
-}
-
-/// The milliseconds of the group's day in Asia/Shanghai.
-fn day_of(group: &RatedGroup) -> Validity {
-    const DAY_MS: i64 = 86_400_000;
-    // The last day of a month ends with it, and days have no other length in UTC+8.
-    let period = Period::of_day(group.day);
-    let days_left = i64::from(period.last_day().day()) - i64::from(group.day.day());
-    let to_ms = period.end_ms() - days_left * DAY_MS;
-    Validity { from_ms: to_ms - DAY_MS, to_ms: Some(to_ms) }
 }

@@ -25,7 +25,7 @@ impl Language {
 }
 
 /// The columns of a statement as CSV.
-pub(crate) const COLUMNS: [Label; 21] = [
+pub(crate) const COLUMNS: [Label; 23] = [
     ("类别", "part"),
     ("编号", "id"),
     ("合同", "terms"),
@@ -47,6 +47,8 @@ pub(crate) const COLUMNS: [Label; 21] = [
     ("原账期", "orig_period"),
     ("原明细编号", "orig_line_id"),
     ("说明", "note"),
+    ("提出人", "posted_by"),
+    ("批准人", "approved_by"),
 ];
 
 pub(crate) const HEADER: Label = ("表头", "header");
@@ -72,6 +74,7 @@ pub(crate) const NOTE: Label = ("备注", "note");
 pub(crate) const IN_WORDS: Label = ("大写金额", "total_in_words");
 pub(crate) const EVENTS: Label = ("事件数", "events");
 pub(crate) const LATE_EVENTS: Label = ("迟到事件数", "late_events");
+pub(crate) const CORRECTED_EVENTS: Label = ("更正事件数", "corrected_events");
 pub(crate) const WHOLESALE: Label = ("批价金额", "wholesale");
 pub(crate) const RETAIL: Label = ("零售金额", "retail");
 pub(crate) const MINIMUM_OPENING: Label = ("保底期初", "minimum_opening");

@@ -12,6 +12,7 @@
 //!
 //! The rules are in `docs/settlement.md`.
 
+mod adjusted_usage;
 mod adjustment;
 mod books;
 mod books_error;
@@ -25,6 +26,7 @@ mod contracts;
 mod control;
 mod day_text;
 mod decimal;
+mod discount_spans;
 mod error;
 mod footing;
 mod fraction;
@@ -45,6 +47,7 @@ mod rated_group;
 mod re_rate;
 pub mod reconcile;
 mod seal;
+mod seal_gap;
 mod sealed_object;
 mod section;
 mod section_draft;
@@ -57,6 +60,7 @@ mod vendor_report;
 mod vendor_report_csv;
 mod words;
 
+pub use adjusted_usage::AdjustedUsage;
 pub use adjustment::{Adjustment, AdjustmentReason, PostedAdjustment};
 pub use books::{AdjustmentState, Books, DisputeState, Done, ReviewState};
 pub use books_error::BooksError;
@@ -66,6 +70,7 @@ pub use contract_lint::{ContractLint, ContractLintCode};
 pub use contracts::{Contracts, EXAMPLE_CONTRACTS, FxRate};
 pub use control::ControlTotals;
 pub use decimal::{Cents, Pico, Points, Units, parse_decimal};
+pub use discount_spans::{CallSpans, DiscountSpans};
 pub use error::{ErrorKind, SettlementError};
 pub use fraction::{Fraction, Rounding};
 pub use journal::{
@@ -89,6 +94,7 @@ pub use price_lists::PriceLists;
 pub use rated_group::RatedGroup;
 pub use re_rate::{ReRate, ReRateAmount, ReRateInput, ReRateSection, ReRatedGroup, ReRatedLine};
 pub use seal::{CutOff, Plan, Seal, SealedFile, SealedStatement};
+pub use seal_gap::{SealGap, seal_gaps};
 pub use sealed_object::{decode_sealed, encode_sealed, hash_of};
 pub use section::{FxLine, Section, TierVolume};
 pub use shown::{escape_into, grouped};

@@ -53,6 +53,8 @@ pub struct PeriodFacts<'a> {
     pub seals: &'a [Seal],
     /// Whether it was paid.
     pub is_paid: bool,
+    /// The period that is approved and whose seal is not there.
+    pub unwritten: Option<Period>,
     /// The first period with usage that no seal covers, where it lies before this one.
     pub unsealed_before: Option<Period>,
     /// Whether committed epochs wait for their publication to the tables.
@@ -97,6 +99,13 @@ pub enum Refusal {
         /// The one that comes next.
         next: Period,
     },
+    /// Another is approved, and its seal comes first.
+    Unwritten {
+        /// The period.
+        period: Period,
+        /// The one that is approved.
+        approved: Period,
+    },
     /// It lies before the first period that was closed.
     BeforeFirst {
         /// The period.
@@ -119,6 +128,10 @@ impl fmt::Display for Refusal {
             Self::OutOfOrder { period, next } => {
                 write!(f, "{period} cannot be closed before {next}: periods are closed in order")
             }
+            Self::Unwritten { period, approved } => write!(
+                f,
+                "{period} is built on the seal of {approved}, which was approved, and whose seal is not there: its approval was interrupted, or the seal was taken away; first tally settle approve --period {approved} --by NAME, which writes it"
+            ),
             Self::BeforeFirst { period, first } => write!(
                 f,
                 "{period} lies before {first}, the first period that was closed: its usage is on later statements as adjustments"
@@ -158,6 +171,9 @@ pub fn decide_close<'a>(facts: &PeriodFacts<'a>) -> CloseDecision<'a> {
     }
     if facts.now_ms < period.end_ms() {
         return CloseDecision::Refuse(Refusal::NotOver { period });
+    }
+    if let Some(approved) = facts.unwritten {
+        return CloseDecision::Refuse(Refusal::Unwritten { period, approved });
     }
     match (facts.seals.first(), facts.seals.last()) {
         (Some(first), _) if period < first.period => {
@@ -232,6 +248,7 @@ mod tests {
             review,
             seals,
             is_paid: false,
+            unwritten: None,
             unsealed_before: None,
             is_behind: false,
         }
@@ -290,6 +307,10 @@ mod tests {
         let later =
             PeriodFacts { unsealed_before: Some(september), ..facts(november, &seals, None) };
         assert_eq!(decide_close(&later), CloseDecision::Plan);
+        // What is approved is sealed before anything is built on it.
+        let unwritten = PeriodFacts { unwritten: Some(october), ..facts(november, &[], None) };
+        let first = Refusal::Unwritten { period: november, approved: october };
+        assert_eq!(decide_close(&unwritten), CloseDecision::Refuse(first));
         let behind = PeriodFacts { is_behind: true, ..facts(october, &[], None) };
         assert_eq!(decide_close(&behind), CloseDecision::Refuse(Refusal::Behind));
     }

@@ -27,6 +27,11 @@ impl PriceLists {
         self.0.get(version)
     }
 
+    /// Every book.
+    pub(crate) fn cards(&self) -> impl Iterator<Item = &RateCard> + Clone {
+        self.0.values()
+    }
+
     /// Every vendor that has a price.
     pub fn vendors(&self) -> Vec<String> {
         let vendors: BTreeSet<&str> = self.0.values().flat_map(RateCard::vendors).collect();

@@ -4,11 +4,16 @@
 use jiff::civil::Date;
 use tally_schemas::{CLASS_COUNT, Currency};
 
-/// Sums of the rows of `usage_events` with one day, model, supplier, tier and set of prices.
+use crate::discount_spans::CallSpans;
+
+/// Sums of the rows of `usage_events` with one day, model, supplier, tier, set of prices and
+/// discount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RatedGroup {
     /// Day in Asia/Shanghai on which the calls ended.
     pub day: Date,
+    /// When they began and ended, as far as a discount may differ by it.
+    pub calls: CallSpans,
     /// Vendor of the model.
     pub vendor: String,
     /// Model that the vendor bills.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tally_schemas::Currency;
 
+use crate::adjusted_usage::AdjustedUsage;
 use crate::adjustment::{Adjustment, AdjustmentReason, PostedAdjustment};
 use crate::contracts::Contracts;
 use crate::decimal::{Cents, Units};
@@ -273,16 +274,15 @@ impl<'a> SectionDraft<'a> {
         &self,
         ledger: &mut Ledger<'_>,
         reason: AdjustmentReason,
-        Origin { period, corrected }: Origin,
+        origin: Origin,
         key: &LineKey,
         units: i128,
         owed: Fraction,
     ) -> Result<(), SettlementError> {
+        let period = origin.period;
         let amounts = self.amounts(ledger, owed)?;
         let line = key.id(ledger.context.vendor, &self.terms.id, period);
-        // A line may have one for late usage and one for corrections.
-        let of = if corrected { format!("{line} corrected") } else { line.clone() };
-        let id = self.adjustment_id(ledger.context.vendor, reason, &of);
+        let id = self.usage_adjustment_id(ledger.context.vendor, reason, origin, key);
         let closed = period < self.period;
         let known = !closed || ledger.earlier_lines.contains(&(period, line.clone()));
         ledger.adjustments.push(Adjustment {
@@ -374,6 +374,49 @@ impl<'a> SectionDraft<'a> {
             approved_by: Some(posted.approved_by.clone()),
             ..Adjustment::of_section(id, posted.reason, Amounts::of(posted.amount, self.terms)?)
         })
+    }
+
+    /// The id of an adjustment for usage. A line may have one for late usage and one for corrections.
+    fn usage_adjustment_id(
+        &self,
+        vendor: &str,
+        reason: AdjustmentReason,
+        origin: Origin,
+        key: &LineKey,
+    ) -> String {
+        let line = key.id(vendor, &self.terms.id, origin.period);
+        let of = if origin.corrected { format!("{line} corrected") } else { line };
+        self.adjustment_id(vendor, reason, &of)
+    }
+
+    /// The usage that an adjustment of this section is for, and the line that it would be on the
+    /// statement of its own month, with the adjustment's id. A slice of a tier is a part of all
+    /// usage of its month.
+    pub(crate) fn usage_of(&self, vendor: &str, adjustment: &Adjustment) -> Option<AdjustedUsage> {
+        let usage = |origin: Origin, key: LineKey, sum: Sum| {
+            let id = adjustment.id.clone();
+            let line = Line::new(id, key, sum.units, sum.pico, adjustment.amounts);
+            Some(AdjustedUsage { period: origin.period, corrected: origin.corrected, line })
+        };
+        let has = |reason: AdjustmentReason, origin: Origin, key: &LineKey| {
+            self.usage_adjustment_id(vendor, reason, origin, key) == adjustment.id
+        };
+        for ((origin, key), sum) in &self.sums {
+            let reasons = [origin.reason(), AdjustmentReason::FreeTrial];
+            if reasons.into_iter().any(|reason| has(reason, *origin, key)) {
+                return usage(*origin, key.clone(), *sum);
+            }
+        }
+        for (origin, units) in &self.volumes {
+            let key = self.tier_key(String::new(), None);
+            let is_slice = adjustment.class == key.class
+                && adjustment.reason == origin.reason()
+                && adjustment.orig_period == Some(origin.period);
+            if is_slice || has(AdjustmentReason::TierTrueUp, *origin, &key) {
+                return usage(*origin, key, Sum { units: *units, pico: 0 });
+            }
+        }
+        None
     }
 
     fn adjustment_id(&self, vendor: &str, reason: AdjustmentReason, of: &str) -> String {

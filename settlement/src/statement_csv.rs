@@ -34,6 +34,8 @@ struct Row {
     orig_period: String,
     orig_line_id: String,
     note: String,
+    posted_by: String,
+    approved_by: String,
 }
 
 impl Row {
@@ -64,6 +66,8 @@ impl Row {
             self.orig_period,
             self.orig_line_id,
             self.note,
+            self.posted_by,
+            self.approved_by,
         ]
     }
 }
@@ -130,6 +134,8 @@ impl Rows {
                 orig_period,
                 orig_line_id: adjustment.orig_line_id.clone().unwrap_or_default(),
                 note: adjustment.note.clone(),
+                posted_by: adjustment.posted_by.clone().unwrap_or_default(),
+                approved_by: adjustment.approved_by.clone().unwrap_or_default(),
                 ..Row::default()
             });
         }
@@ -195,6 +201,8 @@ impl Rows {
         let control = &statement.control;
         self.fact(labels::CONTROL, labels::EVENTS, control.events.to_string());
         self.fact(labels::CONTROL, labels::LATE_EVENTS, control.late_events.to_string());
+        let corrected = control.corrected_events.to_string();
+        self.fact(labels::CONTROL, labels::CORRECTED_EVENTS, corrected);
         let part = self.language.of(labels::CONTROL);
         for (class, units) in &control.units {
             let (class, units) = (class.clone(), units.to_string());

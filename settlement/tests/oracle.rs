@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tally_rating::{Book, BookFile};
 use tally_schemas::{CLASS_COUNT, Currency, TokenClass};
 use tally_settlement::{
-    Amounts, Bug, Cents, Contracts, Period, PostedAdjustment, PriceLists, RatedGroup, Section,
-    SettlementError, Statement, StatementInput, amount_in_words, parse_decimal, plant,
+    Amounts, Bug, Cents, Contracts, DiscountSpans, Period, PostedAdjustment, PriceLists,
+    RatedGroup, Section, SettlementError, Statement, StatementInput, amount_in_words,
+    parse_decimal, plant,
 };
 
 /// Cases that the test settles, of two to five months each.
@@ -33,13 +34,20 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn group(value: &Value, vendor: &str, price_book_version: &str) -> RatedGroup {
+fn group(
+    value: &Value,
+    (vendor, spans): (&str, &DiscountSpans),
+    price_book_version: &str,
+) -> RatedGroup {
     let mut units = [0; CLASS_COUNT];
     for (class, count) in value["units"].as_object().unwrap() {
-        units[TokenClass::from_name(class).unwrap().index()] = count.as_u64().unwrap().into();
+        units[TokenClass::from_name(class).unwrap().index()] = count.as_i64().unwrap().into();
     }
+    let ms = |key: &str| text(&value[key]).parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let day = text(&value["day"]).parse().unwrap();
     RatedGroup {
-        day: text(&value["day"]).parse().unwrap(),
+        day,
+        calls: spans.spans(day, spans.numbers_of(ms("started_at"), ms("completed_at"))),
         vendor: vendor.to_owned(),
         billed_model: text(&value["model"]),
         supplier: text(&value["supplier"]),
@@ -49,7 +57,7 @@ fn group(value: &Value, vendor: &str, price_book_version: &str) -> RatedGroup {
         currency: Currency::parse(value["currency"].as_str().unwrap()).unwrap(),
         retail_price_ids: text(&value["packages"]),
         retail_currency: value["retail_currency"].as_str().and_then(Currency::parse),
-        corrected: false,
+        corrected: value["corrected"].as_bool().unwrap(),
         events: value["events"].as_i64().unwrap(),
         units,
         wholesale_pico: text(&value["wholesale_pico"]).parse().unwrap(),
@@ -109,6 +117,7 @@ fn statement(statement: &Statement) -> Value {
         "sections": sections, "total": triple(statement.total), "words": statement.total_in_words,
         "units": statement.control.units, "events": statement.control.events,
         "late_events": statement.control.late_events,
+        "corrected_events": statement.control.corrected_events,
         "wholesale": tally_schemas::decimal_text(wholesale, 12),
     })
 }
@@ -133,6 +142,7 @@ fn settle(case: &Value) -> Result<Vec<Statement>, SettlementError> {
     let book = Book::read(&files).unwrap();
     let mut prices = PriceLists::default();
     prices.add(&book);
+    let spans = prices.discount_spans().remove(vendor).unwrap_or_default();
     let contracts = Contracts::parse("terms", case["contracts_toml"].as_str().unwrap()).unwrap();
     let mut earlier = Vec::new();
     for month in case["months"].as_array().unwrap() {
@@ -140,7 +150,7 @@ fn settle(case: &Value) -> Result<Vec<Statement>, SettlementError> {
             .as_array()
             .unwrap()
             .iter()
-            .map(|value| group(value, vendor, book.version()))
+            .map(|value| group(value, (vendor, &spans), book.version()))
             .collect();
         let posted: Vec<PostedAdjustment> =
             serde_json::from_value(month["posted"].clone()).unwrap();

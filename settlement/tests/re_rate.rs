@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use tally_rating::{Book, BookFile, RateCard, parse_instant};
 use tally_schemas::{CLASS_COUNT, Currency, TokenClass};
 use tally_settlement::{
-    Act, AdjustmentReason, Amounts, Books, BooksError, Bug, Cents, Contracts, Decision, Period,
-    PriceLists, Proposal, RatedGroup, ReRate, ReRateAmount, ReRateInput, ReRated, ReRatedAmount,
-    ReRatedGroup, Review, SealedStatement, Statement, StatementInput, plant,
+    Act, AdjustmentReason, Amounts, Books, BooksError, Bug, CallSpans, Cents, Contracts, Decision,
+    Period, PriceLists, Proposal, RatedGroup, ReRate, ReRateAmount, ReRateInput, ReRated,
+    ReRatedAmount, ReRatedGroup, Review, SealedStatement, Statement, StatementInput, plant,
 };
 
 const CASES: u64 = 1_500;
@@ -140,8 +140,10 @@ fn usage(numbers: &mut Numbers) -> Vec<(RatedGroup, [usize; 3])> {
             let paid = numbers.below(3) > 0;
             let model = numbers.below(3);
             let other = if numbers.below(4) == 0 { numbers.below(3) } else { model };
+            let day = format!("2026-10-{:02}", 1 + numbers.below(31)).parse().unwrap();
             let base = RatedGroup {
-                day: format!("2026-10-{:02}", 1 + numbers.below(31)).parse().unwrap(),
+                day,
+                calls: CallSpans::of_day(day),
                 vendor: "acme".into(),
                 billed_model: String::new(),
                 supplier: numbers.one_of(&["acme", "other"]).into(),

@@ -6,9 +6,9 @@
 use tally_rating::{Book, BookFile};
 use tally_schemas::{CLASS_COUNT, Currency, PICO, TokenClass};
 use tally_settlement::{
-    AdjustmentReason, Contracts, EXAMPLE_CONTRACTS, Language, Period, PeriodState,
-    PostedAdjustment, PriceLists, RatedGroup, SettlementError, Statement, StatementInput,
-    statement_csv,
+    AdjustmentReason, CallSpans, Cents, Contracts, CutOff, EXAMPLE_CONTRACTS, Language, Period,
+    PeriodState, PostedAdjustment, PriceLists, RatedGroup, SettlementError, Statement,
+    StatementInput, statement_csv,
 };
 
 const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,time_basis,valid_from,known_from,approved_by,approved_at,service_tier
@@ -45,6 +45,7 @@ impl Acme {
         units[TokenClass::Input.index()] = tokens;
         RatedGroup {
             day: day.parse().unwrap(),
+            calls: CallSpans::of_day(day.parse().unwrap()),
             vendor: "acme".into(),
             billed_model: "m".into(),
             supplier: "acme".into(),
@@ -212,7 +213,7 @@ fn an_adjustment_needs_a_second_person_an_earlier_period_and_a_line_that_exists(
         id: "D-1".into(),
         terms: "t".into(),
         reason: AdjustmentReason::DisputeCredit,
-        amount: tally_settlement::Cents(-150),
+        amount: Cents(-150),
         orig_period: Period::parse("2026-10").ok(),
         orig_line_id: None,
         note: "agreed".into(),
@@ -396,6 +397,51 @@ fn a_csv_in_both_languages_has_every_row() {
     let chinese = csv(Language::Zh);
     assert!(chinese.contains("表头,状态") && chinese.contains("草稿"), "{chinese}");
     assert_eq!(chinese.lines().count(), english.lines().count());
+}
+
+/// Who posted an adjustment and who approved it, and what corrections took back of closed months.
+#[test]
+fn a_csv_has_both_people_and_every_control_total() {
+    let mut acme = Acme::new("form = \"price_list\"");
+    acme.settle("2026-10", &[acme.usage("2026-10-05", 3_000_000)], &[]).unwrap();
+    let taken_back =
+        RatedGroup { corrected: true, events: -2, ..acme.usage("2026-10-05", -2_000_000) };
+    let posted = PostedAdjustment {
+        id: "ADJ-000001".into(),
+        terms: "t".into(),
+        reason: AdjustmentReason::ComplaintRefund,
+        amount: Cents(-100),
+        orig_period: None,
+        orig_line_id: None,
+        note: "ticket 4711".into(),
+        by: "ann".into(),
+        approved_by: "bob".into(),
+    };
+    let statement = acme.settle("2026-11", &[taken_back], &[posted]).unwrap();
+    let cut_offs = [CutOff { partition: 0, epoch: 12 }, CutOff { partition: 1, epoch: 9 }];
+    let csv = |language| {
+        let bytes = statement_csv(&statement, PeriodState::Closed, &cut_offs, &[], language);
+        String::from_utf8(bytes.unwrap()).unwrap()
+    };
+    let english = csv(Language::En);
+    let head = english.lines().next().unwrap();
+    assert!(head.ends_with(",note,posted_by,approved_by"), "{head}");
+    for row in [
+        "header,period,,,,,,,,,,,,,,,,,,,2026-11,,",
+        "header,sequence,,,,,,,,,,,,,,,,,,,2,,",
+        "header,schema,,,,,,,,,,,,,,,,,,,1,,",
+        "header,cut_off,,,,,,,,,,,,,,,,,,,0/12,,",
+        "header,cut_off,,,,,,,,,,,,,,,,,,,1/9,,",
+        "adjustment,ADJ-000001,t,,,,,,,,,,,,-1.00,0.00,-1.00,complaint_refund,,,ticket 4711,ann,bob",
+        "control,events,,,,,,,,,,,,,,,,,,,0,,",
+        "control,late_events,,,,,,,,,,,,,,,,,,,0,,",
+        "control,corrected_events,,,,,,,,,,,,,,,,,,,-2,,",
+    ] {
+        assert!(english.lines().any(|line| line == row), "{row}\n{english}");
+    }
+    let chinese = csv(Language::Zh);
+    assert!(chinese.lines().next().unwrap().ends_with(",说明,提出人,批准人"), "{chinese}");
+    assert!(chinese.contains("控制总数,更正事件数,"), "{chinese}");
 }
 
 /// What a correction takes back of a closed month is an adjustment of its own, beside late usage of

@@ -6,8 +6,8 @@
 use tally_rating::{Book, BookFile};
 use tally_schemas::{CLASS_COUNT, Currency, TokenClass};
 use tally_settlement::{
-    Contracts, Language, Period, PeriodState, PriceLists, RatedGroup, ReportSection, ReportStep,
-    Statement, StatementInput, VendorReport, vendor_report_csv,
+    CallSpans, Contracts, Language, Period, PeriodState, PriceLists, RatedGroup, ReportSection,
+    ReportStep, Statement, StatementInput, VendorReport, vendor_report_csv,
 };
 
 const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,time_basis,valid_from,known_from,approved_by,approved_at,service_tier
@@ -31,6 +31,7 @@ fn report(form: &str) -> (Statement, VendorReport) {
         units[TokenClass::Input.index()] = tokens;
         RatedGroup {
             day: "2026-10-05".parse().unwrap(),
+            calls: CallSpans::of_day("2026-10-05".parse().unwrap()),
             vendor: "acme".into(),
             billed_model: "m".into(),
             supplier: "acme".into(),

@@ -167,6 +167,18 @@ fn what_is_corrected_counts_as_if_it_had_never_been() {
         "{november}"
     );
     assert_eq!(books.statement("zhipu", "2026-10")["statement"], october["statement"]);
+    // Walked down: what was taken back, and what counts in its stead.
+    let row = &november["statement"]["sections"][0]["adjustments"][0];
+    let id = row["id"].as_str().unwrap();
+    let events =
+        ["settle", "events", "--vendor", "zhipu", "--period", "2026-11", "--adjustment", id];
+    let events = books.json(&events);
+    let events = events.as_array().unwrap().iter();
+    let of_rows: Vec<i64> = events
+        .map(|event| event["units"].to_string().trim_matches('"').parse::<i64>().unwrap())
+        .collect();
+    assert!(of_rows.iter().any(|units| *units < 0), "{of_rows:?}");
+    assert_eq!(of_rows.iter().sum::<i64>().to_string(), units);
     verified(folder);
     let counted = sql(
         folder,

@@ -234,6 +234,73 @@ fn lines_are_their_events(books: &Books, period: &str, vendors: &BTreeMap<String
     assert!(said.contains("has no line"), "{said}");
 }
 
+/// Walks adjustments for usage down to their events: of each reason some, of each vendor's first and
+/// last. How many there were of each reason.
+fn adjustments_are_their_events(
+    books: &Books,
+    period: &str,
+    statements: &BTreeMap<String, Value>,
+) -> BTreeMap<String, u32> {
+    let mut walked: BTreeMap<String, u32> = BTreeMap::new();
+    for (vendor, statement) in statements {
+        for section in statement["statement"]["sections"].as_array().unwrap() {
+            let rows = section["adjustments"].as_array().unwrap();
+            for reason in ["late_usage", "free_trial", "tier_true_up"] {
+                let of: Vec<&Value> = rows.iter().filter(|row| row["reason"] == reason).collect();
+                let some = of.first().into_iter().chain(of.last().filter(|_| of.len() > 1));
+                for row in some {
+                    let id = row["id"].as_str().unwrap();
+                    let events = books.json(&[
+                        "settle",
+                        "events",
+                        "--vendor",
+                        vendor,
+                        "--period",
+                        period,
+                        "--adjustment",
+                        id,
+                    ]);
+                    let units = |value: &Value| {
+                        value.to_string().trim_matches('"').parse::<i128>().unwrap()
+                    };
+                    let events = events.as_array().unwrap();
+                    let sum: i128 = events.iter().map(|event| units(&event["units"])).sum();
+                    // A slice of a tier is a part of all late usage of its month.
+                    let is_slice = row["class"] == "units" && reason == "late_usage";
+                    let like = |other: &&&Value| {
+                        other["class"] == "units" && other["orig_period"] == row["orig_period"]
+                    };
+                    let expected: i128 = if is_slice {
+                        of.iter().filter(like).map(|row| units(&row["units"])).sum()
+                    } else {
+                        units(&row["units"])
+                    };
+                    assert!(!events.is_empty() && sum == expected, "{vendor} {row}: {sum}");
+                    *walked.entry(reason.to_owned()).or_default() += 1;
+                }
+            }
+            // What is for no usage says so.
+            for reason in ["minimum_guarantee_true_up", "prepaid_drawn", "cap"] {
+                let Some(row) = rows.iter().find(|row| row["reason"] == reason) else { continue };
+                let id = row["id"].as_str().unwrap();
+                let arguments = [
+                    "settle",
+                    "events",
+                    "--vendor",
+                    vendor,
+                    "--period",
+                    period,
+                    "--adjustment",
+                    id,
+                ];
+                let said = books.refused(2, &arguments);
+                assert!(said.contains("has no events of its own"), "{said}");
+            }
+        }
+    }
+    walked
+}
+
 pub(crate) fn hashes(seal: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let statements = seal["seal"]["statements"].as_array().unwrap();
@@ -263,6 +330,8 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
     assert!(drafts.values().all(|draft| draft["status"] == "draft"));
     let trial = adjustments(&drafts).iter().any(|row| row["reason"] == "free_trial");
     assert!(trial, "no trial was settled");
+    let walked = adjustments_are_their_events(&books, "2026-02", &drafts);
+    assert!(walked["free_trial"] > 0 && walked["tier_true_up"] > 0, "{walked:?}");
     let draft = scratch.path().join("draft.toml");
     std::fs::write(&draft, "[[fx]]\nfrom = \"EUR\"\nto = \"CNY\"\nperiod = \"2026-02\"\nrate = \"8\"\ndate = \"2026-02-28\"\nsource = \"test\"\n").unwrap();
     let draft = draft.to_str().unwrap();
@@ -324,6 +393,8 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
         adjustments(&drafts).into_iter().filter(|row| row["reason"] == "late_usage").collect();
     assert!(late.len() > 20, "{} rows of late usage", late.len());
     lines_are_their_events(&books, "2026-02", &drafts);
+    let walked = adjustments_are_their_events(&books, "2026-03", &drafts);
+    assert!(walked["late_usage"] > 8, "{walked:?}");
     let lines = sealed_lines(&sealed);
     for row in &late {
         assert_eq!(row["orig_period"], "2026-02", "{row}");
@@ -336,6 +407,7 @@ fn two_months_are_settled_closed_and_stay_as_they_are() {
         drafts.values().map(|s| s["statement"]["control"]["late_events"].as_u64().unwrap()).sum();
     assert!(events > 300, "{events} late events");
     let march = books.close("2026-03", "ann");
+    assert_eq!(adjustments_are_their_events(&books, "2026-03", &drafts), walked);
     for (vendor, draft) in &drafts {
         assert_eq!(draft["hash"], json!(hashes(&march)[vendor]), "{vendor}: draft and seal differ");
     }

@@ -1,7 +1,7 @@
 """Compares documents of statements with the statements that they are of, without any of Tally's code.
 
-FOLDER has NAME.json as `tally settle statement --format json` printed it, and beside each NAME.parquet, NAME.csv
-(FOCUS), and NAME.zh and NAME.en as .xlsx, .html and .pdf. Workbooks are read by openpyxl, pages of PDF by pdftotext,
+FOLDER has NAME.json as `tally settle statement --format json` printed it, and beside each NAME.parquet,
+NAME.focus.csv, and NAME.zh and NAME.en as .csv, .xlsx, .html and .pdf. Workbooks are read by openpyxl, pages of PDF by pdftotext,
 HTML by Python's own parser, Parquet by DuckDB. Amounts are `decimal.Decimal`. Exit codes: 0 all holds, 1 a check
 failed, 2 usage.
 
@@ -34,6 +34,56 @@ SHEETS = {
 CARRIED = {"zh": ("过次页", "承前页"), "en": ("Carried forward", "Brought forward")}
 PAGE = {"zh": "第 {} 页，共 {} 页", "en": "Page {} of {}"}
 DRAFT = {"zh": "草稿", "en": "DRAFT"}
+# What a document is called by: number, period, up to where events count, the form of the statement, its hash.
+BASIS = {
+    "zh": {
+        "sequence": "结算单序号",
+        "period": "账期",
+        "cut_offs": "数据截止（分区/批次）",
+        "schema": "格式版本",
+        "hash": "结算单哈希（BLAKE3）",
+    },
+    "en": {
+        "sequence": "Statement number",
+        "period": "Period",
+        "cut_offs": "Cut-off (partition/epoch)",
+        "schema": "Schema",
+        "hash": "Hash of the statement (BLAKE3)",
+    },
+}
+EVENTS = {
+    "zh": {
+        "events": "本期事件数",
+        "late_events": "迟到事件数（往期）",
+        "corrected_events": "更正事件数（往期）",
+    },
+    "en": {
+        "events": "Events of the period",
+        "late_events": "Late events of earlier periods",
+        "corrected_events": "Corrected events of earlier periods",
+    },
+}
+CSV_PARTS = {
+    "zh": {"header": "表头", "control": "控制总数", "adjustment": "调整", "line": "明细", "total": "合计"},
+    "en": {name: name for name in ("header", "control", "adjustment", "line", "total")},
+}
+CSV_NAMES = {
+    "zh": {
+        "sequence": "序号",
+        "period": "账期",
+        "cut_offs": "截止",
+        "schema": "格式版本",
+        "hash": "哈希",
+        "events": "事件数",
+        "late_events": "迟到事件数",
+        "corrected_events": "更正事件数",
+    },
+    "en": {
+        "cut_offs": "cut_off",
+        **{name: name for name in ("sequence", "period", "schema", "hash")},
+        **{name: name for name in ("events", "late_events", "corrected_events")},
+    },
+}
 NUMBER = re.compile(r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w.])")
 
 
@@ -103,6 +153,7 @@ class Check:
     def run(self) -> list[str]:
         """Every difference."""
         for language in ("zh", "en"):
+            self.table(language)
             self.workbook(language)
             self.page(language)
             self.pdf(language)
@@ -120,6 +171,47 @@ class Check:
         rows += [section[key] for section in self.sections for key in ("rounding", "total")]
         rows.append(self.body["total"])
         return Counter(shown(row[column]) for row in rows for column in COLUMNS)
+
+    def basis(self) -> dict[str, str]:
+        """What identifies the statement, as documents say it."""
+        cut_offs = ", ".join(f"{cut['partition']}/{cut['epoch']}" for cut in self.printed["cut_offs"])
+        of_body = {key: str(self.body[key]) for key in ("sequence", "period", "schema")}
+        return {"cut_offs": cut_offs, "hash": self.printed["hash"], **of_body}
+
+    def events(self) -> dict[str, int]:
+        """The numbers of events; what corrections added is left out of a statement where it is 0."""
+        return {key: int(self.body["control"].get(key, 0)) for key in EVENTS["en"]}
+
+    # CSV
+
+    def table(self, language: str) -> None:
+        """The statement as one table: what identifies it, every amount, who posted what, and the control totals."""
+        with self.file(f"{language}.csv").open(encoding="utf-8-sig", newline="") as file:
+            head, *rows = csv.reader(file)
+        what, parts, names = f"{language}.csv", CSV_PARTS[language], CSV_NAMES[language]
+        self.same(f"{what} columns", {len(row) for row in rows}, {len(head)})
+        facts: dict[tuple[str, str], list[str]] = {}
+        for part, name, *_, note, _, _ in rows:
+            facts.setdefault((part, name), []).append(note)
+        for key, value in self.basis().items():
+            found = ", ".join(facts.get((parts["header"], names[key]), []))
+            self.same(f"{what} {key}", found, value)
+        for key, count in self.events().items():
+            self.same(f"{what} {key}", facts.get((parts["control"], names[key])), [str(count)])
+        for part, wanted in (("line", self.lines), ("adjustment", self.adjustments)):
+            found_rows = {row[1]: row for row in rows if row[0] == parts[part]}
+            self.same(f"{what} {part} rows", sorted(found_rows), sorted(row["id"] for _, row in wanted))
+            for section, row in wanted:
+                cells = found_rows.get(row["id"], [""] * len(head))
+                self.same(f"{what} {row['id']} terms", cells[2], section["terms"])
+                self.same(f"{what} {row['id']}", [exact(cell) for cell in cells[14:17]], self.amounts(row["amounts"]))
+                people = [row.get("posted_by") or "", row.get("approved_by") or ""]
+                self.same(f"{what} {row['id']} people", cells[-2:], people)
+        totals = [row for row in rows if row[0] == parts["total"] and row[14]]
+        self.same(f"{what} total", [[exact(cell) for cell in row[14:17]] for row in totals], [self.amounts(self.body["total"])])
+        control = [row for row in rows if row[0] == parts["control"]]
+        values = Counter(exact(row[20] or row[11] or row[12]) for row in control)
+        self.same(f"{what} control totals", values, Counter(self.control()))
 
     # Workbook
 
@@ -160,6 +252,15 @@ class Check:
         for text in (self.body["total_in_words"], self.printed["hash"], *self.printed["notes"]):
             self.same(f"{what} has {text}", text in words, True)
         self.same(f"{what} is a draft", DRAFT[language] in words, self.printed["status"] == "draft")
+        pairs: set[tuple[Any, Any]] = set()
+        for row in first:
+            cells = [cell for cell in row if cell is not None]
+            pairs.update(zip(cells, map(str, cells[1:]), strict=False))
+        for key, value in self.basis().items():
+            self.same(f"{what} has {key} {value}", (BASIS[language][key], value) in pairs, True)
+        counts = {row[0]: exact(row[2]) for row in control[1:]}
+        for key, count in self.events().items():
+            self.same(f"{what} {key}", counts.get(EVENTS[language][key]), Decimal(count))
         numbers = [exact(cell) for row in first for cell in row if isinstance(cell, (int, float))]
         for column in COLUMNS:
             amount = Decimal(self.body["total"][column])
@@ -206,7 +307,7 @@ class Check:
     def control(self) -> Iterable[Decimal]:
         """Every control total."""
         control = self.body["control"]
-        yield from (Decimal(control[key]) for key in ("events", "late_events"))
+        yield from map(Decimal, self.events().values())
         for key in ("units", "wholesale", "retail"):
             yield from (Decimal(value) for value in control[key].values())
 
@@ -258,6 +359,12 @@ class Check:
         for text in (self.body["total_in_words"], self.printed["hash"], *self.printed["notes"]):
             self.same(f"{what} has {text}", without_spaces(text) in whole, True)
         self.same(f"{what} is a draft", DRAFT[language] in whole, self.printed["status"] == "draft")
+        for key, value in self.basis().items():
+            fact = without_spaces(BASIS[language][key] + value)
+            self.same(f"{what} has {fact}", fact in whole, True)
+        for key, count in self.events().items():
+            pattern = re.escape(without_spaces(EVENTS[language][key])) + r"[^\d,.-]*" + re.escape(f"{count:,}") + r"(?![\d,.])"
+            self.same(f"{what} has {count} {key}", re.search(pattern, whole) is not None, True)
 
     # Tables
 
@@ -279,7 +386,7 @@ class Check:
 
     def focus(self) -> None:
         """What is billed sums to the total."""
-        with self.file("csv").open(encoding="utf-8", newline="") as file:
+        with self.file("focus.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         billed = sum((Decimal(row["BilledCost"]) for row in rows), Decimal(0))
         self.same("focus", billed, Decimal(self.body["total"]["gross"]))

@@ -2,7 +2,8 @@
 
 Everything follows `docs/settlement.md` and the domain's text: amounts are `fractions.Fraction`, rounded once where the
 text says so. A case is one vendor over several months: prices and contracts as files, rated groups month by month (late
-ones of earlier months among them), and the statement of every month. The same seed writes the same bytes.
+ones and corrections of earlier months among them), and the statement of every month. The discount on the list changes
+at an instant, for some prices by the end of a call and for others by its beginning. The same seed writes the same bytes.
 
     settlement_oracle.py --seed 1 --cases 1000 > vectors.jsonl      one case a line
     settlement_oracle.py --words                                    amounts and their words, one pair a line
@@ -13,7 +14,7 @@ import json
 import random
 import re
 import sys
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ VENDOR = "acme"
 MODELS = ["m-a", "m-b", "x-c"]
 PRICED = ["input", "cached_input", "output"]
 TRIALS = ["trial-1", "gift-2"]
+BEIJING = timezone(timedelta(hours=8))
 
 # --- Rounding and words ---
 
@@ -98,13 +100,19 @@ def last_day(month: str) -> date:
 # --- A random case ---
 
 
+def midnight(day: date) -> datetime:
+    """The first instant of a day in Beijing."""
+    return datetime(day.year, day.month, day.day, tzinfo=BEIJING)
+
+
 class Price(NamedTuple):
-    """A price: micro-currency per million, on days [since, until)."""
+    """A price: micro-currency per million, on days [since, until) of the instant that its basis names."""
 
     id: str
     model: str
     cls: str
     micro: int
+    basis: str
     since: date
     until: date | None
 
@@ -120,10 +128,20 @@ class Case:
         self.list_currency = self.dice.choice(["CNY", "CNY", "CNY", "USD"])
         self.currency = self.dice.choice(["CNY", "CNY", self.list_currency])
         self.revenue_currency = "CNY"
-        self.discount_ppm = self.dice.choice([0, 0, 150_000, 500_000])
+        self.discounts = list(self.make_discounts())
         self.prices = list(self.make_prices())
         self.terms = list(self.make_terms())
         self.rates = {month: self.dice.randint(6_900_000, 7_300_000) for month in self.months}
+
+    def make_discounts(self):
+        """What comes off the list from when on: the same always, or another from a midnight or some instant on."""
+        dice = self.dice
+        yield midnight(date(2026, 1, 1)), dice.choice([0, 0, 150_000, 500_000])
+        if dice.random() < 0.6:
+            at = midnight(first_day(dice.choice(self.months)) + timedelta(dice.randint(0, 27)))
+            yield at + dice.choice([0, 1]) * timedelta(milliseconds=dice.randint(1, 86_399_999)), dice.choice(
+                [0, 150_000, 250_000, 500_000]
+            )
 
     def make_prices(self):
         """A price for every model and class, some of them changed in the middle of a month."""
@@ -131,12 +149,13 @@ class Case:
         for model in MODELS:
             for cls in [*PRICED, *(["requests"] if dice.random() < 0.2 else [])]:
                 micro = dice.randint(1, 400) * 20 * dice.choice([1, 1_000, 10_000])
+                basis = dice.choice(["completion", "completion", "start"])
                 change = first_day(dice.choice(self.months)) + timedelta(dice.randint(0, 27))
                 if dice.random() < 0.4:
-                    yield Price(f"{model}.{cls}.1", model, cls, micro, date(2026, 1, 1), change)
-                    yield Price(f"{model}.{cls}.2", model, cls, micro * 20, change, None)
+                    yield Price(f"{model}.{cls}.1", model, cls, micro, basis, date(2026, 1, 1), change)
+                    yield Price(f"{model}.{cls}.2", model, cls, micro * 20, basis, change, None)
                 else:
-                    yield Price(f"{model}.{cls}.1", model, cls, micro, date(2026, 1, 1), None)
+                    yield Price(f"{model}.{cls}.1", model, cls, micro, basis, date(2026, 1, 1), None)
 
     def make_terms(self):
         """Terms for every model; some more closely for one, some followed by others."""
@@ -194,14 +213,19 @@ class Case:
             unit = "request" if price.cls == "requests" else "token"
             until = price.until.isoformat() if price.until else ""
             rows.append(f"{price.id},wholesale,{VENDOR},{price.model},{price.cls},{unit},{self.list_currency},"
-                        f"{price.micro},*,completion,{price.since},{until},2026-01-01,oracle,a,2026-01-01")  # fmt: skip
+                        f"{price.micro},*,{price.basis},{price.since},{until},2026-01-01,oracle,a,2026-01-01")  # fmt: skip
         return "\n".join(rows) + "\n"
 
     def rating_toml(self) -> str:
-        """The contract that takes a discount off list prices."""
-        return (f'[[contract]]\nid = "discount"\nvendor = "{VENDOR}"\nmodel_pattern = "*"\nform = "price_list"\n'
-                f'discount_ppm = {self.discount_ppm}\ncurrency = "{self.list_currency}"\nvalid_from = "2026-01-01"\n'
-                'known_from = "2026-01-01"\napproved_by = "oracle"\napproved_at = "2026-01-01"\n')  # fmt: skip
+        """The contracts that take a discount off list prices, one after the other."""
+        out = []
+        ends = [since.isoformat() for since, _ in self.discounts[1:]] + [None]
+        for number, ((since, ppm), until) in enumerate(zip(self.discounts, ends, strict=True), 1):
+            out += ["[[contract]]", f'id = "discount-{number}"', f'vendor = "{VENDOR}"', 'model_pattern = "*"',
+                    'form = "price_list"', f"discount_ppm = {ppm}", f'currency = "{self.list_currency}"',
+                    f'valid_from = "{since.isoformat()}"', 'known_from = "2026-01-01"', 'approved_by = "oracle"',
+                    'approved_at = "2026-01-01"', *([f'valid_to = "{until}"'] if until else [])]  # fmt: skip
+        return "\n".join(out) + "\n"
 
     def contracts_toml(self) -> str:
         """The settlement terms."""
@@ -245,47 +269,62 @@ class Case:
 
     # --- Usage ---
 
-    def price_of(self, model: str, cls: str, day: date) -> Price | None:
-        """The price of a class on a day."""
+    def price_of(self, model: str, cls: str, group: dict[str, Any]) -> tuple[Price, int] | None:
+        """The price of a class for the calls of a group, and what it comes to less the discount."""
         for price in self.prices:
+            at = datetime.fromisoformat(group["started_at" if price.basis == "start" else "completed_at"])
+            day = at.date()
             holds = price.since <= day and (not price.until or day < price.until)
             if (price.model, price.cls) == (model, cls) and holds:
-                return price
+                discount = [ppm for since, ppm in self.discounts if since <= at][-1]
+                micro = price.micro * (PPM - discount)
+                assert micro % PPM == 0, self.name
+                return price, micro // PPM
         return None
-
-    def charged(self, price: Price) -> int:
-        """A price less the discount."""
-        micro = price.micro * (PPM - self.discount_ppm)
-        assert micro % PPM == 0, self.name
-        return micro // PPM
 
     def group(self, month: str) -> dict[str, Any]:
         """One rated group of a day of a month."""
         dice = self.dice
         day = first_day(month) + timedelta(dice.randint(0, last_day(month).day - 1))
+        # Around the instants at which something changes, too.
+        completed = midnight(day) + timedelta(milliseconds=dice.choice([0, 86_399_999, dice.randint(0, 86_399_999)]))
+        edge = dice.choice(self.discounts)[0] - timedelta(milliseconds=dice.randint(0, 1))
+        if dice.random() < 0.2 and edge.date().isoformat()[:7] == month:
+            day, completed = edge.date(), edge
+        started = completed - timedelta(milliseconds=dice.choice([0, 1, dice.randint(0, 1_800_000)]))
         model = dice.choice(MODELS)
         units = {cls: dice.randint(1, 80_000_000) for cls in PRICED if dice.random() < 0.7}
         units["requests"] = dice.randint(1, 5_000)
-        used = [(cls, self.price_of(model, cls, day)) for cls in units]
-        wholesale = sum(units[cls] * self.charged(price) for cls, price in used if price)
+        times = {"started_at": started.isoformat(), "completed_at": completed.isoformat()}
+        used = [(cls, self.price_of(model, cls, times)) for cls in units]
+        wholesale = sum(units[cls] * price[1] for cls, price in used if price)
         revenue = dice.choice([0, dice.randint(0, 900 * PICO)])
         packages = dice.choice(["telecom-10m", "telecom-10m", "trial-1", "gift-2,trial-1", "trial-1,telecom-10m", ""])
         return {
-            "day": day.isoformat(), "model": model, "supplier": dice.choice([VENDOR, "bailian"]),
+            "day": day.isoformat(), **times, "corrected": False, "model": model, "supplier": dice.choice([VENDOR, "bailian"]),
             "service_tier": dice.choice(["standard", "standard", "batch"]),
-            "price_ids": ",".join(price.id for _, price in used if price), "currency": self.list_currency,
+            "price_ids": ",".join(price[0].id for _, price in used if price), "currency": self.list_currency,
             "packages": packages, "retail_currency": self.revenue_currency if packages else None,
             "events": units["requests"], "units": units, "wholesale_pico": str(wholesale),
             "retail_pico": str(revenue if packages else 0),
         }  # fmt: skip
 
     def usage(self) -> list[list[dict[str, Any]]]:
-        """The groups of every month, with what comes late for the ones before it."""
+        """The groups of every month, with what comes late for the ones before it, and what corrections take back of
+        these and count in its stead."""
         dice, months = self.dice, []
+        counted: list[dict[str, Any]] = []
         for number, month in enumerate(self.months):
             groups = [self.group(month) for _ in range(dice.randint(0, 12))]
             if number and dice.random() < 0.7:
                 groups += [self.group(dice.choice(self.months[:number])) for _ in range(dice.randint(1, 4))]
+            closed = [group for group in counted if group["day"][:7] < month]
+            for wrong in dice.sample(closed, min(len(closed), dice.choice([0, 0, 1, 2]))):
+                counted.remove(wrong)
+                groups.append(taken_back(wrong))
+                if dice.random() < 0.5:
+                    groups.append(self.group(wrong["day"][:7]) | {"corrected": True})
+            counted += [group for group in groups if not group["corrected"]]
             months.append(groups)
         return months
 
@@ -294,10 +333,19 @@ class Case:
         dice = self.dice
         if dice.random() < 0.7:
             return []
-        reason = dice.choice(["dispute_credit", "volume_correction", "tax_correction", "complaint_refund"])
+        reason = dice.choice(["dispute_credit", "volume_correction", "tax_correction", "complaint_refund", "re_rate",
+                              "fx_difference", "suspense_write_off", "correction_event"])  # fmt: skip
         orig = dice.choice([*self.months[:number], None])
         return [{"id": f"P-{month}", "terms": "all", "reason": reason, "amount": money(dice.randint(-90_000, 90_000)),
                  "orig_period": orig, "orig_line_id": None, "note": "", "by": "ann", "approved_by": "bob"}]  # fmt: skip
+
+
+def taken_back(group: dict[str, Any]) -> dict[str, Any]:
+    """What takes a group back: everything of it below 0."""
+    return group | {
+        "corrected": True, "events": -group["events"], "units": {cls: -n for cls, n in group["units"].items()},
+        "wholesale_pico": str(-int(group["wholesale_pico"])), "retail_pico": str(-int(group["retail_pico"])),
+    }  # fmt: skip
 
 
 # --- Settlement ---
@@ -349,10 +397,12 @@ class Vendor:
         for group in groups:
             for cls, count in group["units"].items():
                 units[cls] = units.get(cls, 0) + count
-        late = sum(g["events"] for g in groups if g["day"][:7] < month)
+        corrected = sum(g["events"] for g in groups if g["corrected"])
+        late = sum(g["events"] for g in groups if g["day"][:7] < month and not g["corrected"])
         return {"sections": [printable(section) for section in sections], "total": [money(cents) for cents in total],
                 "words": in_words(total[2], self.case.currency), "units": {cls: str(n) for cls, n in units.items()},
-                "events": sum(g["events"] for g in groups) - late, "late_events": late,
+                "events": sum(g["events"] for g in groups) - late - corrected, "late_events": late,
+                "corrected_events": corrected,
                 "wholesale": plain(sum(int(g["wholesale_pico"]) for g in groups), 12)}  # fmt: skip
 
 
@@ -362,7 +412,7 @@ def printable(section: dict[str, Any]) -> dict[str, Any]:
         return [money(cents) for cents in triple]
 
     return section | {
-        "lines": [[*key, str(units), plain(listed, 12), *texts(row)] for key, units, listed, row in section["lines"]],
+        "lines": [[*key[:6], str(units), plain(listed, 12), *texts(row)] for key, units, listed, row in section["lines"]],
         "adjustments": [[*key, str(units), *texts(triple)] for key, units, triple in section["adjustments"]],
         "rounding": texts(section["rounding"]), "total": texts(section["total"]),
     }  # fmt: skip
@@ -397,13 +447,15 @@ class Section:
         self.exact += amount
         return amounts(rounded(amount, self.terms["rounding"]), self.terms)
 
-    def write(self, month: str, key: tuple[Any, ...], units: int, listed_pico: int, currency: str) -> Fraction:
+    def write(self, origin: tuple[str, bool], key: tuple[Any, ...], units: int, listed_pico: int,
+              currency: str) -> Fraction:  # fmt: skip
         """A line, or an adjustment where the month of the usage is closed."""
         owed = self.owed(Fraction(listed_pico, PICO), currency)
+        month, corrected = origin
         if month == self.month:
             self.lines.append((key, units, listed_pico, self.enter(owed)))
         else:
-            self.adjust("late_usage", month, key, units, owed)
+            self.adjust("correction_event" if corrected else "late_usage", month, key, units, owed)
         return owed
 
     def adjust(self, reason: str, month: str, key: tuple[Any, ...], units: int, owed: Fraction) -> None:
@@ -417,34 +469,36 @@ class Section:
         """Everything, in the order of the document."""
         terms, case = self.terms, self.case
         sums: dict[tuple[Any, ...], list[int]] = {}
-        volumes: dict[str, int] = {}
+        volumes: dict[tuple[str, bool], int] = {}
         tiers = "steps" in terms
         for group in groups:
-            month = group["day"][:7]
+            origin = group["day"][:7], group["corrected"]
             trial = (terms["burden"] is not None and group["packages"] != ""
                      and all(package in TRIALS for package in group["packages"].split(",")))  # fmt: skip
             if terms["form"].startswith("share"):
                 if group["retail_currency"]:
-                    key = (group["model"], "revenue", group["supplier"], group["service_tier"], "", trial)
-                    entry = sums.setdefault((month, key, group["retail_currency"]), [0, 0])
+                    key = (group["model"], "revenue", group["supplier"], group["service_tier"], "", trial, 0)
+                    entry = sums.setdefault((origin, key, group["retail_currency"]), [0, 0])
                     entry[0] += group["events"]
                     entry[1] += int(group["retail_pico"])
                 continue
             for cls, units in group["units"].items():
-                price = case.price_of(group["model"], cls, date.fromisoformat(group["day"]))
-                if price is None:
+                found = case.price_of(group["model"], cls, group)
+                if found is None:
                     continue
+                price, micro = found
                 if tiers and cls in terms["classes"]:
-                    volumes[month] = volumes.get(month, 0) + units
+                    volumes[origin] = volumes.get(origin, 0) + units
                     continue
-                key = (group["model"], cls, group["supplier"], group["service_tier"], price.id, trial)
-                entry = sums.setdefault((month, key, group["currency"]), [0, 0])
+                # Each discount has a line of its own.
+                key = (group["model"], cls, group["supplier"], group["service_tier"], price.id, trial, micro)
+                entry = sums.setdefault((origin, key, group["currency"]), [0, 0])
                 entry[0] += units
-                entry[1] += units * case.charged(price)
-        for (month, key, currency), (units, pico) in sums.items():
-            owed = self.write(month, key, units, pico, currency)
+                entry[1] += units * micro
+        for (origin, key, currency), (units, pico) in sums.items():
+            owed = self.write(origin, key, units, pico, currency)
             if key[5] and terms["burden"]:
-                self.adjust("free_trial", month, key, units, -owed * Fraction(terms["burden"], PPM))
+                self.adjust("free_trial", origin[0], key, units, -owed * Fraction(terms["burden"], PPM))
         if tiers:
             self.settle_tiers(volumes)
         payable = rounded(self.exact, terms["rounding"])
@@ -484,8 +538,9 @@ class Section:
             self.adjustments.append(((reason, None, False, "", "", ""), 0, amounts(cents, self.terms)))
         return payable + cents
 
-    def settle_tiers(self, volumes: dict[str, int]) -> None:
-        """Slices of the volume by tier, and what reaching a tier changes."""
+    def settle_tiers(self, volumes: dict[tuple[str, bool], int]) -> None:
+        """Slices of the volume by tier, and what reaching a tier changes; corrections go on where late usage ended,
+        and what they take back comes out of the highest tiers that were reached."""
         steps = self.terms["steps"]
         ends = [edge for edge, _ in steps[1:]] + [None]
 
@@ -498,19 +553,23 @@ class Section:
                 return graduated(units)
             return units * [price for edge, price in steps if edge < units][-1]
 
-        for month, units in volumes.items():
+        for origin, units in sorted(volumes.items()):
+            month, _ = origin
+            if units == 0:
+                continue
             before = self.vendor.volume.get((self.terms["id"], month), 0)
             after = before + units
             self.vendor.volume[self.terms["id"], month] = after
             for number, ((edge, price), end) in enumerate(zip(steps, ends, strict=True), 1):
-                top = after if end is None else min(after, end)
-                here = top - max(before, edge)
+                low, high = min(before, after), max(before, after)
+                here = (high if end is None else min(high, end)) - max(low, edge)
                 if here > 0:
-                    key = (self.terms["pattern"], "units", "", "", str(number), False)
-                    self.write(month, key, here, here * price, self.case.currency)
+                    key = (self.terms["pattern"], "units", "", "", str(number), False, price)
+                    here = here if after > before else -here
+                    self.write(origin, key, here, here * price, self.case.currency)
             difference = (whole(after) - graduated(after)) - (whole(before) - graduated(before))
             if difference:
-                key = (self.terms["pattern"], "units", "", "", "", False)
+                key = (self.terms["pattern"], "units", "", "", "", False, 0)
                 owed = self.owed(Fraction(difference, PICO), self.case.currency)
                 self.adjust("tier_true_up", month, key, units, owed)
 

@@ -40,7 +40,7 @@ class Scenarios(unittest.TestCase):
         steps = [(0, 1_000_000), (1_000_000_000, 800_000)]
         for form, total in (("graduated_tiers", 140_000), ("all_units_tiers", 120_000)):
             section = Section(Vendor(self.case), "2026-10", terms(form, classes=["input"], steps=steps))
-            section.settle_tiers({"2026-10": 1_500_000_000})
+            section.settle_tiers({("2026-10", False): 1_500_000_000})
             self.assertEqual([line[3][0] for line in section.lines], [100_000, 40_000])
             true_ups = [row[2][0] for row in section.adjustments]
             self.assertEqual(true_ups, [] if form == "graduated_tiers" else [-20_000])
@@ -68,6 +68,21 @@ class Scenarios(unittest.TestCase):
         for word in ("price_list", "share_of_gross", "share_of_net", "cost_plus", "graduated_tiers", "all_units_tiers",
                      "minimum", "cap", "prepaid", "trial", "[[fx]]"):  # fmt: skip
             self.assertIn(word, text)
+        months = [month for vector in vectors for month in vector["months"]]
+        groups = [group for month in months for group in month["groups"]]
+        # What is taken back of closed months and what counts in its stead, and calls on both sides of a discount.
+        signs = {group["events"] > 0 for group in groups if group["corrected"]}
+        self.assertEqual(signs, {True, False})
+        self.assertGreater(sum(vector["rating_toml"].count("T00:00:00") > 2 for vector in vectors), 5)
+        self.assertGreater(sum("discount-2" in vector["rating_toml"] for vector in vectors), 20)
+        parted = 0
+        for month in months:
+            for section in month["expect"]["sections"]:
+                keys = [tuple(line[:6]) for line in section["lines"]]
+                parted += len(keys) - len(set(keys))
+        self.assertGreater(parted, 10)
+        reasons = {row[0] for month in months for section in month["expect"]["sections"] for row in section["adjustments"]}
+        self.assertLessEqual({"late_usage", "correction_event", "re_rate", "fx_difference", "suspense_write_off"}, reasons)
 
 
 if __name__ == "__main__":

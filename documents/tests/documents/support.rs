@@ -92,7 +92,12 @@ pub(crate) fn section(
 
 pub(crate) fn statement(vendor: &str, sections: Vec<Section>) -> Statement {
     let total = sections.iter().map(|section| section.total).fold(Amounts::default(), plus);
-    let mut control = ControlTotals { events: 12_345, late_events: 7, ..ControlTotals::default() };
+    let mut control = ControlTotals {
+        events: 12_345,
+        late_events: 7,
+        corrected_events: -2,
+        ..ControlTotals::default()
+    };
     for line in sections.iter().flat_map(|section| &section.lines) {
         control.units.entry(line.class.clone()).or_default().0 += line.units.0;
         control.wholesale.entry(line.listed_currency.clone()).or_default().0 += line.listed.0;

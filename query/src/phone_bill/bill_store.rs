@@ -2,6 +2,7 @@
 //! here lists (R8).
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -35,7 +36,7 @@ impl<'a> BillStore<'a> {
     }
 
     /// Where a file is.
-    pub(super) fn file_path(sequence: u64) -> Path {
+    pub(crate) fn file_path(sequence: u64) -> Path {
         object(&format!("{sequence:020}.csv"))
     }
 
@@ -70,29 +71,102 @@ impl<'a> BillStore<'a> {
     }
 
     /// Objects numbered from 1 up to the first that is not there.
+    ///
+    /// # Errors
+    /// `Data` where others are behind that one: each is created after the one before it.
     async fn numbered(&self, path_of: fn(u64) -> Path) -> Result<Vec<(Path, Bytes)>, QueryError> {
-        let store = self.0;
-        let mut read = futures::stream::iter(1..)
-            .map(move |n| async move {
-                let path = path_of(n);
-                Ok::<_, QueryError>(store.get(&path).await?.map(|bytes| (path, bytes)))
-            })
-            .buffered(READ_AHEAD);
         let mut objects = Vec::new();
-        while let Some(found) = read.next().await {
-            match found? {
-                Some(found) => objects.push(found),
-                None => break,
+        let mut from = 1;
+        loop {
+            let mut read = self.read_ahead(from.., path_of);
+            while let Some((path, bytes)) = read.try_next().await? {
+                let Some(bytes) = bytes else { break };
+                objects.push((path, bytes));
+                from += 1;
+            }
+            drop(read);
+            let Some((behind, _)) = self.first_of(from + 1, path_of).await? else {
+                return Ok(objects);
+            };
+            // Written between two of the reads, or taken away.
+            let path = path_of(from);
+            if self.0.get(&path).await?.is_none() {
+                return Err(QueryError::Data(format!(
+                    "{path} is gone, and {behind} is there, which was created after it: bring it back from a backup"
+                )));
             }
         }
-        Ok(objects)
+    }
+
+    /// Objects of some numbers, in their order, several read at once.
+    fn read_ahead<'n>(
+        &self,
+        numbers: impl IntoIterator<Item = u64, IntoIter: Send + 'n>,
+        path_of: fn(u64) -> Path,
+    ) -> BoxStream<'n, Result<(Path, Option<Bytes>), QueryError>>
+    where
+        'a: 'n,
+    {
+        let store = self.0;
+        futures::stream::iter(numbers)
+            .map(move |n| async move {
+                let path = path_of(n);
+                let bytes = store.get(&path).await?;
+                Ok((path, bytes))
+            })
+            .buffered(READ_AHEAD)
+            .boxed()
+    }
+
+    /// The first object that is there of as many as are read at once.
+    async fn first_of(
+        &self,
+        from: u64,
+        path_of: fn(u64) -> Path,
+    ) -> Result<Option<(Path, Bytes)>, QueryError> {
+        let ahead = u64::try_from(READ_AHEAD).unwrap_or(u64::MAX);
+        let mut read = self.read_ahead(from..from.saturating_add(ahead), path_of);
+        while let Some((path, bytes)) = read.try_next().await? {
+            if let Some(bytes) = bytes {
+                return Ok(Some((path, bytes)));
+            }
+        }
+        Ok(None)
     }
 
     /// Every file and answer.
+    ///
+    /// # Errors
+    /// `Data` where one is damaged, or gone: only the file that was begun last may have no seal.
     pub(crate) async fn book(&self) -> Result<BillBook, QueryError> {
+        let book = self.read().await?;
+        if book.lost().is_none() {
+            return Ok(book);
+        }
+        // A file that is issued and answered while the answers are read is there the next time.
+        let book = self.read().await?;
+        match book.lost() {
+            Some(lost) => Err(QueryError::Data(lost)),
+            None => Ok(book),
+        }
+    }
+
+    async fn read(&self) -> Result<BillBook, QueryError> {
         let mut book = BillBook::default();
-        for (path, bytes) in self.numbered(Self::seal_path).await? {
-            book.seals.push(BillSeal::from_bytes(path.as_ref(), &bytes)?);
+        loop {
+            for (path, bytes) in self.numbered(Self::seal_path).await? {
+                book.seals.push(BillSeal::from_bytes(path.as_ref(), &bytes)?);
+            }
+            let next = book.next_sequence();
+            // A file is begun once the one before it has its seal.
+            let Some((begun, _)) = self.first_of(next + 1, Self::plan_path).await? else { break };
+            let path = Self::seal_path(next);
+            if self.0.get(&path).await?.is_none() {
+                return Err(QueryError::Data(format!(
+                    "{path} is gone, and {begun} is there, which was begun after it: bring the seal back from a backup"
+                )));
+            }
+            book.seals.clear();
         }
         let path = Self::plan_path(book.next_sequence());
         if let Some(bytes) = self.0.get(&path).await? {

@@ -222,7 +222,7 @@ impl Settlement<'_> {
         };
         let mut by_vendor: BTreeMap<String, Vec<RatedGroup>> =
             contracts.vendors().into_iter().map(|vendor| (vendor, Vec::new())).collect();
-        for group in rated_groups::read(self.engine, pin, &scope).await? {
+        for group in rated_groups::read(self.engine, pin, &scope, &self.spans).await? {
             by_vendor.entry(group.vendor.clone()).or_default().push(group);
         }
         let mut statements = Vec::new();

@@ -1,10 +1,12 @@
 //! The journal of the books in the store: entries without a gap, each created once. Nothing here
 //! lists (R8).
 
+use std::collections::BTreeMap;
+
 use futures::future::try_join_all;
 use object_store::path::Path;
 use tally_aggregate::crash_point;
-use tally_settlement::{Act, Books, BooksError, ErrorKind, JournalEntry, Seal};
+use tally_settlement::{Act, Books, BooksError, ErrorKind, JournalEntry, Seal, SealGap, seal_gaps};
 
 use super::seal_store::SealStore;
 use crate::error::QueryError;
@@ -19,6 +21,14 @@ impl From<BooksError> for QueryError {
             ErrorKind::Data => Self::Data(error.to_string()),
         }
     }
+}
+
+/// Journal and seals as they lie in the store, and what does not fit between them.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) journal: Journal,
+    pub(crate) seals: BTreeMap<u64, Seal>,
+    pub(crate) gaps: Vec<SealGap>,
 }
 
 /// What the books come to, and the entries that say so.
@@ -45,19 +55,43 @@ impl SealStore<'_> {
         Ok(journal)
     }
 
-    /// Journal and seals as they were known at a time, or as they are now. What people did by then
-    /// is what stands in the journal before the first entry that is later; a seal belongs to the
-    /// entry that approved it.
+    /// Journal and seals as they are now.
     ///
     /// # Errors
-    /// As [`Self::journal`].
+    /// As [`Self::journal`]; `Data` for a damaged seal.
+    pub(crate) async fn kept(&self) -> Result<Kept, QueryError> {
+        let mut journal = self.journal().await?;
+        let mut before = None;
+        loop {
+            let seals = self.seals(&journal.books).await?;
+            let gaps = seal_gaps(&journal.books, &seals.keys().copied().collect());
+            // What is written between two of the reads looks like a gap: looked at once more, it is
+            // none. What is the same both times is one.
+            let seen = Some((journal.books.entries(), seals.len()));
+            if gaps.is_empty() || before == seen {
+                return Ok(Kept { journal, seals, gaps });
+            }
+            before = seen;
+            self.read_on(&mut journal).await?;
+        }
+    }
+
+    /// Journal and seals as they were known at a time, or as they are now. What people did by then
+    /// is what stands in the journal before the first entry that is later; a seal belongs to the
+    /// entry that approved it. Only the newest approval may have no seal.
+    ///
+    /// # Errors
+    /// As [`Self::kept`]; `Data` where a seal is gone, or one is there that nobody approved:
+    /// nothing is to be built on the others.
     pub(crate) async fn known(
         &self,
         known_at_ms: Option<i64>,
     ) -> Result<(Journal, Vec<Seal>), QueryError> {
-        // The journal first: a seal that is created in between is then seen too.
-        let mut journal = self.journal().await?;
-        let mut seals = self.seals().await?;
+        let Kept { mut journal, seals, gaps } = self.kept().await?;
+        if let Some(gap) = gaps.iter().find(|gap| gap.unwritten().is_none()) {
+            return Err(QueryError::Data(gap.to_string()));
+        }
+        let mut seals: Vec<Seal> = seals.into_values().collect();
         if let Some(at_ms) = known_at_ms {
             let later = journal.entries.iter().position(|entry| entry.at_ms > at_ms);
             if let Some(later) = later {

@@ -1,15 +1,16 @@
 //! From a line of a statement down to the events that it is made of, and the proof that these are
-//! all of them.
+//! all of them. `adjustment_events` does it for adjustments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use tally_rating::{TimeBasis, Validity};
 use tally_schemas::TokenClass;
 use tally_settlement::{Contracts, Form, Line, Period, PeriodFacts, PeriodState, Section, Terms};
 use tally_tables::PinnedTables;
 
-use super::rated_groups::{EVENTS, Scope};
+use super::rated_groups::{EVENTS, Scope, instant_sql, quoted};
 use super::{Settlement, invalid};
 use crate::answer::Answer;
 use crate::answer_rows::{count, integer, rows_of, text};
@@ -17,10 +18,10 @@ use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::limits::Limits;
 
-/// The events behind a line of a statement.
+/// The events behind a line of a statement, or behind an adjustment for usage.
 #[derive(Debug)]
 pub struct LineEvents {
-    /// The line.
+    /// The line; of an adjustment what it would be a line of in its own month, under its id.
     pub line: Line,
     /// State of its period: of a draft the line may still change.
     pub state: PeriodState,
@@ -46,6 +47,30 @@ impl LineEvents {
         let sql = format!("{}{limit}", self.sql);
         engine.run_on(Arc::clone(&self.pin), &sql, Limits::unlimited()).await
     }
+}
+
+/// A line whose events are wanted.
+pub(super) struct Wanted {
+    /// The line.
+    pub(super) line: Line,
+    /// What its events must come to.
+    pub(super) expected: i128,
+    /// The rows among which they are, in SQL.
+    pub(super) rows: String,
+    /// State of the statement's period.
+    pub(super) state: PeriodState,
+    /// Where they are read.
+    pub(super) pin: Arc<PinnedTables>,
+}
+
+/// The terms of a section.
+pub(super) fn terms_of<'c>(
+    contracts: &'c Contracts,
+    section: &Section,
+) -> Result<&'c Terms, QueryError> {
+    contracts.terms(&section.terms).ok_or_else(|| {
+        QueryError::Data(format!("the terms {} of a section are not there", section.terms))
+    })
 }
 
 /// What of an event a line counts.
@@ -98,28 +123,45 @@ impl Settlement<'_> {
         })?;
         let known = self.known().await?;
         let contracts = self.contracts_of(&known.facts(period, now_ms)).await?;
-        let terms = contracts.terms(&section.terms).ok_or_else(|| {
-            QueryError::Data(format!("the terms {} of a section are not there", section.terms))
-        })?;
-        let pin = self.engine.pin(None).await?;
+        let terms = terms_of(&contracts, section)?;
         let scope =
             Scope { period, cut_offs: &issued.cut_offs, sealed: None, vendor: Some(vendor) };
-        let counted = counted(line, terms)?;
-        let condition = format!("{}{}", scope.condition(), of_line(line, &counted));
+        let expected = match counted(line, terms)? {
+            Counted::Tiers(_) => units_of_tiers(section),
+            Counted::Class(_) | Counted::Events => line.units.0,
+        };
+        let wanted = Wanted {
+            line: line.clone(),
+            expected,
+            rows: scope.condition(),
+            state: issued.state,
+            pin: self.engine.pin(None).await?,
+        };
+        self.events_of(wanted, &contracts, terms).await
+    }
+
+    /// The events of some rows that are of a line, and the proof that these are all.
+    pub(super) async fn events_of(
+        &self,
+        wanted: Wanted,
+        contracts: &Contracts,
+        terms: &Terms,
+    ) -> Result<LineEvents, QueryError> {
+        let Wanted { line, expected, rows, state, pin } = wanted;
+        let vendor = terms.vendor.as_str();
+        let counted = counted(&line, terms)?;
+        let mut condition = format!("{rows}{}", of_line(&line, &counted));
+        condition.push_str(&self.of_discount(vendor, &line)?);
         let candidates = self.candidates(&pin, &condition, &counted.units()).await?;
         let trial = match counted {
             Counted::Tiers(_) => None,
             Counted::Class(_) | Counted::Events => Some(line.trial),
         };
-        let narrowed = Narrowed::of(&candidates, trial, &contracts, (vendor, terms));
-        let expected = match counted {
-            Counted::Tiers(_) => units_of_tiers(section),
-            Counted::Class(_) | Counted::Events => line.units.0,
-        };
+        let narrowed = Narrowed::of(&candidates, trial, contracts, (vendor, terms));
         if narrowed.units != expected {
             return Err(QueryError::Data(format!(
-                "line {line_id} has {expected} units, its {} events come to {}",
-                narrowed.events, narrowed.units
+                "{} has {expected} units, its {} events come to {}",
+                line.id, narrowed.events, narrowed.units
             )));
         }
         let sql = format!(
@@ -129,8 +171,58 @@ impl Settlement<'_> {
             counted.units(),
             narrowed.condition
         );
-        let (line, state) = (line.clone(), issued.state);
         Ok(LineEvents { line, state, events: narrowed.events, sql, pin })
+    }
+
+    /// When the price of a line was what the line has: a discount may change within the month, and
+    /// is then on lines of its own. Nothing where it is the same whenever the price held.
+    fn of_discount(&self, vendor: &str, line: &Line) -> Result<String, QueryError> {
+        let (Some(unit_price), false) = (line.unit_price_micro, line.price_book_version.is_empty())
+        else {
+            return Ok(String::new());
+        };
+        let unknown = |what: String| QueryError::Data(format!("line {}: {what}", line.id));
+        let card = self.prices.get(&line.price_book_version).ok_or_else(|| {
+            unknown(format!("price book {} is not at hand", line.price_book_version))
+        })?;
+        let price = card.price(&line.price).ok_or_else(|| {
+            let version = &line.price_book_version;
+            unknown(format!("price book {version} has no price {}", line.price))
+        })?;
+        let column = match price.time_basis {
+            TimeBasis::Start => "started_at",
+            TimeBasis::Completion => "completed_at",
+        };
+        let changes: Vec<i64> = card.discount_changes(vendor).into_iter().collect();
+        let mut spans: Vec<Validity> = Vec::new();
+        let mut differs = false;
+        for number in 0..=changes.len() {
+            let before = number.checked_sub(1).and_then(|before| changes.get(before));
+            let from_ms = before.copied().unwrap_or(i64::MIN);
+            let within = Validity { from_ms, to_ms: changes.get(number).copied() };
+            if card.charged_micro(price, &line.model, within) != Some(unit_price) {
+                differs = true;
+                continue;
+            }
+            match spans.last_mut() {
+                Some(last) if last.to_ms == Some(from_ms) => last.to_ms = within.to_ms,
+                _ => spans.push(within),
+            }
+        }
+        if !differs {
+            return Ok(String::new());
+        }
+        let spans: Vec<String> = spans
+            .iter()
+            .map(|span| {
+                let from = (span.from_ms > i64::MIN)
+                    .then(|| format!("{column} >= {}", instant_sql(span.from_ms)));
+                let to = span.to_ms.map(|to_ms| format!("{column} < {}", instant_sql(to_ms)));
+                let ends: Vec<String> = from.into_iter().chain(to).collect();
+                format!("({})", ends.join(" AND "))
+            })
+            .collect();
+        Ok(format!(" AND ({})", any_of(&spans)))
     }
 
     /// The terms that a period's statement goes by.
@@ -247,10 +339,6 @@ impl Narrowed {
 
 fn any_of(conditions: &[String]) -> String {
     if conditions.is_empty() { "false".to_owned() } else { conditions.join(" OR ") }
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn counted<'t>(line: &Line, terms: &'t Terms) -> Result<Counted<'t>, QueryError> {

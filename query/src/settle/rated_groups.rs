@@ -1,10 +1,12 @@
 //! The rated groups of a statement, read from `usage_events` by sums alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
+use tally_rating::instant_text;
 use tally_schemas::{CLASS_COUNT, Currency, TokenClass};
-use tally_settlement::{CutOff, Period, RatedGroup};
+use tally_settlement::{CallSpans, CutOff, DiscountSpans, Period, RatedGroup};
 use tally_tables::PinnedTables;
 
 use crate::answer_rows::{decimal, integer, rows_of, text};
@@ -48,9 +50,8 @@ impl Scope<'_> {
             }
             None => own,
         };
-        let vendor = self.vendor.map_or(String::new(), |vendor| {
-            format!(" AND vendor = '{}'", vendor.replace('\'', "''"))
-        });
+        let vendor =
+            self.vendor.map_or(String::new(), |vendor| format!(" AND vendor = {}", quoted(vendor)));
         format!("{counted} AND {rows}{vendor}")
     }
 }
@@ -71,7 +72,40 @@ const KEYS: [&str; 10] = [
     "coalesce(retail_currency, '')",
 ];
 
-/// Reads the groups of a scope on a pin.
+/// Where the days of vendors are parted, by vendor.
+pub(super) type SpansOf = BTreeMap<String, DiscountSpans>;
+
+/// An instant in SQL.
+pub(super) fn instant_sql(at_ms: i64) -> String {
+    format!("TIMESTAMP '{}'", instant_text(at_ms))
+}
+
+/// The number of the span that a call began or ended in, in SQL; `None` where days are not parted
+/// by it.
+fn span_number(
+    spans: &SpansOf,
+    column: &str,
+    changes: fn(&DiscountSpans) -> &[i64],
+) -> Option<String> {
+    let mut sql = String::new();
+    for (vendor, spans) in spans {
+        for (number, at_ms) in (1..).zip(changes(spans)).collect::<Vec<(u32, _)>>().iter().rev() {
+            sql.push_str(&format!(
+                " WHEN vendor = {} AND {column} >= {} THEN {number}",
+                quoted(vendor),
+                instant_sql(**at_ms)
+            ));
+        }
+    }
+    (!sql.is_empty()).then(|| format!("CASE{sql} ELSE 0 END"))
+}
+
+/// A text in SQL.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Reads the groups of a scope on a pin. Days are summed in the parts that `spans` has of them.
 ///
 /// # Errors
 /// `Data` for rows without a price or currency, `Retry` while the store is away.
@@ -79,8 +113,16 @@ pub(super) async fn read(
     engine: &QueryEngine,
     pin: &Arc<PinnedTables>,
     scope: &Scope<'_>,
+    spans: &SpansOf,
 ) -> Result<Vec<RatedGroup>, QueryError> {
     let keys = KEYS.join(", ");
+    let parts = [
+        span_number(spans, "started_at", DiscountSpans::started),
+        span_number(spans, "completed_at", DiscountSpans::completed),
+    ];
+    // Columns of the instants are read only where they part something.
+    let by: String = parts.iter().flatten().map(|part| format!(", {part}")).collect();
+    let [started, completed] = parts.map(|part| part.unwrap_or_else(|| "0".to_owned()));
     // Within the period, what a correction takes back is summed with what it takes back.
     let corrected =
         format!("(correction IS NOT NULL AND day < DATE '{}')", scope.period.first_day());
@@ -89,8 +131,8 @@ pub(super) async fn read(
     let from = source_of(engine, pin, scope).await?;
     let sql = format!(
         "SELECT {keys}, sum({EVENTS}), {}, sum(wholesale_amount), sum(retail_amount), \
-         CASE WHEN {corrected} THEN 1 ELSE 0 END \
-         FROM {from} WHERE {} GROUP BY {keys}, CASE WHEN {corrected} THEN 1 ELSE 0 END",
+         CASE WHEN {corrected} THEN 1 ELSE 0 END, {started}, {completed} \
+         FROM {from} WHERE {} GROUP BY {keys}, CASE WHEN {corrected} THEN 1 ELSE 0 END{by}",
         classes.join(", "),
         scope.condition()
     );
@@ -98,7 +140,7 @@ pub(super) async fn read(
     for columns in rows_of(engine, pin, &sql).await? {
         let rows = columns.first().map_or(0, |column| column.len());
         for row in 0..rows {
-            let group = group(&columns, row)?;
+            let group = group(&columns, row, spans)?;
             // Everything of it was taken back.
             let is_nothing = group.events == 0
                 && group.units == [0; CLASS_COUNT]
@@ -124,7 +166,7 @@ async fn source_of(
     Ok(if reaches { "usage_events" } else { "system.kept_events" })
 }
 
-fn group(columns: &[ArrayRef], row: usize) -> Result<RatedGroup, QueryError> {
+fn group(columns: &[ArrayRef], row: usize, spans: &SpansOf) -> Result<RatedGroup, QueryError> {
     let [
         day,
         vendor,
@@ -149,8 +191,16 @@ fn group(columns: &[ArrayRef], row: usize) -> Result<RatedGroup, QueryError> {
     if retail_currency.is_none() && retail_pico != 0 {
         return Err(data(format!("have a retail amount in the currency {revenue:?}")));
     }
+    let day = day.parse().map_err(|_| data("have no such day".to_owned()))?;
+    let part = |column: usize| {
+        Ok::<_, QueryError>(usize::try_from(integer(columns, column, row)?).unwrap_or(0))
+    };
+    let parts = (part(first + 4 + CLASS_COUNT)?, part(first + 5 + CLASS_COUNT)?);
+    let calls =
+        spans.get(&vendor).map_or_else(|| CallSpans::of_day(day), |spans| spans.spans(day, parts));
     Ok(RatedGroup {
-        day: day.parse().map_err(|_| data("have no such day".to_owned()))?,
+        day,
+        calls,
         currency: Currency::parse(&currency)
             .ok_or_else(|| data(format!("have a wholesale amount in the currency {currency:?}")))?,
         vendor,

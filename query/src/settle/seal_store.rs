@@ -1,13 +1,15 @@
 //! Plans, sealed statements and seals as they lie in the store. Each object is created once;
 //! nothing here lists (R8).
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use sha2::{Digest, Sha256};
 use tally_schemas::in_full;
-use tally_settlement::{Period, Plan, Seal, Statement, hash_of};
+use tally_settlement::{Books, Period, Plan, Seal, Statement, hash_of};
 
 use crate::error::QueryError;
 
@@ -107,13 +109,20 @@ impl<'a> SealStore<'a> {
         Ok(Plan::from_bytes(path.as_ref(), &bytes)?)
     }
 
-    /// Every seal, in order.
-    pub(crate) async fn seals(&self) -> Result<Vec<Seal>, QueryError> {
-        let mut seals = Vec::new();
-        for n in 0.. {
+    /// The seals that are there, by number: up to the first one that is missing beyond the
+    /// approvals. One that is missing before is not the end, as others may be behind it.
+    pub(crate) async fn seals(&self, books: &Books) -> Result<BTreeMap<u64, Seal>, QueryError> {
+        let approved = books.approvals().count();
+        let mut seals = BTreeMap::new();
+        for (place, n) in (0..).enumerate() {
             let path = Self::seal_path(n);
-            let Some(bytes) = self.get(&path).await? else { break };
-            seals.push(Seal::from_bytes(path.as_ref(), &bytes)?);
+            match self.get(&path).await? {
+                Some(bytes) => {
+                    seals.insert(n, Seal::from_bytes(path.as_ref(), &bytes)?);
+                }
+                None if place < approved => {}
+                None => break,
+            }
         }
         Ok(seals)
     }

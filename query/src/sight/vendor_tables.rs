@@ -209,6 +209,7 @@ pub(super) const VENDOR_TABLES: [VendorTable; 12] = [
             "total_in_words",
             "events",
             "late_events",
+            "corrected_events",
             "hash",
             "paid_on",
             "payment_reference",

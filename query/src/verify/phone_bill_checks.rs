@@ -1,14 +1,16 @@
 //! Phone bills, beside what they were made of: I4, I6.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use object_store::path::Path;
 use tally_schemas::PICO;
 use tally_settlement::Pico;
 use tally_settlement::phone_bill::{BillBook, BillSeal, ChargeKind};
 use tally_tables::PinnedTables;
 
-use super::{Check, Finding};
+use super::{Check, Finding, book_objects};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::phone_bill::{BillStore, Window, all_of, remade};
@@ -16,12 +18,25 @@ use crate::phone_bill::{BillStore, Window, all_of, remade};
 /// Pico-currency of 0.01.
 const PICO_PER_CENT: i128 = PICO / 100;
 
+/// How long an issue that is under way may take from its file to its seal.
+const SEALED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked at meanwhile.
+const LOOKS: u32 = 10;
+
 /// Every check of phone bills.
 pub(super) async fn all(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Check> {
     let store = BillStore::new(engine.ledger().store());
     let mut chain =
         Finding::new("I6", "phone bills are in sequence, and each has the hash of the last");
-    let book = match store.book().await {
+    let listed = match book_objects::below(engine.ledger().store(), "phone-bill").await {
+        Ok(listed) => listed,
+        Err(error) => {
+            chain.add(error.to_string());
+            BTreeSet::new()
+        }
+    };
+    let book = match issued(store, &listed).await {
         Ok(book) => book,
         Err(error) => {
             chain.add(error.to_string());
@@ -29,13 +44,27 @@ pub(super) async fn all(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Ch
         }
     };
     vec![
-        links(chain, &book),
+        links(chain, &book, &listed),
         files(engine, pin, store, &book).await,
         rows(engine, pin, store, &book).await,
     ]
 }
 
-fn links(mut finding: Finding, book: &BillBook) -> Check {
+/// Files and answers; one whose file is written is given the time to be sealed.
+async fn issued(store: BillStore<'_>, listed: &BTreeSet<Path>) -> Result<BillBook, QueryError> {
+    let mut book = store.book().await?;
+    for _ in 0..LOOKS {
+        if !listed.contains(&BillStore::file_path(book.next_sequence())) {
+            break;
+        }
+        tokio::time::sleep(SEALED_WITHIN / LOOKS).await;
+        book = store.book().await?;
+    }
+    Ok(book)
+}
+
+fn links(mut finding: Finding, book: &BillBook, listed: &BTreeSet<Path>) -> Check {
+    book_objects::beside_bills(listed, book, &mut finding);
     for defects in [BillSeal::chain_defects(&book.seals), book.return_defects()] {
         match defects {
             Ok(defects) => defects.into_iter().for_each(|defect| finding.add(defect)),

@@ -1,36 +1,82 @@
 //! What closed periods were sealed with, compared with what is there now: I6.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::path::Path;
 use tally_schemas::{CLASS_COUNT, TokenClass};
-use tally_settlement::{ControlTotals, CutOff, Pico, Seal, Units};
+use tally_settlement::{Books, ControlTotals, CutOff, Pico, Seal, Units};
 use tally_tables::PinnedTables;
 
 use super::table_sums::USAGE;
-use super::{Check, Finding, journal_checks};
+use super::{Check, Finding, book_objects, journal_checks};
 use crate::answer_rows::{count, decimal, integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
-use crate::settle::{SealStore, sha256_of, within};
+use crate::settle::{Journal, Kept, SealStore, sha256_of, within};
+
+/// How long an approval that is under way may take from its entry to its seal.
+const SEALED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked at meanwhile.
+const LOOKS: u32 = 10;
 
 /// Every check of sealed periods.
 pub(super) async fn all(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Check> {
     let store = SealStore::new(engine.ledger().store());
-    let chain = Finding::new("I6", "seals are whole, in order, and each has the hash of the last");
-    let seals = match store.seals().await {
-        Ok(seals) => seals,
-        Err(error) => return vec![failed(chain, &error)],
+    let mut chain =
+        Finding::new("I6", "seals are whole, in order, and each has the hash of the last");
+    let listed = match book_objects::below(engine.ledger().store(), "statements").await {
+        Ok(listed) => listed,
+        Err(error) => {
+            chain.add(error.to_string());
+            BTreeSet::new()
+        }
     };
+    let (kept, defect) = match kept(&store).await {
+        Ok(kept) => (kept, None),
+        // What can be said without the journal, or up to a seal that cannot be read, is said.
+        Err(error) => match store.seals(&Books::default()).await {
+            Ok(seals) => {
+                let kept = Kept { journal: Journal::default(), seals, gaps: Vec::new() };
+                (kept, Some(error))
+            }
+            Err(error) => return vec![failed(chain, &error)],
+        },
+    };
+    let seals: Vec<Seal> = kept.seals.values().cloned().collect();
+    if defect.is_none() {
+        book_objects::beside_seals(&listed, &kept, &mut chain);
+    }
     let mut checks = vec![
         links(chain, &seals),
         statements(&store, &seals).await,
         events(engine, pin, &seals).await,
         files(engine, &seals).await,
     ];
-    checks.extend(journal_checks::all(&store, &seals).await);
+    match defect {
+        Some(error) => checks.push(journal_checks::chain(Err(&error), &listed)),
+        None => {
+            checks.push(journal_checks::chain(Ok(&kept.journal), &listed));
+            let Kept { journal, gaps, .. } = &kept;
+            checks.extend(journal_checks::beside(&store, journal, &seals, gaps).await);
+        }
+    }
     checks
+}
+
+/// Journal and seals; the newest approval is given the time to be carried out.
+async fn kept(store: &SealStore<'_>) -> Result<Kept, QueryError> {
+    let mut kept = store.kept().await?;
+    for _ in 0..LOOKS {
+        if kept.gaps.iter().all(|gap| gap.unwritten().is_none()) {
+            break;
+        }
+        tokio::time::sleep(SEALED_WITHIN / LOOKS).await;
+        kept = store.kept().await?;
+    }
+    Ok(kept)
 }
 
 fn failed(mut finding: Finding, error: &QueryError) -> Check {
@@ -68,9 +114,16 @@ async fn statements(store: &SealStore<'_>, seals: &[Seal]) -> Check {
 /// The events that a seal counts, summed again.
 async fn events(engine: &QueryEngine, pin: &Arc<PinnedTables>, seals: &[Seal]) -> Check {
     let mut finding = Finding::new("I6", "closed periods have the events that were sealed");
-    let mut before: Option<&[CutOff]> = None;
+    let mut last: Option<&Seal> = None;
     for seal in seals {
-        match counted(engine, pin, seal, before).await {
+        let before = last.filter(|last| last.n.checked_add(1) == Some(seal.n));
+        if before.is_none() && seal.n > 0 {
+            // What is late is told by the cut-offs of the seal before.
+            finding.add(format!("{}: the seal before it is gone: not compared", seal.period));
+            last = Some(seal);
+            continue;
+        }
+        match counted(engine, pin, seal, before.map(|seal| seal.cut_offs.as_slice())).await {
             Ok(now) if without_nothing(&now) == without_nothing(&seal.totals) => {}
             Ok(now) => finding.add(format!(
                 "{}: {} + {} late events and {:?} of wholesale were sealed, there are {} + {} and {:?}",
@@ -84,7 +137,7 @@ async fn events(engine: &QueryEngine, pin: &Arc<PinnedTables>, seals: &[Seal]) -
             )),
             Err(error) => finding.add(format!("{}: {error}", seal.period)),
         }
-        before = Some(&seal.cut_offs);
+        last = Some(seal);
     }
     finding.done(format!("{} periods", seals.len()))
 }

@@ -17,7 +17,7 @@ use tally_settlement::{
 use crate::feed::{Feed, engine_over, ms, rows, worked_out};
 
 /// Terms of the only vendor with usage in October.
-const TERMS: &str = "[[terms]]\nid = \"zhipu-2026\"\nvendor = \"zhipu\"\nmodel_pattern = \"*\"\n\
+pub(crate) const TERMS: &str = "[[terms]]\nid = \"zhipu-2026\"\nvendor = \"zhipu\"\nmodel_pattern = \"*\"\n\
     form = \"price_list\"\ncurrency = \"CNY\"\ntax_ppm = 60000\nrounding = \"half_up\"\n\
     minimum = \"20.00\"\ncarry_months = 3\nvalid_from = \"2026-01-01\"\nsource = \"contract 2026-17\"\n\
     tolerance = { qty_pct = \"0.1\", amt_pct = \"0.1\", amt_abs = \"1.00\", counts = \"ours\" }\n\
@@ -28,7 +28,7 @@ fn october() -> Period {
     Period::parse("2026-10").unwrap()
 }
 
-async fn approved(feed: &Feed, terms: &str) -> Whole {
+pub(crate) async fn approved(feed: &Feed, terms: &str) -> Whole {
     let references = ReferenceStore::new(Arc::clone(&feed.store));
     let kind = ReferenceKind::Contract;
     let files = vec![StoredFile { name: "terms.toml".to_owned(), text: terms.to_owned() }];
@@ -107,7 +107,11 @@ pub(crate) fn settled_by(whole: Whole) -> (SettlementTerms, PriceLists) {
 }
 
 /// Settles by terms that are approved now.
-async fn settlement_by<'a>(feed: &Feed, engine: &'a QueryEngine, terms: &str) -> Settlement<'a> {
+pub(crate) async fn settlement_by<'a>(
+    feed: &Feed,
+    engine: &'a QueryEngine,
+    terms: &str,
+) -> Settlement<'a> {
     let (settled_by, prices) = settled_by(approved(feed, terms).await);
     Settlement::new(engine, settled_by, prices)
 }
@@ -269,6 +273,57 @@ async fn the_vendors_figure_counts_where_the_terms_say_so_and_two_people_do() {
     let late = at("2026-11-08T09:00:00");
     let standing = settlement.propose_theirs(&put_down, None, "cam", late).await.unwrap();
     assert_eq!(standing[0].state(), "on_statement");
+}
+
+/// Whatever people post, for whichever reason, is on the statement once and proved.
+#[tokio::test]
+async fn every_reason_that_people_post_is_on_the_statement() {
+    let feed = worked_out().await;
+    let engine = engine_over(&feed.store).await;
+    let settlement = settlement_by(&feed, &engine, TERMS).await;
+    let at = ms("2026-11-03T09:00:00+08:00");
+    // A re-rate is proposed with its lines, by a command of its own.
+    let posted =
+        |reason: &AdjustmentReason| reason.is_posted() && *reason != AdjustmentReason::ReRate;
+    let reasons: Vec<AdjustmentReason> = AdjustmentReason::ALL.into_iter().filter(posted).collect();
+    assert!(reasons.contains(&AdjustmentReason::FxDifference));
+    assert!(reasons.contains(&AdjustmentReason::SuspenseWriteOff));
+    let mut expected = Vec::new();
+    for (cents, reason) in (1..).zip(&reasons) {
+        let new = NewAdjustment {
+            vendor: "zhipu".into(),
+            period: october(),
+            terms: None,
+            reason: *reason,
+            amount: Cents(if cents % 2 == 0 { -cents } else { cents }),
+            orig_period: None,
+            orig_line: None,
+            note: format!("because of {}", reason.name()),
+        };
+        let n = settlement.propose(&new, "ann", at).await.unwrap().proposal.n;
+        let decision = Decision { of: n, approve: true, note: String::new() };
+        settlement.decide_adjustment(&decision, "bob", at).await.unwrap();
+        let note = format!("because of {}", reason.name());
+        expected.push(json!({"reason": reason.name(), "net": format!("{}0000000000", new.amount),
+            "state": "on_statement", "note": note}));
+    }
+    settlement.close(october(), "ann", at, "0.1.0").await.unwrap();
+    settlement.approve(october(), "bob", at).await.unwrap();
+    let found = rows(
+        &engine,
+        "SELECT l.reason, l.net, a.state, a.note FROM settlement.statement_lines l \
+         JOIN settlement.adjustments a ON a.adjustment = l.line_id ORDER BY a.adjustment",
+    )
+    .await;
+    assert_eq!(found, expected);
+    // 1 - 2 + 3 - 4 + 5 - 6 + 7 hundredths beside 36.00.
+    assert_eq!(reasons.len(), 7);
+    let net = rows(&engine, "SELECT net FROM settlement.statements").await;
+    assert_eq!(net, [json!({"net": "36.040000000000"})]);
+    let report =
+        tally_query::verify(&engine, &tally_query::VerifyOptions::default()).await.unwrap();
+    let failed: Vec<_> = report.checks.iter().filter(|check| !check.ok).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// 6,000,000 tokens at 6 yuan a million are 36.00, less 1.00, with 6 % of tax on it.

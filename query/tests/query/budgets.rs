@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
 use tally_aggregate::ledger::{encode, read_entry};
 use tally_aggregate::{
     AggregateError, BudgetOwner, Edge, EpochCounts, ErrorKind, NoticeTopics, Relay, StageConfig,
@@ -57,11 +58,21 @@ fn book() -> Arc<BudgetBook> {
     Arc::new(BudgetBook::from_toml(&BUDGETS.replace("2020-01-01", "1970-01-01")).unwrap())
 }
 
+type Store = Arc<dyn ObjectStore>;
+
+/// Budgets of a file over everything that another store has.
+pub(crate) async fn budgets_over(store: &Store, partitions: u32, toml: &str) -> BudgetSource {
+    let book = Arc::new(BudgetBook::from_toml(toml).unwrap());
+    let messages = relayed(store, partitions).await;
+    add(store, Arc::clone(&book), &messages).await.unwrap();
+    BudgetSource { topic: MODELS.to_owned(), book }
+}
+
 /// Who runs the second stage, and between which topics.
-fn site(world: &World) -> (Surroundings, StageConfig) {
+fn site(store: &Store) -> (Surroundings, StageConfig) {
     let edge = Arc::new(SystemEdge::default()) as Arc<dyn Edge>;
     let notices = NoticeTopics::default();
-    let surroundings = Surroundings { store: Arc::clone(&world.store), edge, notices };
+    let surroundings = Surroundings { store: Arc::clone(store), edge, notices };
     let config = StageConfig {
         source_topic: TOPIC.to_owned(),
         topic: MODELS.to_owned(),
@@ -71,12 +82,12 @@ fn site(world: &World) -> (Surroundings, StageConfig) {
 }
 
 /// What the relay says of everything that the store has.
-async fn relayed(world: &World) -> Vec<EpochIncrements> {
+async fn relayed(store: &Store, partitions: u32) -> Vec<EpochIncrements> {
     let log = MemoryLog::new(MODELS, 1);
-    let (surroundings, config) = site(world);
+    let (surroundings, config) = site(store);
     let producer = log.producer().unwrap();
     let mut relay = Relay::new(surroundings, config, producer);
-    for partition in 0..PARTITIONS {
+    for partition in 0..partitions {
         let mut sent = 0;
         while relay.send_next(partition, None).await.unwrap() {
             sent += 1;
@@ -94,11 +105,15 @@ async fn relayed(world: &World) -> Vec<EpochIncrements> {
 }
 
 /// Runs the second stage over a topic with these messages.
-async fn add(world: &World, messages: &[EpochIncrements]) -> Result<EpochCounts, AggregateError> {
-    let (surroundings, config) = site(world);
+async fn add(
+    store: &Store,
+    book: Arc<BudgetBook>,
+    messages: &[EpochIncrements],
+) -> Result<EpochCounts, AggregateError> {
+    let (surroundings, config) = site(store);
     let bounds = Bounds { start: 0, end: messages.len() as u64 };
     let status = StreamStatus::default();
-    let taken = BudgetOwner::take(&surroundings, &config, book(), bounds, &status).await;
+    let taken = BudgetOwner::take(&surroundings, &config, book, bounds, &status).await;
     let (mut owner, courier) = taken?;
     let courier = tokio::spawn(courier);
     for (offset, message) in (0..).zip(messages) {
@@ -119,9 +134,9 @@ async fn add(world: &World, messages: &[EpochIncrements]) -> Result<EpochCounts,
 
 /// Runs the second stage over everything that the store has; `spoil` changes what the topic says.
 async fn add_all(world: &World, spoil: impl Fn(&mut EpochIncrements)) {
-    let mut messages = relayed(world).await;
+    let mut messages = relayed(&world.store, PARTITIONS).await;
     messages.iter_mut().for_each(spoil);
-    let counts = add(world, &messages).await.unwrap();
+    let counts = add(&world.store, book(), &messages).await.unwrap();
     assert_eq!(counts.added, messages.len() as u64, "{counts:?}");
 }
 
@@ -130,7 +145,7 @@ async fn add_all(world: &World, spoil: impl Fn(&mut EpochIncrements)) {
 #[tokio::test]
 async fn what_is_of_another_history_is_not_added() {
     let world = World::new().await;
-    let told = relayed(&world).await;
+    let told = relayed(&world.store, PARTITIONS).await;
     let last = told.iter().rfind(|message| message.partition == 0).unwrap().clone();
     // One that the ledger has otherwise, and one that it does not have yet.
     let other = EpochIncrements { entry: "ab".repeat(32), ..last.clone() };
@@ -144,7 +159,7 @@ async fn what_is_of_another_history_is_not_added() {
     let place = messages.iter().position(|message| *message == last).unwrap();
     messages.insert(place, other);
     messages.push(ahead);
-    let counts = add(&world, &messages).await.unwrap();
+    let counts = add(&world.store, book(), &messages).await.unwrap();
     assert_eq!((counts.added, counts.ignored), (told.len() as u64, 2), "{counts:?}");
     publish(&world).await;
     let engine = engine(&world).await;
@@ -157,7 +172,7 @@ async fn what_is_of_another_history_is_not_added() {
     let mut entry = stored.entry;
     entry.committed_at_ms += 1;
     world.put(&entry_path(TOPIC, 0, last.epoch), encode(&entry).unwrap()).await;
-    let error = add(&world, &messages).await.unwrap_err();
+    let error = add(&world.store, book(), &messages).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
     assert!(error.to_string().contains("budgets.topic"), "{error}");
 }

@@ -1,9 +1,11 @@
 //! A store that the real core has filled: events and commands in, epochs, ledger and tables out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -192,6 +194,30 @@ pub(crate) fn rewrite(
 
 async fn put(store: &dyn ObjectStore, path: &str, bytes: Bytes) {
     store.put(&Path::from(path), PutPayload::from(bytes)).await.unwrap();
+}
+
+/// Every object below a folder, or of the whole store, by its path.
+pub(crate) async fn objects_below(
+    store: &Arc<dyn ObjectStore>,
+    folder: Option<&str>,
+) -> BTreeMap<String, Bytes> {
+    let folder = folder.map(Path::from);
+    let listed: Vec<_> = store.list(folder.as_ref()).try_collect().await.unwrap();
+    let mut objects = BTreeMap::new();
+    for found in listed {
+        let bytes = store.get(&found.location).await.unwrap().bytes().await.unwrap();
+        objects.insert(found.location.to_string(), bytes);
+    }
+    objects
+}
+
+/// The same store once more.
+pub(crate) async fn copied(store: &Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    let copy: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    for (path, bytes) in objects_below(store, None).await {
+        put(copy.as_ref(), &path, bytes).await;
+    }
+    copy
 }
 
 async fn put_entry(store: &dyn ObjectStore, entry: tally_schemas::LedgerEntry) -> StoredEntry {

@@ -73,7 +73,7 @@ const SHAPES: [Shape; 15] = [
     },
     Shape {
         texts: &["period", "vendor", "state", "total_in_words", "hash", "payment_reference"],
-        integers: &["sequence", "events", "late_events"],
+        integers: &["sequence", "events", "late_events", "corrected_events"],
         decimals: &["net", "tax", "gross"],
         times: &["paid_on"],
     },

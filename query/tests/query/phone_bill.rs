@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -17,7 +16,9 @@ use tally_schemas::Table;
 use tally_settlement::Period;
 use tally_settlement::phone_bill::{BillLine, BillScope, Day, read_lines};
 
-use crate::feed::{Feed, engine_over, first_edition, ms, rows, settings, spoilt, worked_out};
+use crate::feed::{
+    Feed, copied, engine_over, first_edition, ms, objects_below, rows, settings, spoilt, worked_out,
+};
 use crate::late_store::LateStore;
 
 type Store = Arc<dyn ObjectStore>;
@@ -79,28 +80,11 @@ fn told(issued: &IssuedBill) -> Vec<String> {
 
 /// Every object below `phone-bill/`.
 async fn objects(store: &Store) -> BTreeMap<String, Bytes> {
-    let listed: Vec<_> = store.list(Some(&Path::from("phone-bill"))).try_collect().await.unwrap();
-    let mut objects = BTreeMap::new();
-    for found in listed {
-        let bytes = store.get(&found.location).await.unwrap().bytes().await.unwrap();
-        objects.insert(found.location.to_string(), bytes);
-    }
-    objects
+    objects_below(store, Some("phone-bill")).await
 }
 
 async fn put(store: &Store, path: &str, bytes: Bytes) {
     store.put(&Path::from(path), PutPayload::from(bytes)).await.unwrap();
-}
-
-/// The same store once more.
-async fn copied(store: &Store) -> Store {
-    let copy: Store = Arc::new(InMemory::new());
-    let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
-    for found in listed {
-        let bytes = store.get(&found.location).await.unwrap().bytes().await.unwrap();
-        put(&copy, found.location.as_ref(), bytes).await;
-    }
-    copy
 }
 
 /// What `verify` finds about phone bills.
@@ -558,7 +542,7 @@ async fn edits_and_lost_rows_are_found() {
         let found = findings(&store).await;
         assert!(found.contains(words), "{of}: {found}");
     }
-    for (gone, words) in [(path(1, "csv"), "csv is gone"), (path(1, "json"), "")] {
+    for (gone, words) in [(path(1, "csv"), "csv is gone"), (path(1, "json"), "json is gone")] {
         let store = copied(&feed.store).await;
         store.delete(&Path::from(gone.clone())).await.unwrap();
         let found = findings(&store).await;
@@ -586,6 +570,64 @@ async fn edits_and_lost_rows_are_found() {
         let found = findings(&feed.store).await;
         assert!(found.contains(words), "{found}");
     }
+}
+
+/// I6: whichever seals are gone. What was created after one shows that it was there.
+#[tokio::test]
+async fn a_seal_that_is_gone_is_found_and_no_file_follows() {
+    let feed = worked_out().await;
+    let engine = engine_over(&feed.store).await;
+    let first = issue(&engine, &day("2026-11-20")).await;
+    taken(&engine, &answer(&first, &["3,rejected,no such account"])).await.unwrap();
+    let second = issue(&engine, &day("2026-11-21")).await;
+    taken(&engine, &answer(&second, &["1,rejected,closed"])).await.unwrap();
+    let third = issue(&engine, &day("2026-11-22")).await;
+    let path = |n: u64, end: &str| format!("phone-bill/{n:020}.{end}");
+    let returned = |n: u64| format!("phone-bill/returns/{n:020}.json");
+    let without = async |store: &Store, gone: &[String]| -> Store {
+        let copy = copied(store).await;
+        for path in gone {
+            copy.delete(&Path::from(path.as_str())).await.unwrap();
+        }
+        copy
+    };
+    let refuses = async |store: &Store, words: &str| {
+        let before = objects(store).await;
+        let found = findings(store).await;
+        assert!(found.contains(words), "{found}");
+        let engine = engine_over(store).await;
+        for of in ["2026-11-20", "2026-11-22", "2026-11-23"] {
+            let said = refused(&engine, &day(of), ErrorKind::Data).await;
+            assert!(said.contains(words), "{of}: {said}");
+        }
+        let said = taken(&engine, &answer(&first, &["2,accepted,"])).await.unwrap_err();
+        assert!(said.contains(words), "{said}");
+        assert_eq!(objects(store).await, before, "a refusal left something behind");
+    };
+    for gone in [&[1][..], &[2], &[1, 2], &[2, 3], &[1, 2, 3]] {
+        let paths: Vec<String> = gone.iter().map(|n| path(*n, "json")).collect();
+        let store = without(&feed.store, &paths).await;
+        refuses(&store, &format!("{} is gone", paths[0])).await;
+    }
+    // The last one may have been interrupted: it is found, and written again as it was.
+    let whole = objects(&feed.store).await;
+    let store = without(&feed.store, &[path(3, "json")]).await;
+    let found = findings(&store).await;
+    assert!(found.contains("the file of phone bill 3 is there, and its seal is not"), "{found}");
+    issue(&engine_over(&store).await, &day("2026-11-22")).await;
+    assert_eq!(objects(&store).await, whole);
+    let store = without(&feed.store, &[path(3, "json"), path(3, "plan.json")]).await;
+    let found = findings(&store).await;
+    assert!(found.contains("the plan of phone bill 3 is gone"), "{found}");
+    // Not where the billing system has answered it.
+    assert_eq!(taken(&engine, &answer(&third, &["1,accepted,"])).await, Ok(3));
+    let store = without(&feed.store, &[path(3, "json")]).await;
+    refuses(&store, "the seal of phone bill 3 is gone, which return 3 answers").await;
+    // Answers: one that another follows, and one that a file counts.
+    let store = without(&feed.store, &[returned(1)]).await;
+    refuses(&store, &format!("{} is gone", returned(1))).await;
+    let store = without(&feed.store, &[1, 2, 3].map(returned)).await;
+    refuses(&store, "return 1 is gone, which phone bill 2 counts").await;
 }
 
 /// Rows of pay as you go with a number changed by as much.

@@ -130,6 +130,26 @@ impl BillBook {
         ))
     }
 
+    /// What files and answers say must be there, and is not: a file counts answers, and an answer
+    /// is to a file.
+    pub fn lost(&self) -> Option<String> {
+        let taken = u64::try_from(self.returns.len()).unwrap_or(u64::MAX);
+        let of_seals = self.seals.iter().map(|seal| (seal.sequence, seal.returns_to));
+        let of_plan = self.plan.iter().map(|plan| (plan.sequence, plan.returns_to));
+        let counted = of_seals.chain(of_plan).find(|(_, returns_to)| *returns_to > taken);
+        if let Some((sequence, returns_to)) = counted {
+            return Some(format!(
+                "return {} is gone, which phone bill {sequence} counts: bring it back from a backup",
+                taken.saturating_add(1).min(returns_to)
+            ));
+        }
+        let answers = self.returns.iter().find(|taken| self.seal(taken.sequence).is_none())?;
+        Some(format!(
+            "the seal of phone bill {} is gone, which return {} answers: bring it back from a backup",
+            answers.sequence, answers.n
+        ))
+    }
+
     /// How a sequence number that no file has is told.
     pub fn no_such_file(&self, sequence: u64) -> String {
         format!("there is no phone bill {sequence}; {} are issued", self.seals.len())
@@ -231,6 +251,20 @@ pub(super) mod tests {
             first.decide(&day("2026-11-27"), NOON_NOV_27_MS),
             BillDecision::Refuse(_)
         ));
+    }
+
+    #[test]
+    fn what_others_rest_on_is_missed() {
+        let whole = book();
+        assert_eq!(whole.lost(), None);
+        let counts = BillBook { plan: Some(plan(5, day("2026-11-02"))), ..book() };
+        assert_eq!(counts.lost(), None);
+        let mut counts = counts.clone();
+        counts.plan.as_mut().unwrap().returns_to = 1;
+        assert!(counts.lost().unwrap().starts_with("return 1 is gone, which phone bill 5 counts"));
+        let mut counts = book();
+        counts.seals[3].returns_to = 1;
+        assert!(counts.lost().unwrap().starts_with("return 1 is gone, which phone bill 4 counts"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tally_rating::{
     Call, Held, HoldReason, LaneKey, PriceSet, RateCard, Rated, Rater, StoredNames, attribute_again,
 };
 use tally_schemas::{CLASS_COUNT, Currency, TokenClass, UsageCounts};
-use tally_settlement::{PriceLists, RatedGroup, ReRatedGroup};
+use tally_settlement::{CallSpans, DiscountSpans, PriceLists, RatedGroup, ReRatedGroup};
 
 use super::super::rated_groups::EVENTS;
 use super::UnratedEvents;
@@ -96,8 +96,10 @@ struct Alike<'a> {
     now: Vec<Now>,
 }
 
-/// What rows of one [`Alike`] that are rated the same now come to.
+/// What rows of one [`Alike`] that are rated the same now, and lie in the same part of their day,
+/// come to.
 struct Now {
+    part: (usize, usize),
     supplier: String,
     billed_model: String,
     prices: PriceSet,
@@ -114,6 +116,7 @@ struct Now {
 pub(super) struct RowRater<'a> {
     vendor: &'a str,
     prices: &'a PriceLists,
+    spans: DiscountSpans,
     card: Arc<RateCard>,
     rater: Rater,
     converter: Option<RowConverter>,
@@ -145,9 +148,11 @@ impl<'a> RowRater<'a> {
     /// Rates a vendor's rows by a card; `prices` has those that rated them.
     pub(super) fn new(vendor: &'a str, prices: &'a PriceLists, card: Arc<RateCard>) -> Self {
         let rater = Rater::new(Arc::clone(&card));
+        let spans = prices.discount_spans().remove(vendor).unwrap_or_default();
         Self {
             vendor,
             prices,
+            spans,
             card,
             rater,
             converter: None,
@@ -220,6 +225,7 @@ impl<'a> RowRater<'a> {
         })?;
         let stored = RatedGroup {
             day,
+            calls: CallSpans::of_day(day),
             vendor: self.vendor.to_owned(),
             currency: Currency::parse(&currency)
                 .ok_or_else(|| data(format!("have an amount in the currency {currency:?}")))?,
@@ -241,7 +247,7 @@ impl<'a> RowRater<'a> {
     }
 
     fn rate(&mut self, number: usize, columns: &Columns<'_>, row: usize) -> Result<(), QueryError> {
-        let Self { vendor, card, rater, alike, unrated, .. } = self;
+        let Self { vendor, spans, card, rater, alike, unrated, .. } = self;
         let Alike { stored, model, region, rated_by, now } = &mut alike[number];
         let completed_at_ms = columns.completed_at[row].div_euclid(1_000);
         let names = StoredNames {
@@ -280,8 +286,10 @@ impl<'a> RowRater<'a> {
             Ok(rated) => rated,
             Err(Held { reason, what }) => return hold(reason_name(reason), what),
         };
+        let part = spans.numbers_of(call.started_at_ms, call.completed_at_ms);
         let same = |known: &Now| {
-            known.prices == prices
+            known.part == part
+                && known.prices == prices
                 && known.currency == currency
                 && known.billed_model == to.billed_model
                 && known.supplier == to.supplier
@@ -290,6 +298,7 @@ impl<'a> RowRater<'a> {
             Some(place) => place,
             None => {
                 now.push(Now {
+                    part,
                     supplier: to.supplier.to_owned(),
                     billed_model: to.billed_model.to_owned(),
                     prices,
@@ -321,6 +330,7 @@ impl<'a> RowRater<'a> {
                     continue;
                 }
                 let sums = RatedGroup {
+                    calls: self.spans.spans(stored.day, now.part),
                     events: now.events,
                     units: now.units,
                     retail_pico: now.retail_pico,
@@ -441,7 +451,7 @@ const fn reason_name(reason: HoldReason) -> &'static str {
 /// # Errors
 /// `Data` where sums are too large.
 pub(super) fn merged(parts: Vec<Part>) -> Result<RatedAgain, QueryError> {
-    let mut groups: BTreeMap<[String; 12], ReRatedGroup> = BTreeMap::new();
+    let mut groups: BTreeMap<[String; 13], ReRatedGroup> = BTreeMap::new();
     let mut unrated: BTreeMap<Why, Unrated> = BTreeMap::new();
     for part in parts {
         for group in part.groups {
@@ -469,9 +479,12 @@ pub(super) fn merged(parts: Vec<Part>) -> Result<RatedAgain, QueryError> {
     Ok(again)
 }
 
-fn key_of(ReRatedGroup { before, after }: &ReRatedGroup) -> [String; 12] {
+fn key_of(ReRatedGroup { before, after }: &ReRatedGroup) -> [String; 13] {
+    let CallSpans { started, completed } = before.calls;
     [
         before.day.to_string(),
+        // Spans of one vendor do not overlap: where they begin tells them apart.
+        format!("{} {}", started.from_ms, completed.from_ms),
         before.billed_model.clone(),
         before.supplier.clone(),
         before.service_tier.clone(),
