@@ -96,7 +96,7 @@ fn a_broker_with_tls_and_a_password_is_used() {
 #[test]
 fn a_wrong_password_is_named() {
     let error = KafkaLog::open(secure("wrong")).unwrap_err();
-    assert_eq!(error.kind(), LogErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind(), LogErrorKind::Refused, "{error}");
     assert!(error.to_string().to_lowercase().contains("authentication"), "{error}");
     assert!(!error.to_string().contains("wrong"), "{error}");
 }
@@ -106,7 +106,7 @@ fn a_broker_that_nobody_vouches_for_is_refused() {
     let mut config = secure("tally-test");
     config.options.remove("ssl.ca.location");
     let error = KafkaLog::open(config).unwrap_err();
-    assert_eq!(error.kind(), LogErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind(), LogErrorKind::Refused, "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 
