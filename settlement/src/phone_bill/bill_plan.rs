@@ -128,18 +128,6 @@ impl BillPlan {
     /// # Errors
     /// `Stored`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, BillError> {
-        let plan: Self = decode_sealed(what, bytes)?;
-        known_format(what, plan.format)?;
-        Ok(plan)
+        Ok(decode_sealed(what, bytes, FORMAT..=FORMAT)?)
     }
-}
-
-/// Refuses an object of a later version.
-pub(super) fn known_format(what: &str, format: u32) -> Result<(), SettlementError> {
-    if format == FORMAT {
-        return Ok(());
-    }
-    Err(SettlementError::Damaged(format!(
-        "{what}: format {format} is not known to this version, which knows {FORMAT}"
-    )))
 }
