@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::day::Day;
 use super::error::BillError;
-use crate::error::SettlementError;
 use crate::period::Period;
 use crate::seal::CutOff;
 use crate::sealed_object::{decode_sealed, encode_sealed};
