@@ -282,8 +282,10 @@ const TELL_STATEMENTS: [&str; 2] = ["datafusion", "sqlparser"];
 fn filter() -> EnvFilter {
     let mut words =
         std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
-    for library in TELL_STATEMENTS {
-        if !words.contains(library) && words != "off" {
+    let lower = words.to_ascii_lowercase();
+    // Levels by name, or by number.
+    if ["debug", "trace", "4", "5"].iter().any(|level| lower.contains(level)) {
+        for library in TELL_STATEMENTS.iter().filter(|library| !lower.contains(**library)) {
             words.push_str(&format!(",{library}=warn"));
         }
     }
