@@ -32,6 +32,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: VerifyArgs) -> Result<(), Fai
         truth: truth_of(&args.truth)?,
         windows_closed: args.windows_closed,
         unpublished_allowed: args.running,
+        rows_at_once: None,
     };
     let engine = sql_session::open(&config, settings).await?;
     let report = verify(&engine, &options).await?;

@@ -47,6 +47,8 @@ pub struct VerifyOptions {
     pub windows_closed: bool,
     /// Whether epochs may still wait for publication, as they do while the stream runs.
     pub unpublished_allowed: bool,
+    /// Most rows of `quota_ledger` that are put in order together; none is what memory allows.
+    pub rows_at_once: Option<u64>,
 }
 
 /// The outcome of one check.

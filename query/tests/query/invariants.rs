@@ -16,7 +16,7 @@ fn failed(checks: &[Check]) -> Vec<&Check> {
 }
 
 fn strict(world: &World) -> VerifyOptions {
-    VerifyOptions { truth: Some(world.truth()), windows_closed: true, unpublished_allowed: false }
+    VerifyOptions { truth: Some(world.truth()), windows_closed: true, ..VerifyOptions::default() }
 }
 
 #[tokio::test]
