@@ -6,8 +6,8 @@
 #   scripts/kafka.sh fetch                          only downloads it, once, into the cache
 #
 # Topics are not created by themselves. TALLY_KAFKA_HEAP (1g) sets the Java heap. TALLY_KAFKA_SECURE=1 adds a second
-# listener with TLS and a password (SASL/PLAIN, user tally, password tally-test): DIR/secure has its address,
-# DIR/tls/ca.pem the certificate to trust.
+# listener with TLS and a password (SASL/PLAIN, user tally, password tally-test or that of TALLY_KAFKA_PASSWORD):
+# DIR/secure has its address, DIR/tls/ca.pem the certificate to trust.
 set -euo pipefail
 NAME=kafka
 # shellcheck source=scripts/server.bash
@@ -68,7 +68,8 @@ make_certificate() {
 # The second listener: also an address of the broker, so it is added to the lists that are there.
 add_secure_listener() {
   local port
-  port=$(free_port)
+  # A broker that was stopped comes back at the address that its clients know.
+  port=$(sed 's/.*://' "$DIR/secure" 2>/dev/null || free_port)
   make_certificate
   sed -i -e "s|^listeners=|&SECURE://127.0.0.1:$port,|" -e "s|^advertised.listeners=|&SECURE://127.0.0.1:$port,|" \
     -e "s|^listener.security.protocol.map=|&SECURE:SASL_SSL,|" "$DIR/server.properties"
@@ -79,7 +80,7 @@ ssl.keystore.location=$DIR/tls/kafka.p12
 ssl.keystore.password=tally-test
 listener.name.secure.sasl.enabled.mechanisms=PLAIN
 listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-  user_tally="tally-test";
+  user_tally="${TALLY_KAFKA_PASSWORD:-tally-test}";
 PROPERTIES
   echo "127.0.0.1:$port" >"$DIR/secure"
 }

@@ -275,10 +275,26 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
 const DEFAULT_FILTER: &str = "warn,tally=info,tally_aggregate=info,tally_ingest=info,\
                               tally_log=info,tally_query=info,tally_tables=info";
 
+/// Libraries that tell the text of a statement, or what is compared in it, from `debug` on: accounts
+/// and whatever else is asked for. `RUST_LOG=debug` does not mean that; a word about one of them does.
+const TELL_STATEMENTS: [&str; 2] = ["datafusion", "sqlparser"];
+
+fn filter() -> EnvFilter {
+    let mut words =
+        std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    let lower = words.to_ascii_lowercase();
+    // Levels by name, or by number.
+    if ["debug", "trace", "4", "5"].iter().any(|level| lower.contains(level)) {
+        for library in TELL_STATEMENTS.iter().filter(|library| !lower.contains(**library)) {
+            words.push_str(&format!(",{library}=warn"));
+        }
+    }
+    EnvFilter::try_new(words).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))
+}
+
 /// Log lines go to standard error, so that standard output is only the result.
 fn trace(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = filter();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

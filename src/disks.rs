@@ -29,7 +29,10 @@ pub(crate) fn folders(config: &Config) -> Vec<Folder> {
 }
 
 /// Free bytes below which a disk is as good as full: an epoch may need as much.
-pub(crate) const DISK_FULL_BYTES: u64 = 200 << 20;
+const DISK_FULL_BYTES: u64 = 200 << 20;
+
+/// Of a small disk it is full below this part of it: what is kept there needs less.
+const DISK_FULL_PART: u64 = 10;
 
 /// Bytes of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,13 @@ pub(crate) struct DiskRoom {
     /// That this user may still write.
     pub(crate) free: u64,
     pub(crate) size: u64,
+}
+
+impl DiskRoom {
+    /// Whether the disk is as good as full, for whoever looks.
+    pub(crate) fn is_full(self) -> bool {
+        self.free < DISK_FULL_BYTES.min(self.size / DISK_FULL_PART)
+    }
 }
 
 /// The disk where a folder is, or will be.
@@ -64,6 +74,19 @@ mod tests {
         assert_eq!(holds(&config), ["temporary"]);
         config.store.url = "file:///var/tally".to_owned();
         assert_eq!(folders(&config)[0].path, Path::new("/var/tally"));
+    }
+
+    #[test]
+    fn a_small_disk_is_full_later() {
+        for (free, size, full) in [
+            (DISK_FULL_BYTES, 1 << 40, false),
+            (DISK_FULL_BYTES - 1, 1 << 40, true),
+            (DISK_FULL_BYTES - 1, 400 << 20, false),
+            (40 << 20, 400 << 20, false),
+            ((40 << 20) - 1, 400 << 20, true),
+        ] {
+            assert_eq!(DiskRoom { free, size }.is_full(), full, "{free} of {size}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod finding;
 mod log_checks;
 mod machine_checks;
+mod presented_checks;
 mod security_checks;
 mod store_checks;
 mod trace_checks;
@@ -30,13 +31,15 @@ pub(crate) async fn run(global: &GlobalArgs, args: DoctorArgs) -> Result<(), Fai
             let mut findings = vec![finding::of_settings(&settings)];
             findings.extend(security_checks::check(&config).await);
             // What is away takes its time to be found so.
-            let (log, store, traces) = tokio::join!(
+            let (log, store, traces, presented) = tokio::join!(
                 log_checks::check(&config),
                 store_checks::check(&config),
-                trace_checks::check(&config)
+                trace_checks::check(&config),
+                presented_checks::check(&config)
             );
             findings.extend(log);
             findings.extend(store);
+            findings.extend(presented);
             findings.extend(traces);
             findings.extend(machine_checks::check(&config));
             findings

@@ -105,7 +105,7 @@ impl From<LogError> for Failure {
             LogErrorKind::Retry => FailureKind::Retry,
             LogErrorKind::Gone => FailureKind::Fenced,
             LogErrorKind::Data => FailureKind::Data,
-            LogErrorKind::Invalid => FailureKind::Usage,
+            LogErrorKind::Invalid | LogErrorKind::Refused => FailureKind::Usage,
             LogErrorKind::Internal => FailureKind::Internal,
         };
         Self::new(kind, error.to_string())

@@ -12,7 +12,7 @@ use tally_log::{EventLog, LogError, LogErrorKind};
 use tally_schemas::{Config, in_full};
 use tokio::time::timeout;
 
-use crate::disks::{DISK_FULL_BYTES, folders, room_of};
+use crate::disks::{folders, room_of};
 use crate::store_clock;
 use crate::trouble::{Cause, Trouble};
 
@@ -182,7 +182,7 @@ fn disks(config: &Config) -> Vec<Trouble> {
     let full = |folder: &crate::disks::Folder| {
         let room = room_of(&folder.path).ok()?;
         let at = folder.path.display();
-        (room.free < DISK_FULL_BYTES.min(room.size / 10)).then(|| {
+        room.is_full().then(|| {
             let free = room.free;
             Trouble::new(
                 Cause::DiskFull,

@@ -7,8 +7,9 @@
     reason = "a test may stop at the first surprise"
 )]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -48,6 +49,9 @@ impl Role {
             .env("TALLY_LOG__PARTITIONS", "2")
             .env("TALLY_STORE__URL", folder.join("store"))
             .env("TALLY_HTTP__LISTEN", "127.0.0.1:0")
+            .env("TALLY_QUERY__PG_LISTEN", "127.0.0.1:0")
+            .env("TALLY_QUERY__FLIGHT_LISTEN", "127.0.0.1:0")
+            .env("TALLY_AGGREGATE__JANITOR_INTERVAL_MS", "200")
             .env("TALLY_AUTH__USERS_FILE", folder.join("users.toml"))
             .env("TALLY_AGGREGATE__FRESHNESS_MS", "100")
             .env("TALLY_ALERTS__WEBHOOKS", webhooks)
@@ -118,18 +122,28 @@ impl Role {
     }
 }
 
-/// Adds a gateway, and returns its token.
-fn gateway(folder: &Path) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_tally"))
-        .args(["--json", "user", "add", "gw-1", "--role", "gateway", "--token"])
+/// Adds a user, and returns what is said.
+fn add_user(folder: &Path, arguments: &[&str], password: &str) -> Value {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tally"))
+        .args(["--json", "user", "add"])
+        .args(arguments)
         .env("TALLY_AUTH__USERS_FILE", folder.join("users.toml"))
         .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    answer["token"].as_str().unwrap().to_owned()
+    // Who needs no password may have closed it.
+    drop(child.stdin.take().unwrap().write_all(password.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Adds a gateway, and returns its token.
+fn gateway(folder: &Path) -> String {
+    let added = add_user(folder, &["gw-1", "--role", "gateway", "--token"], "");
+    added["token"].as_str().unwrap().to_owned()
 }
 
 /// An event that is counted, one that is held back, and two that are refused.
@@ -190,9 +204,115 @@ async fn lines_say_where_they_are_about_and_nothing_of_events_or_secrets() {
     let last = waiting["fields"]["last_epoch"].as_u64().unwrap();
     assert_eq!(committed["fields"]["epoch"].as_u64(), Some(last + 1));
     for said in [door, stream] {
-        for secret in [PAYLOAD, SECRET, &token] {
-            let line = said.lines().find(|line| line.contains(secret));
-            assert_eq!(line, None, "{secret} is in the log");
-        }
+        tells_nothing(&said, &[PAYLOAD, SECRET, &token]);
     }
+}
+
+fn tells_nothing(said: &str, secrets: &[&str]) {
+    for secret in secrets {
+        let line = said.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret} is in the log");
+    }
+}
+
+/// Statements that are about a payload: one that is answered, and others that are not.
+fn statements() -> [String; 4] {
+    [
+        format!("SELECT account FROM usage_events WHERE account = 'A-{PAYLOAD}'"),
+        format!("SELECT \"{PAYLOAD}\" FROM usage_events"),
+        format!("SELECT account FROM usage_events WHERE account = '{PAYLOAD}"),
+        format!("DELETE FROM usage_events WHERE account = 'A-{PAYLOAD}'"),
+    ]
+}
+
+/// Asks by the PostgreSQL wire.
+fn psql(port: &str, password: &str, sql: &str) -> Output {
+    Command::new("psql")
+        .args(["-X", "-A", "-t", "-h", "127.0.0.1", "-p", port, "-U", "amy", "-d", "tally"])
+        .args(["-c", sql])
+        .env("PGPASSWORD", password)
+        .stdin(Stdio::null())
+        .output()
+        .expect("psql is missing: install it with `apt-get install -y postgresql-client`")
+}
+
+/// Asks by Arrow Flight SQL, with a driver that is not ours.
+fn flight(port: &str, token: &str, sql: &str) -> Output {
+    const SCRIPT: &str = "import os, sys
+from adbc_driver_flightsql import DatabaseOptions, dbapi
+header = {DatabaseOptions.AUTHORIZATION_HEADER.value: 'Bearer ' + os.environ['TOKEN']}
+with dbapi.connect('grpc://127.0.0.1:' + sys.argv[1], db_kwargs=header, autocommit=True) as connection:
+    with connection.cursor() as cursor:
+        cursor.execute(sys.argv[2])
+        print(cursor.fetchall())
+";
+    let python =
+        std::env::var("TALLY_TEST_PYTHON").expect("TALLY_TEST_PYTHON is not set: run `make test`");
+    Command::new(python)
+        .args(["-c", SCRIPT, port, sql])
+        .env("TOKEN", token)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The role that answers queries, and the janitor: nothing of what is asked, of what is answered and
+/// of what opens a door, by none of the three ways.
+#[tokio::test]
+async fn readers_and_the_janitor_say_nothing_of_statements_or_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let token = gateway(folder);
+    let password = format!("{SECRET}-password");
+    add_user(folder, &["amy", "--role", "finance"], &password);
+    let added = add_user(folder, &["amy", "--role", "finance", "--token", "--keep"], "");
+    let finance = added["token"].as_str().unwrap();
+    let secrets = [PAYLOAD, SECRET, &token, finance];
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+
+    let door = Role::start(folder, "ingest", &[]);
+    let url = format!("{}/v1/events", door.address("listening on"));
+    let [taken, ..] = bodies();
+    let request = client.post(&url).header("content-type", "application/json");
+    let answer = request.bearer_auth(&token).body(taken).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    door.terminate();
+    let mut drain = Role::start(folder, "aggregate", &["--until-end"]);
+    assert!(drain.child.wait().unwrap().success(), "{}", drain.said());
+
+    let query = Role::start(folder, "query", &[]);
+    let line = query.says("listening on");
+    let words = line["fields"]["message"].as_str().unwrap().to_owned();
+    let port = |scheme: &str| {
+        let (_, rest) = words.split_once(&format!("{scheme}://127.0.0.1:")).unwrap();
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>()
+    };
+    let url = format!("http://127.0.0.1:{}/v1/sql", port("http"));
+    for (place, sql) in statements().iter().enumerate() {
+        let post = async |token: &str| {
+            let request = client.post(&url).json(&json!({"query": sql})).bearer_auth(token);
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        };
+        assert_eq!(post(SECRET).await.0, 401);
+        let (status, said) = post(finance).await;
+        assert_eq!(status == 200, place == 0, "{sql}: {status}: {said}");
+        assert!(place > 0 || said.contains(PAYLOAD), "{said}");
+        let said = psql(&port("postgresql"), &password, sql);
+        assert_eq!(said.status.success(), place == 0, "{said:?}");
+        assert!(!psql(&port("postgresql"), &format!("{SECRET}-guessed"), sql).status.success());
+        let said = flight(&port("grpc"), finance, sql);
+        assert_eq!(said.status.success(), place == 0, "{said:?}");
+        assert!(!flight(&port("grpc"), SECRET, sql).status.success());
+    }
+    tells_nothing(&query.terminate(), &secrets);
+
+    let janitor = Role::start(folder, "janitor", &["--listen", "127.0.0.1:0"]);
+    janitor.says("janitor");
+    let (log, away) = (folder.join("store/tables/usage_events/_delta_log"), folder.join("away"));
+    std::fs::rename(&log, &away).unwrap();
+    let failed = janitor.says("the janitor tries again later");
+    assert!(failed["fields"]["failures"].is_string(), "{failed}");
+    std::fs::rename(&away, &log).unwrap();
+    tells_nothing(&janitor.terminate(), &secrets);
 }

@@ -8,10 +8,12 @@
 //! - [`Token`], [`TokenHash`]: bearer tokens, for HTTP.
 //! - [`Caller`]: who asks, once that is known.
 //! - [`Certificate`]: certificate and key of the listeners.
+//! - [`looking_client`], [`valid_ms`]: the certificate that another server presents.
 
 mod caller;
 mod directory;
 mod error;
+mod presented;
 mod random;
 mod role;
 mod scram;
@@ -25,6 +27,7 @@ mod verifier;
 pub use caller::{Caller, Channel};
 pub use directory::Directory;
 pub use error::{AccessError, ErrorKind};
+pub use presented::{looking_client, valid_ms};
 pub use role::{Permission, Role};
 pub use scram::{Exchange, Final};
 pub use sign_ins::{SignIn, SignIns};

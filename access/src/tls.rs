@@ -8,9 +8,9 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use x509_certificate::X509Certificate;
 
 use crate::error::AccessError;
+use crate::presented::valid_ms;
 
 /// A certificate with its chain, and its key.
 #[derive(Debug)]
@@ -52,10 +52,7 @@ impl Certificate {
     pub fn valid_ms(&self) -> Result<RangeInclusive<i64>, AccessError> {
         let invalid = |words: String| AccessError::Invalid(format!("certificate: {words}"));
         let own = self.chain.first().ok_or_else(|| invalid("there is none".to_owned()))?;
-        let read =
-            X509Certificate::from_der(own.as_ref()).map_err(|error| invalid(error.to_string()))?;
-        let (from, to) = (read.validity_not_before(), read.validity_not_after());
-        Ok(from.timestamp_millis()..=to.timestamp_millis())
+        valid_ms(own)
     }
 
     /// The settings of a server that speaks one of these protocols (ALPN), by preference: TLS 1.2

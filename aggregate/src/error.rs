@@ -90,7 +90,8 @@ impl AggregateError {
                 _ => ErrorKind::Retry,
             },
             Self::Log(error) => match error.kind() {
-                LogErrorKind::Retry => ErrorKind::Retry,
+                // Somebody changes what is refused while the partition waits.
+                LogErrorKind::Retry | LogErrorKind::Refused => ErrorKind::Retry,
                 LogErrorKind::Gone => ErrorKind::Fenced,
                 LogErrorKind::Invalid => ErrorKind::Invalid,
                 LogErrorKind::Data | LogErrorKind::Internal => ErrorKind::Data,

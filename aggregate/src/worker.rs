@@ -216,7 +216,7 @@ impl Worker {
                 Ok(None)
             }
             Err(error) => match error.kind() {
-                LogErrorKind::Retry => {
+                LogErrorKind::Retry | LogErrorKind::Refused => {
                     tracing::warn!(partition = self.partition, %error, "the log is not available, waiting");
                     let error = AggregateError::from(error);
                     let edge = &self.surroundings.edge;

@@ -23,6 +23,12 @@ pub enum BadModels {
     Overflow,
 }
 
+/// What is looked at first: what a later build adds, this one cannot read.
+#[derive(Deserialize)]
+struct OfFormat {
+    format: u32,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredModels {
     format: u32,
@@ -47,8 +53,27 @@ impl StoredModels {
     }
 
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BadModels> {
-        let stored: Self = serde_json::from_slice(bytes)
-            .map_err(|error| BadModels::Unreadable(error.to_string()))?;
-        if stored.format > FORMAT { Err(BadModels::TooNew(stored.format)) } else { Ok(stored) }
+        let unreadable = |error: serde_json::Error| BadModels::Unreadable(error.to_string());
+        let OfFormat { format } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if format > FORMAT {
+            return Err(BadModels::TooNew(format));
+        }
+        serde_json::from_slice(bytes).map_err(unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_a_later_format_is_refused_with_what_to_do() {
+        // With what only the later build knows, in what this one knows.
+        let later = br#"{"format":2,"cells":[{"of":"everything"}],"passed":[],"more":1}"#;
+        assert_eq!(StoredModels::read(later).unwrap_err(), BadModels::TooNew(2));
+        let words = BadModels::TooNew(2).to_string();
+        assert_eq!(words, "the state of budgets has format 2, this build reads up to 1: upgrade");
+        let known = br#"{"format":1,"cells":[],"passed":[]}"#;
+        assert!(StoredModels::read(known).unwrap().cells.is_empty());
     }
 }

@@ -328,7 +328,9 @@ impl Door {
 
 fn log_problem(error: &LogError) -> Problem {
     let kind = match error.kind() {
-        LogErrorKind::Retry | LogErrorKind::Gone => ProblemKind::LogUnavailable,
+        LogErrorKind::Retry | LogErrorKind::Refused | LogErrorKind::Gone => {
+            ProblemKind::LogUnavailable
+        }
         LogErrorKind::Data | LogErrorKind::Invalid | LogErrorKind::Internal => {
             ProblemKind::LogRefused
         }

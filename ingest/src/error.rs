@@ -51,7 +51,7 @@ impl DoorError {
             Self::Registry => DoorErrorKind::Internal,
             Self::Log(error) => match error.kind() {
                 LogErrorKind::Retry => DoorErrorKind::Retry,
-                LogErrorKind::Invalid => DoorErrorKind::Invalid,
+                LogErrorKind::Invalid | LogErrorKind::Refused => DoorErrorKind::Invalid,
                 LogErrorKind::Gone | LogErrorKind::Data | LogErrorKind::Internal => {
                     DoorErrorKind::Internal
                 }

@@ -71,7 +71,7 @@ pub(crate) fn claim_all(
 /// A claim that fails for the moment is a warning; one that needs somebody's hand is an error.
 pub(crate) fn log_failed_claim(partition: u32, error: &LogError) {
     match error.kind() {
-        LogErrorKind::Retry | LogErrorKind::Gone => {
+        LogErrorKind::Retry | LogErrorKind::Refused | LogErrorKind::Gone => {
             tracing::warn!(partition, %error, "partition not assigned, will be tried again");
         }
         LogErrorKind::Data | LogErrorKind::Invalid | LogErrorKind::Internal => {

@@ -5,6 +5,9 @@
 pub enum LogErrorKind {
     /// The log is away or full: try again after a pause. Nothing is lost.
     Retry,
+    /// The log is there and does not let us in: somebody has to change that. Who runs waits, as for a
+    /// log that is away, and nothing is lost; who begins need not.
+    Refused,
     /// The partition belongs to somebody else now: drop what is held of it.
     Gone,
     /// Records that are needed no longer exist: stop the partition and raise an alarm.
@@ -21,6 +24,10 @@ pub enum LogError {
     /// The log is away, or a queue on the way to it is full.
     #[error("log not available, try again: {0}")]
     Retry(String),
+
+    /// The brokers do not take our credentials, or we do not take their certificate.
+    #[error("{0}")]
+    Refused(String),
 
     /// The partition was taken away from this reader.
     #[error("partition {partition} was revoked")]
@@ -71,6 +78,7 @@ impl LogError {
     pub fn kind(&self) -> LogErrorKind {
         match self {
             Self::Retry(_) => LogErrorKind::Retry,
+            Self::Refused(_) => LogErrorKind::Refused,
             Self::Gone { .. } => LogErrorKind::Gone,
             Self::OffsetLost { .. } | Self::Truncated { .. } => LogErrorKind::Data,
             Self::Invalid(_) => LogErrorKind::Invalid,

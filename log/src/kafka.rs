@@ -104,7 +104,8 @@ impl KafkaLog {
     /// few seconds for a new topic.
     ///
     /// # Errors
-    /// `Retry` while Kafka does not answer, `Invalid` where a setting is wrong or refused.
+    /// `Retry` while Kafka does not answer, `Refused` where it does not let us in, `Invalid` where a
+    /// setting is wrong or what is asked is not allowed.
     pub fn open(config: KafkaLogConfig) -> Result<Self, LogError> {
         let settings = Settings::new(config)?;
         let probe = Probe::open(&settings)?;
@@ -198,9 +199,8 @@ fn log_error_of_code(message: String, code: RDKafkaErrorCode) -> LogError {
         | Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
-        | Code::SaslAuthenticationFailed
-        | Code::Authentication
         | Code::InvalidArgument => LogError::Invalid(message),
+        Code::SaslAuthenticationFailed | Code::Authentication => LogError::Refused(message),
         Code::Fatal
         | Code::BadMessage
         | Code::BadCompression

@@ -176,7 +176,7 @@ pub trait EventLog: Send + Sync {
     /// Bounds of a partition. Blocks.
     ///
     /// # Errors
-    /// `Retry` while the log is away.
+    /// `Retry` while the log is away, `Refused` while it does not let us in.
     fn bounds(&self, partition: u32) -> Result<Bounds, LogError>;
 
     /// Why nothing is appended any more until the log is opened anew. A log that others keep never

@@ -96,7 +96,7 @@ fn a_broker_with_tls_and_a_password_is_used() {
 #[test]
 fn a_wrong_password_is_named() {
     let error = KafkaLog::open(secure("wrong")).unwrap_err();
-    assert_eq!(error.kind(), LogErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind(), LogErrorKind::Refused, "{error}");
     assert!(error.to_string().to_lowercase().contains("authentication"), "{error}");
     assert!(!error.to_string().contains("wrong"), "{error}");
 }
@@ -106,8 +106,67 @@ fn a_broker_that_nobody_vouches_for_is_refused() {
     let mut config = secure("tally-test");
     config.options.remove("ssl.ca.location");
     let error = KafkaLog::open(config).unwrap_err();
-    assert_eq!(error.kind(), LogErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind(), LogErrorKind::Refused, "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+/// A broker of its own, which wants this password from its next start on.
+fn broker_script(folder: &std::path::Path, verb: &str, password: &str) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/kafka.sh");
+    let mut command = std::process::Command::new(script);
+    command.arg(verb).arg("--dir").arg(folder);
+    if verb == "start" {
+        // Where it was before, and at first where there is room.
+        let port = std::fs::read_to_string(folder.join("port")).unwrap_or_else(|_| "0".to_owned());
+        command.args(["--port", port.trim()]);
+    }
+    command.env("TALLY_KAFKA_SECURE", "1").env("TALLY_KAFKA_PASSWORD", password);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Who asks is told of the refusal while it lasts, also when librdkafka keeps quiet about it, and
+/// sooner than the question would end by itself.
+#[test]
+fn a_password_that_was_changed_under_an_open_log_is_told_from_silence() {
+    struct Wiped(std::path::PathBuf);
+    impl Drop for Wiped {
+        fn drop(&mut self) {
+            broker_script(&self.0, "wipe", "the-first");
+        }
+    }
+    let kept = tempfile::tempdir().unwrap();
+    let own = Wiped(kept.path().join("kafka"));
+    let folder = own.0.clone();
+    broker_script(&folder, "start", "the-first");
+    let mut config = secure("the-first");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    config.bootstrap = read("secure").trim().to_owned();
+    let authorities = folder.join("tls/ca.pem").display().to_string();
+    config.options.insert("ssl.ca.location".to_owned(), authorities);
+    let log = KafkaLog::open(config).unwrap();
+    assert!(log.bounds(0).is_ok());
+
+    broker_script(&folder, "stop", "the-first");
+    assert_eq!(log.bounds(0).unwrap_err().kind(), LogErrorKind::Retry);
+    broker_script(&folder, "start", "another");
+    let began = Instant::now();
+    let kind = |log: &KafkaLog| log.bounds(0).map_err(|error| error.kind());
+    while kind(&log) != Err(LogErrorKind::Refused) {
+        assert!(began.elapsed() < PATIENCE, "{:?}", log.bounds(0));
+    }
+    while began.elapsed() < Duration::from_secs(50) {
+        let asked = Instant::now();
+        assert_eq!(kind(&log), Err(LogErrorKind::Refused), "after {:?}", began.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    }
+    broker_script(&folder, "stop", "another");
+    broker_script(&folder, "start", "the-first");
+    let began = Instant::now();
+    while kind(&log).is_err() {
+        assert!(began.elapsed() < PATIENCE, "{:?}", log.bounds(0));
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub use import::{Imported, NewFiles};
 pub use kind::ReferenceKind;
 pub use listing::{Contents, VersionRow, VersionState};
 pub use litellm::{LiteLlmFiles, read_litellm};
-pub use sealed_json::{hash_of as sealed_hash, open as open_sealed, seal};
+pub use sealed_json::{hash_of as sealed_hash, open_known, seal};
 pub use store::ReferenceStore;
 pub use stored::{Edition, FileOrigin, Layer, StoredEdition, StoredFile, StoredVersion};
 /// Nobody approves what they brought in themselves.

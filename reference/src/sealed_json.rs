@@ -2,8 +2,8 @@
 //! epoch ledger, so that a flipped bit never becomes a price (R20).
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ReferenceError;
 
@@ -24,11 +24,38 @@ pub fn seal<T: Serialize>(value: &T) -> Result<Bytes, ReferenceError> {
     Ok(Bytes::from(bytes))
 }
 
-/// The value of sealed bytes; `path` is for the words of an error.
+/// What is looked at first of an object.
+#[derive(Deserialize)]
+struct OfFormat {
+    format: u32,
+}
+
+/// The value of sealed bytes, where this build knows their format; `path` is for the words of an
+/// error. The rest is read after that: what a later build adds, this one cannot read.
 ///
 /// # Errors
-/// `Data` where they are not what was sealed.
-pub fn open<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, ReferenceError> {
+/// `Data` where they are not what was sealed; `Usage` for a format after the `newest` one.
+pub fn open_known<T: DeserializeOwned>(
+    path: &str,
+    bytes: &[u8],
+    newest: u32,
+) -> Result<T, ReferenceError> {
+    intact(path, bytes)?;
+    let OfFormat { format } = parse(path, bytes)?;
+    if format > newest {
+        return Err(ReferenceError::Usage(format!(
+            "{path} has format {format}, this build reads up to {newest}: upgrade"
+        )));
+    }
+    parse(path, bytes)
+}
+
+fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, ReferenceError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ReferenceError::Damaged(format!("{path}: {error}")))
+}
+
+fn intact(path: &str, bytes: &[u8]) -> Result<(), ReferenceError> {
     let intact = || {
         let (rest, checksum) = bytes.strip_suffix(b"\"}")?.split_last_chunk::<64>()?;
         Some(hash_of(rest.strip_suffix(CHECKSUM_MEMBER)?).as_bytes() == checksum)
@@ -36,8 +63,7 @@ pub fn open<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, Referenc
     if intact() != Some(true) {
         return Err(ReferenceError::Damaged(format!("{path} is not what its checksum says")));
     }
-    serde_json::from_slice(bytes)
-        .map_err(|error| ReferenceError::Damaged(format!("{path}: {error}")))
+    Ok(())
 }
 
 /// BLAKE3 in hex.
@@ -51,13 +77,13 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_is_noticed() {
-        let sealed = seal(&std::collections::BTreeMap::from([("price", "12")])).unwrap();
-        let read = open::<std::collections::BTreeMap<String, String>>("p", &sealed).unwrap();
+        let sealed = seal(&serde_json::json!({"format": 1, "price": "12"})).unwrap();
+        let read = open_known::<serde_json::Value>("p", &sealed, 1).unwrap();
         assert_eq!(read["price"], "12");
         for place in 0..sealed.len() {
             let mut flipped = sealed.to_vec();
             flipped[place] ^= 1;
-            let read = open::<std::collections::BTreeMap<String, String>>("p", &flipped);
+            let read = open_known::<serde_json::Value>("p", &flipped, 1);
             assert!(read.is_err(), "byte {place}");
         }
     }

@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path}
 
 use crate::error::ReferenceError;
 use crate::kind::ReferenceKind;
-use crate::sealed_json::{hash_of, open, seal};
+use crate::sealed_json::{hash_of, open_known, seal};
 use crate::shipped::{SHIPPER, version_0};
 use crate::stored::{
     Edition, FORMAT, Layer, StoredEdition, StoredVersion, TERMS_FORMAT, edition_path, version_path,
@@ -107,8 +107,7 @@ impl ReferenceStore {
     pub async fn edition(&self, edition: u64) -> Result<Option<StoredEdition>, ReferenceError> {
         let path = edition_path(edition);
         let Some(bytes) = self.get(&path).await? else { return Ok(None) };
-        let read: Edition = open(&path, &bytes)?;
-        readable(&path, read.format)?;
+        let read: Edition = open_known(&path, &bytes, TERMS_FORMAT)?;
         if read.edition != edition {
             return Err(ReferenceError::Damaged(format!("{path} says that it is another")));
         }
@@ -132,8 +131,7 @@ impl ReferenceStore {
     ) -> Result<Option<HashedVersion>, ReferenceError> {
         let path = version_path(kind, version);
         let Some(bytes) = self.get(&path).await? else { return Ok(None) };
-        let stored: StoredVersion = open(&path, &bytes)?;
-        readable(&path, stored.format)?;
+        let stored: StoredVersion = open_known(&path, &bytes, TERMS_FORMAT)?;
         if (stored.kind, stored.version) != (kind, version) {
             return Err(ReferenceError::Damaged(format!("{path} says that it is another")));
         }
@@ -227,15 +225,6 @@ fn first_layer(kind: ReferenceKind, hash: String) -> Layer {
 
 fn missing(path: &str) -> ReferenceError {
     ReferenceError::Damaged(format!("{path} is missing"))
-}
-
-fn readable(path: &str, format: u32) -> Result<(), ReferenceError> {
-    if format > TERMS_FORMAT {
-        return Err(ReferenceError::Usage(format!(
-            "{path} has format {format}, this build reads up to {TERMS_FORMAT}: upgrade"
-        )));
-    }
-    Ok(())
 }
 
 /// The last of numbered things without a gap, from one that is known to be there, or from 0.

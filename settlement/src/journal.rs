@@ -306,12 +306,12 @@ impl JournalEntry {
     /// # Errors
     /// `Damaged`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
-        let entry: Self = decode_sealed(what, bytes)?;
+        let entry: Self = decode_sealed(what, bytes, FORMAT..=FORMAT_BILL)?;
         if entry.format == Self::format_of(&entry.act) {
             return Ok(entry);
         }
         Err(SettlementError::Damaged(format!(
-            "{what}: format {} is not known to this version, which knows {FORMAT} to {FORMAT_BILL}",
+            "{what} has format {}, and what it says has another",
             entry.format
         )))
     }
@@ -342,4 +342,32 @@ pub fn entry_of_name(prefix: &str, name: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix).unwrap_or(name);
     let number = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty();
     number.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sealed_object::refuses_later;
+
+    #[test]
+    fn entries_of_a_later_format_are_refused_with_what_to_do() {
+        let act = Act::DecideReview(Decision { of: 6, approve: true, note: String::new() });
+        let by = "chief".to_owned();
+        let entry =
+            JournalEntry { format: FORMAT, n: 7, at_ms: 2, by, act, previous: String::new() };
+        let why_not = |what: &str, bytes: &[u8]| {
+            JournalEntry::from_bytes(what, bytes).err().map(|error| error.to_string())
+        };
+        refuses_later(&entry, FORMAT_BILL, why_not);
+        // An act that this build does not know comes with a later format.
+        let mut later = serde_json::to_value(&entry).unwrap();
+        later["format"] = (FORMAT_BILL + 1).into();
+        later["act"] = serde_json::json!({"swap_months": {"of": 6}});
+        let said = why_not("entry 7", &encode_sealed(&later).unwrap()).unwrap();
+        assert_eq!(said, "entry 7 has format 4, this build reads up to 3: upgrade");
+        // One that says another format than its act has.
+        let other = JournalEntry { format: FORMAT_BILL, ..entry };
+        let said = why_not("entry 7", &other.to_bytes().unwrap()).unwrap();
+        assert_eq!(said, "entry 7 has format 3, and what it says has another");
+    }
 }

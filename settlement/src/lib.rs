@@ -95,7 +95,7 @@ pub use rated_group::RatedGroup;
 pub use re_rate::{ReRate, ReRateAmount, ReRateInput, ReRateSection, ReRatedGroup, ReRatedLine};
 pub use seal::{CutOff, Plan, Seal, SealedFile, SealedStatement};
 pub use seal_gap::{SealGap, seal_gaps};
-pub use sealed_object::{decode_sealed, encode_sealed, hash_of};
+pub use sealed_object::{encode_sealed, hash_of};
 pub use section::{FxLine, Section, TierVolume};
 pub use shown::{escape_into, grouped};
 pub use statement::{Statement, StatementInput};

@@ -108,9 +108,7 @@ impl Plan {
     /// # Errors
     /// `Damaged`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
-        let plan: Self = decode_sealed(what, bytes)?;
-        known_format(what, plan.format)?;
-        Ok(plan)
+        decode_sealed(what, bytes, FORMAT..=FORMAT)
     }
 }
 
@@ -267,9 +265,7 @@ impl Seal {
     /// # Errors
     /// `Damaged`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
-        let seal: Self = decode_sealed(what, bytes)?;
-        known_format(what, seal.format)?;
-        Ok(seal)
+        decode_sealed(what, bytes, FORMAT..=FORMAT)
     }
 
     /// What is wrong with seals as a chain, in words; nothing where all is well.
@@ -297,19 +293,11 @@ impl Seal {
     }
 }
 
-fn known_format(what: &str, format: u32) -> Result<(), SettlementError> {
-    if format == FORMAT {
-        return Ok(());
-    }
-    Err(SettlementError::Damaged(format!(
-        "{what}: format {format} is not known to this version, which knows {FORMAT}"
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::journal::{Act, Decision};
+    use crate::sealed_object::refuses_later;
 
     fn approval(n: u64) -> JournalEntry {
         let act = Act::DecideReview(Decision { of: n, approve: true, note: String::new() });
@@ -317,25 +305,29 @@ mod tests {
         JournalEntry { format: 1, n: n + 1, at_ms: 2, by, act, previous: String::new() }
     }
 
+    fn plan(n: u64, period: Period, previous: String) -> Plan {
+        Plan {
+            format: FORMAT,
+            n,
+            period,
+            by: "finance".into(),
+            at_ms: 1,
+            code_version: "0".into(),
+            reference: "1-ab@0".into(),
+            terms: Vec::new(),
+            posted: Vec::new(),
+            cut_offs: vec![CutOff { partition: 0, epoch: n }],
+            files: Vec::new(),
+            previous,
+        }
+    }
+
     fn chain() -> Vec<Seal> {
         let mut period = Period::parse("2026-10").unwrap();
         let mut previous = String::new();
         let mut seals = Vec::new();
         for n in 0..3 {
-            let plan = Plan {
-                format: FORMAT,
-                n,
-                period,
-                by: "finance".into(),
-                at_ms: 1,
-                code_version: "0".into(),
-                reference: "1-ab@0".into(),
-                terms: Vec::new(),
-                posted: Vec::new(),
-                cut_offs: vec![CutOff { partition: 0, epoch: n }],
-                files: Vec::new(),
-                previous,
-            };
+            let plan = plan(n, period, previous);
             let seal = Seal::of(&plan, &approval(n), "c", &[]).unwrap();
             previous = seal.hash().unwrap();
             seals.push(seal);
@@ -357,6 +349,18 @@ mod tests {
         let mut swapped = seals;
         swapped.swap(0, 1);
         assert!(!Seal::chain_defects(&swapped).unwrap().is_empty());
+    }
+
+    #[test]
+    fn plans_and_seals_of_a_later_format_are_refused_with_what_to_do() {
+        refuses_later(
+            &plan(0, Period::parse("2026-10").unwrap(), String::new()),
+            FORMAT,
+            |what, bytes| Plan::from_bytes(what, bytes).err().map(|error| error.to_string()),
+        );
+        refuses_later(&chain().remove(0), FORMAT, |what, bytes| {
+            Seal::from_bytes(what, bytes).err().map(|error| error.to_string())
+        });
     }
 
     /// R20, of a seal: each of its bytes.

@@ -43,6 +43,12 @@ pub struct StatementInput<'a> {
     pub posted: &'a [PostedAdjustment],
 }
 
+/// What is looked at first of a statement.
+#[derive(Deserialize)]
+struct OfSchema {
+    schema: u32,
+}
+
 /// A statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,12 +171,14 @@ impl Statement {
     /// `Damaged`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, SettlementError> {
         let damaged = |why: String| SettlementError::Damaged(format!("{what}: {why}"));
-        let read: Self = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
-        if read.schema != SCHEMA {
-            let schema = read.schema;
-            return Err(damaged(format!("schema {schema} is not known to this version")));
+        // What a later version adds, this one cannot read.
+        let of: OfSchema = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+        match of.schema {
+            SCHEMA => serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string())),
+            schema => {
+                Err(damaged(format!("schema {schema} is not known to this version: upgrade")))
+            }
         }
-        Ok(read)
     }
 
     /// Whether there is nothing to say: no usage, not even one that owes nothing, no balance, no
@@ -187,4 +195,16 @@ fn has_line(earlier: &[Statement], period: Period, line: &str) -> bool {
         .flat_map(|statement| &statement.sections)
         .flat_map(|section| &section.lines)
         .any(|known| known.id == line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_of_a_later_schema_is_refused_with_what_to_do() {
+        let later = br#"{"schema":2,"vendors":["acme","deepseek"]}"#;
+        let error = Statement::from_bytes("acme.json", later).unwrap_err();
+        assert_eq!(error.to_string(), "acme.json: schema 2 is not known to this version: upgrade");
+    }
 }

@@ -12,6 +12,10 @@ use crate::running::Running;
 /// Records that are gone before they were processed are lost; an outage may take a weekend.
 const RETENTION_MIN_MS: i64 = 3 * 86_400_000;
 
+/// What this user may do in Kafka is not found out: brokers tell it to who asks by a request that the
+/// client library here does not have, and trying it would write an event or join the group.
+const RIGHTS: &str = "that this user may describe the topics was tried; that it may write to them, read them and join the group is only seen by a process that does";
+
 /// What a topic is used for, as far as its settings depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
@@ -41,6 +45,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
             Ok(Ok(look)) => {
                 if used_for == Use::Usage {
                     findings.push(brokers(config, &look));
+                    findings.push(Finding::ok("Kafka, rights", RIGHTS));
                 }
                 findings.extend(topic_findings(config, topic, used_for, &look));
             }

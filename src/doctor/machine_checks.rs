@@ -5,7 +5,7 @@ use std::path::Path;
 use tally_schemas::Config;
 
 use super::finding::{Finding, bytes};
-use crate::disks::{DISK_FULL_BYTES, Folder, folders, room_of};
+use crate::disks::{DiskRoom, Folder, folders, room_of};
 use crate::trouble::Cause;
 
 /// Free bytes below which a disk is soon full.
@@ -20,17 +20,17 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
 fn disk(folder: &Folder) -> Finding {
     let what = format!("disk of the {} folder", folder.holds);
     match room_of(&folder.path) {
-        Ok(found) => room(what, &folder.path, found.free),
+        Ok(found) => room(what, &folder.path, found),
         Err(error) => Finding::wrong(what, format!("{}: {error}", folder.path.display())),
     }
 }
 
-fn room(what: String, at: &Path, free: u64) -> Finding {
-    let found = format!("{} free at {}", bytes(free), at.display());
-    if free < DISK_FULL_BYTES {
+fn room(what: String, at: &Path, room: DiskRoom) -> Finding {
+    let found = format!("{} free at {}", bytes(room.free), at.display());
+    if room.is_full() {
         return Finding::wrong(what, found).advise(Cause::DiskFull.advice());
     }
-    if free < DISK_WARNING_BYTES {
+    if room.free < DISK_WARNING_BYTES {
         return Finding::warning(what, found).advise("make room, or lower aggregate.retention_ms");
     }
     Finding::ok(what, found)
@@ -76,13 +76,16 @@ mod tests {
 
     #[test]
     fn a_disk_is_full_before_it_is() {
-        for (free, state) in [
-            (6 << 30, State::Ok),
-            (DISK_WARNING_BYTES - 1, State::Warning),
-            (DISK_FULL_BYTES - 1, State::Wrong),
-            (0, State::Wrong),
+        for (free, size, state) in [
+            (6 << 30, 1 << 40, State::Ok),
+            (DISK_WARNING_BYTES - 1, 1 << 40, State::Warning),
+            (199 << 20, 1 << 40, State::Wrong),
+            // As the processes have it, of a small disk.
+            (199 << 20, 400 << 20, State::Warning),
+            (0, 400 << 20, State::Wrong),
         ] {
-            assert_eq!(room("disk".to_owned(), Path::new("/x"), free).state, state, "{free}");
+            let found = room("disk".to_owned(), Path::new("/x"), DiskRoom { free, size });
+            assert_eq!(found.state, state, "{free} of {size}");
         }
     }
 

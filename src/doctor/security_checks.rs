@@ -1,6 +1,7 @@
 //! Who is let in, the certificate, and the addresses that are listened on.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -13,6 +14,9 @@ use super::finding::{Finding, span};
 
 /// A certificate should be replaced by then.
 const EXPIRY_WARNING_MS: i64 = 30 * 86_400_000;
+
+const REPLACE: &str =
+    "put a new one in its place and restart: clients refuse to connect once it has expired";
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![users(config)];
@@ -79,27 +83,33 @@ fn certificate(config: &Config) -> Finding {
     };
     match Certificate::load(certificate, key).and_then(|loaded| loaded.valid_ms()) {
         Ok(valid) => {
-            validity(*valid.start(), *valid.end(), Timestamp::now().as_millisecond())
+            validity(check, &valid, Timestamp::now().as_millisecond(), REPLACE)
         }
         Err(error) => Finding::wrong(check, error.to_string())
             .advise("tls.certificate is a PEM file with the certificate and its chain, tls.key one with its key"),
     }
 }
 
-fn validity(from_ms: i64, to_ms: i64, now_ms: i64) -> Finding {
-    let check = "certificate";
-    let left = to_ms.saturating_sub(now_ms);
+/// How a certificate is that is valid for so long; `replace` is what to do about one that ends.
+pub(super) fn validity(
+    check: &str,
+    valid_ms: &RangeInclusive<i64>,
+    now_ms: i64,
+    replace: &str,
+) -> Finding {
+    let left = valid_ms.end().saturating_sub(now_ms);
     if left < 0 {
-        return Finding::wrong(check, format!("it expired {} ago", span(left.saturating_neg())))
-            .advise("put a new one in its place and restart: clients refuse to connect");
+        let found = format!("it expired {} ago", span(left.saturating_neg()));
+        return Finding::wrong(check, found).advise(replace);
     }
-    if now_ms < from_ms {
-        let found = format!("it is not valid for {} yet", span(from_ms.saturating_sub(now_ms)));
+    if now_ms < *valid_ms.start() {
+        let until = valid_ms.start().saturating_sub(now_ms);
+        let found = format!("it is not valid for {} yet", span(until));
         return Finding::wrong(check, found).advise("look at the clock, or at who issued it");
     }
     let found = format!("valid for {}", span(left));
     if left < EXPIRY_WARNING_MS {
-        return Finding::warning(check, found).advise("put a new one in its place and restart");
+        return Finding::warning(check, found).advise(replace);
     }
     Finding::ok(check, found)
 }
@@ -143,7 +153,7 @@ mod tests {
             (103 * day, State::Wrong, "expired 3 days ago"),
             (-3 * day, State::Wrong, "not valid for 3 days yet"),
         ] {
-            let finding = validity(0, 100 * day, now);
+            let finding = validity("certificate", &(0..=100 * day), now, REPLACE);
             assert_eq!(finding.state, state, "{}", finding.found);
             assert!(finding.found.contains(words), "{}", finding.found);
         }

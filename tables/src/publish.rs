@@ -335,8 +335,8 @@ impl Publication {
                 entry.files.iter().find(|file| Table::from_name(&file.table).is_none())
             {
                 return Err(TablesError::Invalid(format!(
-                    "table {} is unknown to this build: upgrade",
-                    unknown.table
+                    "table {} of entry {} of partition {} is unknown to this build: upgrade",
+                    unknown.table, entry.n, entry.partition
                 )));
             }
             publication.lag = publication.lag.max(entry.n + 1 - next);

@@ -23,6 +23,12 @@ const FORMAT: u32 = 1;
 /// How often a record is tried again after others took its number.
 const ATTEMPTS: u32 = 8;
 
+/// What is looked at first of a record: what a later build adds, this one cannot read.
+#[derive(Deserialize)]
+struct OfFormat {
+    format: u32,
+}
+
 /// What was removed of a day, and what is left of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionRecord {
@@ -126,14 +132,14 @@ impl Removal {
 
 impl StoredRecord {
     fn of_bytes(n: u64, path: &Path, bytes: &Bytes) -> Result<Self, TablesError> {
-        let record: RetentionRecord = serde_json::from_slice(bytes)
-            .map_err(|error| TablesError::Damaged(format!("{path}: {error}")))?;
-        if record.format > FORMAT {
+        let damaged = |error: serde_json::Error| TablesError::Damaged(format!("{path}: {error}"));
+        let OfFormat { format } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if format > FORMAT {
             return Err(TablesError::Invalid(format!(
-                "{path} has format {}, this build knows {FORMAT}: upgrade",
-                record.format
+                "{path} has format {format}, this build reads up to {FORMAT}: upgrade"
             )));
         }
+        let record = serde_json::from_slice(bytes).map_err(damaged)?;
         Ok(Self { n, record, sha256: sha256_hex(bytes) })
     }
 }
@@ -254,4 +260,38 @@ pub(crate) async fn write_down(
         }
     }
     Err(TablesError::Contended { table: table.name(), attempts: ATTEMPTS })
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_record_of_a_later_format_is_refused_with_what_to_do_and_stays() {
+        let store = InMemory::new();
+        let removal = Removal {
+            table: "usage_events".to_owned(),
+            day: "2026-08-01".to_owned(),
+            files: Vec::new(),
+            sums: Vec::new(),
+        };
+        let grounds = Grounds { at_ms: 1, keep_events_days: 400, seal: 0 };
+        write_down(&store, Table::UsageEvents, &removal, grounds).await.unwrap();
+        let path = retention_record_path(Table::UsageEvents, 1);
+        let later = br#"{"format":2,"n":1,"removal":"said in another way"}"#;
+        store.put(&path, Bytes::from_static(later).into()).await.unwrap();
+        let words = format!("{path} has format 2, this build reads up to 1: upgrade");
+        let refused = [
+            retention_records(&store, Table::UsageEvents).await.unwrap_err(),
+            write_down(&store, Table::UsageEvents, &removal, grounds).await.unwrap_err(),
+        ];
+        for error in refused {
+            assert!(matches!(&error, TablesError::Invalid(said) if *said == words), "{error}");
+        }
+        let all: Vec<_> = store.list(None).try_collect().await.unwrap();
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap().as_ref(), later);
+    }
 }

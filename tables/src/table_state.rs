@@ -153,7 +153,7 @@ impl TableState {
         let name = self.table.name();
         if self.min_writer_version > WRITER_VERSION_OF_REMOVAL {
             return Err(TablesError::Invalid(format!(
-                "table {name} asks for a newer Delta writer than {WRITER_VERSION_OF_REMOVAL}"
+                "table {name} asks for a newer Delta writer than {WRITER_VERSION_OF_REMOVAL}: upgrade"
             )));
         }
         let configuration = self.metadata.iter().flat_map(|metadata| metadata.configuration.keys());
@@ -184,7 +184,7 @@ impl TableState {
             if let Some(protocol) = &action.protocol {
                 if protocol.min_reader_version > READER_VERSION {
                     return Err(TablesError::Invalid(format!(
-                        "table {} asks for Delta reader {}, this build has {READER_VERSION}",
+                        "table {} asks for Delta reader {}, this build has {READER_VERSION}: upgrade",
                         self.table.name(),
                         protocol.min_reader_version
                     )));
@@ -288,9 +288,19 @@ mod tests {
     #[test]
     fn newer_readers_are_refused_and_newer_writers_are_not_written_to() {
         let newer = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7}}"#;
-        assert!(replay(&[newer]).is_err());
+        let said = |error: TablesError| match error {
+            TablesError::Invalid(words) => words,
+            other => panic!("{other}"),
+        };
+        assert_eq!(
+            said(replay(&[newer]).unwrap_err()),
+            "table suspense asks for Delta reader 3, this build has 1: upgrade"
+        );
         let writer = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":4}}"#;
-        assert!(replay(&[writer]).unwrap().check_writable().is_err());
+        assert_eq!(
+            said(replay(&[writer]).unwrap().check_writable().unwrap_err()),
+            "table suspense asks for a newer Delta writer than 3: upgrade"
+        );
     }
 
     #[test]

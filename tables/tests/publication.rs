@@ -304,11 +304,40 @@ async fn a_table_without_files_gets_no_commits_but_is_told_of_long_silence() {
 }
 
 #[tokio::test]
-async fn another_partition_count_or_an_unknown_table_is_refused() {
+async fn another_partition_count_is_refused() {
     let store = memory();
     fill(&store, 2, 1).await;
     let error = Publisher::new(Arc::clone(&store), TOPIC, 3).publish_committed().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+/// R25: what a later build counted for a table of its own waits for it; nothing of the entry is
+/// published by this one.
+#[tokio::test]
+async fn a_table_of_a_later_build_is_refused_with_what_to_do_and_nothing_is_published() {
+    let store = memory();
+    let ledger = Ledger::new(&store, 1);
+    ledger.commit(0, 0, &TWO).await;
+    let mut publisher = Publisher::new(Arc::clone(&store), TOPIC, 1);
+    publisher.publish_committed().await.unwrap();
+    let mut files = Vec::new();
+    for table in TWO {
+        files.push(ledger.file(table, 0, 1, &[10, 11, 12]).await);
+    }
+    let mut unknown = files[1].clone();
+    unknown.table = "usage_by_planet".to_owned();
+    files.push(unknown);
+    ledger.commit_files(0, 1, files).await;
+    let before = objects(&store, "").await;
+    for _ in 0..2 {
+        let error = publisher.publish_committed().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let words =
+            "table usage_by_planet of entry 1 of partition 0 is unknown to this build: upgrade";
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    assert_eq!(objects(&store, "").await, before);
+    check(&store, 1, 1).await;
 }
 
 #[tokio::test]

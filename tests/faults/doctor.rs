@@ -131,6 +131,7 @@ fn servers_that_are_there_are_looked_at_and_those_that_are_not_are_named() {
     let before = Findings::of(folder.path(), &settings);
     assert!(before.1, "{:#?}", before.0);
     before.says("Kafka", "warning", "1 broker");
+    before.says("Kafka, rights", "ok", "only seen by a process that does");
     before.says(&topic, "warning", "there is none yet");
     before.says("store, conditional writes", "ok", "kept apart");
     before.says("clock", "ok", "as the store's");
@@ -152,4 +153,28 @@ fn servers_that_are_there_are_looked_at_and_those_that_are_not_are_named() {
     with("AWS_ENDPOINT_URL", "http://127.0.0.1:9").says("store, reading", "wrong", "store runs");
     with("TALLY_STORE__URL", "s3://no-such-bucket/x").says("store, reading", "wrong", "bucket");
     with("TALLY_LOG__KAFKA", "127.0.0.1:9").says("Kafka", "wrong", "nobody answers");
+}
+
+#[test]
+fn the_certificate_that_kafka_presents_is_looked_at() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("run `make test`"));
+    let (secure, authorities) =
+        (variable("TALLY_TEST_KAFKA_SECURE"), variable("TALLY_TEST_KAFKA_CA"));
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        ("TALLY_LOG__KAFKA", secure.as_str()),
+        ("TALLY_LOG__KAFKA_OPTIONS__SECURITY_PROTOCOL", "SASL_SSL"),
+        ("TALLY_LOG__KAFKA_OPTIONS__SSL_CA_LOCATION", authorities.as_str()),
+        ("TALLY_LOG__KAFKA_OPTIONS__SASL_MECHANISMS", "PLAIN"),
+        ("TALLY_LOG__KAFKA_OPTIONS__SASL_USERNAME", "tally"),
+        ("TALLY_LOG__KAFKA_OPTIONS__SASL_PASSWORD", "tally-test"),
+    ];
+    let check = format!("certificate of Kafka at {secure}");
+    Findings::of(folder.path(), &settings).says(&check, "ok", "valid for");
+    // It is there to be seen for who is not let in, too.
+    let mut guessed = settings;
+    guessed[5].1 = "guessed";
+    let refused = Findings::of(folder.path(), &guessed);
+    refused.says("Kafka", "wrong", "Kafka refuses this user");
+    refused.says(&check, "ok", "valid for");
 }

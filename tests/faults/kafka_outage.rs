@@ -16,13 +16,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Broker {
     folder: PathBuf,
     port: u16,
+    /// What it wants of who comes by TLS; none where nobody can.
+    password: Option<String>,
 }
 
 impl Broker {
     pub(crate) fn new(folder: &Path) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
-        Self { folder: folder.join("kafka"), port }
+        Self { folder: folder.join("kafka"), port, password: None }
+    }
+
+    /// From its next start on it wants this password of its clients.
+    pub(crate) fn wants(&mut self, password: &str) {
+        self.password = Some(password.to_owned());
     }
 
     pub(crate) fn run(&self, verb: &str) {
@@ -31,6 +38,9 @@ impl Broker {
         command.arg(verb).arg("--dir").arg(&self.folder).env_remove("TALLY_KAFKA_SECURE");
         if verb == "start" {
             command.args(["--port", &self.port.to_string()]);
+        }
+        if let Some(password) = &self.password {
+            command.env("TALLY_KAFKA_SECURE", "1").env("TALLY_KAFKA_PASSWORD", password);
         }
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -51,6 +61,20 @@ impl Broker {
             .env("TALLY_AGGREGATE__PUBLISH_INTERVAL_MS", "100");
         command
     }
+
+    /// `tally …` on this broker by TLS and with a password.
+    pub(crate) fn tally_with(&self, password: &str, arguments: &[&str]) -> Command {
+        let secure = std::fs::read_to_string(self.folder.join("secure")).unwrap();
+        let mut command = self.tally(arguments);
+        command
+            .env("TALLY_LOG__KAFKA", secure.trim())
+            .env("TALLY_LOG__KAFKA_OPTIONS__SECURITY_PROTOCOL", "SASL_SSL")
+            .env("TALLY_LOG__KAFKA_OPTIONS__SSL_CA_LOCATION", self.folder.join("tls/ca.pem"))
+            .env("TALLY_LOG__KAFKA_OPTIONS__SASL_MECHANISMS", "PLAIN")
+            .env("TALLY_LOG__KAFKA_OPTIONS__SASL_USERNAME", "tally")
+            .env("TALLY_LOG__KAFKA_OPTIONS__SASL_PASSWORD", password);
+        command
+    }
 }
 
 impl Drop for Broker {
@@ -59,7 +83,7 @@ impl Drop for Broker {
     }
 }
 
-fn events(ids: std::ops::Range<u32>) -> String {
+pub(crate) fn events(ids: std::ops::Range<u32>) -> String {
     let event = |id: u32| {
         json!({"source": "gw-1", "id": id.to_string(), "account": format!("A{}", id % 50),
                "model": "glm-5", "completed_at": "2026-11-22T14:22:37.827+08:00",

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Truncated,
     /// The request waits for so many milliseconds before the store gets it.
     Delayed(u64),
+    /// The request is read and never answered.
+    Silent,
     /// The reply's body takes so many milliseconds.
     SlowBody(u64),
     /// The store takes no notice of `If-None-Match`: whoever creates an object that exists is told
@@ -46,6 +48,7 @@ impl Fault {
             Self::Reset => "reset".to_owned(),
             Self::Truncated => "truncated".to_owned(),
             Self::Delayed(_) => "delayed".to_owned(),
+            Self::Silent => "silent".to_owned(),
             Self::SlowBody(_) => "slow body".to_owned(),
             Self::ConditionIgnored => "condition ignored".to_owned(),
             Self::ClockOff(_) => "clock off".to_owned(),
@@ -214,6 +217,11 @@ fn serve(client: TcpStream, shared: &Shared) -> io::Result<()> {
             Some(Fault::Status(status)) => {
                 refuse(&mut answers, status, request.method())?;
                 continue;
+            }
+            Some(Fault::Silent) => {
+                // Until the client gives up.
+                io::copy(&mut requests, &mut io::sink())?;
+                return Ok(());
             }
             Some(Fault::Delayed(ms)) => std::thread::sleep(Duration::from_millis(ms)),
             _ => {}

@@ -94,7 +94,11 @@ impl Arrivals {
             }
             match read {
                 Ok(_) => {}
-                Err(error) if error.kind() == LogErrorKind::Retry => std::thread::sleep(WAIT),
+                Err(error)
+                    if matches!(error.kind(), LogErrorKind::Retry | LogErrorKind::Refused) =>
+                {
+                    std::thread::sleep(WAIT);
+                }
                 Err(error) => return Err(error),
             }
         }

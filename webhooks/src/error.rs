@@ -38,7 +38,9 @@ impl WebhookError {
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Store(_) => ErrorKind::Retry,
             Self::Log(error) => match error.kind() {
-                LogErrorKind::Retry | LogErrorKind::Gone => ErrorKind::Retry,
+                LogErrorKind::Retry | LogErrorKind::Refused | LogErrorKind::Gone => {
+                    ErrorKind::Retry
+                }
                 LogErrorKind::Invalid => ErrorKind::Invalid,
                 LogErrorKind::Data | LogErrorKind::Internal => ErrorKind::Data,
             },

@@ -1,14 +1,16 @@
 //! The topic itself: whether it exists, how many partitions it has, where they begin and end.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
-use super::context::QuietContext;
+use super::context::{QuietContext, Refusable, Refusals};
 use super::settings::{REQUEST_TIMEOUT, Settings};
 use super::{log_error, log_error_of_code};
 use crate::{Bounds, Cleanup, LogError};
@@ -22,9 +24,16 @@ const CREATION_PAUSE: Duration = Duration::from_millis(50);
 /// Events of a client that are looked through for the reason of a failure.
 const EVENTS_MAX: usize = 1_000;
 
+/// How long who is refused waits for an answer all the same: one broker of several may refuse us, or
+/// the refusal may be of before. Less than who looks for trouble waits.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often who waits for an answer looks whether it was refused.
+const REFUSAL_INTERVAL: Duration = Duration::from_millis(100);
+
 /// A client that only asks.
 pub(super) struct Probe {
-    client: BaseConsumer<QuietContext>,
+    client: Arc<BaseConsumer<QuietContext>>,
 }
 
 impl Probe {
@@ -33,7 +42,7 @@ impl Probe {
             .probe()
             .create_with_context(QuietContext::default())
             .map_err(|error| log_error("Kafka client", &error))?;
-        Ok(Self { client })
+        Ok(Self { client: Arc::new(client) })
     }
 
     /// Partition count of the topic, which is created where it is missing.
@@ -57,7 +66,7 @@ impl Probe {
 
     /// `None` where there is no such topic.
     fn partition_count(&self, topic: &str) -> Result<Option<u32>, LogError> {
-        self.serve_events();
+        self.serve_event();
         let what = || format!("metadata of topic {topic}");
         let metadata = self.metadata(topic)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
@@ -76,47 +85,79 @@ impl Probe {
 
     /// What brokers say of themselves and of a topic.
     pub(super) fn metadata(&self, topic: &str) -> Result<Metadata, LogError> {
-        self.client
-            .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
-            .map_err(|error| self.failure(&format!("metadata of topic {topic}"), &error))
+        let metadata =
+            self.client.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(|error| {
+                self.serve_events();
+                self.refusals().failure(&format!("metadata of topic {topic}"), &error)
+            })?;
+        self.refusals().answered();
+        Ok(metadata)
     }
 
+    /// Asks for bounds on a thread of its own: librdkafka waits its whole time for brokers that
+    /// refuse us, and who looks for trouble waits for less.
     pub(super) fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds, LogError> {
-        self.serve_events();
-        bounds(&self.client, topic, partition)
-    }
-
-    /// What a failed question means: brokers that refuse us do not answer later either.
-    fn failure(&self, what: &str, error: &KafkaError) -> LogError {
-        // Each poll hands over one line or event of those that wait.
-        for _ in 0..EVENTS_MAX {
-            self.serve_events();
-            if let Some(refusal) = self.client.client().context().take_refusal() {
-                return LogError::Invalid(format!("{what}: {refusal}"));
+        self.serve_event();
+        let what = bounds_of(partition);
+        let (client, topic) = (Arc::clone(&self.client), topic.to_owned());
+        let (done, answered) = bounded(1);
+        thread::Builder::new()
+            .name(format!("bounds-{partition}"))
+            // Who asked may have been told of a refusal meanwhile.
+            .spawn(move || drop(done.send(bounds(&client, &topic, partition))))
+            .map_err(|error| LogError::Retry(format!("{what}: {error}")))?;
+        let began = Instant::now();
+        loop {
+            match answered.recv_timeout(REFUSAL_INTERVAL) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Timeout) => self.serve_events(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(LogError::Internal(format!("{what} panicked")));
+                }
+            }
+            if began.elapsed() >= REFUSED_PATIENCE
+                && let Some(refusal) = self.refusals().last()
+            {
+                return Err(LogError::Refused(format!("{what}: {refusal}")));
             }
         }
-        log_error(what, error)
     }
 
-    /// This client has no loop of its own to print its log lines.
+    fn refusals(&self) -> &Refusals {
+        self.client.context().refusals()
+    }
+
+    /// This client has no loop of its own to print its log lines, and to hear why it was refused.
     fn serve_events(&self) {
+        for _ in 0..EVENTS_MAX {
+            self.serve_event();
+        }
+    }
+
+    /// Each poll hands over one line or event of those that wait.
+    fn serve_event(&self) {
         drop(self.client.poll(Duration::ZERO));
     }
 }
 
 /// Asks the partition's leader for its bounds.
-pub(super) fn bounds<C: rdkafka::consumer::ConsumerContext>(
+pub(super) fn bounds<C: ConsumerContext + Refusable>(
     client: &BaseConsumer<C>,
     topic: &str,
     partition: u32,
 ) -> Result<Bounds, LogError> {
     let (low, high) = client
         .fetch_watermarks(topic, partition_id(partition)?, REQUEST_TIMEOUT)
-        .map_err(|error| log_error(&format!("bounds of partition {partition}"), &error))?;
+        .map_err(|error| client.context().refusals().failure(&bounds_of(partition), &error))?;
+    client.context().refusals().answered();
     match (u64::try_from(low), u64::try_from(high)) {
         (Ok(start), Ok(end)) => Ok(Bounds { start, end }),
-        _ => Err(LogError::Retry(format!("bounds of partition {partition} are not known yet"))),
+        _ => Err(LogError::Retry(format!("{} are not known yet", bounds_of(partition)))),
     }
+}
+
+fn bounds_of(partition: u32) -> String {
+    format!("bounds of partition {partition}")
 }
 
 /// Kafka numbers partitions with signed integers.

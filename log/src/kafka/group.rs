@@ -18,7 +18,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::context::{trace_error, trace_line};
+use super::context::{Refusable, Refusals, trace_error, trace_line};
 use super::reader::{Ends, KafkaReader, Place};
 use super::{admin, log_error};
 use crate::claim::{CLAIM_PAUSE, Held, claim_all, log_failed_claim};
@@ -35,6 +35,7 @@ pub(super) struct GroupContext {
     consumer: OnceLock<Weak<GroupConsumer>>,
     held: Mutex<BTreeMap<u32, Held>>,
     ends: Arc<Ends>,
+    refusals: Refusals,
 }
 
 impl GroupContext {
@@ -45,6 +46,7 @@ impl GroupContext {
             consumer: OnceLock::new(),
             held: Mutex::new(BTreeMap::new()),
             ends: Arc::new(Ends::new(partition_count)),
+            refusals: Refusals::default(),
         }
     }
 
@@ -240,6 +242,12 @@ impl GroupContext {
     }
 }
 
+impl Refusable for GroupContext {
+    fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+}
+
 /// Whether librdkafka waits for an answer to a rebalance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IsRebalance {
@@ -254,6 +262,7 @@ impl ClientContext for GroupContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         trace_error(&error, reason);
+        self.refusals.note(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {

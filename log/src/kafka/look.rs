@@ -39,7 +39,8 @@ pub struct TopicFacts {
 /// Asks the brokers. The topic is not created. Blocks for two round trips.
 ///
 /// # Errors
-/// `Retry` while Kafka does not answer, `Invalid` where a setting is wrong or refused.
+/// `Retry` while Kafka does not answer, `Refused` where it does not let us in, `Invalid` where a
+/// setting is wrong or what is asked is not allowed.
 pub fn look(config: KafkaLogConfig) -> Result<TopicLook, LogError> {
     let settings = Settings::new(config)?;
     let metadata = Probe::open(&settings)?.metadata(settings.topic())?;

@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 
+use super::context::Refusable;
 use super::header::kind_of;
 use super::{admin, log_error};
 use crate::gate::Gate;
@@ -71,7 +72,7 @@ pub(super) struct Place {
     pub(super) gate: Arc<Gate>,
 }
 
-impl<C: ConsumerContext + 'static> KafkaReader<C> {
+impl<C: ConsumerContext + Refusable + 'static> KafkaReader<C> {
     pub(super) fn new(
         queue: PartitionQueue<C>,
         consumer: Arc<BaseConsumer<C>>,
@@ -178,7 +179,7 @@ fn loses_nothing(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-impl<C: ConsumerContext + 'static> PartitionReader for KafkaReader<C> {
+impl<C: ConsumerContext + Refusable + 'static> PartitionReader for KafkaReader<C> {
     fn read(
         &mut self,
         max: usize,

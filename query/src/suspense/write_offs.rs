@@ -9,7 +9,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
-use tally_reference::{ErrorKind, ReferenceError, open_sealed, seal, sealed_hash};
+use tally_reference::{ErrorKind, ReferenceError, open_known, seal, sealed_hash};
 use tally_schemas::{
     HeldPosition, Resolution, SuspenseReason, TokenClass, UsageCounts, WriteOff, in_full,
 };
@@ -245,8 +245,7 @@ impl WriteOffs {
         let path = Self::path(proposal);
         let Some(bytes) = self.get(&path).await? else { return Ok(None) };
         let read: Proposal =
-            open_sealed(path.as_ref(), &bytes).map_err(|error| sealed_error(&error))?;
-        readable(read.format)?;
+            open_known(path.as_ref(), &bytes, FORMAT).map_err(|error| sealed_error(&error))?;
         if read.proposal != proposal {
             return Err(QueryError::Data(format!("{path} says that it is another")));
         }
@@ -332,20 +331,10 @@ fn none(proposal: u64) -> QueryError {
     QueryError::Invalid(format!("there is no write-off {proposal}"))
 }
 
-fn readable(format: u32) -> Result<(), QueryError> {
-    if format > FORMAT {
-        return Err(QueryError::Invalid(format!(
-            "a write-off of format {format}, this build reads up to {FORMAT}: upgrade"
-        )));
-    }
-    Ok(())
-}
-
 fn read_approval(stored: &StoredProposal, bytes: &[u8]) -> Result<Approval, QueryError> {
     let path = WriteOffs::approval_path(stored.proposal.proposal);
     let approval: Approval =
-        open_sealed(path.as_ref(), bytes).map_err(|error| sealed_error(&error))?;
-    readable(approval.format)?;
+        open_known(path.as_ref(), bytes, FORMAT).map_err(|error| sealed_error(&error))?;
     if approval.hash != stored.hash || approval.proposal != stored.proposal.proposal {
         return Err(QueryError::Data(format!("{path} approves something else")));
     }
@@ -414,5 +403,35 @@ mod tests {
         let changed = String::from_utf8_lossy(&bytes).replace("0/1/0", "0/2/0");
         store.put(&WriteOffs::path(0), changed.into()).await.unwrap();
         assert!(matches!(offs.approve(0, "bob", 11).await, Err(QueryError::Data(_))));
+    }
+
+    #[tokio::test]
+    async fn what_has_a_later_format_is_refused_with_what_to_do_and_not_approved() {
+        let store = Arc::new(InMemory::new());
+        let offs = WriteOffs::new(Arc::clone(&store) as Arc<dyn ObjectStore>);
+        offs.propose("alice", "test traffic", vec![row(1)], 10).await.unwrap();
+        let later = async |path: &Path, more: &str| {
+            let bytes = store.get(path).await.unwrap().bytes().await.unwrap();
+            let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            value.as_object_mut().unwrap().remove("checksum");
+            value["format"] = 2.into();
+            value["rows"] = more.into();
+            store.put(path, seal(&value).unwrap().into()).await.unwrap();
+            bytes
+        };
+        let (path, approval) = (WriteOffs::path(0), WriteOffs::approval_path(0));
+        let refused = |path: &Path, error: QueryError| {
+            let words = format!("{path} has format 2, this build reads up to 1: upgrade");
+            assert!(matches!(&error, QueryError::Invalid(said) if *said == words), "{error}");
+        };
+        let known = later(&path, "all of September").await;
+        refused(&path, offs.approve(0, "bob", 11).await.unwrap_err());
+        refused(&path, offs.all().await.unwrap_err());
+        assert!(store.get(&approval).await.is_err(), "it was approved");
+        store.put(&path, known.into()).await.unwrap();
+        offs.approve(0, "bob", 11).await.unwrap();
+        later(&approval, "those that carol chooses").await;
+        refused(&approval, offs.approve(0, "bob", 11).await.unwrap_err());
+        refused(&approval, offs.all().await.unwrap_err());
     }
 }

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::day::Day;
 use super::error::BillError;
-use crate::error::SettlementError;
 use crate::period::Period;
 use crate::seal::CutOff;
 use crate::sealed_object::{decode_sealed, encode_sealed};
@@ -128,18 +127,6 @@ impl BillPlan {
     /// # Errors
     /// `Stored`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, BillError> {
-        let plan: Self = decode_sealed(what, bytes)?;
-        known_format(what, plan.format)?;
-        Ok(plan)
+        Ok(decode_sealed(what, bytes, FORMAT..=FORMAT)?)
     }
-}
-
-/// Refuses an object of a later version.
-pub(super) fn known_format(what: &str, format: u32) -> Result<(), SettlementError> {
-    if format == FORMAT {
-        return Ok(());
-    }
-    Err(SettlementError::Damaged(format!(
-        "{what}: format {format} is not known to this version, which knows {FORMAT}"
-    )))
 }

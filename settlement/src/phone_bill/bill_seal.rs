@@ -7,7 +7,7 @@ use tally_schemas::Currency;
 
 use super::bill_csv::BillCsv;
 use super::bill_file::BillContent;
-use super::bill_plan::{BillPlan, BillScope, known_format};
+use super::bill_plan::{BillPlan, BillScope};
 use super::charge::ChargeKind;
 use super::error::BillError;
 use super::line::BillLine;
@@ -165,9 +165,7 @@ impl BillSeal {
     /// # Errors
     /// `Stored`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, BillError> {
-        let seal: Self = decode_sealed(what, bytes)?;
-        known_format(what, seal.format)?;
-        Ok(seal)
+        Ok(decode_sealed(what, bytes, BillPlan::FORMAT..=BillPlan::FORMAT)?)
     }
 
     /// What is wrong with seals as a chain, in words; nothing where all is well.
@@ -221,24 +219,29 @@ mod tests {
     use super::super::day::Day;
     use super::super::remainders::Remainders;
     use super::*;
+    use crate::sealed_object::refuses_later;
+
+    fn plan(sequence: u64, day: Day, previous: String) -> BillPlan {
+        BillPlan {
+            format: BillPlan::FORMAT,
+            sequence,
+            scope: BillScope::Daily { day },
+            by: "billing".into(),
+            at_ms: 1,
+            code_version: "0".into(),
+            cut_offs: vec![CutOff { partition: 0, epoch: 10 + sequence }],
+            returns_to: 0,
+            replaced: String::new(),
+            previous,
+        }
+    }
 
     fn chain() -> Vec<BillSeal> {
         let mut day = Day::parse("2026-10-31").unwrap();
         let mut previous = String::new();
         let mut seals = Vec::new();
         for sequence in 1..=3 {
-            let plan = BillPlan {
-                format: BillPlan::FORMAT,
-                sequence,
-                scope: BillScope::Daily { day },
-                by: "billing".into(),
-                at_ms: 1,
-                code_version: "0".into(),
-                cut_offs: vec![CutOff { partition: 0, epoch: 10 + sequence }],
-                returns_to: 0,
-                replaced: String::new(),
-                previous,
-            };
+            let plan = plan(sequence, day, previous);
             let content =
                 BillFile::daily(&plan, Vec::new(), Vec::new(), Vec::new(), Remainders::default())
                     .unwrap();
@@ -248,6 +251,18 @@ mod tests {
             day = day.next();
         }
         seals
+    }
+
+    #[test]
+    fn plans_and_seals_of_a_later_format_are_refused_with_what_to_do() {
+        refuses_later(
+            &plan(1, Day::parse("2026-10-31").unwrap(), String::new()),
+            1,
+            |what, bytes| BillPlan::from_bytes(what, bytes).err().map(|error| error.to_string()),
+        );
+        refuses_later(&chain().remove(0), 1, |what, bytes| {
+            BillSeal::from_bytes(what, bytes).err().map(|error| error.to_string())
+        });
     }
 
     #[test]

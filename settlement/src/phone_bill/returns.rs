@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bill_plan::{BillPlan, known_format};
+use super::bill_plan::BillPlan;
 use super::error::BillError;
 use super::return_file::ReturnFile;
 use crate::sealed_object::{decode_sealed, encode_sealed, hash_of};
@@ -131,9 +131,7 @@ impl BillReturn {
     /// # Errors
     /// `Stored`.
     pub fn from_bytes(what: &str, bytes: &[u8]) -> Result<Self, BillError> {
-        let taken: Self = decode_sealed(what, bytes)?;
-        known_format(what, taken.format)?;
-        Ok(taken)
+        Ok(decode_sealed(what, bytes, BillPlan::FORMAT..=BillPlan::FORMAT)?)
     }
 }
 
@@ -141,6 +139,7 @@ impl BillReturn {
 mod tests {
     use super::super::return_file::Answer;
     use super::*;
+    use crate::sealed_object::refuses_later;
 
     #[test]
     fn answers_are_kept_as_runs() {
@@ -171,5 +170,8 @@ mod tests {
         assert_eq!(taken.rejection(4).unwrap().reason, "no such account");
         let bytes = taken.to_bytes().unwrap();
         assert_eq!(BillReturn::from_bytes("test", &bytes).unwrap(), taken);
+        refuses_later(&taken, BillPlan::FORMAT, |what, bytes| {
+            BillReturn::from_bytes(what, bytes).err().map(|error| error.to_string())
+        });
     }
 }

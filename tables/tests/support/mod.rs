@@ -285,6 +285,16 @@ impl Ledger {
         for &table in tables {
             files.push(self.file(table, partition, n, &[base, base + 1, base + 2]).await);
         }
+        self.commit_files(partition, n, files).await
+    }
+
+    /// Creates entry `n` with these files.
+    pub(crate) async fn commit_files(
+        &self,
+        partition: u32,
+        n: u64,
+        files: Vec<DataFile>,
+    ) -> LedgerEntry {
         let kind = if n.is_multiple_of(10) { "base" } else { "delta" };
         let state_file = |kind: &str, n: u64| StateFile {
             path: format!("state/{TOPIC}/{partition}/{kind}-{n:020}-owner.state"),
