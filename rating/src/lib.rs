@@ -48,4 +48,4 @@ pub use rate_again::{StoredNames, attribute_again};
 pub use rate_card::{Call, Held, HoldReason, Lane, LaneKey, PriceSet, RateCard, Rated, WeightLane};
 pub use rater::{Attribution, LaneNumber, Rater, attribute};
 pub use version::{Approval, Version};
-pub use weights::{Product, TOKEN_MICRO_POINTS, Weight, WeightTable};
+pub use weights::{Product, TOKEN_MICRO_POINTS, Weight, WeightTable, WeightsLack};

@@ -433,6 +433,7 @@ const fn reason_name(reason: HoldReason) -> &'static str {
         HoldReason::NoPrice => "no_price",
         HoldReason::AmbiguousPrice => "ambiguous_price",
         HoldReason::CurrencyMismatch => "currency_mismatch",
+        HoldReason::UnknownWeights => "unknown_weights",
     }
 }
 
