@@ -18,6 +18,7 @@ mod contract;
 mod instant;
 mod layers;
 mod lint;
+mod lint_tiers;
 mod pattern;
 mod planted;
 mod price;

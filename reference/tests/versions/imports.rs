@@ -111,6 +111,21 @@ async fn a_record_of_another_kind_is_sent_to_its_own_command() {
     assert!(error.to_string().contains("tally contract import"), "{error}");
 }
 
+/// Packages and contracts have parts, which a table has no place for; a price list read as one of
+/// them would say nothing.
+#[tokio::test]
+async fn packages_and_contracts_are_not_read_from_csv() {
+    let world = World::new();
+    let list = prices(&[["a", "3", "2026-01-01", "", ""]]);
+    for (kind, name) in [(ReferenceKind::Package, "p.csv"), (ReferenceKind::Contract, "c.CSV")] {
+        let error = world.import(kind, name, &list, "alice", noon()).await.unwrap_err();
+        assert!(matches!(error, ReferenceError::Unreadable(_)), "{error}");
+        let words = format!("{name}: {kind}s are read from TOML; CSV is for prices (tally price)");
+        assert!(error.to_string().contains(&words), "{error}");
+        assert_eq!(world.store.list(kind).await.unwrap().len(), 1, "nothing is stored");
+    }
+}
+
 /// A package of its own that is weighed by the table `night`.
 fn night_owl() -> String {
     let package = tally_rating::SHIPPED_PACKAGES
