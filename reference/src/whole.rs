@@ -248,11 +248,12 @@ impl Whole {
                 findings.push(Finding::new("version_lost", lost.to_string()));
             }
             findings.extend(book.lint_since(at_ms).iter().map(Finding::of_lint));
-            let lacks = |book| move |package| unknown_weights(package, book);
-            let sold = self.packages.packages();
-            let before: Vec<Finding> = sold.iter().filter_map(lacks(&self.book)).collect();
-            let now = sold.iter().filter_map(lacks(&book));
-            findings.extend(now.filter(|lack| !before.contains(lack)));
+            for package in self.packages.packages() {
+                let lack = unknown_weights(package, &book);
+                findings.extend(
+                    lack.filter(|lack| unknown_weights(package, &self.book).as_ref() != Some(lack)),
+                );
+            }
         }
         if kind == ReferenceKind::Contract {
             let terms = read_terms(&layers).map_err(|bad| Finding::of_terms(&bad))?;

@@ -100,7 +100,8 @@ impl OlderBuild {
             // In front of the others, so that no reader finds its columns by their places.
             let field = Arc::new(Field::new(had, DataType::Utf8, true));
             let values: ArrayRef = Arc::new(StringArray::from(vec![had; kept.num_rows()]));
-            let fields = std::iter::once(field).chain(kept.schema().fields().iter().cloned());
+            let own = kept.schema();
+            let fields = std::iter::once(field).chain(own.fields().iter().cloned());
             let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
             let columns = std::iter::once(values).chain(kept.columns().iter().cloned());
             RecordBatch::try_new(schema, columns.collect()).unwrap()
