@@ -318,19 +318,13 @@ fn continuity(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
         return;
     }
     for part in parts(price, next.iter().copied()) {
-        match next.iter().find(|other| part.is_covered_by(other)).map(|next| next.valid.from_ms) {
-            Some(at) if at == end => {}
-            Some(at) => {
-                add(
-                    LintCode::Gap,
-                    format!("nothing holds from {from} to {}{part}", instant_text(at)),
-                );
-            }
-            None => add(
-                LintCode::Gap,
-                format!("what follows leaves out from {from} on what it holds{part}"),
-            ),
-        }
+        let follows = next.iter().find(|other| part.is_covered_by(other));
+        let what = match follows.map(|next| next.valid.from_ms) {
+            Some(at) if at == end => continue,
+            Some(at) => format!("nothing holds from {from} to {}{part}", instant_text(at)),
+            None => format!("what follows leaves out from {from} on what it holds{part}"),
+        };
+        add(LintCode::Gap, what);
     }
 }
 
