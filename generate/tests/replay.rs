@@ -62,6 +62,22 @@ fn mooncake_blocks_seen_before_are_cached_up_to_the_first_new_one() {
 }
 
 #[test]
+fn a_time_beyond_any_recording_is_named_with_its_line() {
+    for timestamp in [i64::MIN, i64::MAX, 100_000_000_000_001] {
+        let line = |timestamp: i64| {
+            format!(
+                r#"{{"timestamp": {timestamp}, "input_length": 1, "output_length": 1, "hash_ids": []}}"#
+            )
+        };
+        let text = format!("{}\n{}\n", line(0), line(timestamp));
+        let input = Box::new(std::io::Cursor::new(text.into_bytes()));
+        let error = Recording::read(Format::Mooncake, input, options()).unwrap_err();
+        let words = format!("line 2: timestamp {timestamp} is beyond any recording");
+        assert_eq!(error.to_string(), words);
+    }
+}
+
+#[test]
 fn azure_times_keep_their_distances_to_the_millisecond() {
     let events = replay(
         Format::Azure,
@@ -145,6 +161,10 @@ fn a_line_that_cannot_be_read_is_named() {
         (Format::Mooncake, "{\"timestamp\":0}\n"),
         (Format::Azure, "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n"),
         (Format::Litellm, "{\"id\":\"x\"}\n"),
+        (
+            Format::Litellm,
+            "{\"id\":\"x\",\"model\":\"m\",\"custom_llm_provider\":\"v\",\"startTime\":1,\"endTime\":2,\"user\":\"u\",\"prompt_tokens\":18446744073709551615,\"completion_tokens\":18446744073709551615,\"total_tokens\":5}\n",
+        ),
     ] {
         let input: Box<dyn BufRead + Send> = Box::new(Cursor::new(text.as_bytes().to_vec()));
         let error = match Recording::read(format, input, options()) {

@@ -1,6 +1,7 @@
 //! SQL over the tables: one pinned version of all of them for each query, read-only, within
 //! limits, over HTTP, the PostgreSQL wire and Arrow Flight SQL.
 
+mod alert_window;
 mod answer;
 mod answer_rows;
 mod audit_entry;

@@ -23,6 +23,7 @@ use tally_schemas::{RollUp, Table};
 use tally_tables::{PinnedTable, PinnedTables};
 use tokio::sync::OnceCell;
 
+use crate::alert_window::alert_window_function;
 use crate::audit_table::{AUDIT_LOG, AuditTable};
 use crate::books_schema::{BooksRows, BooksTable};
 use crate::budget_table::{BUDGETS, BudgetRows};
@@ -209,7 +210,8 @@ impl Sessions {
             .and_then(|catalog| catalog.schema("pg_catalog"))
             .ok_or_else(|| DataFusionError::Internal("pg_catalog is missing".to_owned()))?;
         let comments = comments_of(&context, sight).await?;
-        let own = calendar_functions().into_iter().chain([exhaustion_function()]);
+        let of_quota = [exhaustion_function(), alert_window_function()];
+        let own = calendar_functions().into_iter().chain(of_quota);
         for function in comments.functions().into_iter().chain(size_functions()).chain(own) {
             context.register_udf(function);
         }

@@ -129,7 +129,8 @@ fn take<S: QuotaSink + ?Sized>(
     }
 }
 
-/// Writes off what is left of a bucket: its points, then its revenue.
+/// Writes off what is left of a bucket: its points, then its revenue. There is a row of points even
+/// where none are left: who reads the tables knows by it that the bucket has closed.
 fn close<S: QuotaSink + ?Sized>(
     account: &mut Account,
     bucket: usize,
@@ -143,9 +144,7 @@ fn close<S: QuotaSink + ?Sized>(
         balance_after_micro: Some(0),
         ..occasion.bucket_row(account, reference, bucket, kind)
     };
-    if bucket.left() > 0 {
-        sink.entry(LedgerRow { points_micro: -bucket.left(), ..row(EntryKind::Expire) });
-    }
+    sink.entry(LedgerRow { points_micro: -bucket.left(), ..row(EntryKind::Expire) });
     // What was checked when the price was set does not overflow.
     let allocated = bucket.allocated_at(bucket.used).unwrap_or_default();
     let breakage = bucket.price_pico - allocated;

@@ -76,3 +76,4 @@ pub use status::{AccountStatus, BucketStatus, CapStatus, OverflowStatus, QuotaSt
 pub use status_json::{AsOf, quota_answer, quota_message};
 pub use stored_account::{StoredAccount, StoredBucket};
 pub use window::Window;
+pub use window_alerts::alert_window_end_ms;

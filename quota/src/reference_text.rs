@@ -198,6 +198,10 @@ fn currency(fields: &mut Fields<'_, '_>) -> Option<Currency> {
     fields.word("currency", Currency::parse, "the ISO 4217 codes, such as CNY")
 }
 
+/// Percent of the allowance at which alerts go out where a package does not say: who wants none
+/// writes an empty list.
+const PERCENT_USED: [i64; 3] = [50, 80, 100];
+
 /// Reads a package. Where something is wrong there is a problem for it, and no package.
 fn read_package(
     label: &str,
@@ -223,7 +227,10 @@ fn read_package(
     let products = fields.texts("products");
     let rollover = read_rollover(&mut fields);
     let caps = read_caps(&mut fields);
-    let thresholds = read_thresholds(&mut fields);
+    let thresholds = match fields.value("thresholds") {
+        Some(_) => read_thresholds(&mut fields),
+        None => PERCENT_USED.map(|at| Threshold { kind: ThresholdKind::PercentUsed, at }).to_vec(),
+    };
     let overflow = fields.word("overflow", overflow, "block, payg, throttle");
     let stacking = fields.word("stacking", stacking, "queue, parallel");
     let funded_by = fields.word("funded_by", funded_by, "operator, vendor, shared");

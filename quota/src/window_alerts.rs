@@ -10,6 +10,20 @@ use crate::reference::QuotaReference;
 use crate::sink::{Alert, QuotaSink};
 use crate::split::Split;
 use crate::usage::{Meter, used_at};
+use crate::window::Window;
+
+/// When what an alert's counter counts is over, milliseconds UTC, by the start of its period: from
+/// then on gateways are not told any more that the account is warned by it. `None` where the counter
+/// is of a bucket.
+pub fn alert_window_end_ms(counter: &str, period_start_ms: i64) -> Option<i64> {
+    let watched = match counter.split_once(':') {
+        Some(("cap", window)) => Watched::Cap(Window::from_name(window)?),
+        _ => [Watched::Spike, Watched::OverflowSpent, Watched::Overrun]
+            .into_iter()
+            .find(|watched| watched.kind().name() == counter)?,
+    };
+    Some(watched.span().alert_period_end(period_start_ms))
+}
 
 /// What was used in a window before and after a charge, in the unit of the thresholds.
 struct Crossing<'a> {

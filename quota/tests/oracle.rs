@@ -1,18 +1,22 @@
 //! The crate against an independent oracle, `tests/python/quota_oracle.py`, over random packages,
 //! commands, events and watermarks: every line of the protocol in `docs/quota.md` must be equal.
 //!
-//! `TALLY_SEED=…` takes another seed, `TALLY_SOAK=1` a million steps, over several.
+//! `TALLY_SEED=…` takes another seed, `TALLY_SOAK=1` a million steps, over several, and notes what
+//! was compared in `TALLY_FIGURES`, as the fault tests do.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests stop at the first surprise")]
 #![expect(clippy::disallowed_methods, reason = "a test is the edge: it reads the environment")]
 
 mod protocol;
 
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tally_quota::{Bug, Quota};
 
 use crate::protocol::Replay;
@@ -116,15 +120,59 @@ fn compare(seed: u64, lines: &[String], answers: &[Value]) {
     }
 }
 
+/// What was compared in a run.
+#[derive(Default)]
+struct Compared {
+    lines: usize,
+    entries: usize,
+    alerts: usize,
+    held_back: usize,
+}
+
+impl Compared {
+    fn add(&mut self, answers: &[Value]) {
+        let listed = |list: &str| -> usize {
+            answers.iter().map(|answer| answer[list].as_array().map_or(0, Vec::len)).sum()
+        };
+        self.lines += answers.len();
+        self.entries += listed("entries");
+        self.alerts += listed("alerts");
+        self.held_back += answers.iter().filter(|answer| !answer["error"].is_null()).count();
+    }
+
+    /// Appends the figures of a run in full: a line of JSON, which `benches/report.py` reads.
+    fn note(&self, began: Instant) {
+        let Self { lines, entries, alerts, held_back } = self;
+        let line = json!({
+            "test": "charging beside the oracle", "seed": seed(), "counts": "full",
+            "day": jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+            "steps": SOAK_SEEDS * u64::from(SOAK_STEPS), "lines": lines, "ledger_rows": entries,
+            "alerts": alerts, "held_back": held_back, "times_compared": 2, "differences": 0,
+            "elapsed_s": began.elapsed().as_secs(),
+        });
+        println!("measured: {line}");
+        let path = std::env::var_os("TALLY_FIGURES").map_or_else(
+            || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults.jsonl"),
+            PathBuf::from,
+        );
+        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
 #[test]
 fn every_line_comes_out_as_the_oracle_says() {
     let (lines, answers) = &*RUN;
     compare(seed(), lines, answers);
     if std::env::var("TALLY_SOAK").is_ok_and(|soak| soak == "1") {
+        let began = Instant::now();
+        let mut compared = Compared::default();
         for ahead in 1..=SOAK_SEEDS {
             let (lines, answers) = make(seed() + ahead, SOAK_STEPS);
             compare(seed() + ahead, &lines, &answers);
+            compared.add(&answers);
         }
+        compared.note(began);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::aliases::Alias;
 use crate::book::Book;
 use crate::contract::{Contract, discounted};
 use crate::instant::{Validity, instant_text};
+use crate::lint_tiers::{hole_above, parts};
 use crate::price::{Price, Side};
 use crate::version::{Approval, Version, Versioned, known_records};
 use crate::weights::WeightTable;
@@ -29,7 +30,7 @@ pub struct Lint {
 pub enum LintCode {
     /// Two records of the same rank can hold at one instant.
     Overlap,
-    /// Between two prices of one thing lies a time without any.
+    /// Between two prices of one thing lies a time, or a tier, without any.
     Gap,
     /// A promotion ends and nothing follows.
     PromotionWithoutSuccessor,
@@ -69,7 +70,9 @@ impl LintCode {
             Self::Overlap => {
                 "give the older one a new version whose valid_to is where the newer one begins"
             }
-            Self::Gap => "let one begin where the other ends",
+            Self::Gap => {
+                "let one begin where the other ends, in time and in tokens; the last tier may have no end"
+            }
             Self::PromotionWithoutSuccessor => "add what holds from the promotion's end on",
             Self::NoPriceOutsideWindows => "add a price without windows for the rest of the day",
             Self::UnknownCalendar => "add the calendar, or name one that is there",
@@ -134,6 +137,7 @@ pub(crate) fn lint(book: &Book, since_ms: Option<i64>) -> Vec<Lint> {
             }
             if price.windows.is_empty() {
                 continuity(price, &prices, &mut found);
+                holes(price, &prices, &mut found);
             } else {
                 rest_of_day(price, &prices, &mut found);
             }
@@ -291,45 +295,92 @@ fn overlaps(a: &Price, b: &Price) -> bool {
         && (a.windows.is_empty() || a.windows.meets(&b.windows))
 }
 
-/// What follows a price without windows: at once, or nothing ever, unless it is a promotion.
+/// Prices of the same thing for the whole day, in the order in which they begin.
+fn all_day<'a>(price: &Price, prices: &[&'a Price]) -> Vec<&'a Price> {
+    let alike = |other: &&Price| same_thing(price, other) && other.windows.is_empty();
+    let mut alike: Vec<&Price> = prices.iter().copied().filter(alike).collect();
+    alike.sort_by_key(|other| other.valid.from_ms);
+    alike
+}
+
+/// What follows a price without windows, in each part of its tier: at once, or nothing ever of any
+/// tier, unless it is a promotion.
 fn continuity(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
     let Some(end) = price.valid.to_ms else { return };
-    let alike = |other: &&&Price| {
-        same_thing(price, other) && other.windows.is_empty() && same_tier(price, other)
-    };
-    let next = prices.iter().filter(alike).map(|other| other.valid.from_ms).filter(|at| *at >= end);
-    let follows_at = next.min();
+    let mut next = all_day(price, prices);
+    next.retain(|other| other.valid.from_ms >= end);
     let mut add = |code, what| found.insert(Lint::of(code, price, what));
-    match follows_at {
-        Some(at) if at == end => {}
-        Some(at) => {
-            let (end, at) = (instant_text(end), instant_text(at));
-            add(LintCode::Gap, format!("nothing holds from {end} to {at}"));
+    let from = instant_text(end);
+    if next.is_empty() {
+        if price.promotion {
+            add(LintCode::PromotionWithoutSuccessor, format!("nothing follows at {from}"));
         }
-        None if price.promotion => {
-            let end = instant_text(end);
-            add(LintCode::PromotionWithoutSuccessor, format!("nothing follows at {end}"));
-        }
-        None => {}
+        return;
+    }
+    for part in parts(price, next.iter().copied()) {
+        let follows = next.iter().find(|other| part.is_covered_by(other));
+        let what = match follows.map(|next| next.valid.from_ms) {
+            Some(at) if at == end => continue,
+            Some(at) => format!("nothing holds from {from} to {}{part}", instant_text(at)),
+            None => format!("what follows leaves out from {from} on what it holds{part}"),
+        };
+        add(LintCode::Gap, what);
     }
 }
 
-/// A price with windows needs one without, as long as it holds.
-fn rest_of_day(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
-    let mut covered_to = price.valid.from_ms;
-    let end = price.valid.to_ms.unwrap_or(i64::MAX);
-    let base = prices.iter().filter(|other| {
-        same_thing(price, other) && other.windows.is_empty() && same_tier(price, other)
-    });
-    let mut spans: Vec<Validity> = base.map(|other| other.valid).collect();
-    spans.sort_by_key(|span| span.from_ms);
-    for span in spans {
-        if span.from_ms <= covered_to {
-            covered_to = covered_to.max(span.to_ms.unwrap_or(i64::MAX));
+/// Where a price's tier ends and another one begins further up, with nothing in between: at the
+/// instants at which this can begin.
+fn holes(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
+    if price.tier.is_none_or(|tier| tier.to.is_none()) {
+        return;
+    }
+    let alike = all_day(price, prices);
+    let begins = alike.iter().map(|other| other.valid.from_ms);
+    let ends = alike.iter().filter_map(|other| other.valid.to_ms);
+    for at_ms in begins.chain(ends).filter(|at_ms| price.valid.contains(*at_ms)) {
+        let beside = alike.iter().copied().filter(|other| other.valid.contains(at_ms));
+        let fallback = prices.iter().copied().filter(|other| {
+            other.valid.contains(at_ms) && other.windows.is_empty() && falls_back(price, other)
+        });
+        if let Some(hole) = hole_above(price, beside, fallback) {
+            let what = format!("nothing holds from {}{hole}", instant_text(at_ms));
+            found.insert(Lint::of(LintCode::Gap, price, what));
+            return;
         }
     }
-    if covered_to < end {
-        let what = format!("nothing holds outside its windows from {}", instant_text(covered_to));
-        found.insert(Lint::of(LintCode::NoPriceOutsideWindows, price, what));
+}
+
+/// Whether a price that is less specific matches whatever another one does, tiers and time aside.
+fn falls_back(price: &Price, other: &Price) -> bool {
+    let wider = |other: &Option<String>, own: &Option<String>| other.is_none() || other == own;
+    other.side == price.side
+        && other.vendor == price.vendor
+        && other.class == price.class
+        && other.model.includes(&price.model)
+        && wider(&other.contract_id, &price.contract_id)
+        && wider(&other.supplier, &price.supplier)
+        && wider(&other.region, &price.region)
+        && wider(&other.service_tier, &price.service_tier)
+        && !same_thing(price, other)
+}
+
+/// A price with windows needs one without, as long as it holds, in each part of its tier.
+fn rest_of_day(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
+    let base = all_day(price, prices);
+    let end = price.valid.to_ms.unwrap_or(i64::MAX);
+    for part in parts(price, base.iter().copied()) {
+        let mut covered_to = price.valid.from_ms;
+        for Validity { from_ms, to_ms } in
+            base.iter().filter(|other| part.is_covered_by(other)).map(|other| other.valid)
+        {
+            if from_ms <= covered_to {
+                covered_to = covered_to.max(to_ms.unwrap_or(i64::MAX));
+            }
+        }
+        if covered_to < end {
+            let at = instant_text(covered_to);
+            let what = format!("nothing holds outside its windows from {at}{part}");
+            found.insert(Lint::of(LintCode::NoPriceOutsideWindows, price, what));
+        }
     }
 }

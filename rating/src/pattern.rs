@@ -48,6 +48,15 @@ impl ModelPattern {
         }
     }
 
+    /// Whether it matches every name that another one matches.
+    pub(crate) fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (pattern, Self::Exact(name)) => pattern.matches(name),
+            (Self::Prefix(one), Self::Prefix(two)) => two.starts_with(one.as_str()),
+            (Self::Exact(_), Self::Prefix(_)) => false,
+        }
+    }
+
     /// The more, the more specific: a whole name before any beginning, a longer beginning before a
     /// shorter one.
     pub(crate) fn rank(&self) -> usize {

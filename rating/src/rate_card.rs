@@ -12,7 +12,7 @@ use crate::contract::{Contract, discounted};
 use crate::instant::Validity;
 use crate::price::{Price, Rank, Side, Tier, TierBasis, TimeBasis};
 use crate::version::{Versioned, known_records};
-use crate::weights::{TOKEN_MICRO_POINTS, Weight};
+use crate::weights::{DEFAULT_WEIGHTS, TOKEN_MICRO_POINTS, Weight};
 use crate::{Bug, planted};
 
 /// Why an event cannot be rated. The order is the one in which reasons go before others.
@@ -26,6 +26,8 @@ pub enum HoldReason {
     AmbiguousPrice,
     /// Its prices are in two currencies.
     CurrencyMismatch,
+    /// The table of weights is not known.
+    UnknownWeights,
 }
 
 /// An event that cannot be rated.
@@ -121,7 +123,19 @@ pub struct Lane {
 #[derive(Debug, Clone)]
 pub struct WeightLane {
     by_class: [Vec<(Weight, Hours)>; CLASS_COUNT],
-    any: bool,
+    kind: WeightKind,
+}
+
+/// How a table of weights counts a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum WeightKind {
+    /// By its weights.
+    Weighed,
+    /// As without weights: it has none for the model.
+    Plain,
+    /// Not at all: this reader does not know the table of this id, and what it says is not
+    /// guessed.
+    Unknown(String),
 }
 
 /// A book as it is known at one time.
@@ -334,12 +348,18 @@ impl RateCard {
         lane
     }
 
-    /// The weights of a table that may hold for a billed model. An unknown table is the default.
+    /// The weights of a table that may hold for a billed model. The default table always is, with
+    /// or without weights; by another one that is not known nothing is counted.
     pub fn weight_lane(&self, table: &str, billed_model: &str) -> WeightLane {
-        let mut lane = WeightLane { by_class: Default::default(), any: false };
-        for weight in self.weights.get(table).into_iter().flatten() {
+        let weights = self.weights.get(table);
+        let kind = match weights {
+            None if table != DEFAULT_WEIGHTS => WeightKind::Unknown(table.to_owned()),
+            _ => WeightKind::Plain,
+        };
+        let mut lane = WeightLane { by_class: Default::default(), kind };
+        for weight in weights.into_iter().flatten() {
             if weight.model.matches(billed_model) {
-                lane.any = true;
+                lane.kind = WeightKind::Weighed;
                 let hours = self.hours(&weight.windows, weight.calendar_id.as_deref());
                 lane.by_class[weight.class.index()].push((weight.clone(), hours));
             }
@@ -498,7 +518,7 @@ impl RateCard {
     /// Micro-points of a call, by a lane of weights and the product.
     ///
     /// # Errors
-    /// Where a calendar of the weights lacks the year.
+    /// Where the table is not known, or a calendar of the weights lacks the year.
     pub fn points_micro(
         &self,
         lane: &WeightLane,
@@ -508,8 +528,17 @@ impl RateCard {
         if let Some(micro) = product.and_then(|product| self.products.get(product)) {
             return Ok(i128::from(*micro) * i128::from(call.usage.get(TokenClass::Requests)));
         }
-        if !lane.any {
-            return Ok(i128::from(call.usage.token_total()) * i128::from(TOKEN_MICRO_POINTS));
+        match &lane.kind {
+            WeightKind::Weighed => {}
+            WeightKind::Plain => {
+                return Ok(i128::from(call.usage.token_total()) * i128::from(TOKEN_MICRO_POINTS));
+            }
+            WeightKind::Unknown(table) => {
+                return Err(Held {
+                    reason: HoldReason::UnknownWeights,
+                    what: format!("no table of weights {table} is known"),
+                });
+            }
         }
         let mut points = 0;
         for class in TokenClass::ALL {

@@ -147,7 +147,7 @@ impl Rater {
     /// Micro-points of a call by a table of weights.
     ///
     /// # Errors
-    /// Where a calendar of the weights lacks the year.
+    /// Where the table is not known, or a calendar of its weights lacks the year.
     pub fn points_micro(
         &mut self,
         lane: LaneNumber,

@@ -136,6 +136,79 @@ fn overlaps_gaps_and_promotions_without_successor_are_found() {
     assert_eq!(lints(&twice), [LintCode::SameKnownTime]);
 }
 
+/// A price list of one vendor's input tokens in tiers of context: id, service tier, tier from and to,
+/// windows, valid from and to.
+fn tiered(rows: &[[&str; 7]]) -> String {
+    let line = |[id, service, from, to, windows, begins, ends]: &[&str; 7]| {
+        let basis = if from.is_empty() { "" } else { "context" };
+        let calendar = if windows.is_empty() { "" } else { "all" };
+        format!(
+            "{id},wholesale,,acme,,acme-1,input,token,CNY,1,{basis},{from},{to},,{service},,{calendar},{windows},,\
+             {begins},{ends},2026-01-01,,,test,,\n"
+        )
+    };
+    HEADER.to_owned() + &rows.iter().map(line).collect::<String>()
+}
+
+#[test]
+fn holes_between_tiers_are_found() {
+    let tier = |id, from, to| [id, "", from, to, "", "2026-01-01", ""];
+    let whole = [tier("a", "0", "32000"), tier("b", "32000", "64000"), tier("c", "64000", "")];
+    assert_eq!(lints(&tiered(&whole)), []);
+    // Above the last and below the first there may be nothing: such a call is held back.
+    assert_eq!(lints(&tiered(&whole[1..2])), []);
+    let hole = [whole[0], whole[2]];
+    assert_eq!(lints(&tiered(&hole)), [LintCode::Gap]);
+    let files = [BookFile { name: "p.csv", text: &tiered(&hole) }];
+    assert_eq!(
+        Book::read(&files).unwrap().lint()[0].what,
+        "nothing holds from 2026-01-01T00:00:00+08:00 for a context of 32000 to 64000"
+    );
+    // What is less specific fills it.
+    let any = ["d", "*", "", "", "", "2026-01-01", ""];
+    assert_eq!(lints(&tiered(&[hole[0], hole[1], any])), []);
+    let part = ["d", "*", "0", "50000", "", "2026-01-01", ""];
+    assert_eq!(lints(&tiered(&[hole[0], hole[1], part])), [LintCode::Gap]);
+    let later = ["d", "*", "", "", "", "2026-02-01", ""];
+    assert_eq!(lints(&tiered(&[hole[0], hole[1], later])), [LintCode::Gap]);
+    // A tier that goes while those around it stay.
+    let goes = ["b", "", "32000", "64000", "", "2026-01-01", "2026-06-01"];
+    assert_eq!(lints(&tiered(&[whole[0], goes, whole[2]])), [LintCode::Gap]);
+    let comes = ["b", "", "32000", "64000", "", "2026-02-01", ""];
+    assert_eq!(lints(&tiered(&[whole[0], comes, whole[2]])), [LintCode::Gap]);
+}
+
+#[test]
+fn a_successor_of_some_tiers_alone_is_found() {
+    let until = |id, from, to| [id, "", from, to, "", "2026-01-01", "2026-06-01"];
+    let since = |id, from, to| [id, "", from, to, "", "2026-06-01", ""];
+    let old = [until("a", "0", "32000"), until("b", "32000", "")];
+    let with = |new: &[[&str; 7]]| lints(&tiered(&[&old, new].concat()));
+    assert_eq!(with(&[]), [], "a list may end");
+    assert_eq!(with(&[since("c", "0", "32000"), since("d", "32000", "")]), []);
+    assert_eq!(with(&[since("c", "0", "50000"), since("d", "50000", "")]), []);
+    assert_eq!(with(&[since("c", "", "")]), []);
+    assert_eq!(with(&[since("c", "0", "32000")]), [LintCode::Gap]);
+    assert_eq!(with(&[since("c", "32000", "")]), [LintCode::Gap]);
+    assert_eq!(with(&[since("c", "0", "50000")]), [LintCode::Gap]);
+    // Both parts of the second tier come too late, or one of them.
+    let late = ["d", "", "50000", "", "", "2026-06-02", ""];
+    assert_eq!(with(&[since("c", "0", "50000"), late]), [LintCode::Gap]);
+    // A price for every context, and what follows only for some.
+    let plain = ["a", "", "", "", "", "2026-01-01", "2026-06-01"];
+    assert_eq!(lints(&tiered(&[plain, since("b", "0", "32000"), since("c", "32000", "")])), []);
+    assert_eq!(lints(&tiered(&[plain, since("b", "0", "32000")])), [LintCode::Gap]);
+}
+
+#[test]
+fn the_rest_of_the_day_needs_a_price_in_every_tier() {
+    let peak = ["p", "", "", "", "09:00-12:00", "2026-01-01", ""];
+    let base = |id, from, to| [id, "", from, to, "", "2026-01-01", ""];
+    let whole = [peak, base("a", "0", "32000"), base("b", "32000", "")];
+    assert_eq!(lints(&tiered(&whole)), []);
+    assert_eq!(lints(&tiered(&whole[..2])), [LintCode::NoPriceOutsideWindows]);
+}
+
 /// What subscribers pay is in packages and tariffs. One that is there already can be taken back, and
 /// keeps nobody from approving something else.
 #[test]

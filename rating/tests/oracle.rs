@@ -55,6 +55,7 @@ fn rated(rater: &mut Rater, event: &UsageEvent<'_>, weights: &str) -> [Option<St
             HoldReason::NoPrice => "no_price",
             HoldReason::AmbiguousPrice => "ambiguous_price",
             HoldReason::CurrencyMismatch => "currency_mismatch",
+            HoldReason::UnknownWeights => "unknown_weights",
         }),
     }
 }
@@ -89,7 +90,7 @@ fn differences(vectors: &[Value]) -> Vec<String> {
 #[test]
 fn every_vector_comes_out_as_the_oracle_says() {
     let vectors = oracle(&[]);
-    assert!(vectors.len() >= 3_000, "{} vectors", vectors.len());
+    assert!(vectors.len() >= 3_800, "{} vectors", vectors.len());
     let differences = differences(&vectors);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

@@ -59,7 +59,7 @@ const WEIGHTS: [[&str; 7]; 9] = [
     ["holiday", "output", "2000000", "", "", "2026-01-01", ""],
 ];
 
-fn rater() -> Rater {
+fn book() -> Book {
     let weight = |[pattern, class, micro, calendar, windows, from, to]: &[&str; 7]| {
         let hours = match *calendar {
             "" => String::new(),
@@ -73,7 +73,11 @@ fn rater() -> Rater {
     let text = BOOK.to_owned() + &WEIGHTS.iter().map(weight).collect::<String>();
     let book = Book::read(&[BookFile { name: "book.toml", text: &text }]).unwrap();
     assert_eq!(book.lint(), vec![]);
-    Rater::new(RateCard::new(&book, None).into())
+    book
+}
+
+fn rater() -> Rater {
+    Rater::new(RateCard::new(&book(), None).into())
 }
 
 /// Micro-points of a call by table `w`.
@@ -176,7 +180,7 @@ fn classes_are_weighed_apart() {
         let found = points(&mut rater, "pro", NOON, &[(class, 3)]);
         assert_eq!(found, Ok(3 * micro), "{class}");
         let plain = if class.in_total() { 3 * MILLION } else { 0 };
-        for (model, table) in [("other", "w"), ("pro", "default"), ("pro", "no-such-table")] {
+        for (model, table) in [("other", "w"), ("pro", "default")] {
             let found = points_by(&mut rater, table, None, (model, NOON, NOON), &[(class, 3)]);
             assert_eq!(found, Ok(plain), "{class} of {model} by {table}");
         }
@@ -188,6 +192,37 @@ fn classes_are_weighed_apart() {
         points(&mut rater, "pro-max", NOON, &[(Input, most)]),
         Ok(5_000_000 * i128::from(most))
     );
+}
+
+/// By a table that the reader does not know, or not yet, nothing is counted: a token for a point is
+/// a guess. The default table is always known.
+#[test]
+fn a_table_that_is_not_known_holds_back() {
+    let counts = [(Input, 3), (Requests, 1)];
+    let call = ("pro", NOON, NOON);
+    let mut all = rater();
+    for product in [None, Some("chat")] {
+        let found = points_by(&mut all, "no-such-table", product, call, &counts);
+        assert_eq!(found, Err(HoldReason::UnknownWeights), "{product:?}");
+    }
+    // What a product charges asks no table.
+    let found = points_by(&mut all, "no-such-table", Some("cut-out"), call, &counts);
+    assert_eq!(found, Ok(31_000 * MILLION));
+    for (known_at, known) in
+        [("2025-12-31T23:59:59.999+08:00", false), ("2026-01-01T00:00:00.000+08:00", true)]
+    {
+        let mut reader = Rater::new(RateCard::new(&book(), parse_instant(known_at).ok()).into());
+        let expected = if known { Ok(6_500_000) } else { Err(HoldReason::UnknownWeights) };
+        assert_eq!(points_by(&mut reader, "w", None, call, &counts), expected, "{known_at}");
+        let plain = points_by(&mut reader, "default", None, call, &counts);
+        assert_eq!(plain, Ok(3 * MILLION), "{known_at}");
+    }
+    let lane = RateCard::new(&book(), None).weight_lane("no-such-table", "pro");
+    let usage = UsageCounts::default();
+    let at = parse_instant(NOON).unwrap();
+    let call = Call { usage: &usage, started_at_ms: at, completed_at_ms: at };
+    let held = RateCard::new(&book(), None).points_micro(&lane, None, &call).unwrap_err();
+    assert_eq!(held.what, "no table of weights no-such-table is known");
 }
 
 #[test]

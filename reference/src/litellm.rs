@@ -107,9 +107,11 @@ fn micro_per_million(decimal: &str) -> Option<u64> {
     if kept.is_empty() {
         return Some(0);
     }
-    let dropped = i32::try_from(digits.len() - kept.len()).ok()?;
-    // A micro of a million is the unit's price times 10^12.
-    let scale = exponent + 12 - i32::try_from(fraction.len()).ok()? + dropped;
+    let dropped = i64::try_from(digits.len() - kept.len()).ok()?;
+    let places = i64::try_from(fraction.len()).ok()?;
+    // A micro of a million is the unit's price times 10^12. An exponent of 32 bits and the length
+    // of a text are far from the limits of 64.
+    let scale = i64::from(exponent) + 12 - places + dropped;
     let factor = 10_u64.checked_pow(u32::try_from(scale).ok()?)?;
     kept.parse::<u64>().ok()?.checked_mul(factor)
 }
@@ -255,7 +257,7 @@ fn prices_of(
             Some(0) => left_out.push(format!("{model}: {key}: is zero")),
             Some(micro) => drop(rows.insert(priced, (micro, None))),
             None => left_out.push(format!(
-                "{model}: {key}: {decimal} USD is not a whole micro-currency a million"
+                "{model}: {key}: {decimal} USD is not a whole number of micro-dollars a million, or beyond 64 bits"
             )),
         }
     }
@@ -291,6 +293,15 @@ mod tests {
             ("1e-13", None),
             ("12.000", Some(12_000_000_000_000)),
             ("1e9", None),
+            ("1e2147483647", None),
+            ("100e2147483647", None),
+            ("1e-2147483648", None),
+            ("0.1e-2147483648", None),
+            ("1e2147483648", None),
+            ("1e", None),
+            ("0e2147483647", Some(0)),
+            ("18446744073709551615e-12", Some(u64::MAX)),
+            ("18446744073709551616e-12", None),
             ("-1e-06", None),
             ("", None),
             (".", None),

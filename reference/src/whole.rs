@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use tally_quota::{LayerApproval, PackageChange, PackageFile, PackageLayer, QuotaReference};
-use tally_rating::{Approval, Book, BookFile, BookLayer, RecordChange};
+use tally_quota::{
+    LayerApproval, Package, PackageChange, PackageFile, PackageLayer, QuotaReference,
+};
+use tally_rating::{Approval, Book, BookFile, BookLayer, RecordChange, Validity};
 use tally_settlement::{
     BadContracts, ContractLint, Contracts, TermsChange, TermsFile, TermsLayer, is_terms_file,
 };
@@ -231,7 +233,14 @@ impl Whole {
             if let Err(lost) = self.packages.is_kept_by(&packages) {
                 findings.push(Finding::new("version_lost", lost.to_string()));
             }
-            findings.extend(unknown_weights(&packages, &self.book));
+            let is_new = |package: &&Package| {
+                let same = |old: &Package| {
+                    (&old.id, old.known_from_ms) == (&package.id, package.known_from_ms)
+                };
+                !self.packages.packages().iter().any(same)
+            };
+            let new = packages.packages().iter().filter(is_new);
+            findings.extend(new.filter_map(|package| unknown_weights(package, &self.book)));
         } else {
             let book = read_book(&layers).map_err(|bad| Finding::of_book(&bad))?;
             changes.extend(book.changes_since(&self.book).into_iter().map(Change::from));
@@ -239,6 +248,12 @@ impl Whole {
                 findings.push(Finding::new("version_lost", lost.to_string()));
             }
             findings.extend(book.lint_since(at_ms).iter().map(Finding::of_lint));
+            for package in self.packages.packages() {
+                let lack = unknown_weights(package, &book);
+                findings.extend(
+                    lack.filter(|lack| unknown_weights(package, &self.book).as_ref() != Some(lack)),
+                );
+            }
         }
         if kind == ReferenceKind::Contract {
             let terms = read_terms(&layers).map_err(|bad| Finding::of_terms(&bad))?;
@@ -282,20 +297,11 @@ fn stranger(kind: ReferenceKind, change: &Change) -> Option<Finding> {
     })
 }
 
-/// Packages whose table of weights is not in the book.
-fn unknown_weights(packages: &QuotaReference, book: &Book) -> Vec<Finding> {
-    let known = |id: &str| {
-        id == tally_quota::DEFAULT_WEIGHTS
-            || book.weights().iter().any(|table| table.version.id == id)
-    };
-    let unknown = packages.packages().iter().filter(|package| !known(&package.weights));
-    unknown
-        .map(|package| {
-            let tally_quota::Package { id, weights, place, .. } = package;
-            Finding::new(
-                "unknown_weights",
-                format!("{place}, {id}: weights: no table {weights} in the price book; import and approve it first, or correct its name"),
-            )
-        })
-        .collect()
+/// What a package lacks to be weighed by its table for as long as it is sold. Without it the stream
+/// would hold the usage back, or count it as if the table had no weights.
+fn unknown_weights(package: &Package, book: &Book) -> Option<Finding> {
+    let Package { id, weights, place, valid_from_ms, valid_to_ms, known_from_ms, .. } = package;
+    let sold = Validity { from_ms: *valid_from_ms.max(known_from_ms), to_ms: *valid_to_ms };
+    let lack = book.weights_lack(weights, sold)?;
+    Some(Finding::new("unknown_weights", format!("{place}, {id}: weights: {lack}")))
 }

@@ -105,13 +105,31 @@ fn gateways_are_told_of_a_blocked_account_by_a_compacted_topic() {
 
     let mut newest = Newest::default();
     let mut messages = 0;
+    // What was said of each account, in the order in which its offsets rise.
+    let mut said: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
     topic.each(|partition, value| {
         newest.take(value);
         messages += 1;
         let message: Value = serde_json::from_slice(value).unwrap();
         let account = message["account"].as_str().unwrap();
         assert_eq!(partition, partition_of(account, topic.partitions));
+        let status = message["status"].as_str().unwrap().to_owned();
+        let offset = message["as_of_offset"].as_u64().unwrap();
+        said.entry(account.to_owned()).or_default().push((offset, status));
     });
+    // However long it took: blocked is what the last event alone made of an account, and nothing is
+    // said as of an earlier offset, or of a better state, after that.
+    for (account, said) in &said {
+        let grade = |status: &str| ["ok", "warned", "blocked"].iter().position(|s| *s == status);
+        assert!(said.iter().all(|(_, status)| grade(status).is_some()), "{account}: {said:?}");
+        let graded: Vec<(u64, Option<usize>)> =
+            said.iter().map(|(offset, status)| (*offset, grade(status))).collect();
+        assert!(graded.is_sorted(), "{account}: {said:?}");
+        assert!(graded.is_sorted_by_key(|(_, grade)| *grade), "{account}: {said:?}");
+        let blocked = said.iter().position(|(_, status)| status == "blocked").unwrap();
+        let before = blocked.checked_sub(1).map(|at| said[at].0);
+        assert!(before.is_some_and(|before| before < said[blocked].0), "{account}: {said:?}");
+    }
     assert_eq!(newest.0.len(), accounts.len());
     for (account, message) in &newest.0 {
         let (status, _, quota) = asked(&address, account);

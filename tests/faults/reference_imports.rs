@@ -38,8 +38,11 @@ fn raised() -> String {
 
 /// Runs `tally package …` and returns its exit code and everything that it said.
 fn package(folder: &Path, arguments: &[&str]) -> (i32, String) {
-    let arguments: Vec<&str> =
-        std::iter::once("package").chain(arguments.iter().copied()).collect();
+    run(folder, "package", arguments)
+}
+
+fn run(folder: &Path, kind: &str, arguments: &[&str]) -> (i32, String) {
+    let arguments: Vec<&str> = std::iter::once(kind).chain(arguments.iter().copied()).collect();
     let output = tally(folder, &arguments).output().unwrap();
     let words = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8_lossy(&words).into_owned())
@@ -130,4 +133,57 @@ fn a_package_and_a_price_map_are_approved_beside_a_running_stream() {
     });
     assert!(process.terminate(PATIENCE).success());
     Process::start("verify", tally(folder, &["verify"]), folder).succeed(PATIENCE);
+}
+
+/// Packages and contracts, looked at before and after somebody answers for them, without a stream.
+#[test]
+fn packages_and_contracts_are_linted_and_shown() {
+    const CONTRACT: &str = "[[contract]]\nid = \"acme-list\"\nvendor = \"acme\"\nmodel_pattern = \"*\"\n\
+        form = \"price_list\"\ndiscount_ppm = 250000\ncurrency = \"CNY\"\nvalid_from = \"2026-01-01\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let written = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let raised = written("raised.toml", &raised());
+    let contract = written("contract.toml", CONTRACT);
+    for (kind, file, id, shipped) in [
+        ("package", &raised, "telecom-10m", "packages.toml"),
+        ("contract", &contract, "acme-list", "contracts.toml"),
+    ] {
+        let (code, words) = run(folder, kind, &["show"]);
+        assert!(code == 0 && words.contains("shipped with Tally"), "{code}: {words}");
+        assert!(words.contains(shipped), "{words}");
+        let (code, words) = run(folder, kind, &["lint", file]);
+        assert!(code == 0 && words.contains("1 records are new"), "{code}: {words}");
+        // A table has no place for the parts of either.
+        let table = written("table.csv", "id,vendor\na,b\n");
+        let (code, words) = run(folder, kind, &["lint", &table]);
+        assert!(code == 1 && words.contains(&format!("{kind}s are read from TOML")), "{words}");
+        let (code, words) = run(folder, kind, &["import", file, "--by", "alice"]);
+        assert!(code == 0 && words.contains(&format!("tally {kind} show 1")), "{code}: {words}");
+        let (code, words) = run(folder, kind, &["show", "1"]);
+        for part in [id, "candidate", "imported by alice", "BLAKE3"] {
+            assert!(code == 0 && words.contains(part), "{part} in {code}: {words}");
+        }
+        assert!(!words.contains("approved by"), "{words}");
+        let (code, words) = run(folder, kind, &["approve", "1", "--by", "bob"]);
+        assert_eq!(code, 0, "{words}");
+        // By its number and by its file.
+        for wanted in ["1", file.as_str()] {
+            let (code, words) = run(folder, kind, &["show", wanted]);
+            assert!(code == 0 && words.contains("approved by bob"), "{code}: {words}");
+        }
+        let (code, words) = run(folder, kind, &["lint", file]);
+        assert!(code == 0 && words.contains("0 records are new"), "{code}: {words}");
+        let (code, words) = run(folder, kind, &["show", "7"]);
+        assert!(code == 2 && words.contains(&format!("no {kind} version 7")), "{code}: {words}");
+    }
+    // What would be wrong beside it.
+    let overlap = CONTRACT.replace("acme-list", "acme-other");
+    let overlap = written("overlap.toml", &overlap);
+    let (code, words) = run(folder, "contract", &["lint", &overlap]);
+    assert!(code == 1 && words.contains("overlap: "), "{code}: {words}");
 }

@@ -12,7 +12,8 @@ use axum::http::{HeaderMap, StatusCode};
 use tally_webhooks::SigningKey;
 
 use crate::alerts::Crossings;
-use crate::support::{Dice, Figures, Stream, at_scale, eventually, patience};
+use crate::embedded::{PATIENCE, tally};
+use crate::support::{Dice, Figures, Process, Stream, at_scale, eventually, patience};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -42,6 +43,35 @@ fn listen(address: SocketAddr) -> Taken {
         });
     });
     taken
+}
+
+/// Whoever may write the settings could otherwise have the program ask its own network.
+#[test]
+fn a_webhook_to_a_private_address_keeps_the_program_from_starting() {
+    for (number, (url, address)) in [
+        ("http://127.0.0.1:9/hook", "127.0.0.1"),
+        ("http://2130706433/hook", "127.0.0.1"),
+        ("http://[::1]/hook", "::1"),
+        ("http://169.254.169.254/latest/meta-data", "169.254.169.254"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut command = tally(folder, &["up"]);
+        let list = format!("[{{url = \"{url}\", secret = \"{SECRET}\"}}]");
+        command.env("TALLY_ALERTS__WEBHOOKS", list);
+        let mut process = Process::start(&format!("up-{number}"), command, folder);
+        let status = process.wait(PATIENCE);
+        let words = process.log() + &process.output();
+        assert_eq!(status.code(), Some(2), "{url}: {words}");
+        let told = format!(
+            "alerts.webhooks: {address} has no public address, and alerts.allow_private is false"
+        );
+        assert!(words.contains(&told), "{url}: {words}");
+        assert!(!words.contains("whsec_"), "{words}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,19 +23,16 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from obstore.store import LocalStore, S3Store
 
+import rate_rows
 import rating_oracle
+from rate_rows import CLASSES
 
-CLASSES = [
-    "input", "cached_input", "cache_write_5m", "cache_write_1h", "output", "reasoning",
-    "audio_input", "audio_output", "image_input", "image_output",
-    "requests", "images", "seconds", "characters",
-]  # fmt: skip
 TABLES = ["usage_events", "usage_by_model", "usage_by_subscriber", "suspense", "quota_ledger", "alerts"]
 AMOUNTS = ["points", "retail_amount", "wholesale_amount"]
 # Kinds of rows of buckets; and those that charge an event.
 KINDS = ["grant", "top_up", "debit", "transfer_out", "transfer_in", "adjust", "refund", "expire", "breakage"]
 CHARGES = "'debit', 'payg', 'overrun'"
-# Events that are rated again; more would take long and show nothing new.
+# Events that are rated again one by one, so that a wrong one is named; all of them are by their sums.
 RATED_MOST = 20_000
 
 
@@ -194,9 +192,9 @@ def amounts_by_model(table: Table) -> dict[tuple, tuple]:
     return {row[:3]: row[3:] for row in rows}
 
 
-def check_amounts(check: Check, tables: dict[str, Table], windows_closed: bool) -> int:
-    """Amounts of windows are those of the events (I13); published prices rate as the oracle says (I4).
-    The number of events that were rated again."""
+def check_amounts(check: Check, tables: dict[str, Table], windows_closed: bool) -> rate_rows.Totals:
+    """Amounts of windows are those of the events (I13); every event is rated as the oracle says (I4). What was rated
+    again."""
     events = tables["usage_events"]
     of_events = amounts_by_model(events)
     check.equal("usage_by_model: amounts", amounts_by_model(tables["usage_by_model"]), of_events)
@@ -207,7 +205,17 @@ def check_amounts(check: Check, tables: dict[str, Table], windows_closed: bool) 
     [(points, amount)] = tables["quota_ledger"].select(charged) or [(0, 0)]
     check.equal("quota_ledger: points of usage", -points, sum(sums[0] for sums in of_events.values()))
     check.equal("quota_ledger: paid for usage", amount, sum(sums[1] for sums in of_events.values()))
-    return check_prices(check, events)
+    check_prices(check, events)
+    totals = rate_rows.check_every_row(check.equal, events.select(rate_rows.groups_query()))
+    rows = next(iter(events.select("SELECT count(*) FROM usage_events")), (0,))[0]
+    check.equal("usage_events: rows that were rated, of all", totals.seen, rows)
+    return totals
+
+
+def check_offers(check: Check, ledger: Table) -> int:
+    """Pay as you go and packages of the domain cost what they are offered for (I4). The number of sums."""
+    grants = rate_rows.check_grants(check.equal, ledger.select(rate_rows.GRANTS_QUERY))
+    return grants + rate_rows.check_tariffs(check.equal, ledger.select(rate_rows.TARIFFS_QUERY))
 
 
 def check_charges(check: Check, events: Table, ledger: Table) -> None:
@@ -288,12 +296,11 @@ def check_bucket(check: Check, of: dict) -> None:
         check.equal(f"{what}: allocated", allocated, paid * used // allowance)
 
 
-def check_prices(check: Check, events: Table) -> int:
-    """Rates events again by the oracle, which knows what vendors published and not the shipped book."""
+def check_prices(check: Check, events: Table) -> None:
+    """Rates events again, one by one, by the oracle, which knows what vendors published and not the shipped book."""
     texts = ["model", "billed_model", "vendor", "supplier", "service_tier", "product"]
     query = f"""SELECT {", ".join([*texts, *CLASSES])}, epoch_ms(completed_at) AS completed_at, points, wholesale_amount,
         wholesale_currency, source, id FROM usage_events WHERE points IS NOT NULL ORDER BY hash(id) LIMIT {RATED_MOST}"""
-    rated = 0
     for row in events.select(query):
         named = dict(zip([*texts, *CLASSES], row, strict=False))
         completed, points, amount, currency, *identity = row[len(texts) + len(CLASSES) :]
@@ -302,11 +309,9 @@ def check_prices(check: Check, events: Table) -> int:
         expect = rating_oracle.rate(event | {"usage": usage, "completed_at": completed}, None)
         # Suspended by the oracle: a model or a class whose price nobody published.
         if expect["suspense"] is None:
-            rated += 1
             check.equal(f"price of {identity}", f"{amount:.12f} {currency}",
                         f"{expect['wholesale_amount']} {expect['wholesale_currency']}")  # fmt: skip
             check.equal(f"points of {identity}", str(int(points * 10**6)), expect["points_micro"])
-    return rated
 
 
 def check_suspense(check: Check, suspense: Table, truth: dict) -> None:
@@ -383,7 +388,12 @@ def run(url: str, truth: dict, windows_closed: bool, rated: bool = True) -> list
         check_windows(check, tables, windows_closed)
         check_suspense(check, tables["suspense"], truth)
         if rated:
-            print(f"{'events rated again':<20} {check_amounts(check, tables, windows_closed):>30}")
+            totals = check_amounts(check, tables, windows_closed)
+            print(f"{'events rated again':<20} {totals.rated:>30}")
+            print(f"{'of other models':<20} {totals.unknown:>30}")
+            for currency, pico in sorted(totals.pico.items()):
+                print(f"{'wholesale ' + currency:<20} {Decimal(pico).scaleb(-12):>30.12f}")
+            print(f"{'prices of offers':<20} {check_offers(check, tables['quota_ledger']):>30}")
             check_charges(check, tables["usage_events"], tables["quota_ledger"])
             print(f"{'buckets':<20} {check_buckets(check, tables['quota_ledger']):>30}")
         print(f"{'ledger entries':<20} {check_ledger(check, store, tables):>30}")

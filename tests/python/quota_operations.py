@@ -41,16 +41,15 @@ def thresholds(**values: tuple[int, ...]) -> list[dict]:
     return [{"kind": kind, "at": at} for kind, ats in values.items() for at in ats]
 
 
-PERCENTS = thresholds(percent_used=(50, 80, 100))
-
 
 def package(name: str, price_fen: int, allowance_micro: int, **fields: object) -> dict:
-    """A package of the shape of rating/data/packages.toml; what is not given is as in most of those."""
+    """A package of the shape of rating/data/packages.toml; what is not given is as in most of those, and thresholds
+    are left out: the default counts."""
     return {
         "id": name, "title": name, "title_en": name, "price_micro": price_fen * 10_000, "currency": "CNY",
         "period": {"months": 1}, "anchor": "purchase", "allowance_micro": allowance_micro, "weights": "default",
         "kind": "paid", "priority": 100, "directed": False, "models": ["*"], "products": [], "rollover": "none",
-        "caps": [], "thresholds": PERCENTS, "overflow": "payg", "stacking": "queue", "funded_by": "operator",
+        "caps": [], "overflow": "payg", "stacking": "queue", "funded_by": "operator",
         "example": True, "valid_from": "2025-01-01T00:00:00+08:00",
     } | APPROVED | fields  # fmt: skip
 

@@ -165,13 +165,12 @@ class Oracle:
                 bucket.fired.setdefault(("expires_soon", days), None)
 
     def close(self, account: Account, bucket: Bucket, due: int) -> None:
-        """Writes off what is left. Rows of nothing are not written, and the bucket is forgotten."""
+        """Writes off what is left, be it nothing, and what of the price was not earned. The bucket is forgotten."""
         del account.buckets[bucket.id]
         package = bucket.package
         left, breakage = bucket.left, bucket.price - bucket.allocated
         bucket.used = bucket.allowance
-        if left:
-            self.entry("expire", account, -left, 0, package.currency, due, bucket=bucket)
+        self.entry("expire", account, -left, 0, package.currency, due, bucket=bucket)
         if breakage:
             self.entry("breakage", account, 0, breakage, package.currency, due, bucket=bucket)
 

@@ -10,6 +10,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 UTC8 = 8 * HOUR
 GRACE = 48 * HOUR
+DEFAULT_THRESHOLDS = {"percent_used": [50, 80, 100]}  # of a package that does not say (domain §4)
 PICO = 10**6  # pico-currency of one micro-currency
 SHANGHAI = timezone(timedelta(hours=8))
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -123,7 +124,8 @@ class Package:
         limit = record.get("rollover_max_micro")
         self.rollover_max = None if limit is None else int(limit)
         self.caps = [(WINDOWS[cap["window"]], int(cap["limit_micro"])) for cap in record.get("caps", [])]
-        self.thresholds = thresholds_of(record.get("thresholds", []))
+        given = record.get("thresholds")
+        self.thresholds = DEFAULT_THRESHOLDS if given is None else thresholds_of(given)
         # The windows that are counted for all versions; completed when all are read.
         self.counted = {window.name: window for window, _ in self.caps}
         self.watched = "spike" in self.thresholds

@@ -72,17 +72,34 @@ def tariff(since: str, peak_days: str | None, off_peak: str, peak: str) -> Tarif
     return Tariff(at(since), peak_days, *hit_miss_out)
 
 
+class Notice(NamedTuple):
+    """All that is known of a model's prices from an instant on, until the next notice."""
+
+    known_from: datetime
+    tariffs: list[Tariff]
+
+
 CHARGED = ["cached_input", "input", "output"]
+LAUNCH = tariff("2026-04-24", None, "1 12 24", "1 12 24")
+PROMOTION = tariff("2026-04-26 20:15", None, "0.025 3 6", "0.025 3 6")  # hit to a tenth, and 25 %
+THEREAFTER = "0.1 12 24"  # the list with the hit at a tenth, had the promotion ended; up to 23:59 is the whole minute
+EVERY_DAY = tariff("2026-08-17", "all", "0.15 4.5 13.5", "0.30 9 27")  # peak every day, off-peak half
+WORKDAYS = tariff("2026-08-23", "workdays", "0.15 4.5 13.5", "0.30 9 27")  # weekends and holidays off-peak
+FLASH_EVERY_DAY = tariff("2026-08-17", "all", "0.02 1 4", "0.04 2 8")
+FLASH_WORKDAYS = tariff("2026-08-23", "workdays", "0.02 1 4", "0.04 2 8")
+# The text does not say when the extension was told. The book takes the day on which the promotion would have ended.
 DEEPSEEK = {
     "deepseek-v4-pro": [
-        tariff("2026-04-24", None, "1 12 24", "1 12 24"),  # launch
-        tariff("2026-04-26 20:15", None, "0.025 3 6", "0.025 3 6"),  # hit to a tenth and 25 %, for good
-        tariff("2026-08-17", "all", "0.15 4.5 13.5", "0.30 9 27"),  # peak every day, off-peak half
-        tariff("2026-08-23", "workdays", "0.15 4.5 13.5", "0.30 9 27"),  # weekends and holidays off-peak
+        Notice(at("2026-04-24"), [LAUNCH]),
+        Notice(at("2026-04-26 20:15"), [LAUNCH, PROMOTION, tariff("2026-05-06", None, THEREAFTER, THEREAFTER)]),
+        Notice(at("2026-05-05"), [LAUNCH, PROMOTION, tariff("2026-06-01", None, THEREAFTER, THEREAFTER)]),
+        Notice(at("2026-05-22"), [LAUNCH, PROMOTION]),
+        Notice(at("2026-08-17"), [LAUNCH, PROMOTION, EVERY_DAY]),
+        Notice(at("2026-08-23"), [LAUNCH, PROMOTION, EVERY_DAY, WORKDAYS]),
     ],
     "deepseek-flash": [  # no prices are given before 08-17
-        tariff("2026-08-17", "all", "0.02 1 4", "0.04 2 8"),
-        tariff("2026-08-23", "workdays", "0.02 1 4", "0.04 2 8"),
+        Notice(at("2026-08-17"), [FLASH_EVERY_DAY]),
+        Notice(at("2026-08-23"), [FLASH_EVERY_DAY, FLASH_WORKDAYS]),
     ],
 }
 # By its names before the renaming; "still accepted and billed as flash" since.
@@ -145,6 +162,7 @@ CHARGES = {"photo-cutout": 31_000}  # points a request, by product
 # The coding plan of domain §4 counts a flagship model three times at peak and twice off-peak; of the shipped example
 # the flagship is GLM-5, and the peak 14:00 to 18:00 every day.
 FLAGSHIP, FLAGSHIP_PEAK, AT_PEAK, OFF_PEAK = "glm-5", ("14:00", "18:00"), 3, 2
+TABLES = ["default", "coding-plan-example"]  # of weights
 
 
 # --- The rules (docs/rating.md) ---
@@ -178,6 +196,8 @@ def is_peak(moment: datetime, peak_days: str | None) -> bool:
 
 def weight(weights: str, model: str, moment: datetime) -> int:
     """Points a token of the billed model counts by a table of weights, whatever its class."""
+    if weights not in TABLES:
+        raise Held("unknown_weights")
     if weights != "coding-plan-example" or model != FLAGSHIP:
         return 1
     first, end = FLAGSHIP_PEAK
@@ -194,13 +214,16 @@ def alias_of(model: str, moment: datetime, known_at: datetime | None) -> Alias |
     return None
 
 
-def price_list(event: dict, vendor: str, model: str, moment: datetime) -> tuple[str, dict[str, Decimal]]:
-    """The currency and the prices by class that are in force for the event's billed model."""
+def price_list(event: dict, vendor: str, model: str, moment: datetime,
+               known_at: datetime | None) -> tuple[str, dict[str, Decimal]]:  # fmt: skip
+    """The currency and the prices by class that are in force for the event's billed model, by what is known at
+    `known_at` (None: everything)."""
     tier = event.get("service_tier", "standard")
     if VENDORS.get(model) != vendor:
         raise Held("no_price")
     if model in DEEPSEEK and tier == "standard":
-        begun = [tariff for tariff in DEEPSEEK[model] if tariff.since <= moment]
+        told = [notice.tariffs for notice in DEEPSEEK[model] if known_at is None or notice.known_from <= known_at]
+        begun = [tariff for tariff in (told[-1] if told else []) if tariff.since <= moment]
         if not begun:
             raise Held("no_price")
         current = begun[-1]
@@ -229,9 +252,9 @@ def attribution(event: dict, known_at: datetime | None) -> tuple[str, str]:
     return vendor, event.get("billed_model") or (alias.billed_model if alias else event["model"])
 
 
-def wholesale(event: dict, vendor: str, model: str) -> tuple[int, str]:
+def wholesale(event: dict, vendor: str, model: str, known_at: datetime | None) -> tuple[int, str]:
     """The amount in pico-currency, and the currency. Every price here goes by the completion."""
-    currency, by_class = price_list(event, vendor, model, instant(event["completed_at"]))
+    currency, by_class = price_list(event, vendor, model, instant(event["completed_at"]), known_at)
     pico = 0
     for class_, count in event["usage"].items():
         if count and class_ not in NEEDS_NO_PRICE:
@@ -251,15 +274,17 @@ def micro_points(event: dict, weights: str, model: str) -> int:
 
 
 def rate(event: dict, known_at: str | None, weights: str = "default") -> dict:
-    """What the event costs by the book known at `known_at`, which only aliases depend on, and what it counts by a table
-    of weights: a vector's `expect`."""
+    """What the event costs by the book known at `known_at`, which the aliases and prices of DeepSeek depend on, and what
+    it counts by a table of weights: a vector's `expect`."""
+    known = instant(known_at) if known_at else None
     try:
-        vendor, model = attribution(event, instant(known_at) if known_at else None)
-        pico, currency = wholesale(event, vendor, model)
+        vendor, model = attribution(event, known)
+        pico, currency = wholesale(event, vendor, model, known)
+        points = micro_points(event, weights, model)
     except Held as held:
         return {"points_micro": None, "wholesale_amount": None, "wholesale_currency": None, "suspense": held.args[0]}
     whole, fraction = divmod(pico, 10**12)
-    return {"points_micro": str(micro_points(event, weights, model)), "wholesale_amount": f"{whole}.{fraction:012}",
+    return {"points_micro": str(points), "wholesale_amount": f"{whole}.{fraction:012}",
             "wholesale_currency": currency, "suspense": None}  # fmt: skip
 
 
@@ -404,6 +429,24 @@ def known_times(v: Vectors) -> None:
     v.add_each("book 2026-09-12 billed_model given", at("2026-09-15 10:00"), ["deepseek-v4-pro"], **given)
 
 
+def known_prices(v: Vectors) -> None:
+    """Each notice of the chronology, by books read before it, at it and after: what was announced, extended, made
+    permanent, and not yet told."""
+    pro_books = ["2026-04-23 23:59:59.999", "2026-04-24", "2026-04-26 20:14:59.999", "2026-04-26 20:15",
+                 "2026-05-04 23:59:59.999", "2026-05-05", "2026-05-21 23:59:59.999", "2026-05-22"]  # fmt: skip
+    both_books = ["2026-08-16 23:59:59.999", "2026-08-17", "2026-08-22 23:59:59.999", "2026-08-23"]
+    pro_times = ["2026-04-24", "2026-04-26 20:14:59.999", "2026-04-26 20:15", "2026-05-05 23:59:59.999", "2026-05-06",
+                 "2026-05-22", "2026-05-31 23:59:59.999", "2026-06-01"]  # fmt: skip
+    both_times = ["2026-08-16 10:00", "2026-08-17 09:00", "2026-08-22 10:00", "2026-08-23 10:00", "2026-08-24 10:00",
+                  "2026-10-01 10:00", "2027-01-04 10:00", "2027-01-04 13:00"]  # fmt: skip
+    for book in [*pro_books, *both_books]:
+        for time in [*pro_times, *both_times]:
+            v.add_each(f"notice {book} event {time}", at(time), ["deepseek-v4-pro"], known_at=book)
+    for book in both_books:
+        for time in both_times:
+            v.add_each(f"notice {book} event {time}", at(time), ["deepseek-flash"], known_at=book)
+
+
 def scenario_4(v: Vectors) -> None:
     """1,000,000 cached tokens of V4-Pro at the instants of S4."""
     for time in ["2026-04-26 20:14:59.999", "2026-04-26 20:15:00.000", "2026-05-20 12:00:00.000",
@@ -511,6 +554,13 @@ def weights(v: Vectors) -> None:
         v.add(f"weights {label} flagship billed as another", moment, {"input": 7}, "glm-5", vendor="deepseek",
               billed_model="deepseek-flash", **plan)  # fmt: skip
         v.add(f"weights {label} held back", moment, {"images": 7}, "glm-5", **plan)
+    unknown = {"weights": "no-such-table"}
+    for model in ["glm-5", "deepseek-v4-pro"]:
+        v.add(f"weights by an unknown table {model}", peak, mixed, model, **unknown)
+        v.add(f"weights by an unknown table, nothing at all {model}", peak, {"input": 0}, model, **unknown)
+        cut_out = {"input": 10, "requests": 2}
+        v.add(f"weights by an unknown table, product {model}", peak, cut_out, model, product="photo-cutout", **unknown)
+    v.add("weights no price counts before an unknown table", peak, {"images": 7}, "glm-5", **unknown)
     for edge in FLAGSHIP_PEAK:
         for label, offset in AROUND:
             moment = at(f"2026-11-04 {edge}") + offset
@@ -521,8 +571,8 @@ def weights(v: Vectors) -> None:
 def vectors() -> list[dict]:
     """Every vector, in the order in which it is written."""
     v = Vectors()
-    for build in [chronology, windows, calendar_days, unknown_years, aliases, known_times, scenario_4, other_vendors,
-                  counts, products, weights]:  # fmt: skip
+    for build in [chronology, windows, calendar_days, unknown_years, aliases, known_times, known_prices, scenario_4,
+                  other_vendors, counts, products, weights]:  # fmt: skip
         build(v)
     return v.vectors
 

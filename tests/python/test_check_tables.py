@@ -190,16 +190,25 @@ class CheckAmounts(unittest.TestCase):
 
     def failures(self, **broken: str) -> tuple[int, str]:
         check = check_tables.Check()
-        rated = check_tables.check_amounts(check, self.tables(**broken), True)
-        return rated, "\n".join(check.failures)
+        totals = check_tables.check_amounts(check, self.tables(**broken), True)
+        return totals.rated, "\n".join(check.failures)
 
     def test_accepts_good_amounts(self) -> None:
         self.assertEqual(self.failures(), (2, ""))
+
+    def test_notices_rows_that_nobody_rated(self) -> None:
+        tables = self.tables()
+        tables["usage_events"].database.execute("UPDATE usage_events SET points = NULL WHERE id = 'r1'")
+        check = check_tables.Check()
+        self.assertEqual(check_tables.check_amounts(check, tables, True).rated, 1)
+        self.assertIn("usage_events: rows that were rated, of all: found 1, should be 2", check.failures)
 
     def test_notices_each_wrong_amount(self) -> None:
         for broken, words in [
             ({"amount": "0.30", "window": "0.30"}, "price of ['gw', 'r0']: found 0.300000000000 CNY, should be 0.150"),
             ({"points": "999999", "charged": "999999"}, "points of ['gw', 'r0']: found 999999000000"),
+            ({"amount": "0.30", "window": "0.30"}, "wholesale of every row in CNY, pico: found 300000000000, should be"),
+            ({"points": "999999", "charged": "999999"}, "points of 1 rows of deepseek-v4-pro deepseek"),
             ({"window": "0.150000000001"}, "usage_by_model: amounts"),
             ({"window": "0.150000000001"}, "usage_by_subscriber: amounts"),
             ({"charged": "999999.999999"}, "quota_ledger: points of usage"),

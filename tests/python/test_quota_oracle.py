@@ -296,7 +296,8 @@ class Rules(unittest.TestCase):
         account.command("cancel", bucket="c1", at=NOON + HOUR)
         answer = account.command("adjust", at=NOON + DAY, points_micro=-5 * MILLION, **refund)
         self.assertEqual(parts(answer), [("refund", "c1", -5 * MILLION, -FEN_990 // 2)])
-        self.assertEqual(account.watermark(NOON + 10 * DAY)["entries"], [])
+        # Nothing is left, and the ledger says that the bucket closed.
+        self.assertEqual(parts(account.watermark(NOON + 10 * DAY)), [("expire", "c1", 0, 0)])
 
     def test_a_bucket_used_up_has_allocated_its_price(self) -> None:
         account = Account()

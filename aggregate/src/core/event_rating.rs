@@ -1,6 +1,6 @@
 //! Rates an event on the wholesale side and weighs it in points; the reference data for it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use tally_quota::{ChargeError, CommandError, QuotaReference};
@@ -54,6 +54,7 @@ impl From<Held> for Unrated {
             HoldReason::NoPrice => SuspenseReason::NoPrice,
             HoldReason::AmbiguousPrice => SuspenseReason::AmbiguousPrice,
             HoldReason::CurrencyMismatch => SuspenseReason::CurrencyMismatch,
+            HoldReason::UnknownWeights => SuspenseReason::UnknownWeights,
         };
         Self { reason, what: held.what }
     }
@@ -173,7 +174,8 @@ impl EventRater {
         product: Option<&'a str>,
         call: Call<'a>,
     ) -> EventWeigher<'a> {
-        EventWeigher { rater: RefCell::new(&mut self.rater), lane, product, call }
+        let rater = RefCell::new(&mut self.rater);
+        EventWeigher { rater, lane, product, call, lacks: Cell::new(None) }
     }
 
     /// Ids of the prices that rated an event, with commas.

@@ -1,16 +1,17 @@
 //! Charges rated events and carries out account commands: the accounts of one partition, and what
 //! they did since the epoch began.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use tally_quota::{
     Alert, ChargeError, ChargeEvent, Charged, Command, CommandError, EntryKind, LedgerRow, Quota,
     QuotaReference, QuotaSink, Reversal, Weigh, WeighError,
 };
-use tally_rating::{Call, LaneNumber, Rater};
+use tally_rating::{Call, HoldReason, LaneNumber, Rater};
 use tally_schemas::LogPosition;
 
+use crate::core::event_rating::Unrated;
 use crate::core::notice::{AlertNotice, Notice};
 use crate::core::quota_rows::{AlertRows, Cause, QuotaLedgerRows};
 
@@ -20,14 +21,32 @@ pub(crate) struct EventWeigher<'a> {
     pub(crate) lane: LaneNumber,
     pub(crate) product: Option<&'a str>,
     pub(crate) call: Call<'a>,
+    /// Why it has no points, where it was asked for them and has none.
+    pub(crate) lacks: Cell<Option<String>>,
+}
+
+impl EventWeigher<'_> {
+    /// Why the event could not be charged, with what the weights lack.
+    pub(crate) fn unrated(&self, error: ChargeError) -> Unrated {
+        let unrated = Unrated::from(error);
+        match self.lacks.take() {
+            Some(what) => Unrated { what, ..unrated },
+            None => unrated,
+        }
+    }
 }
 
 impl Weigh for EventWeigher<'_> {
     fn points_micro(&self, weights: &str) -> Result<i128, WeighError> {
         let mut rater = self.rater.borrow_mut();
-        rater
-            .points_micro(self.lane, weights, self.product, &self.call)
-            .map_err(|_| WeighError::Other("unknown_calendar_year"))
+        let points = rater.points_micro(self.lane, weights, self.product, &self.call);
+        points.map_err(|held| {
+            self.lacks.set(Some(held.what));
+            match held.reason {
+                HoldReason::UnknownWeights => WeighError::UnknownTable,
+                _ => WeighError::Other("unknown_calendar_year"),
+            }
+        })
     }
 }
 

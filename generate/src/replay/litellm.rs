@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
-use tally_schemas::{SuspenseReason, TokenClass, UsageCounts, UsageEvent};
+use tally_schemas::{COUNT_MAX, SuspenseReason, TokenClass, UsageCounts, UsageEvent};
 
 use super::{ReplayError, lines};
 use crate::json::encode_json;
@@ -204,7 +204,9 @@ fn number_of(name: &str, value: Option<&Value>) -> Result<Option<u64>, String> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(value) => {
-            value.as_u64().map(Some).ok_or_else(|| format!("{name} {value} is no whole number"))
+            // Beyond it nobody counts, and the sum of the classes would leave 64 bits.
+            let count = value.as_u64().filter(|count| *count <= COUNT_MAX);
+            count.map(Some).ok_or_else(|| format!("{name} {value} is no whole number up to 2^53"))
         }
     }
 }

@@ -12,6 +12,10 @@ use super::{ReplayError, TracedCall, lines};
 
 const BLOCK_TOKENS: u64 = 512;
 
+/// No recording is further from its beginning, or from 1970 where it writes dates: times are moved
+/// by what they are apart.
+const TIME_MAX_MS: i64 = 100_000_000_000_000;
+
 #[derive(Deserialize)]
 struct Row {
     /// Milliseconds from the start of the recording.
@@ -28,6 +32,10 @@ pub(super) fn read(input: Box<dyn BufRead + Send>) -> Result<Vec<TracedCall>, Re
             let (number, line) = line?;
             let row: Row =
                 serde_json::from_slice(&line).map_err(|e| ReplayError::invalid(number, e))?;
+            if !(-TIME_MAX_MS..=TIME_MAX_MS).contains(&row.timestamp) {
+                let what = format!("timestamp {} is beyond any recording", row.timestamp);
+                return Err(ReplayError::invalid(number, what));
+            }
             let cached = cached_tokens(&row, &seen);
             seen.extend(row.hash_ids.iter().copied());
             let mut usage = UsageCounts::default();

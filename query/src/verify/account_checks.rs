@@ -97,8 +97,8 @@ impl OpenBuckets {
 /// not closed.
 fn differences(partitions: Option<&str>, open_since_us: Option<i64>) -> String {
     let of = partitions.map_or_else(String::new, |p| format!(" AND kafka_partition IN ({p})"));
-    // One that is used up has no row when it closes: with nothing left it may be gone, unless it
-    // came so late. Before any watermark none has closed.
+    // One that was used up had no row when it closed under an earlier release: with nothing left it
+    // may be gone, unless it came so late. Before any watermark none has closed.
     let is_open =
         open_since_us.map_or_else(|| "TRUE".to_owned(), |us| format!("max(granted_us) > {us}"));
     let none = "CAST(0 AS DECIMAL(38,6))";

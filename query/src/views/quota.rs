@@ -28,7 +28,7 @@ pub(super) const VIEWS: &[View] = &[
             always("unearned", Amount, "Liability: paid - earned - breakage"),
             maybe("granted_at", Timestamp, "When the bucket was granted, UTC"),
             maybe("last_used_at", Timestamp, "End of the last call that used it, UTC"),
-            maybe("closed_at", Timestamp, "When what was left of it was written off, UTC; null while it is open, or where nothing was left"),
+            maybe("closed_at", Timestamp, "When what was left of it was written off, be it nothing, UTC; null while it is open"),
         ],
         sql: "\
 SELECT account, bucket, package, currency,
@@ -129,7 +129,7 @@ FROM (
     View {
         schema: "quota",
         name: "exhaustion_forecast",
-        comment: "When each open bucket runs out if its use of the last seven days goes on",
+        comment: "When each bucket that has points runs out if its use of the last seven days goes on",
         columns: &[
             always("account", Text, "Holder of the bucket"),
             always("bucket", Text, "Bucket"),
@@ -138,7 +138,7 @@ FROM (
             maybe("since", Timestamp, "Start of what the rate is taken from: seven days before as_of, or the bucket's first use where that is later, UTC"),
             maybe("as_of", Timestamp, "The account's newest use, UTC"),
             always("recent_points", Points, "Points used from the bucket between since and as_of"),
-            maybe("exhausted_at", Timestamp, "When the bucket runs out at that rate, or ran out, UTC; null where it cannot be said: no use in those days, or only at one instant"),
+            maybe("exhausted_at", Timestamp, "When the bucket runs out at that rate, UTC; null where it cannot be said: no use in those days, or only at one instant"),
         ],
         sql: "\
 WITH newest AS (
@@ -146,17 +146,16 @@ WITH newest AS (
   WHERE kind IN ('debit', 'payg', 'overrun') GROUP BY account
 ), buckets AS (
   SELECT account, bucket, package, sum(points) AS remaining,
-    min(CASE WHEN kind = 'debit' THEN at END) AS first_used_at,
-    max(CASE WHEN kind = 'debit' THEN at END) AS last_used_at
+    min(CASE WHEN kind = 'debit' THEN at END) AS first_used_at
   FROM quota_ledger WHERE bucket IS NOT NULL GROUP BY account, bucket, package
-  HAVING count(CASE WHEN kind IN ('expire', 'breakage') THEN 1 END) = 0
+  HAVING sum(points) > 0
 ), recent AS (
   SELECT l.account, l.bucket, -sum(l.points) AS used
   FROM quota_ledger l JOIN newest n ON n.account = l.account
   WHERE l.kind = 'debit' AND l.at >= n.as_of - INTERVAL '7 days'
   GROUP BY l.account, l.bucket
 ), rated AS (
-  SELECT b.account, b.bucket, b.package, b.remaining, b.last_used_at, n.as_of,
+  SELECT b.account, b.bucket, b.package, b.remaining, n.as_of,
     greatest(b.first_used_at, n.as_of - INTERVAL '7 days') AS since,
     coalesce(r.used, CAST(0 AS DECIMAL(38,6))) AS recent_points
   FROM buckets b
@@ -164,8 +163,7 @@ WITH newest AS (
   LEFT JOIN recent r ON r.account = b.account AND r.bucket = b.bucket
 )
 SELECT account, bucket, package, remaining, since, as_of, recent_points,
-  CASE WHEN remaining = 0 THEN last_used_at
-    ELSE exhausted_at(since, as_of, recent_points, remaining) END AS exhausted_at
+  exhausted_at(since, as_of, recent_points, remaining) AS exhausted_at
 FROM rated",
     },
     View {
@@ -193,7 +191,7 @@ FROM (
     View {
         schema: "quota",
         name: "alerts_outstanding",
-        comment: "Alerts that went out and still hold: not taken back, and their bucket not closed",
+        comment: "Alerts that went out and are still about something: not taken back, and their bucket not closed, their window or their budget's period not over",
         columns: &[
             always("id", Text, "Identity of the alert"),
             always("kind", Text, "Kind of the threshold"),
@@ -210,12 +208,17 @@ FROM (
             always("at", Timestamp, "When it was crossed, UTC"),
         ],
         sql: "\
-SELECT id, kind, account, subscriber, model, package, bucket, period_start, counter, threshold, used,
-  allowance, at
+SELECT a.id, a.kind, a.account, a.subscriber, a.model, a.package, a.bucket, a.period_start, a.counter,
+  a.threshold, a.used, a.allowance, a.at
 FROM alerts a
-WHERE superseded_by IS NULL AND kind <> 'corrected'
+CROSS JOIN (SELECT max(watermark) AS as_of FROM system.partitions) stream
+LEFT JOIN settlement.budgets b ON a.account IS NULL AND b.budget = a.package AND b.period_start = a.period_start
+WHERE a.superseded_by IS NULL AND a.kind <> 'corrected'
   AND NOT EXISTS (SELECT 1 FROM alerts c WHERE c.corrects = a.id)
-  AND NOT EXISTS (SELECT 1 FROM quota_ledger l
-    WHERE l.account = a.account AND l.bucket = a.bucket AND l.kind IN ('expire', 'breakage'))",
+  AND NOT EXISTS (SELECT 1 FROM quota_ledger l WHERE l.account = a.account AND l.bucket = a.bucket
+    AND l.kind IN ('expire', 'breakage') AND l.at >= a.at)
+  AND CASE WHEN a.account IS NULL THEN b.period_end > stream.as_of
+    WHEN a.bucket IS NULL THEN alert_window_end(a.counter, a.period_start) > stream.as_of
+    ELSE TRUE END",
     },
 ];

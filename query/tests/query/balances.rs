@@ -1,8 +1,13 @@
 //! Schema `quota` over cases that were worked out by hand.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use crate::feed::{engine_over, rows, worked_out};
+use serde_json::{Value, json};
+use tally_aggregate::ReferenceData;
+use tally_quota::QuotaReference;
+use tally_schemas::AggregateConfig;
+
+use crate::feed::{Feed, engine_over, first_edition, rows, settings, worked_out};
 
 /// The rows of a query, each as the list of its values in the order asked for.
 async fn lists(sql: &str, columns: &[&str]) -> Vec<Vec<Value>> {
@@ -118,8 +123,8 @@ async fn points_burn_by_day_and_by_hour() {
 async fn a_bucket_runs_out_when_its_rate_says_and_null_says_that_nobody_knows() {
     let columns = ["account", "remaining", "since", "as_of", "recent_points", "exhausted_at"];
     let found = lists("SELECT * FROM quota.exhaustion_forecast ORDER BY account", &columns).await;
-    // A used 1.6 million in two days: 8.4 million last 10.5 days more. B is used up. G was used at
-    // one instant only. F's bucket is closed.
+    // A used 1.6 million in two days: 8.4 million last 10.5 days more. G was used at one instant
+    // only. B's bucket is used up and F's is closed: nothing is left to forecast.
     let expected = json!([
         [
             "A",
@@ -128,14 +133,6 @@ async fn a_bucket_runs_out_when_its_rate_says_and_null_says_that_nobody_knows() 
             "2026-11-22T02:00:00Z",
             "1600000.000000",
             "2026-12-02T14:00:00Z"
-        ],
-        [
-            "B",
-            "0.000000",
-            "2026-11-20T03:00:00Z",
-            "2026-11-20T03:00:16Z",
-            "500000.000000",
-            "2026-11-20T03:00:16Z"
         ],
         [
             "G",
@@ -187,4 +184,106 @@ async fn alerts_that_hold_are_those_sent_and_neither_taken_back_nor_closed() {
         json!(all),
         json!([["F", "percent_used"], ["G", "corrected"], ["G", "percent_used"]])
     );
+}
+
+/// The watermark is the newest event's time.
+fn punctual() -> AggregateConfig {
+    AggregateConfig { lateness_ms: 0, ..settings() }
+}
+
+/// Points of glm-5, one a token.
+fn glm(points: u64) -> Value {
+    json!({"model": "glm-5", "usage": {"input": points}})
+}
+
+/// The account and kind of what is outstanding once everything so far is in the tables.
+async fn outstanding(feed: &mut Feed) -> Vec<[String; 2]> {
+    feed.close().await;
+    feed.publish().await;
+    let engine = engine_over(&feed.store).await;
+    let sql = "SELECT account, counter FROM quota.alerts_outstanding ORDER BY account, counter";
+    let found = rows(&engine, sql).await;
+    found
+        .iter()
+        .map(|row| ["account", "counter"].map(|c| row[c].as_str().unwrap().into()))
+        .collect()
+}
+
+/// A bucket that was used up leaves the views when it closes, as one does of which something is
+/// left: 48 hours after its end.
+#[tokio::test]
+async fn a_used_up_bucket_closes_and_takes_its_alerts_with_it() {
+    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let reference = first_edition(&store).await;
+    let mut feed = Feed::begin(store, 1, &punctual(), &reference).await;
+    let purchase = json!({"command": "purchase", "id": "buy-u", "package": "telecom-10m"});
+    feed.command("U", "2026-10-01T08:00:00+08:00", purchase);
+    feed.event("U", "u-1", "2026-10-02T10:00:00+08:00", glm(10_000_000));
+    let used_up = [["U".to_owned(), "percent_used:0".to_owned()]];
+    assert_eq!(outstanding(&mut feed).await, used_up);
+    // Somebody else's usage lets time pass, up to the last instant at which it is open.
+    feed.event("V", "v-1", "2026-11-03T07:59:59.999+08:00", glm(0));
+    assert_eq!(outstanding(&mut feed).await, used_up);
+    feed.event("V", "v-2", "2026-11-03T08:00:00+08:00", glm(0));
+    assert_eq!(outstanding(&mut feed).await, Vec::<[String; 2]>::new());
+    let engine = engine_over(&feed.store).await;
+    let found = rows(&engine, "SELECT * FROM quota.balance").await;
+    assert_eq!(found.len(), 1);
+    let [used, earned, closed_at] = ["used", "earned", "closed_at"].map(|c| &found[0][c]);
+    assert_eq!((used, earned), (&json!("10000000.000000"), &json!("9.900000000000")));
+    assert_eq!(closed_at, "2026-11-03T00:00:00Z");
+}
+
+/// What is said of a window goes with the window: the hour of a spike, five rolling hours, a day, a
+/// month.
+#[tokio::test]
+async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
+    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let packages = tally_rating::SHIPPED_PACKAGES
+        .replacen(
+            "caps = []",
+            "caps = [{ window = \"day\", limit_micro = 1000000000000 }, \
+             { window = \"rolling_5h\", limit_micro = 1000000000000 }]",
+            1,
+        )
+        .replacen(
+            "{ kind = \"percent_used\", at = 50 },",
+            "{ kind = \"cap\", at = 100 }, { kind = \"spike\", at = 500000000000 },",
+            1,
+        )
+        + "\n[[account_threshold]]\nkind = \"overrun\"\nat = 1000000\n";
+    let reference = ReferenceData {
+        packages: Arc::new(QuotaReference::from_toml(&packages).unwrap()),
+        ..first_edition(&store).await
+    };
+    let mut feed = Feed::begin(store, 1, &punctual(), &reference).await;
+    let purchase = json!({"command": "purchase", "id": "buy-w", "package": "telecom-10m"});
+    feed.command("W", "2026-11-20T08:00:00+08:00", purchase);
+    // The cap is reached, and 1,000 points are beyond it.
+    feed.event("W", "w-1", "2026-11-20T10:00:00+08:00", glm(1_001_000));
+    let of = |counters: &[&str]| -> Vec<[String; 2]> {
+        counters.iter().map(|counter| ["W".to_owned(), (*counter).to_owned()]).collect()
+    };
+    let all = of(&["cap:day", "cap:rolling_5h", "overrun", "spike"]);
+    assert_eq!(outstanding(&mut feed).await, all);
+    // The five hours that are counted from 1970 in Beijing end at noon.
+    for (number, (at, left)) in [
+        ("2026-11-20T10:59:59.999+08:00", all.clone()),
+        ("2026-11-20T11:00:00+08:00", of(&["cap:day", "cap:rolling_5h", "overrun"])),
+        ("2026-11-20T11:59:59.999+08:00", of(&["cap:day", "cap:rolling_5h", "overrun"])),
+        ("2026-11-20T12:00:00+08:00", of(&["cap:day", "overrun"])),
+        ("2026-11-20T23:59:59.999+08:00", of(&["cap:day", "overrun"])),
+        ("2026-11-21T00:00:00+08:00", of(&["overrun"])),
+        ("2026-11-30T23:59:59.999+08:00", of(&["overrun"])),
+        ("2026-12-01T00:00:00+08:00", of(&[])),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        feed.event("V", &format!("v-{number}"), at, glm(0));
+        assert_eq!(outstanding(&mut feed).await, left, "{at}");
+    }
+    let engine = engine_over(&feed.store).await;
+    let sent = rows(&engine, "SELECT id FROM alerts WHERE account = 'W'").await;
+    assert_eq!(sent.len(), 4, "the table keeps them");
 }

@@ -12,7 +12,7 @@ use tally_aggregate::{
 };
 use tally_budget::BudgetBook;
 use tally_log::{Bounds, EventLog, MemoryLog, Record, RecordKind};
-use tally_query::{BudgetSource, Check, QueryEngine, VerifyOptions, verify};
+use tally_query::{BudgetSource, Check, LedgerView, QueryEngine, VerifyOptions, verify};
 use tally_schemas::{EpochIncrements, Table, TokenClass, entry_path};
 use tally_tables::Publisher;
 
@@ -303,10 +303,25 @@ async fn what_is_used_is_in_sql_and_verified() {
         sent.iter().all(|row| row["account"].is_empty() && row["allowance"] == "2000000.000000")
     );
 
+    // They are outstanding until the budget's period is over by the stream's time.
+    let outstanding =
+        "SELECT count(*) AS n FROM quota.alerts_outstanding WHERE package = 'one-model'";
+    let count = sent.len().to_string();
+    assert_eq!(rows(&engine, outstanding).await[0]["n"], count);
+
     let report = verify(&engine, &VerifyOptions::default()).await.unwrap();
     assert!(report.passed(), "{:#?}", failed(&report.checks));
     let of_budgets = |check: &&Check| check.what.contains("budget");
     assert_eq!(report.checks.iter().filter(of_budgets).count(), 5);
+
+    let last = LedgerView::new(Arc::clone(&world.store), TOPIC).last(0).await.unwrap().unwrap();
+    for (watermark_ms, n) in [(1_798_732_799_999, count.as_str()), (1_798_732_800_000, "0")] {
+        let mut entry = last.entry.clone();
+        entry.watermark_ms = Some(watermark_ms);
+        world.put(&entry_path(TOPIC, 0, entry.n), encode(&entry).unwrap()).await;
+        let engine = self::engine(&world).await;
+        assert_eq!(rows(&engine, outstanding).await[0]["n"], n, "{watermark_ms}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::path::Path as FilePath;
 use std::process::Command;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -17,13 +19,15 @@ use tally_tables::{Janitor, JanitorSettings};
 use crate::feed::{Feed, engine_over, first_edition, rewrite, rows, settings};
 use crate::world::TOPIC;
 
-/// What a build knew less than this one.
+/// What a build knew otherwise than this one.
 #[derive(Debug, Clone, Copy)]
 struct OlderBuild {
     /// Its tables.
     tables: &'static [Table],
     /// Columns that they did not have.
     lacks: &'static [&'static str],
+    /// A text of `usage_events` that this build does not have any more.
+    had: Option<&'static str>,
 }
 
 /// Before prices and quotas.
@@ -42,11 +46,15 @@ const COUNTING: OlderBuild = OlderBuild {
         "corrects_source",
         "corrects_id",
     ],
+    had: None,
 };
 
 /// Before alerts said in which epoch they were sent, and which command caused them.
 const ALERTING: OlderBuild =
-    OlderBuild { tables: &Table::ALL, lacks: &["emitted_epoch", "command_id"] };
+    OlderBuild { tables: &Table::ALL, lacks: &["emitted_epoch", "command_id"], had: None };
+
+/// When events said in which cluster they were served.
+const CLUSTERED: OlderBuild = OlderBuild { tables: &Table::ALL, lacks: &[], had: Some("cluster") };
 
 /// Events of an epoch.
 const EVENTS: u64 = 20;
@@ -73,7 +81,13 @@ impl OlderBuild {
         self.lacks.contains(&column) && table != Table::QuotaLedger
     }
 
-    /// What it would have written: files and statistics without the new columns.
+    /// The column of a table that is not there any more.
+    fn had(self, table: Table) -> Option<&'static str> {
+        self.had.filter(|_| table == Table::UsageEvents)
+    }
+
+    /// What it would have written: files and statistics without the new columns, and with the one
+    /// that went.
     fn aged(self, mut epoch: EncodedEpoch) -> EncodedEpoch {
         rewrite(&mut epoch, |table, batch| {
             assert!(self.tables.contains(&table), "{}", table.name());
@@ -81,7 +95,16 @@ impl OlderBuild {
             let kept: Vec<usize> = (0..schema.fields().len())
                 .filter(|at| !self.lacks(table, schema.field(*at).name()))
                 .collect();
-            batch.project(&kept).unwrap()
+            let kept = batch.project(&kept).unwrap();
+            let Some(had) = self.had(table) else { return kept };
+            // In front of the others, so that no reader finds its columns by their places.
+            let field = Arc::new(Field::new(had, DataType::Utf8, true));
+            let values: ArrayRef = Arc::new(StringArray::from(vec![had; kept.num_rows()]));
+            let own = kept.schema();
+            let fields = std::iter::once(field).chain(own.fields().iter().cloned());
+            let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            let columns = std::iter::once(values).chain(kept.columns().iter().cloned());
+            RecordBatch::try_new(schema, columns.collect()).unwrap()
         });
         for file in &mut epoch.entry.files {
             let table = Table::from_name(&file.table).unwrap();
@@ -89,6 +112,10 @@ impl OlderBuild {
             for part in ["minValues", "maxValues", "nullCount"] {
                 let values = stats[part].as_object_mut().unwrap();
                 values.retain(|column, _| !self.lacks(table, column));
+                if let Some(had) = self.had(table) {
+                    let value = if part == "nullCount" { json!(0) } else { json!(had) };
+                    values.insert(had.to_owned(), value);
+                }
             }
             file.stats = stats.to_string();
         }
@@ -98,15 +125,17 @@ impl OlderBuild {
     /// Publishes entries as it did: tables of its own schema, and a commit with files.
     async fn publish(self, store: &dyn ObjectStore, epochs: &[EncodedEpoch]) {
         for table in self.tables {
-            let fields: Vec<Value> = table
-                .columns()
-                .into_iter()
-                .filter(|column| !self.lacks(*table, column.name))
-                .map(|column| {
-                    json!({"name": column.name, "type": column.column_type.delta(),
+            let had = self.had(*table).map(
+                |had| json!({"name": had, "type": "string", "nullable": true, "metadata": {}}),
+            );
+            let own =
+                table.columns().into_iter().filter(|column| !self.lacks(*table, column.name)).map(
+                    |column| {
+                        json!({"name": column.name, "type": column.column_type.delta(),
                            "nullable": column.nullable, "metadata": {"comment": column.comment}})
-                })
-                .collect();
+                    },
+                );
+            let fields: Vec<Value> = had.into_iter().chain(own).collect();
             let schema = json!({"type": "struct", "fields": fields}).to_string();
             let metadata = json!({"metaData": {
                 "id": format!("old-{}", table.name()), "name": table.name(), "description": "old",
@@ -145,6 +174,8 @@ struct Expected {
     rated: u64,
     input: u64,
     points: u64,
+    /// Columns behind those of this build.
+    more: &'static [&'static str],
 }
 
 impl Expected {
@@ -185,7 +216,9 @@ impl Expected {
             let answer = engine.run(&sql, None, engine.limits()).await.unwrap();
             let names: Vec<String> =
                 answer.schema.fields().iter().map(|field| field.name().clone()).collect();
+            let more = if table == Table::UsageEvents { self.more } else { &[] };
             let columns = table.columns().into_iter().map(|column| column.name.to_owned());
+            let columns = columns.chain(more.iter().map(|name| (*name).to_owned()));
             assert_eq!(names, columns.collect::<Vec<_>>(), "{when}");
         }
     }
@@ -202,7 +235,7 @@ fn read_by_others(folder: &FilePath, expected: &Expected) {
     let python = std::env::var("TALLY_TEST_PYTHON")
         .expect("TALLY_TEST_PYTHON is not set: this test needs a Python with deltalake and duckdb, run `make test`");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/check_evolution.py");
-    let Expected { events, rated, input, points } = expected;
+    let Expected { events, rated, input, points, .. } = expected;
     let output = Command::new(python)
         .arg(script)
         .arg(folder)
@@ -263,7 +296,8 @@ async fn a_store_of_an_older_build_goes_on() {
     };
 
     // This build reads it as it lies there, before anything is written.
-    let mut expected = Expected { events: 3 * EVENTS, rated: 0, input: sum(1..=3), points: 0 };
+    let mut expected =
+        Expected { events: 3 * EVENTS, rated: 0, input: sum(1..=3), points: 0, more: &[] };
     let engine = engine_over(&store).await;
     expected.is_found_by(&engine, "before").await;
     assert_eq!(number(&engine, "(SELECT count(*) FROM suspense)").await, 3);
@@ -285,8 +319,13 @@ async fn a_store_of_an_older_build_goes_on() {
         feed.close().await;
     }
     feed.publish().await;
-    expected =
-        Expected { events: 6 * EVENTS, rated: 3 * EVENTS, input: sum(1..=6), points: sum(4..=6) };
+    expected = Expected {
+        events: 6 * EVENTS,
+        rated: 3 * EVENTS,
+        input: sum(1..=6),
+        points: sum(4..=6),
+        more: &[],
+    };
     let engine = engine_over(&store).await;
     expected.is_found_by(&engine, "after").await;
     verified(&engine, "after").await;
@@ -332,6 +371,71 @@ async fn a_store_of_an_older_build_goes_on() {
     expected.is_found_by(&engine, "merged").await;
     verified(&engine, "merged").await;
     read_by_others(folder.path(), &expected);
+}
+
+/// A column that this build does not have any more stays readable, behind the others: what old
+/// files say, and null for what this build writes, merged or not.
+#[tokio::test]
+async fn a_column_that_this_build_has_given_up_stays_readable() {
+    let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let reference = first_edition(&store).await;
+    let mut feed = Feed::begin(Arc::clone(&store), 1, &settings(), &reference).await;
+    let mut epochs = Vec::new();
+    for (epoch, hour) in [(1, 10), (2, 11)] {
+        send(&mut feed, epoch, "2026-11-18", hour);
+        let old = CLUSTERED.aged(feed.encoded(1_000).swap_remove(0));
+        feed.commit(old.clone()).await;
+        epochs.push(old);
+    }
+    CLUSTERED.publish(store.as_ref(), &epochs).await;
+    let sum = |epochs: u64| -> u64 {
+        (1..=epochs).flat_map(|epoch| (0..EVENTS).map(move |number| input(epoch, number))).sum()
+    };
+    for when in ["before", "after", "merged"] {
+        let epochs = if when == "before" { 2 } else { 3 };
+        let (events, input_sum) = (epochs * EVENTS, sum(epochs));
+        let expected = Expected {
+            events,
+            rated: events,
+            input: input_sum,
+            points: input_sum,
+            more: &["cluster"],
+        };
+        let engine = engine_over(&store).await;
+        expected.is_found_by(&engine, when).await;
+        verified(&engine, when).await;
+        for (filter, count) in [
+            ("= 'cluster'", 2 * EVENTS),
+            ("<> 'cluster'", 0),
+            ("IS NULL", events - 2 * EVENTS),
+            ("IS NOT NULL", 2 * EVENTS),
+        ] {
+            let sql = format!("(SELECT count(*) FROM usage_events WHERE cluster {filter})");
+            assert_eq!(number(&engine, &sql).await, count, "{when}: cluster {filter}");
+        }
+        // A row of each, through filters that prune.
+        for epoch in 1..=epochs {
+            let sql = format!(
+                "(SELECT sum(input) FROM usage_events WHERE id = '{epoch}-7' AND day = DATE '2026-11-18')"
+            );
+            assert_eq!(number(&engine, &sql).await, input(epoch, 7), "{when}");
+        }
+        if when == "before" {
+            send(&mut feed, 3, "2026-11-18", 12);
+            feed.close().await;
+            feed.publish().await;
+        } else if when == "after" {
+            let mut janitor = Janitor::new(Arc::clone(&store), TOPIC, 1);
+            let lively = JanitorSettings {
+                merge_files_min: 2,
+                checkpoint_commits: 1,
+                ..JanitorSettings::default()
+            };
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            let report = janitor.run_once(now_ms, &lively).await;
+            assert!(report.failures.is_empty() && report.merges >= 1, "{report}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -156,12 +156,12 @@ async fn filters_reach_the_files_through_views() {
         plans.push_str(&format!("-- {sql}\n{}\n\n", filtered(&plan)));
     }
     // Accounts are in every file here: the filter must still be told to the scans, but for one that
-    // goes by ids.
+    // goes by ids, and for those of the partitions and the budgets.
     for (view, untold) in [
         ("balance", 0),
         ("account_balance", 0),
         ("exhaustion_forecast", 0),
-        ("alerts_outstanding", 1),
+        ("alerts_outstanding", 3),
     ] {
         let sql = format!("SELECT * FROM quota.{view} WHERE account = 'R007'");
         let (_, plan) = planned(&engine, &sql).await;

@@ -144,3 +144,25 @@ fn a_members_cap_counts_buckets_and_pay_as_you_go_together() {
     );
     assert_eq!(world.use_at(1, APRIL + DAY).rows[0].kind, EntryKind::Payg);
 }
+
+#[test]
+fn the_window_of_an_alert_ends_with_its_period() {
+    let end = crate::alert_window_end_ms;
+    let (april, may) = (APRIL, at("2026-05-01T00:00:00+08:00"));
+    for (counter, end_ms) in [
+        ("cap:day", april + DAY),
+        ("cap:week", april + 7 * DAY),
+        ("cap:month", may),
+        ("cap:rolling_5h", april + 5 * HOUR),
+        ("cap:rolling_day", april + DAY),
+        ("cap:rolling_week", april + 7 * DAY),
+        ("spike", april + HOUR),
+        ("overflow_spent", may),
+        ("overrun", may),
+    ] {
+        assert_eq!(end(counter, april), Some(end_ms), "{counter}");
+    }
+    for counter in ["percent_used:0", "expires_soon:1", "cap:", "cap:year", "cap", "budget:0", ""] {
+        assert_eq!(end(counter, april), None, "{counter}");
+    }
+}

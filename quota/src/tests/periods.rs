@@ -103,11 +103,15 @@ pub(super) fn an_event_at_valid_to_is_not_the_buckets_and_a_late_one_before_is()
 }
 
 #[test]
-fn nothing_is_written_off_of_what_is_used_up() {
+fn nothing_is_written_off_of_what_is_used_up_and_the_ledger_says_that_it_closed() {
     let mut world = World::new(json!([package("p", json!({"period": {"days": 1}}))]));
     world.buy("b1", "p", APRIL);
     world.use_at(10_000_000, APRIL);
-    assert!(world.advance(APRIL + 4 * DAY).rows.is_empty());
+    assert!(world.advance(APRIL + 3 * DAY - 1).rows.is_empty());
+    let rows = world.advance(APRIL + 3 * DAY).rows;
+    let told: Vec<_> =
+        rows.iter().map(|row| (row.kind, row.points, row.amount, row.balance)).collect();
+    assert_eq!(told, [(EntryKind::Expire, 0, 0, Some(0))]);
     assert!(world.quota.all().next().is_none());
 }
 
@@ -129,7 +133,8 @@ pub(super) fn what_rolls_over_is_used_first_and_limited() {
     assert_eq!(world.use_at(5, second).debits(), [("b2", 5)]);
     assert_eq!(world.use_at(95, second + 10 * DAY).debits(), [("b2", 30)]);
     let told = world.advance(second + 12 * DAY);
-    assert!(told.rows.is_empty(), "b1 was used up in the end: {told:?}");
+    let points: Vec<i128> = told.rows.iter().map(|row| row.points).collect();
+    assert_eq!(points, [0], "b1 was used up in the end: {told:?}");
     let told = world.advance(second + 22 * DAY);
     assert_eq!(told.rows[0].points, -55 * i128::from(MICRO));
 }

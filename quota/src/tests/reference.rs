@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::world::*;
-use crate::{LayerApproval, PackageFile, PackageLayer, Quota, QuotaReference, Window};
+use crate::{
+    LayerApproval, Package, PackageFile, PackageKind, PackageLayer, Period, Quota, QuotaReference,
+    ThresholdKind, Window,
+};
 
 fn problems(value: &serde_json::Value) -> Vec<String> {
     let error = QuotaReference::from_json(value).unwrap_err();
@@ -175,12 +178,90 @@ fn newer_reference_data_keeps_every_version() {
     assert!(strangers.restore(name, &bytes).is_err());
 }
 
+/// Domain §1: id, micro-yuan, points, region, and whether the figures are made up.
+const ON_SALE: [(&str, i64, i64, Option<&str>, bool); 12] = [
+    ("bj-mobile-20m", 15_900_000, 20_000_000, Some("bj"), true),
+    ("ha-mobile-50m", 35_900_000, 50_000_000, Some("ha"), true),
+    ("hb-mobile-30m", 22_900_000, 30_000_000, Some("hb"), true),
+    ("mobile-gift-500k", 0, 500_000, None, false),
+    ("sh-telecom-trial-25m", 0, 25_000_000, Some("sh"), false),
+    ("telecom-10m", 9_900_000, 10_000_000, None, false),
+    ("telecom-40m", 29_900_000, 40_000_000, None, false),
+    ("telecom-80m", 49_900_000, 80_000_000, None, false),
+    ("telecom-dev-150m", 299_900_000, 150_000_000, None, false),
+    ("telecom-dev-15m", 39_900_000, 15_000_000, None, false),
+    ("telecom-dev-70m", 159_900_000, 70_000_000, None, false),
+    ("unicom-opc-30m", 0, 30_000_000, Some("sh"), false),
+];
+
 #[test]
-fn the_shipped_packages_are_read() {
+fn the_shipped_packages_are_those_of_the_domain() {
     let text = include_str!("../../../rating/data/packages.toml");
     let reference = QuotaReference::from_toml(text).unwrap();
-    assert!(reference.packages().iter().any(|package| package.id == "telecom-10m"));
-    assert!(reference.tariffs().iter().any(|tariff| tariff.id == "sh-telecom-payg"));
+    let packages: Vec<_> = reference
+        .packages()
+        .iter()
+        .map(|p| {
+            let points = p.allowance_micro / 1_000_000;
+            assert_eq!(points * 1_000_000, p.allowance_micro, "{}", p.id);
+            (p.id.as_str(), p.price_micro, points, p.region.as_deref(), p.example)
+        })
+        .collect();
+    assert_eq!(packages, ON_SALE);
+    for package in reference.packages() {
+        let Package { id, kind, period, currency, .. } = package;
+        let expected = match id.as_str() {
+            "sh-telecom-trial-25m" => PackageKind::Trial,
+            _ if package.price_micro == 0 => PackageKind::Free,
+            _ => PackageKind::Paid,
+        };
+        assert_eq!((*kind, *period), (expected, Period::Months(1)), "{id}");
+        assert_eq!((currency.code(), package.approved_by.is_some()), ("CNY", true), "{id}");
+        let percents: Vec<i64> = package
+            .thresholds
+            .iter()
+            .filter(|threshold| threshold.kind == ThresholdKind::PercentUsed)
+            .map(|threshold| threshold.at)
+            .collect();
+        assert_eq!(percents, [50, 80, 100], "{id}");
+    }
+    // 250,000 and 400,000 points a yuan.
+    let tariffs: Vec<_> = reference
+        .tariffs()
+        .iter()
+        .map(|t| (t.id.as_str(), t.price_micro_per_million_points, t.region.as_deref()))
+        .collect();
+    let expected =
+        [("sh-mobile-payg", 2_500_000, Some("sh")), ("sh-telecom-payg", 4_000_000, Some("sh"))];
+    assert_eq!(tariffs, expected);
+}
+
+/// A package that says nothing of thresholds warns at 50, 80 and 100 percent; one that says that it
+/// has none has none.
+#[test]
+fn thresholds_have_a_default() {
+    let read = |fields: serde_json::Value| {
+        let mut package = package("p", json!({}));
+        package.as_object_mut().unwrap().remove("thresholds");
+        for (field, value) in fields.as_object().unwrap() {
+            package[field] = value.clone();
+        }
+        let reference = reference_of(json!([package]), json!([]));
+        let thresholds = reference.packages()[0].thresholds.clone();
+        thresholds.into_iter().map(|t| (t.kind, t.at)).collect::<Vec<_>>()
+    };
+    let default = [50, 80, 100].map(|at| (ThresholdKind::PercentUsed, at));
+    assert_eq!(read(json!({})), default);
+    assert_eq!(read(json!({"thresholds": null})), default);
+    assert_eq!(read(json!({"thresholds": []})), []);
+    let own = json!({"thresholds": [{"kind": "points_left", "at": 7}]});
+    assert_eq!(read(own), [(ThresholdKind::PointsLeft, 7)]);
+    let written = QuotaReference::from_toml(&layer_text(
+        1,
+        "known_from = \"2026-01-01\"\napproved_by = \"a\"\napproved_at = \"2026-01-01\"\n",
+    ));
+    let thresholds = &written.unwrap().packages()[0].thresholds;
+    assert_eq!(thresholds.iter().map(|t| (t.kind, t.at)).collect::<Vec<_>>(), default);
 }
 
 /// A package in TOML, with its price and when it is known.

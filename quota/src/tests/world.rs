@@ -27,7 +27,8 @@ pub(super) fn package(id: &str, fields: Value) -> Value {
         "id": id, "title": id, "title_en": id, "price_micro": 9_900_000, "currency": "CNY",
         "period": {"months": 1}, "anchor": "purchase", "allowance_micro": "10000000000000",
         "weights": "default", "kind": "paid", "priority": 100, "rollover": "none",
-        "overflow": "block", "stacking": "queue", "funded_by": "operator", "source": "test",
+        "thresholds": [], "overflow": "block", "stacking": "queue", "funded_by": "operator",
+        "source": "test",
         "valid_from": 0, "known_from": 0, "approved_by": "test", "approved_at": 0,
     });
     for (field, value) in fields.as_object().unwrap() {

@@ -111,17 +111,48 @@ async fn a_record_of_another_kind_is_sent_to_its_own_command() {
     assert!(error.to_string().contains("tally contract import"), "{error}");
 }
 
+/// Packages and contracts have parts, which a table has no place for; a price list read as one of
+/// them would say nothing.
 #[tokio::test]
-async fn a_package_by_an_unknown_table_of_weights_cannot_be_approved() {
+async fn packages_and_contracts_are_not_read_from_csv() {
     let world = World::new();
+    let list = prices(&[["a", "3", "2026-01-01", "", ""]]);
+    for (kind, name) in [(ReferenceKind::Package, "p.csv"), (ReferenceKind::Contract, "c.CSV")] {
+        let error = world.import(kind, name, &list, "alice", noon()).await.unwrap_err();
+        assert!(matches!(error, ReferenceError::Unreadable(_)), "{error}");
+        let words = format!("{name}: {kind}s are read from TOML; CSV is for prices (tally price)");
+        assert!(error.to_string().contains(&words), "{error}");
+        assert_eq!(world.store.list(kind).await.unwrap().len(), 1, "nothing is stored");
+    }
+}
+
+/// A package of its own that is weighed by the table `night`.
+fn night_owl() -> String {
     let package = tally_rating::SHIPPED_PACKAGES
         .split("[[package]]")
         .nth(1)
         .unwrap()
         .replacen("telecom-10m", "night-owl", 1)
         .replacen("weights = \"default\"", "weights = \"night\"", 1);
-    let kind = ReferenceKind::Package;
-    let text = format!("[[package]]{package}");
+    format!("[[package]]{package}")
+}
+
+/// A version of the table `night`: `known_from`, and of each weight the time.
+fn night(known_from: &str, weights: &[(&str, &str)]) -> String {
+    let weight = |(from, to): &(&str, &str)| {
+        format!(
+            "[[weights.weight]]\nmodel_pattern = \"acme-*\"\nclass = \"output\"\n\
+             micro_per_unit = 2000000\nvalid_from = \"{from}\"\nvalid_to = \"{to}\"\n"
+        )
+    };
+    let table = format!("[[weights]]\nid = \"night\"\nknown_from = \"{known_from}\"\n");
+    table + &weights.iter().map(weight).collect::<String>()
+}
+
+#[tokio::test]
+async fn a_package_by_an_unknown_table_of_weights_cannot_be_approved() {
+    let world = World::new();
+    let (kind, text) = (ReferenceKind::Package, night_owl());
     let imported = world.import(kind, "p.toml", &text, "alice", noon()).await.unwrap();
     assert_eq!(imported.findings[0].code, "unknown_weights");
     assert!(imported.findings[0].message.starts_with("p.toml, line 1, night-owl"));
@@ -135,6 +166,90 @@ async fn a_package_by_an_unknown_table_of_weights_cannot_be_approved() {
     // Not before somebody answered for it, whatever the file says.
     assert_eq!(sold.known_from_ms, noon() + 1);
     assert_eq!(sold.approved_by.as_deref(), Some("bob"));
+}
+
+/// Sold from today, and weighed by what is known from tomorrow, or by weights of which none is in
+/// force at some time: usage would be held back, or count as if there were no weights.
+#[tokio::test]
+async fn a_package_whose_weights_do_not_hold_while_it_is_sold_cannot_be_approved() {
+    let (kind, text) = (ReferenceKind::Package, night_owl());
+    let sold_from_tomorrow = text.replacen(
+        "known_from = \"2025-01-01T00:00:00+08:00\"",
+        "known_from = \"2026-11-27\"",
+        1,
+    );
+    let sold_tomorrow = text.replacen(
+        "valid_from = \"2025-01-01T00:00:00+08:00\"",
+        "valid_from = \"2026-11-27\"\nvalid_to = \"2026-11-28\"",
+        1,
+    );
+    assert!(text != sold_from_tomorrow && text != sold_tomorrow);
+    let late = "table night is known from 2026-11-27T00:00:00+08:00";
+    let idle = |at: &str| format!("no weight of table night is in force at {at}:00:00+08:00");
+    for (package, known_from, weights, found) in [
+        (&text, "2026-11-27", &[("2026-01-01", "")][..], Some(late.to_owned())),
+        (&text, "2026-11-27", &[], Some(late.to_owned())),
+        (&sold_from_tomorrow, "2026-11-27", &[("2026-01-01", "")], None),
+        (&sold_tomorrow, "2026-11-27", &[("2026-01-01", "")], None),
+        (&text, "", &[], None),
+        (&text, "", &[("2026-01-01", "")], None),
+        (&text, "", &[("2026-11-27", "")], Some("no weight of table night is in force at".into())),
+        (&sold_from_tomorrow, "", &[("2026-11-27", "")], None),
+        (&text, "", &[("2026-01-01", "2026-12-01")], Some(idle("2026-12-01T00"))),
+        (&text, "", &[("2026-01-01", "2026-12-01"), ("2026-12-01", "")], None),
+        (
+            &text,
+            "",
+            &[("2026-01-01", "2026-12-01"), ("2026-12-02", "")],
+            Some(idle("2026-12-01T00")),
+        ),
+        (&sold_tomorrow, "", &[("2026-01-01", "2026-11-28")], None),
+        (
+            &sold_tomorrow,
+            "",
+            &[("2026-01-01", "2026-11-27T23:00:00+08:00")],
+            Some(idle("2026-11-27T23")),
+        ),
+    ] {
+        let world = World::new();
+        let table = night(known_from, weights);
+        let case = format!("{table}\n{package}");
+        world.import(PRICE, "w.toml", &table, "alice", noon()).await.unwrap();
+        world.store.approve(PRICE, 1, "bob", noon()).await.unwrap();
+        let imported = world.import(kind, "p.toml", package, "alice", noon() + 1).await.unwrap();
+        let told: Vec<&str> = imported.findings.iter().map(|f| f.message.as_str()).collect();
+        let approved = world.store.approve(kind, 1, "bob", noon() + 1).await;
+        match found {
+            None => assert!(told.is_empty() && approved.is_ok(), "{told:?} of {case}"),
+            Some(found) => {
+                assert!(told.len() == 1 && told[0].contains(&found), "{told:?} of {case}");
+                assert_eq!(imported.findings[0].code, "unknown_weights");
+                assert!(approved.is_err(), "{case}");
+            }
+        }
+    }
+}
+
+/// The same defect, brought by a later version of the table.
+#[tokio::test]
+async fn a_table_cannot_leave_a_package_that_is_sold_without_weights() {
+    let world = World::new();
+    let whole = night("", &[("2026-01-01", "")]);
+    world.import(PRICE, "w.toml", &whole, "alice", noon()).await.unwrap();
+    world.store.approve(PRICE, 1, "bob", noon()).await.unwrap();
+    let kind = ReferenceKind::Package;
+    world.import(kind, "p.toml", &night_owl(), "alice", noon() + 1).await.unwrap();
+    world.store.approve(kind, 1, "bob", noon() + 1).await.unwrap();
+    let ending = night("", &[("2026-01-01", "2026-12-01")]);
+    let imported = world.import(PRICE, "w.toml", &ending, "alice", noon() + 2).await.unwrap();
+    let codes: Vec<&str> = imported.findings.iter().map(|f| f.code.as_str()).collect();
+    assert_eq!(codes, ["unknown_weights"], "{:?}", imported.findings);
+    assert!(world.store.approve(PRICE, 2, "bob", noon() + 2).await.is_err());
+    // What was so before keeps nothing else from being approved.
+    world.put_in_force(&prices(&[["a", "3", "2026-01-01", "", ""]]), noon() + 3).await;
+    let followed = night("", &[("2026-01-01", "2026-12-01"), ("2026-12-01", "")]);
+    world.import(PRICE, "w.toml", &followed, "alice", noon() + 4).await.unwrap();
+    world.store.approve(PRICE, 4, "bob", noon() + 4).await.unwrap();
 }
 
 #[tokio::test]

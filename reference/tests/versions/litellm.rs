@@ -17,6 +17,7 @@ const MAP: &str = r#"{
   },
   "free-1": {"litellm_provider": "acme", "input_cost_per_token": 0.0},
   "dust-1": {"litellm_provider": "acme", "input_cost_per_token": 1.5e-13},
+  "vast-1": {"litellm_provider": "acme", "input_cost_per_token": 1e2147483647},
   "glm-5": {"litellm_provider": "acme", "output_cost_per_token": 0.000003}
 }"#;
 
@@ -47,7 +48,8 @@ async fn a_price_map_becomes_exact_prices_after_an_approval() {
     assert_eq!(read.models, 2);
     for words in [
         "free-1: input_cost_per_token: is zero",
-        "dust-1: input_cost_per_token: 1.5e-13",
+        "dust-1: input_cost_per_token: 1.5e-13 USD is not a whole number of micro-dollars",
+        "vast-1: input_cost_per_token: 1e2147483647 USD is not a whole number of micro-dollars",
         "tiny-1: search_context",
     ] {
         assert!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tally_schemas::{COUNT_MAX, Currency, TokenClass};
+use tally_schemas::{Currency, TokenClass};
 
 use super::decimal::Decimal;
 use super::error::Defect;
@@ -12,6 +12,9 @@ use super::rows::{Cells, Stop};
 
 /// Amounts from here on are mistakes: sums of them must fit 128 bits.
 const AMOUNT_MAX_PICO: i128 = 10_i128.pow(37);
+
+/// Counts from here on are mistakes: those of a line's classes must add up within 64 bits.
+const COUNT_LIMIT: u64 = 10_u64.pow(18);
 
 /// Position of each column that is read.
 #[derive(Debug)]
@@ -73,14 +76,14 @@ impl CellReader<'_> {
         };
         // The usual form, without going through decimals.
         if let Ok(count) = text.parse::<u64>()
-            && count <= COUNT_MAX * 1_000
+            && count < COUNT_LIMIT
         {
             return Ok(count);
         }
         let number = self.number(text, column)?;
         let count = number.units(0).and_then(|units| u64::try_from(units).ok());
-        count.ok_or_else(|| {
-            let advice = "a count is a whole number from 0 on";
+        count.filter(|count| *count < COUNT_LIMIT).ok_or_else(|| {
+            let advice = "a count is a whole number from 0 on, below 10^18";
             defect(column, format!("{text:?} is no count"), advice)
         })
     }

@@ -113,6 +113,9 @@ fn numbers_that_are_none_are_told_by_line_and_column() {
         (5, "0.0000000000001", "has more decimals than twelve"),
         (3, "1.5", "column \"prompt\": \"1.5\" is no count; a count is a whole number from 0 on"),
         (3, "-2", "column \"prompt\": \"-2\" is no count"),
+        (3, "1000000000000000000", "is no count; a count is a whole number from 0 on, below 10^18"),
+        (3, "18446744073709551615", "is no count"),
+        (3, "\"18,446,744,073,709,551,615\"", "is no count"),
         (
             4,
             "11",

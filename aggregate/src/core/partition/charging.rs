@@ -199,8 +199,10 @@ impl Partition {
         };
         let weigher = self.rater.weigher(lane, event.product.as_deref(), call);
         let rows = (quota_ledger, alerts);
-        let (charged, payers) =
-            self.accounts.charge(&charge, &weigher, self.watermark_ms, rows, mover)?;
+        let (charged, payers) = self
+            .accounts
+            .charge(&charge, &weigher, self.watermark_ms, rows, mover)
+            .map_err(|error| weigher.unrated(error))?;
         let amounts = Amounts {
             points_micro: charged.points_micro,
             retail_pico: charged.retail_pico,

@@ -443,6 +443,7 @@ const fn reason_name(reason: HoldReason) -> &'static str {
         HoldReason::NoPrice => "no_price",
         HoldReason::AmbiguousPrice => "ambiguous_price",
         HoldReason::CurrencyMismatch => "currency_mismatch",
+        HoldReason::UnknownWeights => "unknown_weights",
     }
 }
 

@@ -9,7 +9,7 @@ use tally_quota::QuotaReference;
 use tally_rating::{Book, BookFile, RateCard};
 use tally_schemas::ReferenceVersion;
 
-use super::resolutions::put;
+use super::resolutions::{put, recycle};
 use super::*;
 
 /// Nobody has told it the holidays of 2026.
@@ -123,6 +123,75 @@ fn what_cannot_be_rated_is_held_back_and_nothing_is_charged() {
         assert_eq!(closed.totals.accepted.events, 1);
         assert_eq!(ledger(&closed), [("debit".to_owned(), -7_000_000)], "{model}");
     }
+}
+
+/// What a package is weighed by is not guessed: usage that it pays for waits until the table is
+/// known, and what the package does not pay for goes on.
+#[test]
+fn an_event_of_a_package_whose_weights_are_not_known_yet_is_held_back() {
+    const WEIGHTS: &str = r#"
+[[price]]
+price_id = "in"
+side = "wholesale"
+vendor = "acme"
+model_pattern = "*"
+class = "input"
+unit = "token"
+currency = "CNY"
+price_micro_per_million = 3000000
+valid_from = "1970-01-01"
+known_from = "1970-01-01"
+approved_by = "a"
+approved_at = "1970-01-01"
+
+[[weights]]
+id = "night"
+known_from = "1970-01-02"
+approved_by = "a"
+approved_at = "1970-01-01"
+[[weights.weight]]
+model_pattern = "acme-1"
+class = "input"
+micro_per_unit = 5000000
+valid_from = "1970-01-01"
+"#;
+    let book = Book::read(&[BookFile { name: "b.toml", text: WEIGHTS }]).unwrap();
+    let known_ms = tally_rating::parse_instant("1970-01-02").unwrap();
+    let packages =
+        tally_rating::SHIPPED_PACKAGES.replacen("weights = \"default\"", "weights = \"night\"", 1);
+    let mut partition = with(RateCard::new(&book, Some(known_ms - 1)), &packages);
+    put(&mut partition, &command("purchase", "\"package\":\"telecom-10m\""), AT);
+    assert_eq!(ledger(&partition.close()), [("grant".to_owned(), 10_000_000_000_000)]);
+    let input = serde_json::json!({"input": 7});
+    let early = usage("acme-1", "acme", input.clone());
+    let held = put(&mut partition, &early, AT);
+    let mut other: serde_json::Value = serde_json::from_str(&early).unwrap();
+    (other["id"], other["account"]) = ("2".into(), "A2".into());
+    put(&mut partition, &other.to_string(), AT);
+    let closed = partition.close();
+    assert!(closed.totals.conserved());
+    let reasons: Vec<(&str, u64)> =
+        closed.totals.suspended_by_reason.iter().map(|(r, n)| (r.as_str(), *n)).collect();
+    assert_eq!(reasons, [("unknown_weights", 1)]);
+    // Nobody sold anything to A2: its event is weighed by the default table.
+    assert_eq!(closed.totals.accepted.events, 1);
+    assert_eq!(ledger(&closed), [("overrun".to_owned(), -7_000_000)]);
+    let rows = closed.suspense.into_batch(0, 1).unwrap();
+    let why = rows.column_by_name("subreason").unwrap();
+    let why = arrow::util::display::array_value_to_string(why, 0).unwrap();
+    assert_eq!(why, "no table of weights night is known");
+
+    let known = ReferenceData {
+        version: ReferenceVersion { edition: 0, known_at_ms: known_ms, hash: "0".to_owned() },
+        card: Arc::new(RateCard::new(&book, Some(known_ms))),
+        packages: Arc::clone(&partition.reference().packages),
+    };
+    partition.set_reference(known).unwrap();
+    let again = recycle(held, SuspenseReason::UnknownWeights, &early);
+    put(&mut partition, &again, AT + 1);
+    let closed = partition.close();
+    assert_eq!((closed.totals.accepted.events, closed.totals.left_open), (1, 0));
+    assert_eq!(ledger(&closed), [("debit".to_owned(), -35_000_000)]);
 }
 
 /// The coding plan's flagship counts three times at peak and twice else; who has not bought the
