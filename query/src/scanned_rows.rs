@@ -110,8 +110,7 @@ mod tests {
         let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        let config =
-            SessionConfig::new().with_target_partitions(1).with_batch_size(BATCH_ROWS);
+        let config = SessionConfig::new().with_target_partitions(1).with_batch_size(BATCH_ROWS);
         let context = SessionContext::new_with_config(config);
         let options = ParquetReadOptions::default();
         context.register_parquet("rows", path.to_str().unwrap(), options).await.unwrap();

@@ -76,7 +76,9 @@ fn poison_is_held_back_for_its_reason() {
                     wrong.push(format!("{:?} {how}: {told}", kind.name));
                 }
             }
-            Some((reason, kind)) => wrong.push(format!("{:?} should be {reason}: {told}", kind.name)),
+            Some((reason, kind)) => {
+                wrong.push(format!("{:?} should be {reason}: {told}", kind.name))
+            }
             None => wrong.push(format!("should not be there: {told}")),
         }
     }

@@ -130,7 +130,14 @@ impl Place {
 
     fn record(self, name: &str, value: Option<Vec<u8>>, expected: Expected) -> Poison {
         let payload = Payload { partition: self.home(), value, batch: false };
-        Poison { name: name.to_owned(), payload, expected, shown: Shown::Record, batch_index: 0, beside: 0 }
+        Poison {
+            name: name.to_owned(),
+            payload,
+            expected,
+            shown: Shown::Record,
+            batch_index: 0,
+            beside: 0,
+        }
     }
 
     fn raw(self, name: &str, value: &[u8], reason: Reason) -> Poison {

@@ -1,9 +1,7 @@
 //! R11: the log no longer has what was not processed yet.
 
 use crate::kill::note_stream;
-use crate::support::{
-    Dice, Figures, OwnEvent, Payload, Stream, Traffic, eventually, patience,
-};
+use crate::support::{Dice, Figures, OwnEvent, Payload, Stream, Traffic, eventually, patience};
 
 /// Exit code for data that is not what it should be.
 const INVALID_DATA: i32 = 3;

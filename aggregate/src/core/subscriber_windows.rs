@@ -599,7 +599,8 @@ mod tests {
             (&|n| [uuid(n), uuid(n + 1)], 72),
             (&|n| [format!("{n:0>256}"), format!("{n:1>256}")], 512),
         ];
-        for (rare, (names, length)) in [false, true].into_iter().flat_map(|r| names.map(|n| (r, n))) {
+        for (rare, (names, length)) in [false, true].into_iter().flat_map(|r| names.map(|n| (r, n)))
+        {
             let mut windows = SubscriberWindows::new(60_000, usize::MAX);
             let mut rows = SubscriberRows::default();
             for count in 1..40_000_usize {

@@ -518,7 +518,8 @@ fn check(
 #[test]
 fn budgets_hold() {
     let hold = |seed| {
-        let held = replay::hold("simulation::budgets::budgets_hold", seed, || run_stage(seed, None));
+        let held =
+            replay::hold("simulation::budgets::budgets_hold", seed, || run_stage(seed, None));
         held.unwrap_or_else(|broken| panic!("{broken}"))
     };
     if let Some(seed) = replay::replayed_seed() {
