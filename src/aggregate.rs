@@ -133,7 +133,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
 /// Opens the store and tries a conditional write on it.
 pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
     let url = config.store_url();
-    let store = open_store(&url)?;
+    let store = open_store(&url, &config.store.s3_options)?;
     let began = tokio::time::Instant::now();
     loop {
         // A new object each time: whether the last one was made may not be known.

@@ -217,7 +217,8 @@ async fn read(engine: &QueryEngine, filter: &HeldFilter) -> Result<HeldRows, Fai
 }
 
 fn write_offs(config: &Config) -> Result<WriteOffs, Failure> {
-    Ok(WriteOffs::new(tally_aggregate::open_store(&config.store_url())?))
+    let store = tally_aggregate::open_store(&config.store_url(), &config.store.s3_options)?;
+    Ok(WriteOffs::new(store))
 }
 
 /// What is known now of how the stream will take events.
