@@ -114,7 +114,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
             let (aggregator, mut backlog) = (Arc::clone(stream.aggregator()), Backlog::default());
             let position =
                 || backlog.position(&aggregator.status().partitions(), &aggregator.until());
-            follow("aggregate", position, stream.finish()).await
+            follow(global, "aggregate", position, stream.finish()).await
         }
     };
     if let Some(webhooks) = webhooks {

@@ -47,7 +47,7 @@ async fn duplicates(global: &GlobalArgs, args: DuplicatesArgs) -> Result<(), Fai
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let at_once = config.query.memory_max_bytes / BYTES_PER_HASH;
     let position = || engine.scanned().into();
-    let resends = follow("audit", position, resends(&engine, limit, at_once)).await?;
+    let resends = follow(global, "audit", position, resends(&engine, limit, at_once)).await?;
     let found = resends.found();
     if global.json {
         let bytes = render_bytes(Format::Json, resends.schema, &resends.batches)?;

@@ -55,7 +55,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Fa
     if args.once {
         let (parts, now_ms) = (janitor.parts(), Timestamp::now().as_millisecond());
         let run = janitor.run_once(now_ms, &settings);
-        let report = follow("janitor", || parts.look().into(), run).await;
+        let report = follow(global, "janitor", || parts.look().into(), run).await;
         return say(global, &report);
     }
     let interval = interval_of(&config).ok_or_else(|| {

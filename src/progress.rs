@@ -9,6 +9,9 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tally_query::Scanned;
 use tally_tables::Part;
 
+use crate::cli::{GlobalArgs, LogFormat};
+use crate::stdout::announcement;
+
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -40,14 +43,15 @@ impl From<Part> for Position {
     }
 }
 
-/// Runs a job, and shows meanwhile how far it is.
+/// Runs a job, and shows meanwhile how far it is. Where the log is JSON, in lines of that.
 pub(crate) async fn follow<T>(
+    global: &GlobalArgs,
     what: &'static str,
     mut position: impl FnMut() -> Position,
     job: impl Future<Output = T>,
 ) -> T {
     let mut job = pin!(job);
-    let mut progress = Progress::new(what, None);
+    let mut progress = Progress::of(what, None, global.log_format);
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -71,16 +75,22 @@ pub(crate) struct Progress {
     done: u64,
     started: Instant,
     last_line: Instant,
+    format: LogFormat,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Progress of a job of `total` steps, where that is known.
     pub(crate) fn new(what: &'static str, total: Option<u64>) -> Self {
+        Self::of(what, total, LogFormat::Text)
+    }
+
+    fn of(what: &'static str, total: Option<u64>, format: LogFormat) -> Self {
         let now = Instant::now();
-        let bar = std::io::stderr().is_terminal().then(|| bar(what, total));
+        let terminal = format == LogFormat::Text && std::io::stderr().is_terminal();
+        let bar = terminal.then(|| bar(what, total));
         let part = String::new();
-        Self { what, part, total, done: 0, started: now, last_line: now, bar }
+        Self { what, part, total, done: 0, started: now, last_line: now, format, bar }
     }
 
     /// One more step is done.
@@ -122,7 +132,7 @@ impl Progress {
             Some(bar) => bar.set_position(self.done),
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                eprintln!("{}", self.line());
+                eprintln!("{}", announcement(self.format, &self.line()));
             }
             None => {}
         }
@@ -226,6 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_is_looked_at_until_it_is_done() {
+        let global = GlobalArgs { config: None, json: false, log_format: LogFormat::Json };
         let looks = AtomicU64::new(0);
         let position =
             || Position { done: looks.fetch_add(1, Ordering::Relaxed), ..Position::default() };
@@ -235,7 +246,7 @@ mod tests {
             }
             "done"
         };
-        assert_eq!(follow("job", position, job).await, "done");
+        assert_eq!(follow(&global, "job", position, job).await, "done");
         assert!(looks.into_inner() >= 3);
     }
 }

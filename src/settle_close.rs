@@ -89,7 +89,7 @@ pub(crate) async fn close(global: &GlobalArgs, args: CloseArgs) -> Result<(), Fa
     let version = env!("CARGO_PKG_VERSION");
     let (now_ms, by) = (reference::now_ms(), args.by.as_str());
     let closing = settlement.close(args.period, by, now_ms, version);
-    match follow("close", || engine.scanned().into(), closing).await? {
+    match follow(global, "close", || engine.scanned().into(), closing).await? {
         CloseOutcome::InReview(review) if global.json => {
             stdout::print(serde_json::to_string_pretty(&review_json(&review)?)?)
         }
@@ -103,7 +103,7 @@ pub(crate) async fn approve(global: &GlobalArgs, args: ApproveArgs) -> Result<()
     let engine = engine(global, &args.store).await?;
     let settlement = settled_by.over(&engine);
     let approving = settlement.approve(args.period, &args.by, reference::now_ms());
-    let closed = follow("approve", || engine.scanned().into(), approving).await?;
+    let closed = follow(global, "approve", || engine.scanned().into(), approving).await?;
     tell_closed(global, &closed)
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: RerateArgs) -> Result<(), Fai
             _ => Ok((settlement.re_rate(vendor, period, &reading, now_ms).await?, Vec::new())),
         }
     };
-    let (again, proposed) = follow("rerate", || engine.scanned().into(), rating).await?;
+    let (again, proposed) = follow(global, "rerate", || engine.scanned().into(), rating).await?;
     if global.json {
         let json = re_rate_json(&args, &reading, &again, &proposed);
         return stdout::print(serde_json::to_string_pretty(&json)?);

@@ -41,7 +41,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: VerifyArgs) -> Result<(), Fai
     };
     let engine = sql_session::open(&config, settings).await?;
     let position = || position(parts.look(), engine.scanned());
-    let report = follow("verify", position, verify(&engine, &options)).await?;
+    let report = follow(global, "verify", position, verify(&engine, &options)).await?;
     if global.json {
         stdout::print(serde_json::to_string_pretty(&report)?)?;
     } else {
