@@ -152,7 +152,9 @@ fn replayed_seed() -> Option<u64> {
 
 #[test]
 fn what_breaks_names_its_seed_and_how_to_see_it_again() {
-    for breaks in [|_| Err("I7".to_owned()), |seed| panic!("of seed {seed}")] {
+    let both: [fn(u64) -> Result<usize, String>; 2] =
+        [|_| Err("I7".to_owned()), |seed| panic!("of seed {seed}")];
+    for breaks in both {
         let broken = hold(7, breaks).unwrap_err();
         assert!(broken.starts_with("seed 7: "), "{broken}");
         assert!(broken.contains("replay: TALLY_SEED=7 cargo test -p tally-budget "), "{broken}");
