@@ -1,8 +1,8 @@
 """How long alerts take at half of the largest load, and through a kill -9 with a takeover.
 
-alerts.py TALLY PROBE KAFKA FOLDER OUT.jsonl RATE SECONDS     RATE events a second of a million accounts go through the
-stream as batches, which is how the door sends them, while the probe's own events cause alerts; times are the broker's.
-The second run kills the process in its middle; another one that stands by takes its partitions over.
+alerts.py TALLY PROBE SELL KAFKA FOLDER OUT.jsonl RATE SECONDS     a million accounts buy a package each; then RATE events
+a second of theirs go through the stream as batches, which is how the door sends them, while the probe's own events cause
+alerts; times are the broker's. The second run kills the process in its middle; another one that stands by takes its partitions over.
 """
 
 import json
@@ -17,9 +17,10 @@ from lab import Running, record
 
 TOPIC = "latency.events"
 PROBES_A_SECOND = 100
+ACCOUNTS = "1000000"
 
 
-def run(tally: str, probe: str, kafka: str, folder: Path, out: str, rate: int, seconds: int, kill: bool) -> None:
+def run(tally: str, probe: str, sell: str, kafka: str, folder: Path, out: str, rate: int, seconds: int, kill: bool) -> None:
     name = f"alerts-{os.getpid()}-{int(kill)}"
     topic = f"{TOPIC}.{name}"
     env = {
@@ -27,7 +28,9 @@ def run(tally: str, probe: str, kafka: str, folder: Path, out: str, rate: int, s
         "TALLY_LOG__GROUP": name, "TALLY_STORE__URL": str(folder / name), "RUST_LOG": "warn",
     }
     log = folder / "alerts.log"
-    subprocess.run([tally, "generate", "--events", "4000000", "--seed", "3", "--accounts", "1000000", "--batch", "500",
+    sold_at_ms = str(int(time.time() * 1000) - 86_400_000)
+    subprocess.run([sell, kafka, topic, "4", ACCOUNTS, sold_at_ms], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([tally, "generate", "--events", "4000000", "--seed", "3", "--accounts", ACCOUNTS, "--batch", "500",
                     "--out", "kafka"], env={**os.environ, **env}, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([tally, "aggregate", "--until-end"], env={**os.environ, **env}, check=True,
                    stdout=subprocess.DEVNULL)
@@ -35,7 +38,7 @@ def run(tally: str, probe: str, kafka: str, folder: Path, out: str, rate: int, s
     time.sleep(5)
     load = subprocess.Popen(
         [tally, "generate", "--events", str(rate * (seconds + 20)), "--rate", str(rate), "--seed", "9", "--accounts",
-         "1000000", "--batch", "500", "--out", "kafka"], env={**os.environ, **env}, stdout=subprocess.DEVNULL)
+         ACCOUNTS, "--batch", "500", "--out", "kafka"], env={**os.environ, **env}, stdout=subprocess.DEVNULL)
     time.sleep(5)
     if kill:
         streams.append(Running([tally, "aggregate"], env, log))
@@ -52,9 +55,9 @@ def run(tally: str, probe: str, kafka: str, folder: Path, out: str, rate: int, s
 
 
 def main() -> None:
-    tally, probe, kafka, folder, out, rate, seconds = sys.argv[1:8]
+    tally, probe, sell, kafka, folder, out, rate, seconds = sys.argv[1:9]
     for kill in [False, True]:
-        run(tally, probe, kafka, Path(folder), out, int(rate), int(seconds), kill)
+        run(tally, probe, sell, kafka, Path(folder), out, int(rate), int(seconds), kill)
 
 
 main()

@@ -72,7 +72,9 @@ part_door() {
 
 part_recovery() {
   rm -rf "$work/recovery" "$results/recovery.jsonl"
-  py base recovery.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/recovery.jsonl"
+  py base recovery.py "$tally" "$CARGO_TARGET_DIR/release/sell" "$PEERS_BOOTSTRAP" "$work" "$results/recovery.jsonl"
+  rm -rf "$work/recovery"
+  drop_topics recovery.
 }
 
 part_rating() {
@@ -129,8 +131,9 @@ part_quota() {
 
 part_alerts() {
   rm -rf "$work"/alerts-* "$results/alerts.jsonl"
-  py base alerts.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$PEERS_BOOTSTRAP" "$work" "$results/alerts.jsonl" \
-    "${ALERT_RATE:-70000}" "${ALERT_SECONDS:-60}"
+  py base alerts.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$CARGO_TARGET_DIR/release/sell" "$PEERS_BOOTSTRAP" "$work" \
+    "$results/alerts.jsonl" "${ALERT_RATE:-70000}" "${ALERT_SECONDS:-60}"
+  drop_topics latency.
 }
 
 part_accounts() {

@@ -33,16 +33,17 @@ stop_servers() {
 trap stop_servers EXIT
 trap 'exit 130' INT TERM
 
-# One authority for all: `server` is what listens, `admin` is whoever asks.
+# One authority for all: `server` is what listens, `admin` is whoever asks. Each step by `&&`: it is called in a condition,
+# where a failure ends nothing.
 certificates() {
   local key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
-  openssl req -x509 "${key[@]}" -days 2 -subj /CN=chart-apiserver -keyout ca.key -out ca.crt
-  openssl req -x509 -CA ca.crt -CAkey ca.key "${key[@]}" -days 2 -subj /CN=server -keyout server.key -out server.crt \
-    -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=CA:FALSE -addext extendedKeyUsage=serverAuth,clientAuth
-  openssl req -x509 -CA ca.crt -CAkey ca.key "${key[@]}" -days 2 -subj /O=system:masters/CN=admin -keyout admin.key \
-    -out admin.crt -addext basicConstraints=CA:FALSE -addext extendedKeyUsage=clientAuth
-  openssl genrsa -out accounts.key 2048
-  openssl rsa -in accounts.key -pubout -out accounts.pub
+  openssl req -x509 "${key[@]}" -days 2 -subj /CN=chart-apiserver -keyout ca.key -out ca.crt &&
+    openssl req -x509 -CA ca.crt -CAkey ca.key "${key[@]}" -days 2 -subj /CN=server -keyout server.key -out server.crt \
+      -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=CA:FALSE -addext extendedKeyUsage=serverAuth,clientAuth &&
+    openssl req -x509 -CA ca.crt -CAkey ca.key "${key[@]}" -days 2 -subj /O=system:masters/CN=admin -keyout admin.key \
+      -out admin.crt -addext basicConstraints=CA:FALSE -addext extendedKeyUsage=clientAuth &&
+    openssl genrsa -out accounts.key 2048 &&
+    openssl rsa -in accounts.key -pubout -out accounts.pub
 }
 
 # launch PROGRAM ARGUMENT…

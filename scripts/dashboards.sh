@@ -60,9 +60,12 @@ done
 say "feeding $SECONDS_OF_TRAFFIC s of traffic"
 rate=500
 python3 scripts/sell.py "127.0.0.1:$http" 300 >"$folder/sell.log" || { cat "$folder/sell.log" >&2; die 'nothing was sold'; }
-# Beside it, what gateways and people ask, and an event of nobody's account.
+# Beside it, what gateways and people ask, an event of nobody's account, and one of an account that has bought nothing, which
+# nobody pays for: everything else may well stay within its packages.
 while sleep 1; do
   curl -s "http://127.0.0.1:$http/v1/events" -H 'content-type: application/json' -d '{"source":"gw-1"}'
+  curl -s "http://127.0.0.1:$http/v1/events" -H 'content-type: application/json' \
+    -d "{\"source\":\"gw-1\",\"id\":\"unsold-$(date +%s%N)\",\"account\":\"UNSOLD\",\"model\":\"glm-5\",\"completed_at\":$(date +%s000),\"usage\":{\"input\":7}}"
   curl -s "http://127.0.0.1:$http/v1/sql" -H 'content-type: application/json' -d '{"query":"SELECT count(*) FROM usage_events"}'
   for account in A000000000 A000000010; do curl -s "http://127.0.0.1:$http/v1/accounts/$account/quota"; done
 done >"$folder/asked.log" &

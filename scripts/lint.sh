@@ -8,19 +8,25 @@ MAX_LINES=800
 DATABASE_SECONDS=60
 failed=()
 
-# check NAME COMMAND…
+# check NAME COMMAND…: in a shell of its own that ends at the first failure. Called within an `if`, a function would go on
+# after one, and only its last command would count.
 check() {
-  local name=$1
+  local name=$1 status
   shift
   printf '\n== %s\n' "$name"
-  if "$@"; then echo ok; else failed+=("$name"); fi
+  set +e
+  (set -e; "$@")
+  status=$?
+  set -e
+  if [[ $status == 0 ]]; then echo ok; else failed+=("$name"); fi
 }
 
 # Files of the project, the ones not yet added included.
 sources() { git ls-files --cached --others --exclude-standard --deduplicate -- "$@"; }
 
 file_sizes() {
-  local file lines status=0
+  local files file lines status=0
+  files=$(sources '*.rs' '*.py' '*.sh' '*.bash' '*.proto' '*.sql' '*.js' '*.css' '*.html')
   while read -r file; do
     [[ -f $file ]] || continue
     lines=$(wc -l <"$file")
@@ -28,20 +34,22 @@ file_sizes() {
       echo "$file has $lines lines, $MAX_LINES is the most"
       status=1
     fi
-  done < <(sources '*.rs' '*.py' '*.sh' '*.bash' '*.proto' '*.sql' '*.js' '*.css' '*.html')
+  done <<<"$files"
   return "$status"
 }
 
 # Paths that exist on one person's machine only.
 machine_paths() {
-  local found
-  found=$(git grep -InE --untracked '(^|[^A-Za-z0-9_.])/(home/[a-z]|Users/[A-Za-z]|(root|work)/)' || true)
-  [[ -z $found ]] || { printf '%s\n' "$found"; return 1; }
+  local status=0
+  git --no-pager grep -InE --untracked '(^|[^A-Za-z0-9_.])/(home/[a-z]|Users/[A-Za-z]|(root|work)/)' || status=$?
+  # 1 says that there is none; 0 that there are some, more that nothing was looked at.
+  [[ $status == 1 ]]
 }
 
 shell_scripts() {
   local files
-  mapfile -t files < <(sources '*.sh' '*.bash' .ci/run)
+  files=$(sources '*.sh' '*.bash' .ci/run)
+  mapfile -t files <<<"$files"
   shellcheck -x "${files[@]}"
 }
 

@@ -6,8 +6,8 @@
 import http.client
 import json
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 HOUR_MS = 3_600_000
 THREADS = 8
@@ -65,14 +65,10 @@ def main() -> int:
     began = time.monotonic()
     bought_at = int(time.time() * 1000) - 2 * HOUR_MS
     refused: list[str] = []
-    threads = [
-        threading.Thread(target=sell, args=(address, range(first, accounts, THREADS), bought_at, refused))
-        for first in range(THREADS)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(THREADS) as pool:
+        selling = [pool.submit(sell, address, range(first, accounts, THREADS), bought_at, refused) for first in range(THREADS)]
+    for part in selling:
+        part.result()  # raises what ended a thread, such as a door that does not answer
     for line in refused[:5]:
         print(line, file=sys.stderr)
     sold = sum(len(commands(number, bought_at)) for number in range(accounts))

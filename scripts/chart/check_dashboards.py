@@ -1,16 +1,20 @@
 """Holds dashboards to Grafana's own models (grafana-foundation-sdk): what is read and written again must be the same.
 
     check_dashboards.py FILE…       a member that Grafana does not know, or of another type, is a finding
+    check_dashboards.py --self-test FILE…
+                                    breaks each rule once, in the first of the files that has what it is about, and wants
+                                    it to be found
 
 The models are generated from Grafana's schemas. They know the frame of a dashboard, the options of its panels, and
 Prometheus' queries; of SQL queries the schema says nothing, so their members are listed here.
 """
 
+import copy
 import enum
 import json
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard, prometheus, stat, table, timeseries
@@ -108,13 +112,85 @@ def findings(text: dict) -> Iterator[str]:
                 yield from same(target, prometheus.Dataquery, where)
 
 
-def main(paths: list[str]) -> int:
-    status = 0
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            for finding in findings(json.load(file)):
-                print(f"{path}: {finding}")
+def first(text: dict, kind: str) -> dict:
+    """The first panel of a kind."""
+    for panel in text["panels"]:
+        if panel["type"] == kind:
+            return panel
+    raise KeyError(kind)
+
+
+def target(text: dict, member: str) -> dict:
+    """The first question that has a member: `expr` where Prometheus is asked, `rawSql` where Tally is."""
+    for panel in text["panels"]:
+        for asked in panel["targets"]:
+            if member in asked:
+                return asked
+    raise KeyError(member)
+
+
+def broken() -> list[tuple[str, Callable[[dict], object]]]:
+    """Each: part of the finding that must come, and what breaks the dashboard."""
+    panels = lambda text: text["panels"]
+    custom = lambda text: first(text, "timeseries")["fieldConfig"]["defaults"]["custom"]
+    return [
+        ("dashboard.refreshs is unknown", lambda d: d.update(refreshs="30s")),
+        ("dashboard.title is 7", lambda d: d.update(title=7)),
+        ("dashboard.editable is 'yes'", lambda d: d.update(editable="yes")),
+        ("dashboard.schema_version is '41'", lambda d: d.update(schemaVersion="41")),
+        ("dashboard.graph_tooltip is 9", lambda d: d.update(graphTooltip=9)),
+        ("dashboard.tags is [1]", lambda d: d.update(tags=[1])),
+        ("dashboard.templating is [], and read as", lambda d: d.update(templating=[])),
+        ("dashboard: TypeError", lambda d: d.update(time=3)),
+        ("its id is taken", lambda d: panels(d)[1].update(id=panels(d)[0]["id"])),
+        ("lies over another", lambda d: panels(d)[1].update(gridPos=panels(d)[0]["gridPos"])),
+        ("lies over another", lambda d: panels(d)[0]["gridPos"].update(x=20)),
+        ("kind piechart", lambda d: panels(d)[0].update(type="piechart")),
+        (".tooltips is unknown", lambda d: first(d, "timeseries")["options"].update(tooltips={})),
+        (".colorModes is unknown", lambda d: first(d, "stat")["options"].update(colorModes="value")),
+        (".showHeaders is unknown", lambda d: first(d, "table")["options"].update(showHeaders=True)),
+        (".lineWidths is unknown", lambda d: custom(d).update(lineWidths=1)),
+        (".line_width is '1'", lambda d: custom(d).update(lineWidth="1")),
+        (".legend is unknown", lambda d: target(d, "expr").update(legend="x")),
+        (".range_val is 'yes'", lambda d: target(d, "expr").update(range="yes")),
+        ("'sql'", lambda d: target(d, "rawSql").update(sql="SELECT 1")),
+        ("'format'", lambda d: target(d, "rawSql").pop("format")),
+    ]
+
+
+def self_test(paths: list[str]) -> int:
+    files, status = [read(path) for path in paths], 0
+    for wanted, spoil in broken():
+        for text in files:
+            spoiled = copy.deepcopy(text)
+            try:
+                spoil(spoiled)
+            except KeyError:
+                continue
+            if not any(wanted in finding for finding in findings(spoiled)):
+                print(f"broken on purpose and not found: {wanted}")
                 status = 1
+            break
+        else:
+            print(f"no file has what would be broken: {wanted}")
+            status = 1
+    print(f"broken on purpose: {len(broken())} times")
+    return status
+
+
+def read(path: str) -> dict:
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["--self-test"]:
+        return self_test(arguments[1:])
+    status = 0
+    for path in arguments:
+        for finding in findings(read(path)):
+            print(f"{path}: {finding}")
+            status = 1
     return status
 
 
