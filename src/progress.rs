@@ -1,6 +1,5 @@
 //! Progress of long jobs: a bar on a terminal, a plain line now and then elsewhere.
 
-use std::future::Future;
 use std::io::IsTerminal;
 use std::pin::pin;
 use std::time::{Duration, Instant};

@@ -414,10 +414,10 @@ mod tests {
         for (group, here, elsewhere) in [(0, 0..20, 20..50), (1, 20..40, 0..20)] {
             let filter = reader.get_row_group_column_bloom_filter(group, 0).unwrap().unwrap();
             for account in here {
-                assert!(filter.check(&text(account).as_str()), "{} is denied", text(account));
+                assert!(filter.check(text(account).as_str()), "{} is denied", text(account));
             }
             let others = elsewhere.map(text).chain((0..1_000).map(|n| format!("nobody-{n}")));
-            let taken = others.filter(|other| filter.check(&other.as_str())).count();
+            let taken = others.filter(|other| filter.check(other.as_str())).count();
             // It is made for one in twenty; for fewer accounts than it was made for, it does better.
             assert!(taken <= 60, "{taken} of others are taken for present");
             let region = reader.get_row_group_column_bloom_filter(group, 1).unwrap();

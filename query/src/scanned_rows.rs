@@ -89,7 +89,7 @@ fn rows_of(leaf: &Arc<dyn ExecutionPlan>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
     use datafusion::physical_plan::execute_stream;
     use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
     use futures::TryStreamExt;
@@ -105,7 +105,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.parquet");
         let numbers: Int64Array = (0..i64::try_from(ROWS).unwrap()).collect();
-        let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).unwrap();
+        let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as ArrayRef)]).unwrap();
         let file = std::fs::File::create(&path).unwrap();
         let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
