@@ -38,6 +38,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: VerifyArgs) -> Result<(), Fai
         windows_closed: args.windows_closed,
         unpublished_allowed: args.running,
         parts: Arc::clone(&parts),
+        rows_at_once: None,
     };
     let engine = sql_session::open(&config, settings).await?;
     let position = || position(parts.look(), engine.scanned());

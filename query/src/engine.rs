@@ -285,6 +285,11 @@ impl QueryEngine {
         Limits::of(&self.shared.config)
     }
 
+    /// Bytes that all queries together may take.
+    pub(crate) fn memory_max_bytes(&self) -> u64 {
+        self.config.memory_max_bytes
+    }
+
     /// How many of the `query.concurrency` places are taken: by statements that run, and by those
     /// that were told to stop and have not yet.
     pub fn running(&self) -> usize {

@@ -52,6 +52,8 @@ pub struct VerifyOptions {
     pub unpublished_allowed: bool,
     /// Where who waits for the checks sees how far they are.
     pub parts: Arc<Parts>,
+    /// Most rows of `quota_ledger` that are put in order together; none is what memory allows.
+    pub rows_at_once: Option<u64>,
 }
 
 /// The outcome of one check.

@@ -12,7 +12,7 @@ use tally_tables::PinnedTables;
 use super::ledger_checks::rows_in_files;
 use super::table_sums::{EpochKey, ModelKey};
 use super::{Check, Evidence, Finding, VerifyOptions};
-use crate::answer_rows::rows_of;
+use crate::answer_rows::{integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::ledger_view::PartitionLedger;
@@ -458,23 +458,24 @@ pub(super) async fn rows_that_should_not_be(
     mut finding: Finding,
     sql: &str,
 ) -> Check {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Int64Type;
-    match rows_of(engine, pin, sql).await {
-        Err(error) => finding.add(error.to_string()),
-        Ok(batches) => {
-            for columns in &batches {
-                let [first, second, times] = columns.as_slice() else { continue };
-                for row in 0..times.len() {
-                    finding.add(format!(
-                        "{} {}: {} times",
-                        first.as_string::<i32>().value(row),
-                        second.as_string::<i32>().value(row),
-                        times.as_primitive::<Int64Type>().value(row)
-                    ));
-                }
-            }
-        }
+    if let Err(error) = add_rows_that_should_not_be(engine, pin, &mut finding, sql).await {
+        finding.add(error.to_string());
     }
     finding.done("every row")
+}
+
+/// Adds each row of such a query to what a check found.
+pub(super) async fn add_rows_that_should_not_be(
+    engine: &QueryEngine,
+    pin: &Arc<PinnedTables>,
+    finding: &mut Finding,
+    sql: &str,
+) -> Result<(), QueryError> {
+    for columns in rows_of(engine, pin, sql).await? {
+        for row in 0..columns.first().map_or(0, |column| column.len()) {
+            let (first, second) = (text(&columns, 0, row)?, text(&columns, 1, row)?);
+            finding.add(format!("{first} {second}: {} times", integer(&columns, 2, row)?));
+        }
+    }
+    Ok(())
 }

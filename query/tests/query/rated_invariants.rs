@@ -154,7 +154,31 @@ async fn a_balance_that_does_not_foot_is_found() {
     let changes: [Spoil; 2] =
         [|_, batch| change_a2(batch, "points"), |_, batch| change_a2(batch, "balance_after")];
     for spoil in changes {
-        found_by(&spoilt(Some(spoil)).await, "I9", "A buy-a").await;
+        let feed = spoilt(Some(spoil)).await;
+        found_by(&feed, "I9", "A buy-a").await;
+        for options in account_by_account() {
+            let failed = failed(&feed.store, &options).await;
+            let of_balances = failed.iter().find(|check| check.what.contains("balance_after"));
+            let findings = of_balances.map(|check| check.findings.as_slice()).unwrap_or_default();
+            assert!(findings.iter().any(|words| words.starts_with("A buy-a")), "{failed:#?}");
+        }
+    }
+}
+
+/// Rows of so few accounts put in order at once as rows of a large store are.
+fn account_by_account() -> impl Iterator<Item = VerifyOptions> {
+    [1, 7]
+        .into_iter()
+        .map(|rows| VerifyOptions { rows_at_once: Some(rows), ..VerifyOptions::default() })
+}
+
+#[tokio::test]
+async fn balances_foot_however_many_accounts_are_looked_at_together() {
+    for feed in [worked_out().await, random().await] {
+        for options in account_by_account() {
+            let failed = failed(&feed.store, &options).await;
+            assert!(failed.is_empty(), "{failed:#?}");
+        }
     }
 }
 
