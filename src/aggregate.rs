@@ -15,12 +15,14 @@ use tally_tables::{ErrorKind, Janitor, Publisher};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog::Backlog;
 use crate::budgets::{self, Budgets};
 use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::Failure;
 use crate::host_metrics::HostWatch;
 use crate::janitor::{self, JanitorFigures};
 use crate::looks::Depends;
+use crate::progress::follow;
 use crate::security::Security;
 use crate::status::{Parts, WebhookLook};
 use crate::stdout::announcement;
@@ -106,7 +108,15 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
         let routes = watch.merge(quota).merge(status);
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
-    let finished = stream.finish().await;
+    let finished = match extent {
+        Extent::Endless => stream.finish().await,
+        Extent::UntilEnd => {
+            let (aggregator, mut backlog) = (Arc::clone(stream.aggregator()), Backlog::default());
+            let position =
+                || backlog.position(&aggregator.status().partitions(), &aggregator.until());
+            follow(global, "aggregate", position, stream.finish()).await
+        }
+    };
     if let Some(webhooks) = webhooks {
         webhooks.finish().await;
     }
@@ -123,7 +133,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), 
 /// Opens the store and tries a conditional write on it.
 pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
     let url = config.store_url();
-    let store = open_store(&url)?;
+    let store = open_store(&url, &config.store.s3_options)?;
     let began = tokio::time::Instant::now();
     loop {
         // A new object each time: whether the last one was made may not be known.

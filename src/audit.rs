@@ -5,6 +5,7 @@ use tally_query::{Format, render_bytes, render_table, resends};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, FailureKind};
+use crate::progress::follow;
 use crate::{config, sql_session, stdout};
 
 #[derive(Debug, Subcommand)]
@@ -45,7 +46,8 @@ async fn duplicates(global: &GlobalArgs, args: DuplicatesArgs) -> Result<(), Fai
     let engine = sql_session::open(&config, settings).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let at_once = config.query.memory_max_bytes / BYTES_PER_HASH;
-    let resends = resends(&engine, limit, at_once).await?;
+    let position = || engine.scanned().into();
+    let resends = follow(global, "audit", position, resends(&engine, limit, at_once)).await?;
     let found = resends.found();
     if global.json {
         let bytes = render_bytes(Format::Json, resends.schema, &resends.batches)?;

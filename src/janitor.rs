@@ -24,6 +24,7 @@ use crate::exit::{Failure, FailureKind};
 use crate::host_metrics::HostWatch;
 use crate::looks::Depends;
 use crate::probes::Work;
+use crate::progress::follow;
 use crate::security::Security;
 use crate::stdout::announcement;
 use crate::{config, event_log, server, stdout, stop};
@@ -52,7 +53,9 @@ pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Fa
         .with_second_stage(&config.budgets.topic);
     let settings = settings_of(&config)?;
     if args.once {
-        let report = janitor.run_once(Timestamp::now().as_millisecond(), &settings).await;
+        let (parts, now_ms) = (janitor.parts(), Timestamp::now().as_millisecond());
+        let run = janitor.run_once(now_ms, &settings);
+        let report = follow(global, "janitor", || parts.look().into(), run).await;
         return say(global, &report);
     }
     let interval = interval_of(&config).ok_or_else(|| {

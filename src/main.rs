@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod audit;
+mod backlog;
 mod budgets;
 mod cli;
 mod config;

@@ -1,9 +1,15 @@
 //! Progress of long jobs: a bar on a terminal, a plain line now and then elsewhere.
 
 use std::io::IsTerminal;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tally_query::Scanned;
+use tally_tables::Part;
+
+use crate::cli::{GlobalArgs, LogFormat};
+use crate::stdout::announcement;
 
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -11,23 +17,79 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How many steps go by between looks at the clock.
 const STEPS_PER_LOOK: u64 = 256;
 
+/// How often a job that is followed is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How far a job is that says so itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// What it is at; empty where it has no parts.
+    pub(crate) part: String,
+    pub(crate) done: u64,
+    /// Of how many, where that is known.
+    pub(crate) total: Option<u64>,
+}
+
+impl From<Scanned> for Position {
+    fn from(Scanned { rows, of }: Scanned) -> Self {
+        Self { part: String::new(), done: rows, total: (of > 0).then_some(of) }
+    }
+}
+
+impl From<Part> for Position {
+    fn from(Part { name, done, of }: Part) -> Self {
+        Self { part: name.to_owned(), done, total: (of > 0).then_some(of) }
+    }
+}
+
+/// Runs a job, and shows meanwhile how far it is. Where the log is JSON, in lines of that.
+pub(crate) async fn follow<T>(
+    global: &GlobalArgs,
+    what: &'static str,
+    mut position: impl FnMut() -> Position,
+    job: impl Future<Output = T>,
+) -> T {
+    let mut job = pin!(job);
+    let mut progress = Progress::of(what, None, global.log_format);
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            done = &mut job => {
+                progress.finish();
+                return done;
+            }
+            _ = looks.tick() => progress.at(position()),
+        }
+    }
+}
+
 /// Progress of one job, on standard error.
 #[derive(Debug)]
 pub(crate) struct Progress {
     what: &'static str,
+    /// What it is at; empty where it has no parts.
+    part: String,
     total: Option<u64>,
     done: u64,
     started: Instant,
     last_line: Instant,
+    format: LogFormat,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Progress of a job of `total` steps, where that is known.
     pub(crate) fn new(what: &'static str, total: Option<u64>) -> Self {
+        Self::of(what, total, LogFormat::Text)
+    }
+
+    fn of(what: &'static str, total: Option<u64>, format: LogFormat) -> Self {
         let now = Instant::now();
-        let bar = std::io::stderr().is_terminal().then(|| bar(what, total));
-        Self { what, total, done: 0, started: now, last_line: now, bar }
+        let terminal = format == LogFormat::Text && std::io::stderr().is_terminal();
+        let bar = terminal.then(|| bar(what, total));
+        let part = String::new();
+        Self { what, part, total, done: 0, started: now, last_line: now, format, bar }
     }
 
     /// One more step is done.
@@ -38,12 +100,38 @@ impl Progress {
         }
     }
 
+    /// The job says how far it is.
+    fn at(&mut self, position: Position) {
+        let before = self.total;
+        (self.part, self.done, self.total) = (position.part, position.done, position.total);
+        if let Some(bar) = &self.bar {
+            if before.is_some() != self.total.is_some() {
+                bar.set_style(style(self.total));
+            }
+            match self.total {
+                Some(total) => bar.set_length(total),
+                None => bar.unset_length(),
+            }
+            bar.set_message(self.heading());
+            // The time goes on where the job seems not to.
+            bar.tick();
+        }
+        self.show();
+    }
+
+    fn heading(&self) -> String {
+        match self.part.as_str() {
+            "" => self.what.to_owned(),
+            part => format!("{}, {part}", self.what),
+        }
+    }
+
     fn show(&mut self) {
         match &self.bar {
             Some(bar) => bar.set_position(self.done),
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                eprintln!("{}", self.line());
+                eprintln!("{}", announcement(self.format, &self.line()));
             }
             None => {}
         }
@@ -51,12 +139,12 @@ impl Progress {
 
     fn line(&self) -> String {
         let seconds = self.started.elapsed().as_secs();
-        let done = HumanCount(self.done);
+        let (heading, done) = (self.heading(), HumanCount(self.done));
         match self.total {
             Some(total) => {
-                format!("{}: {done} of {} after {seconds} s", self.what, HumanCount(total))
+                format!("{heading}: {done} of {} after {seconds} s", HumanCount(total))
             }
-            None => format!("{}: {done} after {seconds} s", self.what),
+            None => format!("{heading}: {done} after {seconds} s"),
         }
     }
 
@@ -72,6 +160,12 @@ impl Progress {
 
 fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
+    bar.set_style(style(total));
+    bar.set_message(what);
+    bar
+}
+
+fn style(total: Option<u64>) -> ProgressStyle {
     let template = if total.is_some() {
         "{msg} [{bar:40}] {human_pos}/{human_len} {per_sec} {eta}"
     } else {
@@ -80,13 +174,13 @@ fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
     // The templates are constants of this file; without one the default is drawn.
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style.progress_chars("=> "));
-    bar.set_message(what);
-    bar
+    style.progress_chars("=> ")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     #[test]
@@ -115,5 +209,43 @@ mod tests {
         assert_eq!(shown.message(), "replay");
         progress.finish();
         assert!(shown.is_finished());
+    }
+
+    #[test]
+    fn a_job_that_is_followed_is_where_it_says() {
+        let shown = bar("verify", None);
+        shown.set_draw_target(ProgressDrawTarget::hidden());
+        let of_job = Some(shown.clone());
+        let mut progress = Progress { bar: of_job, ..Progress::new("verify", None) };
+        progress.at(Position::default());
+        assert_eq!((shown.position(), shown.length()), (0, None));
+        progress.at(Part { name: "suspense", done: 4, of: 16 }.into());
+        assert_eq!((shown.position(), shown.length()), (4, Some(16)));
+        assert_eq!(shown.message(), "verify, suspense");
+        assert!(progress.line().starts_with("verify, suspense: 4 of 16 after "));
+        // More is to be read than was known.
+        for of in [5_000, 70_000] {
+            progress.at(Scanned { rows: 4_096, of }.into());
+            assert_eq!((shown.position(), shown.length()), (4_096, Some(of)));
+        }
+        assert!(progress.line().starts_with("verify: 4,096 of 70,000 after "));
+        progress.finish();
+        assert!(shown.is_finished());
+    }
+
+    #[tokio::test]
+    async fn a_job_is_looked_at_until_it_is_done() {
+        let global = GlobalArgs { config: None, json: false, log_format: LogFormat::Json };
+        let looks = AtomicU64::new(0);
+        let position =
+            || Position { done: looks.fetch_add(1, Ordering::Relaxed), ..Position::default() };
+        let job = async {
+            while looks.load(Ordering::Relaxed) < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            "done"
+        };
+        assert_eq!(follow(&global, "job", position, job).await, "done");
+        assert!(looks.into_inner() >= 3);
     }
 }

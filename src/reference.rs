@@ -171,7 +171,7 @@ pub(crate) fn open_to_read(config: &Config) -> Result<ReferenceStore, Failure> {
     let store: Arc<dyn ObjectStore> = if !url.starts_with("s3://") && !Path::new(folder).exists() {
         Arc::new(InMemory::new())
     } else {
-        tally_aggregate::open_store(&url)?
+        tally_aggregate::open_store(&url, &config.store.s3_options)?
     };
     Ok(ReferenceStore::new(store))
 }
@@ -232,7 +232,8 @@ async fn import_litellm(
 
 fn open_to_write(global: &GlobalArgs, store: &StoreArgs) -> Result<ReferenceStore, Failure> {
     let config = config::load(global, &store.settings())?;
-    Ok(ReferenceStore::new(tally_aggregate::open_store(&config.store_url())?))
+    let store = tally_aggregate::open_store(&config.store_url(), &config.store.s3_options)?;
+    Ok(ReferenceStore::new(store))
 }
 
 fn tell_import(

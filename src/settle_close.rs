@@ -11,6 +11,7 @@ use tally_settlement::{Payment, Period, SealedStatement};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::Failure;
+use crate::progress::follow;
 use crate::settle_terms::{SettledBy, engine};
 use crate::{reference, stdout};
 
@@ -87,7 +88,8 @@ pub(crate) async fn close(global: &GlobalArgs, args: CloseArgs) -> Result<(), Fa
     let settlement = settled_by.over(&engine);
     let version = env!("CARGO_PKG_VERSION");
     let (now_ms, by) = (reference::now_ms(), args.by.as_str());
-    match settlement.close(args.period, by, now_ms, version).await? {
+    let closing = settlement.close(args.period, by, now_ms, version);
+    match follow(global, "close", || engine.scanned().into(), closing).await? {
         CloseOutcome::InReview(review) if global.json => {
             stdout::print(serde_json::to_string_pretty(&review_json(&review)?)?)
         }
@@ -100,7 +102,8 @@ pub(crate) async fn approve(global: &GlobalArgs, args: ApproveArgs) -> Result<()
     let settled_by = SettledBy::read(global, &args.store, None).await?;
     let engine = engine(global, &args.store).await?;
     let settlement = settled_by.over(&engine);
-    let closed = settlement.approve(args.period, &args.by, reference::now_ms()).await?;
+    let approving = settlement.approve(args.period, &args.by, reference::now_ms());
+    let closed = follow(global, "approve", || engine.scanned().into(), approving).await?;
     tell_closed(global, &closed)
 }
 

@@ -11,6 +11,7 @@ use tally_settlement::{AdjustmentState, Period, ReRateSection, ReRatedLine};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::Failure;
+use crate::progress::follow;
 use crate::settle_adjust::adjustment_json;
 use crate::settle_terms::{SettledBy, engine};
 use crate::{config, reference, stdout};
@@ -56,13 +57,16 @@ pub(crate) async fn run(global: &GlobalArgs, args: RerateArgs) -> Result<(), Fai
     let engine = engine(global, &args.store).await?;
     let settlement = settled_by.over(&engine);
     let (vendor, period, now_ms) = (args.vendor.as_str(), args.period, reference::now_ms());
-    let (again, proposed) = match &args.by {
-        Some(by) if args.post => {
-            let note = args.note.clone().unwrap_or_default();
-            settlement.propose_re_rate((vendor, period), &reading, (&note, by), now_ms).await?
+    let rating = async {
+        match &args.by {
+            Some(by) if args.post => {
+                let note = args.note.clone().unwrap_or_default();
+                settlement.propose_re_rate((vendor, period), &reading, (&note, by), now_ms).await
+            }
+            _ => Ok((settlement.re_rate(vendor, period, &reading, now_ms).await?, Vec::new())),
         }
-        _ => (settlement.re_rate(vendor, period, &reading, now_ms).await?, Vec::new()),
     };
+    let (again, proposed) = follow(global, "rerate", || engine.scanned().into(), rating).await?;
     if global.json {
         let json = re_rate_json(&args, &reading, &again, &proposed);
         return stdout::print(serde_json::to_string_pretty(&json)?);

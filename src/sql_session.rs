@@ -15,7 +15,7 @@ use crate::security::Security;
 
 /// Opens the engine; nothing is written and no log is needed.
 pub(crate) async fn open(config: &Config, settings: Vec<Setting>) -> Result<QueryEngine, Failure> {
-    let store = tally_aggregate::open_store(&config.store_url())?;
+    let store = tally_aggregate::open_store(&config.store_url(), &config.store.s3_options)?;
     let topic = stream_of(store.as_ref(), &config.log.topic).await?.ledger;
     open_at(config, settings, store, topic).await
 }
@@ -44,7 +44,7 @@ pub(crate) async fn serving(
     settings: Vec<Setting>,
     security: &Security,
 ) -> Result<Arc<QueryEngine>, Failure> {
-    let store = tally_aggregate::open_store(&config.store_url())?;
+    let store = tally_aggregate::open_store(&config.store_url(), &config.store.s3_options)?;
     // Which ledger the topic has is asked of a store that may be away.
     let began = tokio::time::Instant::now();
     let topic = loop {

@@ -79,7 +79,7 @@ async fn asked(config: &Config) -> Result<Status, Failure> {
     if let Some(status) = ask_running(config).await {
         return Ok(status);
     }
-    let store = tally_aggregate::open_store(&config.store_url())?;
+    let store = tally_aggregate::open_store(&config.store_url(), &config.store.s3_options)?;
     let look = WebhookLook::of(config, None)?;
     let place = stream_of(store.as_ref(), &config.log.topic).await?;
     let ends = ends_of_log(config, &place).await;
@@ -115,7 +115,8 @@ async fn troubles(config: &Config) -> Vec<Trouble> {
     let url = config.store_url();
     // A folder that is not there yet is made by the first process, and not by who looks.
     let is_there = url.contains("://") || Path::new(&url).exists();
-    let store = is_there.then(|| tally_aggregate::open_store(&url).ok()).flatten();
+    let open = || tally_aggregate::open_store(&url, &config.store.s3_options).ok();
+    let store = is_there.then(open).flatten();
     let (certificate, unread) = match Security::of(config) {
         Ok(security) => (security.certificate, None),
         Err(failure) => (None, Some(Trouble::new(Cause::Certificate, failure.message))),

@@ -18,6 +18,7 @@ use tally_settlement::person_name;
 
 use crate::cli::{GlobalArgs, PlaceArgs, StoreArgs};
 use crate::exit::Failure;
+use crate::progress::Progress;
 use crate::suspense_log::{Chunk, ResolutionLog};
 use crate::suspense_words::{self as words, Fate, Fates};
 use crate::{config, reference, sql_session, stdout};
@@ -216,7 +217,8 @@ async fn read(engine: &QueryEngine, filter: &HeldFilter) -> Result<HeldRows, Fai
 }
 
 fn write_offs(config: &Config) -> Result<WriteOffs, Failure> {
-    Ok(WriteOffs::new(tally_aggregate::open_store(&config.store_url())?))
+    let store = tally_aggregate::open_store(&config.store_url(), &config.store.s3_options)?;
+    Ok(WriteOffs::new(store))
 }
 
 /// What is known now of how the stream will take events.
@@ -323,10 +325,12 @@ async fn recycle(global: &GlobalArgs, args: RecycleArgs) -> Result<(), Failure> 
     let log = if args.dry_run { None } else { Some(ResolutionLog::open(&config).await?) };
     let (mut fates, mut chunk) = (Fates::default(), Chunk::default());
     let mut looked = false;
+    let mut progress = Progress::new("held-back events", None);
     while let Some(rows) = held.next().await? {
         for row in rows {
             let (fate, whole) = foresight.look(&row);
             fates.count(row.reason, row.model.clone(), fate);
+            progress.step();
             if let (Some(log), Some((account, raw))) = (&log, whole) {
                 if !looked {
                     looked = true;
@@ -344,6 +348,7 @@ async fn recycle(global: &GlobalArgs, args: RecycleArgs) -> Result<(), Failure> 
     if let Some(log) = &log {
         chunk.flush(log).await?;
     }
+    progress.finish();
     if global.json {
         return stdout::print(serde_json::to_string_pretty(&fates.json(args.dry_run))?);
     }

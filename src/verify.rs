@@ -1,13 +1,17 @@
 //! `tally verify`: every invariant, and the totals that must have come out.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use indicatif::HumanCount;
 use tally_generate::Truth;
-use tally_query::{Check, Report, VerifyOptions, verify};
+use tally_query::{Check, Report, Scanned, VerifyOptions, verify};
+use tally_tables::{Part, Parts};
 
 use crate::cli::{GlobalArgs, StoreArgs};
 use crate::exit::{Failure, FailureKind, file_failure};
+use crate::progress::{Position, follow};
 use crate::{config, sql_session, stdout};
 
 /// What to compare with, and what may still be under way.
@@ -28,14 +32,17 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) async fn run(global: &GlobalArgs, args: VerifyArgs) -> Result<(), Failure> {
     let (config, settings) = config::load_settings(global, &args.store.settings())?;
+    let parts = Arc::new(Parts::default());
     let options = VerifyOptions {
         truth: truth_of(&args.truth)?,
         windows_closed: args.windows_closed,
         unpublished_allowed: args.running,
+        parts: Arc::clone(&parts),
         rows_at_once: None,
     };
     let engine = sql_session::open(&config, settings).await?;
-    let report = verify(&engine, &options).await?;
+    let position = || position(parts.look(), engine.scanned());
+    let report = follow(global, "verify", position, verify(&engine, &options)).await?;
     if global.json {
         stdout::print(serde_json::to_string_pretty(&report)?)?;
     } else {
@@ -46,6 +53,15 @@ pub(crate) async fn run(global: &GlobalArgs, args: VerifyArgs) -> Result<(), Fai
     }
     let failed = report.checks.iter().filter(|check| !check.ok).count();
     Err(Failure::new(FailureKind::Check, format!("{failed} checks failed")))
+}
+
+/// The part that is checked. Parts may be long, and the rows that are read go on.
+fn position(part: Part, scanned: Scanned) -> Position {
+    let mut position = Position::from(part);
+    if scanned.rows > 0 {
+        position.part = format!("{}, {} rows read", part.name, HumanCount(scanned.rows));
+    }
+    position
 }
 
 /// One line a check, and below it what it found.
@@ -76,4 +92,18 @@ fn read_truth(path: &Path) -> Result<Truth, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| file_failure(path, &error))?;
     serde_json::from_str(&text)
         .map_err(|error| Failure::data(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_reads_rows_says_how_many() {
+        let part = Part { name: "quota", done: 10, of: 16 };
+        let said = |rows| position(part, Scanned { rows, of: 20_000 }).part;
+        assert_eq!(said(0), "quota");
+        assert_eq!(said(12_345), "quota, 12,345 rows read");
+        assert_eq!(position(part, Scanned::default()).total, Some(16));
+    }
 }

@@ -124,6 +124,11 @@ impl Aggregator {
         }))
     }
 
+    /// Up to which offset of each partition a bounded run goes; empty where the run is not bounded.
+    pub fn until(&self) -> BTreeMap<u32, u64> {
+        self.until.lock().clone()
+    }
+
     /// What the stream is doing.
     pub fn status(&self) -> &StreamStatus {
         &self.status

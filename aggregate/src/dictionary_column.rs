@@ -398,6 +398,33 @@ mod tests {
         assert_reads_back(&batch, written(&batch, 16_384));
     }
 
+    /// Asked by the library's reader, as a query asks it.
+    #[test]
+    fn a_reader_finds_every_account_in_the_filter_and_few_others() {
+        let group_rows = u32::try_from(ROW_GROUP_ROWS).unwrap();
+        // Accounts 0 to 19 in the first row group, 20 to 39 in the second.
+        let account = |row| if row < group_rows { row % 20 } else { 20 + row % 20 };
+        let rows: Vec<_> = (0..group_rows + 5_000).map(|row| (account(row), None)).collect();
+        let batch = batch(&rows);
+        // Pieces that end where the row group does.
+        let file = written(&batch, ROW_GROUP_ROWS);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        assert_eq!(reader.metadata().num_row_groups(), 2);
+        let text = |number: u32| format!("text-{}", number * 7 % 50);
+        for (group, here, elsewhere) in [(0, 0..20, 20..50), (1, 20..40, 0..20)] {
+            let filter = reader.get_row_group_column_bloom_filter(group, 0).unwrap().unwrap();
+            for account in here {
+                assert!(filter.check(text(account).as_str()), "{} is denied", text(account));
+            }
+            let others = elsewhere.map(text).chain((0..1_000).map(|n| format!("nobody-{n}")));
+            let taken = others.filter(|other| filter.check(other.as_str())).count();
+            // It is made for one in twenty; for fewer accounts than it was made for, it does better.
+            assert!(taken <= 60, "{taken} of others are taken for present");
+            let region = reader.get_row_group_column_bloom_filter(group, 1).unwrap();
+            assert!(region.is_none(), "only accounts have a filter");
+        }
+    }
+
     #[test]
     fn a_constant_that_changes_is_refused() {
         let mut column = DictionaryColumn::for_array(

@@ -1,10 +1,12 @@
 //! Object storage by URL, and the probe that refuses a store without conditional writes.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 use object_store::{
@@ -15,14 +17,19 @@ use object_store::{
 use crate::error::AggregateError;
 
 /// Opens the store of a URL: `s3://BUCKET/PREFIX` (configured by the standard `AWS_…`
-/// environment), `file:///DIR`, or a folder, which is created.
+/// environment, and by `s3_options` where that is silent), `file:///DIR`, or a folder, which is
+/// created.
 ///
 /// # Errors
-/// `Invalid` for another scheme or a folder that cannot be made.
-pub fn open_store(url: &str) -> Result<Arc<dyn ObjectStore>, AggregateError> {
+/// `Invalid` for another scheme, an option that the client of S3 does not have, or a folder that
+/// cannot be made.
+pub fn open_store(
+    url: &str,
+    s3_options: &BTreeMap<String, String>,
+) -> Result<Arc<dyn ObjectStore>, AggregateError> {
     if let Some(rest) = url.strip_prefix("s3://") {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let s3 = AmazonS3Builder::from_env()
+        let s3 = s3_builder(s3_options, std::env::vars_os())?
             .with_bucket_name(bucket)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_allow_http(true)
@@ -58,6 +65,40 @@ pub fn open_store(url: &str) -> Result<Arc<dyn ObjectStore>, AggregateError> {
     std::fs::create_dir_all(folder)
         .map_err(|e| AggregateError::Invalid(format!("store folder {folder}: {e}")))?;
     Ok(Arc::new(LocalFileSystem::new_with_prefix(folder)?))
+}
+
+/// What is signed with: one of them without the others is somebody else's.
+const CREDENTIALS: [AmazonS3ConfigKey; 3] =
+    [AmazonS3ConfigKey::AccessKeyId, AmazonS3ConfigKey::SecretAccessKey, AmazonS3ConfigKey::Token];
+
+/// The client of S3 by the options, and by the environment, which counts more.
+fn s3_builder(
+    options: &BTreeMap<String, String>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<AmazonS3Builder, AggregateError> {
+    let mut given: Vec<(AmazonS3ConfigKey, String)> = Vec::new();
+    for (name, value) in environment {
+        if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
+            && name.starts_with("AWS_")
+            && let Ok(key) = name.to_ascii_lowercase().parse()
+        {
+            given.push((key, value.to_owned()));
+        }
+    }
+    let signs_itself = given.iter().any(|(key, _)| *key == AmazonS3ConfigKey::AccessKeyId);
+    let mut builder = AmazonS3Builder::new();
+    for (name, value) in options {
+        let key: AmazonS3ConfigKey = name.parse().map_err(|_| {
+            AggregateError::Invalid(format!("store.s3_options.{name}: S3 has no such option"))
+        })?;
+        if !(signs_itself && CREDENTIALS.contains(&key)) {
+            builder = builder.with_config(key, value);
+        }
+    }
+    for (key, value) in given {
+        builder = builder.with_config(key, value);
+    }
+    Ok(builder)
 }
 
 /// Creations of the probe object that race.
@@ -195,13 +236,62 @@ mod tests {
         }
     }
 
+    /// A builder by options and an environment, and what it has.
+    fn built(options: &[(&str, &str)], environment: &[(&str, &str)]) -> AmazonS3Builder {
+        let options = options.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        s3_builder(&options.collect(), environment).unwrap()
+    }
+
+    #[test]
+    fn every_option_of_the_configuration_is_one_of_s3() {
+        for name in tally_schemas::S3_OPTIONS {
+            let key = name.parse::<AmazonS3ConfigKey>();
+            let key = key.unwrap_or_else(|error| panic!("{name}: {error}"));
+            // As the variable is called.
+            assert_eq!(format!("aws_{name}").parse::<AmazonS3ConfigKey>().unwrap(), key, "{name}");
+        }
+        let unknown = BTreeMap::from([("colour".to_owned(), "blue".to_owned())]);
+        let error = s3_builder(&unknown, []).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("store.s3_options.colour"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_counts_more_than_options_and_its_credentials_alone() {
+        use AmazonS3ConfigKey as Key;
+        let options = [
+            ("region", "cn-north-1"),
+            ("endpoint_url", "https://s3.internal:9000"),
+            ("access_key_id", "ours"),
+            ("secret_access_key", "hunter2"),
+            ("session_token", "hunter3"),
+        ];
+        let of = |builder: &AmazonS3Builder, key| builder.get_config_value(&key);
+        let by_options = built(&options, &[("PATH", "/bin"), ("AWS_PROFILE", "nobody")]);
+        assert_eq!(of(&by_options, Key::Region).as_deref(), Some("cn-north-1"));
+        assert_eq!(of(&by_options, Key::AccessKeyId).as_deref(), Some("ours"));
+        assert_eq!(of(&by_options, Key::Token).as_deref(), Some("hunter3"));
+        let environment = [
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "theirs"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter4"),
+        ];
+        let by_both = built(&options, &environment);
+        assert_eq!(of(&by_both, Key::Region).as_deref(), Some("us-east-1"));
+        assert_eq!(of(&by_both, Key::Endpoint).as_deref(), Some("https://s3.internal:9000"));
+        assert_eq!(of(&by_both, Key::AccessKeyId).as_deref(), Some("theirs"));
+        assert_eq!(of(&by_both, Key::SecretAccessKey).as_deref(), Some("hunter4"));
+        // Ours would go with their key.
+        assert_eq!(of(&by_both, Key::Token), None);
+    }
+
     #[tokio::test]
     async fn a_store_without_conditional_writes_is_refused() {
         probe(&InMemory::new(), "a").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        probe(open_store(&folder.path().display().to_string()).unwrap().as_ref(), "a")
-            .await
-            .unwrap();
+        let url = folder.path().display().to_string();
+        probe(open_store(&url, &BTreeMap::new()).unwrap().as_ref(), "a").await.unwrap();
         for fault in [Fault::Overwrites, Fault::LooksFirst] {
             let error = probe(&Unsafe(InMemory::new(), fault), "a").await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{fault:?}: {error}");

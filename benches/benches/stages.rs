@@ -1,5 +1,6 @@
 //! criterion over the stages that an event passes, so that a regression has an address.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -170,7 +171,8 @@ fn ledger_entry(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return };
     let folder = std::env::temp_dir().join(format!("tally-bench-{}", std::process::id()));
-    let Ok(store) = tally_aggregate::open_store(&folder.display().to_string()) else { return };
+    let url = folder.display().to_string();
+    let Ok(store) = tally_aggregate::open_store(&url, &BTreeMap::new()) else { return };
     let mut n = 0;
     criterion.bench_function("ledger: create an entry on a local folder", |bencher| {
         bencher.iter(|| {

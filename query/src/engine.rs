@@ -36,6 +36,7 @@ use crate::ledger_view::LedgerView;
 use crate::limits::{Limits, too_many_queries};
 use crate::metrics::QueryMetrics;
 use crate::pin::error_of;
+use crate::scanned_rows::{Scanned, ScannedRows};
 use crate::session::{SessionParts, Sessions};
 use crate::sight::Sight;
 use crate::stop::Stop;
@@ -104,6 +105,7 @@ struct Shared {
     permits: Arc<Semaphore>,
     config: QueryConfig,
     metrics: QueryMetrics,
+    scanned: Arc<ScannedRows>,
 }
 
 /// Who asks: what they see, and where it is noted.
@@ -232,7 +234,8 @@ impl QueryEngine {
         let connections = Connections::new(config.connections_max);
         let permits = usize::try_from(config.concurrency).unwrap_or(1).max(1);
         let permits = Arc::new(Semaphore::new(permits));
-        let shared = Shared { tables, sessions, permits, config, metrics: QueryMetrics::new() };
+        let (metrics, scanned) = (QueryMetrics::new(), Arc::default());
+        let shared = Shared { tables, sessions, permits, config, metrics, scanned };
         let shared = Arc::new(shared);
         let audit = None;
         Ok(Self {
@@ -292,6 +295,11 @@ impl QueryEngine {
     pub fn running(&self) -> usize {
         let places = usize::try_from(self.shared.config.concurrency).unwrap_or(1).max(1);
         places.saturating_sub(self.shared.permits.available_permits())
+    }
+
+    /// How far the queries so far are in the tables: what a job of many of them is measured by.
+    pub fn scanned(&self) -> Scanned {
+        self.shared.scanned.look()
     }
 
     /// The object store that everything is read from.
@@ -642,6 +650,7 @@ impl Shared {
         let plan = state.create_physical_plan(&plan).await.map_err(|e| self.error(&e))?;
         let plan = out.stop.watch(plan).map_err(|e| self.error(&e))?;
         let schema = plan.schema();
+        let _scan = self.scanned.begin(&plan);
         let mut rows = execute_stream(plan, state.task_ctx()).map_err(|e| self.error(&e))?;
         if out.head.send(Head { schema, pin }).is_err() {
             return Ok(Read::GivenUp);

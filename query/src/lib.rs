@@ -45,6 +45,7 @@ mod removed_days;
 mod resends;
 mod restricted_table;
 mod rolled_table;
+mod scanned_rows;
 mod session;
 mod settle;
 mod shanghai_calendar;
@@ -81,6 +82,7 @@ pub use provider::PinnedTableProvider;
 pub use reference_schema::ReferenceTable;
 pub use removed_days::RemovedRows;
 pub use resends::{Resends, resends};
+pub use scanned_rows::Scanned;
 pub use settle::{
     CloseOutcome, Closed, Decided, HowResolved, InReview, IssuedStatement, LineEvents,
     NewAdjustment, NewDispute, OtherReading, PeriodReRated, Settlement, SettlementTerms,

@@ -26,7 +26,7 @@ mod window_checks;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tally_tables::PinnedTables;
+use tally_tables::{Parts, PinnedTables};
 pub use truth::{Truth, TruthModel};
 
 use crate::engine::QueryEngine;
@@ -38,6 +38,9 @@ use table_sums::TableSums;
 /// Most findings that one check reports; the rest is counted.
 const FINDINGS_MAX: usize = 20;
 
+/// Parts of which who waits is told, one after the other.
+const PARTS: usize = 16;
+
 /// What to verify.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
@@ -48,6 +51,8 @@ pub struct VerifyOptions {
     pub windows_closed: bool,
     /// Whether epochs may still wait for publication, as they do while the stream runs.
     pub unpublished_allowed: bool,
+    /// Where who waits for the checks sees how far they are.
+    pub parts: Arc<Parts>,
     /// Most rows of `quota_ledger` that are put in order together; none is what memory allows.
     pub rows_at_once: Option<u64>,
 }
@@ -131,27 +136,45 @@ struct Evidence {
 /// # Errors
 /// Where ledger or tables cannot be read at all; what is wrong with them is in the report.
 pub async fn verify(engine: &QueryEngine, options: &VerifyOptions) -> Result<Report, QueryError> {
+    let parts = &options.parts;
+    parts.expect(PARTS);
+    parts.begin("budgets");
     let budgets = budget_checks::StageEvidence::read(engine).await;
+    parts.begin("ledger");
     let pin = engine.pin(None).await?;
     let ledgers = engine.ledger().all_entries().await?;
+    parts.begin("sums of the tables");
     let sums = TableSums::read(engine, &pin).await;
     let evidence = Evidence { pin, ledgers, sums };
     let published = Published::of(&evidence);
     let mut checks = ledger_checks::all(&evidence.ledgers);
+    parts.begin("reference data");
     checks.extend(reference_checks::all(&evidence.ledgers, engine.references()).await);
     checks.extend(table_checks::all(&evidence, &published, options));
+    parts.begin("windows");
     let windows = window_checks::windows_by_subscriber(engine, &evidence, &published, options);
     checks.push(windows.await);
+    parts.begin("roll-ups");
     checks.push(roll_up_checks::roll_ups(engine, &evidence.pin).await);
+    parts.begin("removed days");
     checks.push(retention_checks::records(engine, &evidence.pin).await);
+    parts.begin("duplicates");
     checks.extend(table_checks::duplicates(engine, &evidence.pin).await);
+    parts.begin("suspense");
     checks.extend(suspense_checks::all(engine, &evidence, &published).await);
+    parts.begin("corrections");
     checks.extend(correction_checks::all(engine, &evidence.pin, &published).await);
+    parts.begin("quota");
     checks.extend(quota_checks::all(engine, &evidence.pin, options).await);
+    parts.begin("accounts");
     checks.extend(account_checks::all(engine, &evidence, &published).await);
+    parts.begin("seals");
     checks.extend(seal_checks::all(engine, &evidence.pin).await);
+    parts.begin("phone bills");
     checks.extend(phone_bill_checks::all(engine, &evidence.pin).await);
+    parts.begin("budgets and alerts");
     checks.extend(budget_checks::all(engine, &budgets, &evidence, options).await);
+    parts.begin("audit log");
     checks.push(audit_checks::all(engine).await);
     if let Some(truth) = &options.truth {
         checks.extend(truth::all(&evidence, truth));

@@ -79,6 +79,10 @@ impl Default for LogConfig {
 pub struct StoreConfig {
     /// `s3://BUCKET/PREFIX`, `file:///DIR` or a folder; empty for `store` below the data folder.
     pub url: String,
+    /// How S3 is reached, by the names of the standard `AWS_…` variables in small letters and without
+    /// `aws_`: `endpoint_url`, `region`, `access_key_id`, `secret_access_key` and others. A variable
+    /// that is set counts instead, the access key's for all of the credentials.
+    pub s3_options: BTreeMap<String, String>,
 }
 
 /// The HTTP listener.

@@ -7,10 +7,14 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::config::{Config, ConfigError, Origin, Setting};
+use crate::s3_options::{S3_OPTIONS, S3_SECRETS};
 use crate::webhook_config::HIDDEN;
 
 /// Settings of this section have any name, dots included: it belongs to librdkafka.
 const FREE_SECTION: &str = "log.kafka_options.";
+
+/// Settings of this section are those that the store's client has, each a text.
+const S3_SECTION: &str = "store.s3_options.";
 
 /// Prefix of environment variables; the rest names sections and key, separated by `__`.
 const VARIABLE_PREFIX: &str = "TALLY_";
@@ -186,6 +190,7 @@ fn checked(
         None if key.len() > FREE_SECTION.len() && key.starts_with(FREE_SECTION) => {
             Value::String(String::new())
         }
+        None if is_s3_option(key) => Value::String(String::new()),
         None => {
             return Err(ConfigError::UnknownKey {
                 key: key.to_owned(),
@@ -206,9 +211,9 @@ fn checked(
             text.trim().parse().ok().map(Value::Boolean)
         }
         (Value::Array(_), Value::String(text)) if is_text_only => list_of(text),
-        // librdkafka takes every setting as a text.
+        // Both clients take every setting as a text.
         (Value::String(_), Value::Integer(_) | Value::Boolean(_))
-            if key.starts_with(FREE_SECTION) =>
+            if key.starts_with(FREE_SECTION) || key.starts_with(S3_SECTION) =>
         {
             Some(Value::String(value.to_string()))
         }
@@ -219,6 +224,9 @@ fn checked(
         Value::Boolean(_) => "true or false",
         // Elements may have secrets in them: what was found is not shown.
         Value::Array(_) if parsed.is_none() => return Err(invalid(key, origin, "expected a list")),
+        _ if parsed.is_none() && is_secret(key) => {
+            return Err(invalid(key, origin, "expected a text"));
+        }
         _ => "a text",
     };
     parsed.ok_or_else(|| invalid(key, origin, &format!("expected {words}, found {value}")))
@@ -229,8 +237,10 @@ fn checked(
 fn nearest(known: &BTreeMap<String, Value>, key: &str) -> Option<String> {
     let name_of = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let name = name_of(key);
+    let s3_options = S3_OPTIONS.map(|option| format!("{S3_SECTION}{option}"));
     known
         .keys()
+        .chain(&s3_options)
         .map(|candidate| {
             let whole = strsim::damerau_levenshtein(candidate, key);
             let by_name = strsim::damerau_levenshtein(&name_of(candidate), &name) + 2;
@@ -273,8 +283,15 @@ fn hiding_secrets(value: Value) -> Value {
     }
 }
 
+fn is_s3_option(key: &str) -> bool {
+    key.strip_prefix(S3_SECTION).is_some_and(|option| S3_OPTIONS.contains(&option))
+}
+
 /// Settings whose values are not shown.
 fn is_secret(key: &str) -> bool {
+    if let Some(option) = key.strip_prefix(S3_SECTION) {
+        return S3_SECRETS.contains(&option);
+    }
     key.starts_with(FREE_SECTION)
         && ["password", "secret", "key.pem", "sasl.jaas", "sasl.oauthbearer.config"]
             .iter()

@@ -32,6 +32,7 @@ mod recycling;
 mod reference_version;
 mod resolution;
 mod roll_up;
+mod s3_options;
 mod tables;
 mod token_class;
 mod usage_event;
@@ -76,6 +77,7 @@ pub use resolution::{
     HeldPosition, NotAPosition, RECYCLE, Recycle, Resolution, WRITE_OFF, WriteOff,
 };
 pub use roll_up::{RollUp, RolledColumn, RolledFrom, RolledRows};
+pub use s3_options::S3_OPTIONS;
 pub use tables::{Column, ColumnType, Table};
 pub use token_class::{CLASS_COUNT, COUNT_MAX, TokenClass, UsageCounts};
 pub use usage_event::{UsageEvent, UsageSource};

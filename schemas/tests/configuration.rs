@@ -152,6 +152,49 @@ fn kafka_options_are_free_and_their_secrets_are_not_shown() {
 }
 
 #[test]
+fn options_of_s3_are_known_ones_and_their_secrets_are_not_shown() {
+    let text = "[store.s3_options]\nregion = \"cn-north-1\"\nsecret_access_key = \"hunter2\"\nvirtual_hosted_style_request = true\n";
+    let path = file("s3.toml", text);
+    let environment = [
+        ("TALLY_STORE__S3_OPTIONS__ACCESS_KEY_ID", "AKIA1"),
+        ("TALLY_STORE__S3_OPTIONS__SESSION_TOKEN", "hunter3"),
+    ];
+    let (config, settings) = Config::load_with(Some(&path), environment, &[]).unwrap();
+    let wanted: BTreeMap<String, String> = [
+        ("region", "cn-north-1"),
+        ("access_key_id", "AKIA1"),
+        ("secret_access_key", "hunter2"),
+        ("session_token", "hunter3"),
+        ("virtual_hosted_style_request", "true"),
+    ]
+    .into_iter()
+    .map(|(key, value)| flag(key, value))
+    .collect();
+    assert_eq!(config.store.s3_options, wanted);
+    let shown = serde_json::to_string(&settings).unwrap();
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert_eq!(setting(&settings, "store.s3_options.access_key_id").value, "AKIA1");
+    assert_eq!(setting(&settings, "store.s3_options.session_token").value, "(hidden)");
+    for (name, nearest) in [
+        ("secret_acces_key", "store.s3_options.secret_access_key"),
+        ("endpoint", "store.s3_options.endpoint_url"),
+        ("aws_region", "store.s3_options.region"),
+    ] {
+        let path = file("s3_unknown.toml", &format!("[store.s3_options]\n{name} = \"hunter4\"\n"));
+        let message = Config::load_with(Some(&path), NO_ENVIRONMENT, &[]).unwrap_err().to_string();
+        assert!(message.contains(&format!("store.s3_options.{name}")), "{message}");
+        assert!(message.ends_with(&format!("did you mean {nearest}?")), "{message}");
+        assert!(!message.contains("hunter4"), "{message}");
+    }
+    // What correctness rests on is not left to anybody.
+    let path = file("s3_unsafe.toml", "[store.s3_options]\nconditional_put = \"disabled\"\n");
+    assert!(Config::load_with(Some(&path), NO_ENVIRONMENT, &[]).is_err());
+    let path = file("s3_typed.toml", "[store.s3_options]\nsecret_access_key = [\"hunter5\"]\n");
+    let message = Config::load_with(Some(&path), NO_ENVIRONMENT, &[]).unwrap_err().to_string();
+    assert!(message.contains("expected a text") && !message.contains("hunter5"), "{message}");
+}
+
+#[test]
 fn webhooks_are_a_list_and_their_secrets_are_not_shown() {
     let list = r#"[{url = "https://a.example/hook", secret = "whsec_hunter2"}]"#;
     let path = file(

@@ -29,7 +29,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         let found = format!("{url} does not exist yet; the first process makes it");
         return vec![Finding::ok("store", found)];
     }
-    let store = match open_store(&url) {
+    let store = match open_store(&url, &config.store.s3_options) {
         Ok(store) => store,
         Err(error) => {
             return vec![

@@ -20,6 +20,7 @@ mod gateway_runs;
 mod janitor;
 mod ledger_reader;
 mod metadata;
+mod parts;
 mod publish;
 mod removed_file;
 mod removed_sums;
@@ -33,6 +34,7 @@ mod table_state;
 pub use delta_log::gone_tables;
 pub use error::{ErrorKind, TablesError};
 pub use janitor::{Janitor, JanitorReport, JanitorSettings};
+pub use parts::{Part, Parts};
 pub use publish::{PublishReport, Publisher};
 pub use removed_file::RemovedFile;
 pub use retention_record::{

@@ -75,6 +75,32 @@ fn accepted_of(folder: &Path) -> u64 {
     rows[0]["n"].to_string().trim_matches('"').parse().unwrap()
 }
 
+/// A line as a shell runs it that somebody pasted it into.
+fn pasted(line: &str, folder: &Path) -> String {
+    let ran = Command::new("sh").args(["-c", line]).current_dir(folder).output().unwrap();
+    let error = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{line}: {error}");
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+#[test]
+fn the_first_event_and_the_first_query_that_are_printed_work_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (mut process, _) = up(folder, "up");
+    let query = process.says("psql ", PATIENCE);
+    let event = process.says("curl ", PATIENCE);
+    let answer: Value = serde_json::from_str(&pasted(event.trim(), folder)).unwrap();
+    assert_eq!(answer["accepted"], json!(1), "{answer}");
+    let cells = eventually("the event in the answer", PATIENCE, || {
+        let table = pasted(query.trim(), folder);
+        let row = table.lines().find(|line| line.contains("glm-5"))?;
+        Some(row.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>())
+    });
+    assert_eq!(cells, ["zhipu", "glm-5", "434", "345"]);
+    assert!(process.terminate(PATIENCE).success());
+}
+
 #[test]
 fn one_process_counts_tells_survives_kill_9_and_ends_in_order() {
     let folder = tempfile::tempdir().unwrap();

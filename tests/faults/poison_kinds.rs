@@ -2,9 +2,10 @@
 //! held back for, and a few that only look bad.
 
 use serde_json::{Value, json};
+use tally_generate::Truth;
 use tally_schemas::{SuspenseReason as Reason, partition_of};
 
-use crate::support::Payload;
+use crate::support::{OwnEvent, Payload, add_accepted};
 
 /// What must become of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,17 @@ pub(crate) enum Expected {
     Accepted,
     /// One row of `suspense`.
     HeldBack(Reason),
+}
+
+/// How `suspense.raw` shows what was held back.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Shown {
+    /// The bytes of the record: as text, or in hex where they are none.
+    Record,
+    /// The event of a batch in hex: as JSON it would not be what it was.
+    Message,
+    /// The event of a batch as JSON.
+    Json(Value),
 }
 
 /// A record and what must become of it.
@@ -24,6 +36,72 @@ pub(crate) struct Poison {
     pub(crate) payload: Payload,
     /// What must become of it.
     pub(crate) expected: Expected,
+    /// How it is shown where it is held back.
+    pub(crate) shown: Shown,
+    /// Which event of its batch it is.
+    pub(crate) batch_index: u64,
+    /// Good events before it in its batch, of [`BESIDE`].
+    pub(crate) beside: usize,
+}
+
+/// Tokens of a good event beside a bad one.
+const BESIDE: [(&str, u64); 2] = [("input", 5), ("requests", 1)];
+
+impl Poison {
+    /// The event of a batch that has one.
+    fn message(&self) -> &[u8] {
+        // One byte says that an event comes, one how long it is.
+        &self.payload.value.as_deref().unwrap()[2..]
+    }
+
+    /// What is wrong with a row's `raw`, if anything is.
+    pub(crate) fn shown_otherwise(&self, raw: Option<&str>) -> Option<&'static str> {
+        let (Some(value), Some(raw)) = (&self.payload.value, raw) else {
+            let nothing = self.payload.value.is_none() && raw.is_none();
+            return (!nothing).then_some("with a payload where there was none, or without one");
+        };
+        let same = match &self.shown {
+            Shown::Record => raw == as_text(value),
+            Shown::Message => raw == in_hex(self.message()),
+            Shown::Json(event) => {
+                serde_json::from_str::<Value>(raw).is_ok_and(|shown| shown == *event)
+            }
+        };
+        (!same).then_some("with another payload")
+    }
+}
+
+impl Poison {
+    /// Adds what must come of its record to the truth.
+    pub(crate) fn add_to(&self, truth: &mut Truth) {
+        match self.expected {
+            Expected::Accepted => {
+                OwnEvent::of(self.payload.value.as_deref().unwrap()).add_to(truth);
+            }
+            Expected::HeldBack(reason) => {
+                truth.sent += 1;
+                *truth.suspended.entry(reason.as_str().to_owned()).or_default() += 1;
+                for _ in 0..self.beside {
+                    let tokens = BESIDE.map(|(class, count)| (class.to_owned(), count));
+                    add_accepted(truth, "deepseek-flash", "deepseek", &tokens.into());
+                }
+            }
+        }
+    }
+}
+
+/// A payload as text, or in hex where it is none.
+fn as_text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| in_hex(bytes))
+}
+
+fn in_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::from("hex:");
+    for byte in bytes {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
 }
 
 /// Partitions of the topic, and now.
@@ -52,7 +130,14 @@ impl Place {
 
     fn record(self, name: &str, value: Option<Vec<u8>>, expected: Expected) -> Poison {
         let payload = Payload { partition: self.home(), value, batch: false };
-        Poison { name: name.to_owned(), payload, expected }
+        Poison {
+            name: name.to_owned(),
+            payload,
+            expected,
+            shown: Shown::Record,
+            batch_index: 0,
+            beside: 0,
+        }
     }
 
     fn raw(self, name: &str, value: &[u8], reason: Reason) -> Poison {
@@ -313,57 +398,111 @@ fn wrong_batches(place: Place) -> Vec<Poison> {
     };
     let one = |event: Vec<u8>| text(1, &event);
     let with_usage = |id: &str, usage: &[u8]| one([head(id), text(11, usage)].concat());
-    let kinds: Vec<(&str, Vec<u8>, Reason)> = vec![
-        ("batch: empty", Vec::new(), Reason::Malformed),
-        ("batch: noise", vec![0xff; 64], Reason::Malformed),
-        ("batch: torn", with_usage("torn batch", &[8, 5])[..30].to_vec(), Reason::Malformed),
-        ("batch: events is a number", vec![8, 1], Reason::Malformed),
-        ("batch: only unknown fields", vec![16, 1], Reason::Malformed),
-        ("batch: field 0", vec![0, 1], Reason::Malformed),
-        ("batch: a group", vec![11, 12], Reason::Malformed),
-        ("batch: endless varint", vec![0x80; 32], Reason::Malformed),
-        ("batch: event of noise", one(vec![0xff; 16]), Reason::Malformed),
-        ("batch: source is a number", one(vec![8, 1]), Reason::Malformed),
-        ("batch: text is not UTF-8", one(text(1, b"\xff\xfe")), Reason::Malformed),
-        ("batch: empty event", one(Vec::new()), Reason::Incomplete),
-        ("batch: no usage", one(head("no usage")), Reason::Incomplete),
-        ("batch: usage without a class", with_usage("no class", &[]), Reason::Incomplete),
+    // What is shown of an event that can be read: its identity, and what it has besides.
+    let shown = |id: &str, usage: Value| {
+        Shown::Json(json!({
+            "source": "gw-poison-02", "id": id, "account": ACCOUNT, "model": "deepseek-flash",
+            "completed_at": place.now_ms - 5_000, "usage": usage, "usage_source": "reported",
+        }))
+    };
+    let unsent = json!({"requests": 1});
+    let kinds: Vec<(&str, Vec<u8>, Reason, Shown)> = vec![
+        ("batch: empty", Vec::new(), Reason::Malformed, Shown::Record),
+        ("batch: noise", vec![0xff; 64], Reason::Malformed, Shown::Record),
+        (
+            "batch: torn",
+            with_usage("torn batch", &[8, 5])[..30].to_vec(),
+            Reason::Malformed,
+            Shown::Record,
+        ),
+        ("batch: events is a number", vec![8, 1], Reason::Malformed, Shown::Record),
+        ("batch: only unknown fields", vec![16, 1], Reason::Malformed, Shown::Record),
+        ("batch: field 0", vec![0, 1], Reason::Malformed, Shown::Record),
+        ("batch: a group", vec![11, 12], Reason::Malformed, Shown::Record),
+        ("batch: endless varint", vec![0x80; 32], Reason::Malformed, Shown::Record),
+        ("batch: event of noise", one(vec![0xff; 16]), Reason::Malformed, Shown::Message),
+        ("batch: source is a number", one(vec![8, 1]), Reason::Malformed, Shown::Message),
+        ("batch: text is not UTF-8", one(text(1, b"\xff\xfe")), Reason::Malformed, Shown::Message),
+        (
+            "batch: empty event",
+            one(Vec::new()),
+            Reason::Incomplete,
+            Shown::Json(json!({"usage": unsent, "usage_source": "reported"})),
+        ),
+        (
+            "batch: no usage",
+            one(head("no usage")),
+            Reason::Incomplete,
+            shown("no usage", unsent.clone()),
+        ),
+        (
+            "batch: usage without a class",
+            with_usage("no class", &[]),
+            Reason::Incomplete,
+            shown("no class", unsent),
+        ),
         (
             "batch: no time",
             one([text(1, b"g"), text(2, b"i"), text(3, ACCOUNT.as_bytes()), text(11, &[8, 5])]
                 .concat()),
             Reason::Incomplete,
+            Shown::Json(json!({
+                "source": "g", "id": "i", "account": ACCOUNT,
+                "usage": {"input": 5, "requests": 1}, "usage_source": "reported",
+            })),
         ),
         (
             "batch: unknown class",
             with_usage("class 16", &[8, 5, 0x80, 1, 7]),
             Reason::UnknownUsageClass,
+            Shown::Message,
         ),
-        ("batch: wrong total", with_usage("total", &[8, 5, 15 << 3, 6]), Reason::ClassesDoNotAddUp),
+        (
+            "batch: wrong total",
+            with_usage("total", &[8, 5, 15 << 3, 6]),
+            Reason::ClassesDoNotAddUp,
+            Shown::Message,
+        ),
         (
             "batch: reasoning",
             with_usage("reasoning", &[5 << 3, 5, 6 << 3, 6]),
             Reason::ClassesDoNotAddUp,
+            shown("reasoning", json!({"output": 5, "reasoning": 6, "requests": 1})),
         ),
         (
             "batch: count above 2^53",
             with_usage("2^53", &[8, 0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10]),
             Reason::InvalidCount,
+            Shown::Message,
         ),
         (
             "batch: a negative count",
             with_usage("neg", &[8, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]),
             Reason::InvalidCount,
+            Shown::Message,
         ),
     ];
-    kinds
+    let mut all: Vec<Poison> = kinds
         .into_iter()
-        .map(|(name, bytes, reason)| {
-            let mut poison = place.raw(name, &bytes, reason);
+        .map(|(name, bytes, reason, shown)| {
+            let mut poison = Poison { shown, ..place.raw(name, &bytes, reason) };
             poison.payload.batch = true;
             poison
         })
-        .collect()
+        .collect();
+    // Which event of a batch it is, is part of the position.
+    let good = |id: &str| with_usage(id, &[8, 5]);
+    let third = with_usage("third of three", &[5 << 3, 5, 6 << 3, 6]);
+    let batch = [good("first of three"), good("second of three"), third].concat();
+    let mut third = Poison {
+        shown: shown("third of three", json!({"output": 5, "reasoning": 6, "requests": 1})),
+        batch_index: 2,
+        beside: 2,
+        ..place.raw("batch: the third of three", &batch, Reason::ClassesDoNotAddUp)
+    };
+    third.payload.batch = true;
+    all.push(third);
+    all
 }
 
 fn wrong_for_the_stream(place: Place) -> Vec<Poison> {

@@ -132,3 +132,36 @@ fn catch_up(process: &mut Process, ledger: &mut Ledger, stream: &Stream) {
         stream.is_committed(ledger).then_some(())
     });
 }
+
+/// `tally.toml` has all that S3 needs where the environment says nothing of it.
+#[test]
+fn a_store_is_reached_by_the_configuration_alone() {
+    let mut dice = Dice::of("store-options");
+    let mut stream = Stream::new("store-options", dice.seed(), 1);
+    stream.send(&Traffic::clean(dice.next_seed(), 1_000));
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let text = format!(
+        "[store.s3_options]\nendpoint_url = {:?}\naccess_key_id = {:?}\nsecret_access_key = {:?}\nregion = \"us-east-1\"\n",
+        stream.servers.s3,
+        variable("AWS_ACCESS_KEY_ID"),
+        variable("AWS_SECRET_ACCESS_KEY"),
+    );
+    let by_file_alone = |stream: &Stream, arguments: &[&str]| {
+        let mut command = stream.tally(arguments);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("AWS_") {
+                command.env_remove(name);
+            }
+        }
+        command.env_remove("AWS_ENDPOINT_URL");
+        command
+    };
+    std::fs::write(stream.folder().join("tally.toml"), text).unwrap();
+    let command = by_file_alone(&stream, &["aggregate", "--until-end"]);
+    assert!(stream.run("by-file", command).contains("DRAINED"));
+    let command = by_file_alone(&stream, &["config", "show"]);
+    let shown = stream.run("config", command);
+    assert!(shown.contains("store.s3_options.secret_access_key  (hidden)"), "{shown}");
+    assert!(!shown.contains(&variable("AWS_SECRET_ACCESS_KEY")), "{shown}");
+    stream.expect_exactly_once();
+}

@@ -2,7 +2,7 @@
 //! one comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::support::{Dice, Figures, Process, Stream, Traffic, at_scale, eventual
 fn a_zombie_is_fenced() {
     let mut dice = Dice::of("zombie");
     let cycles = at_scale(3, 100);
-    let frozen_ms = at_scale(0, 55_000);
+    let frozen_for = Duration::from_millis(at_scale(0, 60_000));
     let partitions = 4;
     let mut stream = Stream::new("zombie", dice.seed(), partitions);
     stream.set("aggregate.freshness_ms", 400);
@@ -30,6 +30,7 @@ fn a_zombie_is_fenced() {
         });
         dice.pause(0, 500);
         zombie.freeze();
+        let frozen = Instant::now();
         // What it has sent may still arrive; owners are read when nothing moves any more.
         std::thread::sleep(Duration::from_millis(200));
         let before: Vec<(u64, String)> =
@@ -43,7 +44,7 @@ fn a_zombie_is_fenced() {
             };
             before.iter().zip(&after).all(moved).then_some(())
         });
-        std::thread::sleep(Duration::from_millis(frozen_ms));
+        std::thread::sleep(frozen_for.saturating_sub(frozen.elapsed()));
         zombie.thaw();
         stream.sent(live);
         settle(&mut zombie, &mut heir, &stream);

@@ -34,6 +34,9 @@ KINDS = ["grant", "top_up", "debit", "transfer_out", "transfer_in", "adjust", "r
 CHARGES = "'debit', 'payg', 'overrun'"
 # Events that are rated again one by one, so that a wrong one is named; all of them are by their sums.
 RATED_MOST = 20_000
+# Files whose filters of accounts are asked, and accounts that each is asked for.
+FILTERS_MOST = 40
+ASKED_OF_FILTER = 25
 
 
 class Store:
@@ -78,6 +81,7 @@ class Table:
     def __init__(self, store: Store, name: str, database: duckdb.DuckDBPyConnection) -> None:
         self.name, self.database = name, database
         self.rows_by_file: dict[str, int] = {}
+        self.files: list[str] = []
         self.version = self.compacted = None
         root = f"tables/{name}"
         try:
@@ -92,8 +96,8 @@ class Table:
         }
         self.compacted = self.was_compacted(store, root)
         if self.rows_by_file:
-            files = store.files([f"{root}/{path}" for path in self.rows_by_file])
-            database.read_parquet(files, union_by_name=True, hive_partitioning=False).create_view(name)
+            self.files = store.files([f"{root}/{path}" for path in self.rows_by_file])
+            database.read_parquet(self.files, union_by_name=True, hive_partitioning=False).create_view(name)
 
     @staticmethod
     def was_compacted(store: Store, root: str) -> bool:
@@ -168,6 +172,22 @@ def check_events(check: Check, events: Table, truth: dict) -> None:
     if "by_model" in truth:
         wanted = {(row["model"], row["vendor"]): truth_sums(row["events"], row["tokens"]) for row in truth["by_model"]}
         check.same_sums("usage_events, model", events.sums("count(*)", "model", "vendor"), wanted)
+
+
+def check_filters(check: Check, events: Table) -> int:
+    """A file's bloom filters deny no account that it has: whoever prunes by them would miss rows. Of how many accounts
+    that it does not have they deny most of is a matter of speed, and not looked at. The files that were asked."""
+    asked = sorted(events.files)[:FILTERS_MOST]
+    for file in asked:
+        accounts = "SELECT DISTINCT account FROM read_parquet(?) ORDER BY hash(account) LIMIT ?"
+        denied = []
+        for (account,) in events.database.execute(accounts, [file, ASKED_OF_FILTER]).fetchall():
+            probe = "SELECT bool_and(bloom_filter_excludes) FROM parquet_bloom_probe(?, 'account', ?)"
+            [(excluded,)] = events.database.execute(probe, [file, account]).fetchall()
+            if excluded:
+                denied.append(account)
+        check.none(f"accounts that the filter of {Path(file).name} denies", denied)
+    return len(asked)
 
 
 def check_windows(check: Check, tables: dict[str, Table], windows_closed: bool) -> None:
@@ -385,6 +405,7 @@ def run(url: str, truth: dict, windows_closed: bool, rated: bool = True) -> list
             print(f"{name:<20} {version:>8} {len(table.rows_by_file):>8} {rows:>12}")
             check.equal(f"{name}: rows in the files, beside the Delta log's", rows, sum(table.rows_by_file.values()))
         check_events(check, tables["usage_events"], truth)
+        print(f"{'filters asked':<20} {check_filters(check, tables['usage_events']):>30}")
         check_windows(check, tables, windows_closed)
         check_suspense(check, tables["suspense"], truth)
         if rated:

@@ -7,8 +7,10 @@ import json
 import tempfile
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 
 import check_tables
+import duckdb
 from arro3.core import Array, DataType, Table
 from check_tables import CLASSES
 from deltalake import DeltaTable, write_deltalake
@@ -20,7 +22,8 @@ def rows_of_events() -> list[dict]:
     """Twenty events on two partitions, whose counts all differ."""
     return [
         {"source": "gw", "id": f"r{i}", "model": MODELS[i % 2][0], "vendor": MODELS[i % 2][1],
-         "day": f"2026-11-{22 + i // 10}", "kafka_partition": i % 2, "kafka_offset": i // 4, "batch_index": i // 2 % 2}
+         "day": f"2026-11-{22 + i // 10}", "kafka_partition": i % 2, "kafka_offset": i // 4, "batch_index": i // 2 % 2,
+         "account": f"A{i % 7}"}
         | {column: i * (k + 1) for k, column in enumerate(CLASSES)}
         for i in range(20)
     ]  # fmt: skip
@@ -159,6 +162,36 @@ class CheckTables(unittest.TestCase):
         self.assertEqual(self.failures(), "")
         self.write("usage_events", self.events[1:], mode="overwrite", partition_by=["day"])
         self.assertIn("usage_events: rows in live files, beside the ledger's: found 19, should be 20", self.failures())
+
+
+class CheckFilters(unittest.TestCase):
+    """Filters as somebody else writes them, whole and emptied."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.file = Path(folder.name) / "events.parquet"
+        self.database = duckdb.connect()
+        rows = "SELECT 'A' || i % 100 AS account, i AS input FROM range(5000) rows(i)"
+        self.database.execute(f"COPY ({rows}) TO '{self.file}' (FORMAT parquet)")
+
+    def failures(self) -> str:
+        check = check_tables.Check()
+        events = SimpleNamespace(files=[str(self.file)], database=self.database)
+        self.assertEqual(check_tables.check_filters(check, events), 1)
+        return "\n".join(check.failures)
+
+    def test_accepts_filters_that_have_every_account(self) -> None:
+        self.assertEqual(self.failures(), "")
+
+    def test_notices_a_filter_without_the_accounts(self) -> None:
+        places = "SELECT bloom_filter_offset, bloom_filter_length FROM parquet_metadata(?) WHERE path_in_schema = 'account'"
+        [(offset, length)] = self.database.execute(places, [str(self.file)]).fetchall()
+        content = bytearray(self.file.read_bytes())
+        # Behind a short header.
+        content[offset + 32 : offset + length] = bytes(length - 32)
+        self.file.write_bytes(content)
+        self.assertIn("accounts that the filter of events.parquet denies", self.failures())
 
 
 class CheckAmounts(unittest.TestCase):

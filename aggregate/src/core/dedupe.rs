@@ -70,7 +70,9 @@ pub(crate) struct Dedupe {
     sealed: BTreeMap<i64, Vec<SegmentRef>>,
     loaded: BTreeMap<i64, Vec<Segment>>,
     loaded_bytes: usize,
-    /// Ids noted since the epoch began, with their buckets.
+    /// Ids noted since the epoch began, with their buckets: what its delta is made of. 24 bytes an
+    /// id of one epoch, twice as much where it has just grown; not part of the limit of open buckets,
+    /// which sealing early would not make smaller.
     fresh: Vec<(i64, IdEntry)>,
 }
 
@@ -334,5 +336,54 @@ impl Dedupe {
     /// Bytes of open buckets.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.open.values().map(|open| open.ids.memory_bytes()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    const MINUTE_MS: i64 = 60_000;
+    const EPOCH_IDS: usize = 100_000;
+
+    /// What an id costs: in its open bucket for as long as that is open, and once more in the epoch
+    /// that it came with.
+    #[test]
+    fn an_id_costs_32_bytes_in_its_bucket_and_at_most_48_in_its_epoch() {
+        let limits = DedupeLimits {
+            bucket_ms: 10 * MINUTE_MS,
+            open_ms: 10 * MINUTE_MS,
+            open_max_bytes: usize::MAX,
+            horizon_ms: 400 * 24 * 60 * MINUTE_MS,
+            cache_max_bytes: 0,
+        };
+        let mut dedupe = Dedupe::new(limits);
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(11);
+        let fresh_bytes = |dedupe: &Dedupe| dedupe.fresh.capacity() * size_of::<(i64, IdEntry)>();
+        let mut largest = 0;
+        for epoch in 0..5 {
+            // Of three buckets: what comes in an epoch is not of one time.
+            for count in 1..=EPOCH_IDS {
+                let at_ms = random.random_range(0..30 * MINUTE_MS);
+                assert_eq!(dedupe.judge(random.random(), 1, at_ms, None), Verdict::New);
+                let fresh = fresh_bytes(&dedupe);
+                assert!(fresh <= (48 * count).max(largest).max(256), "{count}: {fresh}");
+                let ids = dedupe.open_ids();
+                if count.is_multiple_of(997) && ids > 20_000 {
+                    let bytes = dedupe.memory_bytes();
+                    assert!(bytes <= 32 * ids, "{ids} in epoch {epoch}: {bytes}");
+                }
+            }
+            assert_eq!(dedupe.fresh().map(|(_, _, ids)| ids.len()).sum::<usize>(), EPOCH_IDS);
+            // It is kept for the next epoch, which needs about as much.
+            largest = fresh_bytes(&dedupe);
+            dedupe.settle();
+            assert_eq!(fresh_bytes(&dedupe), largest);
+        }
+        // An epoch ends at 100,000 events by default: 3 MiB a partition.
+        assert!(largest <= 3 << 20, "{largest}");
+        assert_eq!(dedupe.open_ids(), 5 * EPOCH_IDS);
     }
 }

@@ -116,6 +116,8 @@ struct Slot {
     texts: String,
     /// Entries changed since the epoch began.
     dirty: Vec<u32>,
+    /// Bytes of sums of rare classes, which are beside the entries.
+    rare_bytes: usize,
 }
 
 impl Slot {
@@ -126,7 +128,7 @@ impl Slot {
         event: Addition<'_>,
     ) -> Option<WindowSums> {
         let hash = mixed(key.holder_hash, model);
-        let Self { index, entries, texts, dirty } = self;
+        let Self { index, entries, texts, dirty, rare_bytes } = self;
         let same = |number: &u32| {
             let entry = &entries[*number as usize];
             entry.hash == hash && entry.model == model && {
@@ -166,12 +168,14 @@ impl Slot {
             dirty.push(number);
         }
         let mut full = None;
+        *rare_bytes -= entry.sums.rare_bytes();
         if entry.sums.add(event.counts, &event.amounts).is_err() {
             full = Some(std::mem::take(&mut entry.sums));
             // A single event always fits empty sums.
             let fits = entry.sums.add(event.counts, &event.amounts);
             debug_assert!(fits.is_ok());
         }
+        *rare_bytes += entry.sums.rare_bytes();
         full
     }
 
@@ -180,6 +184,7 @@ impl Slot {
             + self.index.capacity() * 5
             + self.texts.capacity()
             + self.dirty.capacity() * 4
+            + self.rare_bytes
     }
 }
 
@@ -416,7 +421,9 @@ impl SubscriberWindows {
         if let Some(number) = slot.dirty.pop() {
             let entry = &mut slot.entries[number as usize];
             entry.dirty = false;
+            slot.rare_bytes -= entry.sums.rare_bytes();
             entry.sums = WindowSums::from_all(&window.sums, window.events, window.amounts);
+            slot.rare_bytes += entry.sums.rare_bytes();
         }
     }
 
@@ -578,5 +585,73 @@ mod tests {
                 assert!(bytes <= 200 * count, "{count}: {bytes}");
             }
         }
+    }
+
+    /// Names of the lengths that senders use, several models of a subscriber, and classes that few
+    /// models have. The texts are all that grows with a name; they count towards the limit.
+    #[test]
+    fn an_open_window_costs_what_its_names_and_classes_come_to() {
+        let models: Vec<String> = (0..30).map(|n| format!("vendor-{n}-large-2026-11-22")).collect();
+        let uuid = |n: usize| format!("{n:08x}-7b1c-4f6e-9a3d-{:012x}", n * 7_919);
+        let short = |n: usize| [format!("A{n:09}"), format!("S{n:09}")];
+        let names: [(&dyn Fn(usize) -> [String; 2], usize); 3] = [
+            (&short, 20),
+            (&|n| [uuid(n), uuid(n + 1)], 72),
+            (&|n| [format!("{n:0>256}"), format!("{n:1>256}")], 512),
+        ];
+        for (rare, (names, length)) in [false, true].into_iter().flat_map(|r| names.map(|n| (r, n)))
+        {
+            let mut windows = SubscriberWindows::new(60_000, usize::MAX);
+            let mut rows = SubscriberRows::default();
+            for count in 1..40_000_usize {
+                let [account, subscriber] = names(count / 3);
+                let number = count % models.len();
+                let what = WindowedModel { model: &models[number], ..WHAT };
+                let hashes = [&account, &subscriber].map(|text| xxh3_64(text.as_bytes()));
+                let holder_hash = holder_hash(hashes[0], hashes[1]);
+                let key =
+                    SubscriberKey { account: &account, subscriber: &subscriber, what, holder_hash };
+                let mut counts = UsageCounts::default();
+                counts.set(tally_schemas::TokenClass::Output, 345);
+                if rare {
+                    counts.set(tally_schemas::TokenClass::CacheWrite5m, 800);
+                }
+                let amounts = Amounts { points_micro: 5, retail_pico: 7, wholesale_pico: 9 };
+                let names = [u32::try_from(number).unwrap(), 1, 3, 2];
+                let event = Addition { at_ms: 0, counts: &counts, amounts };
+                windows.add(key, names, event, &mut rows);
+                if count > 5_000 {
+                    let most = 160 + length * 5 / 4 + if rare { 192 } else { 0 };
+                    let bytes = windows.memory_bytes();
+                    assert!(bytes <= most * count, "{length} {rare} {count}: {bytes}");
+                    assert!(bytes >= (length + if rare { 260 } else { 100 }) * count);
+                }
+            }
+            assert_eq!(windows.len(), 39_999);
+        }
+    }
+
+    #[test]
+    fn what_rare_classes_cost_goes_with_their_windows() {
+        let mut windows = SubscriberWindows::new(60_000, usize::MAX);
+        let mut rows = SubscriberRows::default();
+        let mut counts = UsageCounts::default();
+        counts.set(tally_schemas::TokenClass::Images, 1 << 53);
+        // Sums that are full go to a row, and begin anew.
+        for _ in 0..3_000 {
+            let event = Addition { at_ms: 0, counts: &counts, amounts: Amounts::default() };
+            windows.add(key("a"), NAMES, event, &mut rows);
+        }
+        assert_eq!(rows.len(), 2);
+        let rare = |windows: &SubscriberWindows| -> usize {
+            windows.open.values().map(|slot| slot.rare_bytes).sum()
+        };
+        assert!((100..400).contains(&rare(&windows)), "{}", rare(&windows));
+        let mut again = SubscriberWindows::new(60_000, usize::MAX);
+        for window in windows.open_windows().collect::<Vec<_>>() {
+            again.restore(&window);
+            again.restore(&window);
+        }
+        assert_eq!(rare(&again), rare(&windows));
     }
 }

@@ -76,6 +76,11 @@ impl WindowSums {
         Ok(())
     }
 
+    /// Bytes beside those of the sums themselves.
+    pub(crate) fn rare_bytes(&self) -> usize {
+        if self.rare.is_some() { size_of::<RareSums>() } else { 0 }
+    }
+
     /// Points and amounts.
     pub(crate) fn amounts(&self) -> Amounts {
         let [points_micro, retail_pico, wholesale_pico] = self.small.map(i128::from);

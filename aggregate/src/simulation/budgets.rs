@@ -24,6 +24,7 @@ use super::faulty_store::store_of;
 use super::invariants::{Objects, check_ledger};
 use super::oracle::{Sum, truth_of};
 use super::plan::{Faults, Plan};
+use super::replay;
 use super::scenario::{Finished, run};
 use super::schedule::Schedule;
 use super::simulated_alerts::SimulatedAlerts;
@@ -516,9 +517,18 @@ fn check(
 
 #[test]
 fn budgets_hold() {
+    let hold = |seed| {
+        let held =
+            replay::hold("simulation::budgets::budgets_hold", seed, || run_stage(seed, None));
+        held.unwrap_or_else(|broken| panic!("{broken}"))
+    };
+    if let Some(seed) = replay::replayed_seed() {
+        println!("seed {seed} holds: {:?}", hold(seed));
+        return;
+    }
     let mut all = Reach::default();
     for seed in 0..SEEDS {
-        let reach = run_stage(seed, None).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        let reach = hold(seed);
         all.alerts += reach.alerts;
         all.entries += reach.entries;
         all.fenced += reach.fenced;

@@ -1,8 +1,8 @@
 //! The seeded simulation (R31): the whole of one partition's life (claim, recovery, records,
 //! segments, commits) on a log and a store in memory, on one thread, in an order, with faults and
 //! with crashes that a seed decides. Afterwards the invariants of `reliability.md` are checked on
-//! what lies in the store. A seed always gives the same run, so a failure is replayed with
-//! `TALLY_SEED=… cargo test -p tally-aggregate -p tally-deps simulation::seeds_hold -- --nocapture`.
+//! what lies in the store. A seed always gives the same run, so a failure, a panic too, is replayed
+//! with the command that it is printed with ([`replay`]).
 
 mod approvals;
 mod budgets;
@@ -21,6 +21,7 @@ mod power_loss;
 mod price_book;
 mod races;
 mod reach;
+mod replay;
 mod resolutions;
 mod scenario;
 mod schedule;
@@ -39,41 +40,27 @@ use scenario::run;
 /// Seeds of `make test`.
 const SEEDS: u64 = 2_000;
 
-#[expect(clippy::disallowed_methods, reason = "a person says which seeds to run")]
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
-}
-
-fn replay_command(seed: u64) -> String {
-    format!(
-        "TALLY_SEED={seed} cargo test -p tally-aggregate -p tally-deps simulation::seeds_hold -- --nocapture"
-    )
-}
+/// The test that a seed is replayed by.
+const TEST: &str = "simulation::seeds_hold";
 
 /// Runs every second seed from `first` on.
 fn hold(first: u64, seeds: u64) -> Result<Reach, String> {
     let mut reach = Reach::default();
     for seed in (first..seeds).step_by(2) {
-        match run(seed, false) {
-            Ok(finished) => reach.add(&finished.reach),
-            Err(broken) => {
-                return Err(format!("seed {seed}: {broken}\nreplay: {}", replay_command(seed)));
-            }
-        }
+        reach.add(&replay::hold(TEST, seed, || run(seed, false))?.reach);
     }
     Ok(reach)
 }
 
 #[test]
 fn seeds_hold() {
-    if let Some(seed) = from_environment("TALLY_SEED") {
-        match run(seed, true) {
-            Ok(finished) => println!("seed {seed} holds: {:?}", finished.reach),
-            Err(broken) => panic!("seed {seed}: {broken}"),
-        }
+    if let Some(seed) = replay::replayed_seed() {
+        let finished = replay::hold(TEST, seed, || run(seed, true));
+        let finished = finished.unwrap_or_else(|broken| panic!("{broken}"));
+        println!("seed {seed} holds: {:?}", finished.reach);
         return;
     }
-    let seeds = from_environment("TALLY_SEEDS").unwrap_or(SEEDS);
+    let seeds = replay::from_environment("TALLY_SEEDS").unwrap_or(SEEDS);
     let mut reach = Reach::default();
     // Every run is on one thread; two threads share the seeds.
     std::thread::scope(|scope| {

@@ -83,7 +83,8 @@ async fn ask(
     let mut due = first;
     for turn in 0..turns {
         let account = ((turn * CONNECTIONS + client) % accounts * SPREAD) % accounts;
-        let request = format!("GET /v1/accounts/A{account:09}/quota HTTP/1.1\r\nhost: quota\r\n\r\n");
+        let request =
+            format!("GET /v1/accounts/A{account:09}/quota HTTP/1.1\r\nhost: quota\r\n\r\n");
         tokio::time::sleep_until(due).await;
         match exchange(&mut stream, request.as_bytes()).await {
             Ok(200) => seen.ok += 1,

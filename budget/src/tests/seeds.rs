@@ -130,11 +130,47 @@ fn run(seed: u64) -> Result<usize, String> {
     Ok(rows.len())
 }
 
+/// Runs a seed. One that fails, by a panic too, says so with the command that runs it again.
+fn hold(seed: u64, run: impl FnOnce(u64) -> Result<usize, String>) -> Result<usize, String> {
+    let broken = match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+        Ok(Ok(alerts)) => return Ok(alerts),
+        Ok(Err(broken)) => broken,
+        Err(_) => "the panic above".to_owned(),
+    };
+    Err(format!(
+        "seed {seed}: {broken}\nreplay: TALLY_SEED={seed} cargo test -p tally-budget -p tally-deps {TEST} -- --exact --nocapture"
+    ))
+}
+
+/// The test that a seed is replayed by.
+const TEST: &str = "tests::seeds::alerts_and_sums_are_what_the_events_come_to";
+
+#[expect(clippy::disallowed_methods, reason = "a person says which seed to run")]
+fn replayed_seed() -> Option<u64> {
+    std::env::var("TALLY_SEED").ok().map(|seed| seed.parse().expect("a whole number"))
+}
+
+#[test]
+fn what_breaks_names_its_seed_and_how_to_see_it_again() {
+    let both: [fn(u64) -> Result<usize, String>; 2] =
+        [|_| Err("I7".to_owned()), |seed| panic!("of seed {seed}")];
+    for breaks in both {
+        let broken = hold(7, breaks).unwrap_err();
+        assert!(broken.starts_with("seed 7: "), "{broken}");
+        assert!(broken.contains("replay: TALLY_SEED=7 cargo test -p tally-budget "), "{broken}");
+    }
+}
+
 #[test]
 fn alerts_and_sums_are_what_the_events_come_to() {
+    let hold = |seed| hold(seed, run).unwrap_or_else(|broken| panic!("{broken}"));
+    if let Some(seed) = replayed_seed() {
+        println!("seed {seed} holds, {} alerts", hold(seed));
+        return;
+    }
     let mut alerts = 0;
     for seed in 0..600 {
-        alerts += run(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        alerts += hold(seed);
     }
     println!("600 seeds hold, {alerts} alerts");
     assert!(alerts > 600, "the scenarios reach next to nothing: {alerts} alerts");

@@ -1,7 +1,7 @@
 //! `verify`: a sound store passes, and each kind of damage is found by the check that is for it.
 
 use tally_aggregate::ledger::{self, claim_entry};
-use tally_query::{Check, VerifyOptions, verify};
+use tally_query::{Check, Scanned, VerifyOptions, verify};
 use tally_schemas::{EntryKind, LEDGER_FORMAT, LedgerEntry, LogPlace, MoveTarget, entry_path};
 
 use crate::world::{PARTITIONS, Spoil, TOPIC, World};
@@ -25,6 +25,21 @@ async fn a_sound_store_passes() {
     let checks = checks(&world, &strict(&world)).await;
     assert!(failed(&checks).is_empty(), "{:#?}", failed(&checks));
     assert_eq!(checks.len(), 53);
+}
+
+#[tokio::test]
+async fn who_waits_is_told_how_far_the_checks_are() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    assert_eq!(engine.scanned(), Scanned::default());
+    let options = strict(&world);
+    assert!(verify(&engine, &options).await.unwrap().passed());
+    let last = options.parts.look();
+    assert_eq!((last.name, last.done + 1), ("audit log", last.of));
+    // Every query is over, so all that they were to read is read: more than once every event.
+    let scanned = engine.scanned();
+    assert_eq!(scanned.rows, scanned.of);
+    assert!(scanned.of > 2 * u64::try_from(world.events.len()).unwrap(), "{scanned:?}");
 }
 
 #[tokio::test]

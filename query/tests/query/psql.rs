@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use prometheus_client::registry::Registry;
 use tally_query::PgServer;
-use tally_schemas::QueryConfig;
+use tally_schemas::{QueryConfig, TokenClass};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -112,6 +112,34 @@ async fn psql_cannot_write_and_meets_the_limits() {
     }
     let (ok, text) = psql(&server, &["SELECT count(*) FROM usage_events"]).await;
     assert!(ok, "{text}");
+}
+
+/// As a BI tool reads: by a driver that is not ours, with parameters and transactions.
+#[tokio::test]
+async fn psycopg_reads_with_parameters_and_finds_the_tables() {
+    let world = World::new().await;
+    let engine = world.engine().await;
+    let server = PgServer::bind(engine.clone(), "127.0.0.1:0").await.unwrap();
+    let of_day: Vec<u64> = world
+        .events
+        .iter()
+        .filter(|event| event.vendor == "vendor-0" && event.day == "2026-11-21")
+        .map(|event| event.counts.get(TokenClass::Input))
+        .collect();
+    let python =
+        std::env::var("TALLY_TEST_PYTHON").expect("TALLY_TEST_PYTHON is not set: run `make test`");
+    let (host, port) = (server.address().ip().to_string(), server.address().port().to_string());
+    let counts = [world.events.len().to_string(), of_day.len().to_string()];
+    let output = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/check_postgres.py"))
+        .args([host, port])
+        .args(counts)
+        .arg(of_day.iter().sum::<u64>().to_string())
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A client of the extended protocol, as drivers speak it.

@@ -112,6 +112,27 @@ impl World {
 
     /// Commits and publishes events, each under an id, as the epoch after entry `n` of partition 0.
     pub(crate) async fn add_epoch(&self, n: u64, events: &[(Event, &str)]) {
+        let entry = self.epoch_after(n, events).await;
+        self.append(entry).await;
+        self.publish().await;
+    }
+
+    /// The same with a window by model of each event.
+    pub(crate) async fn add_epoch_with_windows(&self, n: u64, events: &[(Event, &str)]) {
+        let mut entry = self.epoch_after(n, events).await;
+        let windows: Vec<Value> = events
+            .iter()
+            .map(|(Event { account, model, vendor, counts, .. }, _)| {
+                window_row(account, model, vendor, 1, counts, entry.n, 0)
+            })
+            .collect();
+        let table = Table::UsageByModel;
+        entry.files.push(self.file(table, "", BTreeMap::new(), &windows, 0, entry.n).await);
+        self.append(entry).await;
+        self.publish().await;
+    }
+
+    async fn epoch_after(&self, n: u64, events: &[(Event, &str)]) -> LedgerEntry {
         let path = Path::from(entry_path(TOPIC, 0, n));
         let bytes = self.store.get(&path).await.unwrap().bytes().await.unwrap();
         let mut entry: LedgerEntry = serde_json::from_slice(&bytes).unwrap();
@@ -127,8 +148,7 @@ impl World {
             entry.files.push(file);
             entry.to += 1;
         }
-        self.append(entry).await;
-        self.publish().await;
+        entry
     }
 
     /// The next epoch after `last`, its files in the store.

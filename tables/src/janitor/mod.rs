@@ -23,6 +23,7 @@ use serde::Serialize;
 use tally_schemas::{AggregateConfig, Table};
 
 use crate::error::TablesError;
+use crate::parts::Parts;
 use crate::table_log::TableLog;
 use crate::table_state::StatsPolicy;
 
@@ -183,6 +184,9 @@ struct Place {
     tables: &'static [Table],
 }
 
+/// Parts of a run that are no table: the ledgers, what nothing refers to, and the removal of days.
+const PARTS_BESIDE_TABLES: usize = 3;
+
 /// Keeps the tables in order, and the ledgers and states of the topics that write them.
 #[derive(Debug)]
 pub struct Janitor {
@@ -194,6 +198,8 @@ pub struct Janitor {
     vacuumed_at_ms: Option<i64>,
     /// Days with rows that no seal has, and the seal that had them not.
     unsealed: retention::Unsealed,
+    /// How far a run is.
+    parts: Arc<Parts>,
 }
 
 impl Janitor {
@@ -210,6 +216,7 @@ impl Janitor {
             second_stage: None,
             vacuumed_at_ms: None,
             unsealed: retention::Unsealed::default(),
+            parts: Arc::default(),
             store,
         }
     }
@@ -222,6 +229,11 @@ impl Janitor {
         self.second_stage = Some(topic.clone());
         self.kept.push(Kept { topic, partition_count: 1, tables: &[Table::Alerts] });
         self
+    }
+
+    /// How far the run is that is going on, or was the last.
+    pub fn parts(&self) -> Arc<Parts> {
+        Arc::clone(&self.parts)
     }
 
     /// Every ledger that is kept in order.
@@ -240,13 +252,18 @@ impl Janitor {
     /// from being done. Tables that do not exist yet are left alone.
     pub async fn run_once(&mut self, now_ms: i64, settings: &JanitorSettings) -> JanitorReport {
         let mut report = JanitorReport::default();
+        let parts = self.parts();
+        parts.expect(self.tables.len() + PARTS_BESIDE_TABLES);
         for index in 0..self.tables.len() {
-            let done = self.keep_table(index, now_ms, settings, &mut report).await;
             let name = self.tables[index].table().name();
+            parts.begin(name);
+            let done = self.keep_table(index, now_ms, settings, &mut report).await;
             report.note(name, done);
         }
+        parts.begin("ledgers");
         let done = self.clean_ledgers(now_ms, settings, &mut report).await;
         report.note("ledger", done);
+        parts.begin("unreferenced files");
         let interval_ms = i64::try_from(settings.vacuum_interval_ms).unwrap_or(i64::MAX);
         if self.vacuumed_at_ms.is_none_or(|at| now_ms.saturating_sub(at) >= interval_ms) {
             let failures = report.failures.len();
@@ -259,6 +276,7 @@ impl Janitor {
             }
         }
         // Last: it reads whole days, and where it is killed at that, everything else was done.
+        parts.begin("removal of days");
         let done = self.remove_days(now_ms, settings, &mut report).await;
         report.note("retention", done);
         report
