@@ -70,7 +70,7 @@ fn a_time_beyond_any_recording_is_named_with_its_line() {
             )
         };
         let text = format!("{}\n{}\n", line(0), line(timestamp));
-        let input = Box::new(std::io::Cursor::new(text.into_bytes()));
+        let input = Box::new(Cursor::new(text.into_bytes()));
         let error = Recording::read(Format::Mooncake, input, options()).unwrap_err();
         let words = format!("line 2: timestamp {timestamp} is beyond any recording");
         assert_eq!(error.to_string(), words);

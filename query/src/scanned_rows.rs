@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use parking_lot::Mutex;
 
 /// Rows read since the engine was opened, of those that its queries were to read.
@@ -82,7 +83,7 @@ fn add_leaves(plan: &Arc<dyn ExecutionPlan>, leaves: &mut Vec<Arc<dyn ExecutionP
 
 /// Rows that a leaf has, where it knows.
 fn rows_of(leaf: &Arc<dyn ExecutionPlan>) -> u64 {
-    let statistics = leaf.partition_statistics(None).ok();
+    let statistics = StatisticsContext::new().compute(leaf.as_ref(), &StatisticsArgs::new()).ok();
     let rows = statistics.and_then(|statistics| statistics.num_rows.get_value().copied());
     rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(0)
 }

@@ -104,7 +104,7 @@ async fn a_join_of_tables_that_grow_reads_the_version_of_each_that_was_pinned() 
         let pinned = |table| answer.pin.get(table).unwrap();
         let (of_events, of_models) = (pinned(Table::UsageEvents), pinned(Table::UsageByModel));
         versions.insert((of_events.version, of_models.version));
-        let (events, models) = (rows_by_epoch(of_events), rows_by_epoch(of_models));
+        let (events, models) = (rows_by_epoch(&of_events), rows_by_epoch(&of_models));
         let joined = events.range(EPOCHS + 1..);
         let pairs: u64 = joined.map(|(n, rows)| rows * models.get(n).copied().unwrap_or(0)).sum();
         let expected = [pairs, events.values().sum(), models.values().sum(), 0];
