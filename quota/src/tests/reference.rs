@@ -260,7 +260,8 @@ fn thresholds_have_a_default() {
         1,
         "known_from = \"2026-01-01\"\napproved_by = \"a\"\napproved_at = \"2026-01-01\"\n",
     ));
-    let thresholds = &written.unwrap().packages()[0].thresholds;
+    let written = written.unwrap();
+    let thresholds = &written.packages()[0].thresholds;
     assert_eq!(thresholds.iter().map(|t| (t.kind, t.at)).collect::<Vec<_>>(), default);
 }
 
