@@ -128,7 +128,7 @@ mod tests {
         let end_s = Timestamp::now().as_second() + days * 86_400 + 3_600;
         parameters.not_before = rcgen::date_time_ymd(2025, 1, 1);
         parameters.not_after = parameters.not_before
-            + std::time::Duration::from_secs(u64::try_from(end_s - 1_735_689_600).unwrap());
+            + Duration::from_secs(u64::try_from(end_s - 1_735_689_600).unwrap());
         let made = parameters.self_signed(&key).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (certificate, secret) = (folder.path().join("crt"), folder.path().join("key"));

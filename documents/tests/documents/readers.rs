@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use tally_documents::{
     Issue, statement_focus, statement_html, statement_parquet, statement_pdf, statement_xlsx,
 };
-use tally_settlement::{Language, Statement};
+use tally_settlement::{CutOff, Language, Statement, statement_csv};
 
 use crate::support::{draft, every, sealed, short};
 
@@ -15,10 +15,15 @@ use crate::support::{draft, every, sealed, short};
 fn printed(issue: &Issue<'_>) -> String {
     let status = if issue.state.is_draft() { "draft" } else { "final" };
     let notes: Vec<String> = issue.notes.iter().map(|note| format!("{note:?}")).collect();
+    let cut_off = |CutOff { partition, epoch }: &CutOff| {
+        format!("{{\"partition\":{partition},\"epoch\":{epoch}}}")
+    };
+    let cut_offs: Vec<String> = issue.cut_offs.iter().map(cut_off).collect();
     let statement = String::from_utf8(issue.statement.to_bytes().unwrap()).unwrap();
     format!(
-        "{{\"status\":\"{status}\",\"hash\":\"{}\",\"notes\":[{}],\"statement\":{statement}}}",
+        "{{\"status\":\"{status}\",\"hash\":\"{}\",\"cut_offs\":[{}],\"notes\":[{}],\"statement\":{statement}}}",
         issue.statement.hash().unwrap(),
+        cut_offs.join(","),
         notes.join(",")
     )
 }
@@ -30,8 +35,11 @@ fn write_all<'a>(folder: &Path, name: &str, issue: impl Fn(Language) -> Issue<'a
     let plain = issue(Language::En);
     put("json", printed(&plain).into_bytes());
     put("parquet", statement_parquet(&plain).unwrap());
-    put("csv", statement_focus(&plain).unwrap());
+    put("focus.csv", statement_focus(&plain).unwrap());
     for (language, issue) in [("zh", issue(Language::Zh)), ("en", issue(Language::En))] {
+        let Issue { statement, state, cut_offs, notes, language: labels } = issue;
+        let csv = statement_csv(statement, state, cut_offs, notes, labels).unwrap();
+        put(&format!("{language}.csv"), csv);
         put(&format!("{language}.xlsx"), statement_xlsx(&issue).unwrap());
         put(&format!("{language}.html"), statement_html(&issue).unwrap());
         put(&format!("{language}.pdf"), statement_pdf(&issue, None).unwrap());
@@ -77,7 +85,9 @@ fn a_cent_is_noticed() {
     std::fs::write(folder.path().join("short.json"), json).unwrap();
     let output = check(folder.path());
     assert_eq!(output.status.code(), Some(1));
-    for document in ["zh.xlsx", "en.xlsx", "zh.html", "en.html", "zh.pdf", "en.pdf"] {
+    for document in
+        ["zh.csv", "en.csv", "zh.xlsx", "en.xlsx", "zh.html", "en.html", "zh.pdf", "en.pdf"]
+    {
         assert!(words(&output).contains(&format!("short: {document}")), "{}", words(&output));
     }
     for document in ["parquet L", "focus L"] {

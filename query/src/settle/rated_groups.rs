@@ -131,7 +131,7 @@ pub(super) async fn read(
     let from = source_of(engine, pin, scope).await?;
     let sql = format!(
         "SELECT {keys}, sum({EVENTS}), {}, sum(wholesale_amount), sum(retail_amount), \
-         CASE WHEN {corrected} THEN 1 ELSE 0 END, {started}, {completed} \
+         CASE WHEN {corrected} THEN 1 ELSE 0 END, {started} AS started_span, {completed} AS completed_span \
          FROM {from} WHERE {} GROUP BY {keys}, CASE WHEN {corrected} THEN 1 ELSE 0 END{by}",
         classes.join(", "),
         scope.condition()

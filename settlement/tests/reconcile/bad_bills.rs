@@ -175,11 +175,11 @@ fn a_price_times_its_quantity_stays_what_can_be_counted() {
         let bill = format!("{HEADER}{}", line("in", &[(3, quantity), (5, price)]));
         Case::new("bill.csv", bill.as_bytes(), &priced).error()
     };
-    // Each of them fits 64 bits.
+    // It fits 64 bits, and the price beside it does too.
     assert_eq!(
         error("18446744073709551615", "18446744.073709551615"),
-        "bill.csv, line 2, column \"amount\": 18446744073709551615 units at 18446744073709551615 \
-         micro-currency per 1,000,000 are more than any bill; ask for the file again"
+        "bill.csv, line 2, column \"prompt\": \"18446744073709551615\" is no count; a count is a \
+         whole number from 0 on, below 10^18"
     );
 }
 
