@@ -427,13 +427,13 @@ fn wrong_batches(place: Place) -> Vec<Poison> {
             "batch: empty event",
             one(Vec::new()),
             Reason::Incomplete,
-            Shown::Json(json!({"usage": unsent, "usage_source": "reported"})),
+            Shown::Json(json!({"usage": {}, "usage_source": "reported"})),
         ),
         (
             "batch: no usage",
             one(head("no usage")),
             Reason::Incomplete,
-            shown("no usage", unsent.clone()),
+            shown("no usage", json!({})),
         ),
         (
             "batch: usage without a class",

@@ -83,9 +83,9 @@ async fn a_join_of_tables_that_grow_reads_the_version_of_each_that_was_pinned() 
     let world = World::new().await;
     let engine = world.engine().await;
     let sql = format!(
-        "SELECT count(*), \
-           (SELECT count(*) FROM usage_events WHERE kafka_partition = 0), \
-           (SELECT count(*) FROM usage_by_model WHERE kafka_partition = 0), \
+        "SELECT count(*) AS pairs, \
+           (SELECT count(*) FROM usage_events WHERE kafka_partition = 0) AS events, \
+           (SELECT count(*) FROM usage_by_model WHERE kafka_partition = 0) AS windows, \
            coalesce(sum(e.input - m.input) - sum(again.input - m.input), 0) \
          FROM usage_events e \
          JOIN usage_by_model m ON m.epoch = e.epoch AND m.kafka_partition = e.kafka_partition \
