@@ -164,7 +164,7 @@ def month(runs: list[dict]) -> list[str]:
            "are held to the rule that made the events. Closing and approving make every statement once each.", "",
            *table(["", "events", "close, s", "approve, s", "both, s", "CPU s", "peak MiB", "verify, s", "verify peak MiB", "as computed"],
                   [["sealed", f"{run['events']:,}", run["close_s"], run["approve_s"], run["seconds"], run["cpu_s"],
-                    f"{run['peak_mib']:,}", run["verify_s"], f"{run['verify_peak_mib']:,}", said(run)] for run in sealed]),
+                    f"{run['peak_mib']:,}", run.get("verify_s", ""), run.get("verify_peak_mib", ""), said(run)] for run in sealed]),
            *(f"Into the tables: {run['replay_s']} s to the log and {run['aggregate_s']} s rated and charged "
              f"({run['aggregate_peak_mib']:,} MiB at the peak, state read again for each slice); merged and rolled up by the janitor "
              f"in {run['janitor_s']} s ({run['janitor_cpu_s']} CPU s, {run['janitor_peak_mib']:,} MiB, {run['janitor_runs']} runs); the store "
