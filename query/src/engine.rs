@@ -284,7 +284,7 @@ impl QueryEngine {
 
     /// Bytes that all queries together may take.
     pub(crate) fn memory_max_bytes(&self) -> u64 {
-        self.config.memory_max_bytes
+        self.shared.config.memory_max_bytes
     }
 
     /// How many of the `query.concurrency` places are taken: by statements that run, and by those
