@@ -97,7 +97,7 @@ def measured(command: list[str], env: dict[str, str]) -> tuple[float, float, int
     out = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
-        raise SystemExit(f"{command} ended with {os.waitstatus_to_exitcode(status)}")
+        raise SystemExit(f"{command} ended with {os.waitstatus_to_exitcode(status)}: {out.decode(errors='replace')[-2000:]}")
     return time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024, out
 
 

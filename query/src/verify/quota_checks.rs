@@ -10,9 +10,9 @@ use crate::answer_rows::{count, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
 
-/// Memory that putting a row of `quota_ledger` in order may take: three texts, four numbers, its
-/// key, and the copy of the merge. In 2 GiB, some eleven million rows were too many, at 190 bytes a
-/// row.
+/// Memory to reckon with for putting a row of `quota_ledger` in order: three texts, four numbers,
+/// its key, and the copy of the merge. In 2 GiB, 9.9 million rows were too many, that is 216 bytes
+/// each.
 const BYTES_A_SORTED_ROW: u64 = 512;
 
 /// Events and the rows that charged them, with opposite signs, by epoch.
