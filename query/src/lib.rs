@@ -34,6 +34,7 @@ mod limits;
 mod metrics;
 mod people_rows;
 mod period_rows;
+mod pg_settings;
 mod pg_sign_in;
 mod pg_wire;
 mod phone_bill;

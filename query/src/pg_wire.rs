@@ -51,6 +51,7 @@ use crate::engine::{Depth, Planned, QueryEngine, Versions};
 use crate::error::QueryError;
 use crate::guard::QUERY_MAX_BYTES;
 use crate::limits::Limits;
+use crate::pg_settings::shown;
 use crate::pg_sign_in::{PgDoor, SignInHandler};
 
 /// Where datafusion-postgres keeps a client's `statement_timeout`, milliseconds.
@@ -299,7 +300,7 @@ impl Statements {
             (Some(mut statement), None) => {
                 refuse_setting(&statement)?;
                 without_storage_options(&mut statement);
-                Ok(Some(statement))
+                Ok(Some(shown(statement, &self.parser)?))
             }
         }
     }

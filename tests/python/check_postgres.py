@@ -87,21 +87,28 @@ def check_catalogs(connection: psycopg.Connection) -> None:
         equal("pg_class", cursor.fetchall(), [("public", "usage_events")])
         cursor.execute("SELECT current_schema(), current_database()")
         equal("where", cursor.fetchall(), [("public", "tally")])
-        cursor.execute("SHOW standard_conforming_strings")
-        equal("texts", cursor.fetchall(), [("on",)])
+        for setting, wanted in [
+            ("standard_conforming_strings", "on"),
+            ("transaction_read_only", "on"),
+            ("TRANSACTION ISOLATION LEVEL", "read committed"),
+            ("search_path", "public"),
+        ]:
+            cursor.execute(f"SHOW {setting}")
+            equal(setting, cursor.fetchall(), [(wanted,)])
 
 
 def check_refusals(connection: psycopg.Connection) -> None:
-    """Nothing is written; an error ends its statement, and after a rollback the connection goes on."""
+    """Nothing is written, and no setting is made up; an error ends its statement, and after a rollback the connection goes on."""
     for statement in [
         "INSERT INTO usage_events SELECT * FROM usage_events",
         "CREATE TEMPORARY TABLE mine AS SELECT 1",
         "UPDATE usage_events SET input = 0",
+        "SHOW shared_buffers",
     ]:
         try:
             connection.execute(statement)
         except psycopg.Error as error:
-            if error.sqlstate is None or "not allowed" not in str(error):
+            if error.sqlstate is None or not any(words in str(error) for words in ("not allowed", "unrecognized")):
                 raise CheckFailed(f"{statement}: {error.sqlstate} {error}") from error
         else:
             raise CheckFailed(f"{statement}: was taken")
