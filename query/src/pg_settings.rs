@@ -84,7 +84,10 @@ mod tests {
     fn settings_that_never_change_are_selected() {
         for (sql, wanted) in [
             ("SHOW standard_conforming_strings", "SELECT 'on' AS standard_conforming_strings"),
-            ("SHOW TRANSACTION ISOLATION LEVEL", "SELECT 'read committed' AS transaction_isolation"),
+            (
+                "SHOW TRANSACTION ISOLATION LEVEL",
+                "SELECT 'read committed' AS transaction_isolation",
+            ),
             ("SHOW transaction_read_only", "SELECT 'on' AS transaction_read_only"),
             ("SHOW timezone", "SHOW TIME ZONE"),
             ("SHOW search_path", "SHOW search_path"),

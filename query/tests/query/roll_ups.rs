@@ -16,7 +16,7 @@ use tally_aggregate::ledger::{StoredEntry, claim_entry};
 use tally_query::{QueryEngine, VerifyOptions, View, verify};
 use tally_reference::ReferenceStore;
 use tally_schemas::{EntryKind, LedgerEntry, RollUp, Table, TokenClass};
-use tally_settlement::{Act, CutOff, Decision, JournalEntry, Period, Plan, Seal};
+use tally_settlement::{Act, Books, CutOff, Decision, JournalEntry, Period, Plan, Review, Seal};
 use tally_tables::{AsOf, Janitor, JanitorSettings, TableSet};
 
 use crate::feed::ms;
@@ -136,6 +136,8 @@ struct Store {
     sealed: usize,
     /// Hash of the last seal.
     last_seal: String,
+    /// What was reviewed and approved.
+    books: Books,
 }
 
 impl Store {
@@ -151,7 +153,16 @@ impl Store {
             last.push(world.append(claim).await);
         }
         let random = ChaCha8Rng::seed_from_u64(seed);
-        Self { world, last, random, sealed: 0, last_seal: String::new() }
+        Self { world, last, random, sealed: 0, last_seal: String::new(), books: Books::default() }
+    }
+
+    /// The next entry of the journal.
+    async fn act(&mut self, act: Act, by: &str) -> JournalEntry {
+        let entry = self.books.entry(act, by, 1_000).unwrap();
+        let path = Path::from(format!("statements/journal/{:020}.json", entry.n));
+        self.world.store.put(&path, entry.to_bytes().unwrap().into()).await.unwrap();
+        self.books.take(&entry).unwrap();
+        entry
     }
 
     /// Seals the next month: of each partition up to the last epoch, or to one that is at most as
@@ -178,15 +189,15 @@ impl Store {
             files: Vec::new(),
             previous: self.last_seal.clone(),
         };
-        let decision = Decision { of: 0, approve: true, note: String::new() };
-        let approval = JournalEntry {
-            format: 1,
-            n: 1,
-            at_ms: 1_000,
-            by: "bob".to_owned(),
-            act: Act::DecideReview(decision),
-            previous: String::new(),
+        let review = Review {
+            period: plan.period,
+            plan: plan.hash().unwrap(),
+            statements: Vec::new(),
+            adjustments: Vec::new(),
         };
+        let of = self.act(Act::Review(review), "ann").await.n;
+        let decision = Decision { of, approve: true, note: String::new() };
+        let approval = self.act(Act::DecideReview(decision), "bob").await;
         let seal = Seal::of(&plan, &approval, "terms", &[]).unwrap();
         let path = Path::from(format!("statements/seals/{n:020}.json"));
         self.world.store.put(&path, seal.to_bytes().unwrap().into()).await.unwrap();
