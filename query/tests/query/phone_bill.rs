@@ -614,7 +614,8 @@ async fn a_seal_that_is_gone_is_found_and_no_file_follows() {
     let store = without(&feed.store, &[path(3, "json")]).await;
     let found = findings(&store).await;
     assert!(found.contains("the file of phone bill 3 is there, and its seal is not"), "{found}");
-    issue(&engine_over(&store).await, &day("2026-11-22")).await;
+    let over_the_copy = engine_over(&store).await;
+    issue(&over_the_copy, &day("2026-11-22")).await;
     assert_eq!(objects(&store).await, whole);
     let store = without(&feed.store, &[path(3, "json"), path(3, "plan.json")]).await;
     let found = findings(&store).await;
