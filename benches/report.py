@@ -106,12 +106,13 @@ def accounts(runs: list[dict]) -> list[str]:
 
 
 def steady(runs: list[dict]) -> list[str]:
-    rows = [[f"{run['rate']:,}", run["seconds"], " / ".join(map(str, run["median_mib_by_third"])), run["peak_mib"],
+    rows = [[f"{run['reached']:,}", f"{run['rate']:,}", run["seconds"], " / ".join(map(str, run["median_mib_by_third"])), run["peak_mib"],
              run.get("state_mib_median", ""), f"{run['lag_median']:,}" if "lag_median" in run else "", run["cpu_s_per_million"]]
             for run in runs]
-    return ["JSON events, rated and charged; generator, broker and aggregator share the cores.", "",
-            *table(["events/s", "seconds", "resident MiB, median of each third", "peak MiB", "open state MiB, median", "lag, median",
-                    "CPU s a million"], rows)]
+    return ["JSON events, rated and charged; generator, broker and aggregator share the cores. Together they reached the first figure "
+            "just before, as fast as they can; the run is at half of it, where no other rate was asked for.", "",
+            *table(["events/s reached", "events/s", "seconds", "resident MiB, median of each third", "peak MiB",
+                    "open state MiB, median", "lag, median", "CPU s a million"], rows)]
 
 
 def sql(runs: list[dict]) -> list[str]:
