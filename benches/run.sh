@@ -63,13 +63,10 @@ part_stream() {
 }
 
 part_door() {
-  local address door
-  coproc DOOR { TALLY_LOG__TOPIC=door.load exec "$tally" ingest --kafka "$PEERS_BOOTSTRAP" --listen 127.0.0.1:0; }
-  door=$DOOR_PID
-  read -r address <&"${DOOR[0]}"
-  "$CARGO_TARGET_DIR/release/door_load" "${address##*http://}" "$PEERS_BOOTSTRAP" door.load | tee "$results/door.jsonl"
-  kill "$door"
-  wait "$door" || true
+  rm -rf "$results/door.jsonl"
+  drop_topics door.
+  py base door.py "$tally" "$CARGO_TARGET_DIR/release/door_load" "$PEERS_BOOTSTRAP" "$work" "$results/door.jsonl"
+  drop_topics door.
 }
 
 part_recovery() {
