@@ -33,7 +33,8 @@ def stream(runs: list[dict]) -> list[str]:
         rows.append([peer, len(of), f"{median('events_s_drain'):,.0f}", f"{ratio:.2f}", f"{median('drain_s'):.1f}",
                      f"{median('cpu_s_per_m'):.2f}", f"{median('rss_mib'):,.0f}", right])
     return ["From the first record to the last committed and published epoch; medians; the ratio is to the null "
-            "consumer of the same round. Events are checked row by row by the kit.", "",
+            "consumer of the same round. Events are checked row by row by the kit. Counted, not rated (`aggregate.rate = false`): "
+            "the kit's models have no price, and the others only count.", "",
             *table(["", "runs", "events/s", "÷ null", "seconds", "CPU s a million", "peak MiB", "correct"], rows)]
 
 
