@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Measures everything of benches/RESULTS.md and writes it: the stream beside a null consumer and other engines on one
 # topic, the door, recovery, memory over time, SQL beside DuckDB. Needs the peer kit (../shared/peers, or
-# $PEERS_KIT), an otherwise idle machine, and about an hour.
+# $PEERS_KIT), an otherwise idle machine, and hours: on two cores four or more for all parts, which is reckoned from the parts, and
+# the builds before the first. A part alone takes minutes to half an hour; accounts, and a month of 100 M events, longer.
 #
 #   benches/run.sh [PART…]     stream door recovery rating quota alerts reconcile rerate month sql accounts restart observe
 #                              steady stages; nothing named = all, then the report
 #
-# ROUNDS (3): rounds of the stream. STEADY_RATE (40000), STEADY_SECONDS (600): the run at half load.
+# ROUNDS (3): rounds of the stream. STEADY_RATE (0): events a second of the steady run, 0 for half of what generator, broker and
+# stream reach together, which it measures first; STEADY_SECONDS (600): how long it is.
 # ALERT_RATE (70000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
 # ACCOUNTS (1000000,50000000): accounts that are known, a run each; 50 M need 10 GiB of memory and of disk.
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
@@ -61,13 +63,10 @@ part_stream() {
 }
 
 part_door() {
-  local address door
-  coproc DOOR { TALLY_LOG__TOPIC=door.load exec "$tally" ingest --kafka "$PEERS_BOOTSTRAP" --listen 127.0.0.1:0; }
-  door=$DOOR_PID
-  read -r address <&"${DOOR[0]}"
-  "$CARGO_TARGET_DIR/release/door_load" "${address##*http://}" "$PEERS_BOOTSTRAP" door.load | tee "$results/door.jsonl"
-  kill "$door"
-  wait "$door" || true
+  rm -rf "$results/door.jsonl"
+  drop_topics door.
+  py base door.py "$tally" "$CARGO_TARGET_DIR/release/door_load" "$PEERS_BOOTSTRAP" "$work" "$results/door.jsonl"
+  drop_topics door.
 }
 
 part_recovery() {
@@ -143,8 +142,11 @@ part_accounts() {
 
 part_steady() {
   rm -rf "$work/steady" "$results/steady.jsonl"
+  drop_topics steady.
   py base steady.py "$tally" "$PEERS_BOOTSTRAP" "$work" "$results/steady.jsonl" \
-    "${STEADY_RATE:-40000}" "${STEADY_SECONDS:-600}"
+    "${STEADY_RATE:-0}" "${STEADY_SECONDS:-600}"
+  rm -rf "$work/steady"
+  drop_topics steady.
 }
 
 part_sql() {
@@ -166,9 +168,11 @@ with out.open("w") as lines:
 PYTHON
 }
 
-if [[ $# -gt 0 ]]; then
-  for part in "$@"; do "part_$part"; done
-else
-  for part in stream door recovery rating quota alerts reconcile rerate month sql accounts restart observe steady stages; do "part_$part"; done
-fi
+[[ $# -gt 0 ]] || set -- stream door recovery rating quota alerts reconcile rerate month sql accounts restart observe steady stages
+for part in "$@"; do
+  rm -f "$results/$part.measured"
+  "part_$part"
+  # The report may be made on another day, and elsewhere.
+  python3 machine.py now >"$results/$part.measured"
+done
 py base report.py "$results" RESULTS.md

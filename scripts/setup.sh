@@ -83,6 +83,7 @@ check_test() {
   lacks fonts-noto-cjk has_chinese_font
   lacks poppler-utils pdftotext -v # reads the statements that are PDF
   lacks openssl openssl version    # makes certificates for the run of the chart's roles
+  lacks bsdutils script --version  # gives a command a terminal of its own
   check_chart
   compgen -G "$TALLY_CACHE/kafka-*/libs" >/dev/null || lacks maven mvn --version
   if ! has versitygw && ! [[ -x $TALLY_CACHE/bin/versitygw ]] && ! has_go; then

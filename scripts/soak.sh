@@ -4,8 +4,8 @@
 #
 #   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults, and the oracles'
 #
-# The figures are appended to TALLY_FIGURES (soak/DATE.jsonl in the cache), one JSON object a test that passed, and to
-# bench-results/faults.jsonl there, from which benches/RESULTS.md has them:
+# The figures are appended to TALLY_FIGURES (soak/DATE.jsonl in the cache), one JSON object a test that passed, and, with the
+# machine that measured them, to bench-results/faults.jsonl there, from which benches/RESULTS.md has them:
 #
 #   python3 benches/report.py ~/.cache/tally/bench-results benches/RESULTS.md
 set -euo pipefail
@@ -27,7 +27,8 @@ show_figures() {
   if [[ -s $TALLY_FIGURES ]]; then
     cat "$TALLY_FIGURES"
     mkdir -p "$TALLY_CACHE/bench-results"
-    tail -n +$((figures_before + 1)) "$TALLY_FIGURES" >>"$TALLY_CACHE/bench-results/faults.jsonl"
+    tail -n +$((figures_before + 1)) "$TALLY_FIGURES" | python3 benches/machine.py name \
+      >>"$TALLY_CACHE/bench-results/faults.jsonl"
   else
     echo 'none'
   fi

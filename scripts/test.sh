@@ -45,7 +45,7 @@ echo "Kafka on $TALLY_TEST_KAFKA, S3 on $TALLY_TEST_S3"
 heading 'S3 server: races of conditional writes'
 "$TALLY_TEST_PYTHON" tests/servers/conditional_put.py
 
-heading 'tests of the independent table check'
+heading 'tests in Python: of the independent checks, of setup, of the report'
 "$TALLY_TEST_PYTHON" -m unittest discover -s tests/python
 
 heading "${cargo_test[*]}"

@@ -8,6 +8,9 @@
     reason = "a test may stop at the first surprise"
 )]
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 use tally_schemas::{
     ALERT_JSON_SCHEMA, AlertEvent, AlertMessage, COUNT_MAX, EVENT_FIELDS, LABELS_MAX, LogPosition,
@@ -101,6 +104,25 @@ fn matches(pattern: &str, text: &str) -> bool {
         && (rest.contains('+') || rest.contains('-') || rest.ends_with('Z'))
 }
 
+/// What the Python package `jsonschema` says of samples: it does not read a schema as we do.
+fn judged_by_others(schema: &Value, samples: &[Value]) -> Vec<bool> {
+    let python =
+        std::env::var("TALLY_TEST_PYTHON").expect("TALLY_TEST_PYTHON is not set: run `make test`");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/check_json_schema.py");
+    let mut judge = Command::new(python)
+        .arg(script)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let asked = json!({"schema": schema, "samples": samples}).to_string();
+    judge.stdin.take().unwrap().write_all(asked.as_bytes()).unwrap();
+    let answer = judge.wait_with_output().unwrap();
+    assert!(answer.status.success(), "check_json_schema.py says above what is wrong");
+    serde_json::from_slice(&answer.stdout).unwrap()
+}
+
 fn event(changes: &Value) -> Value {
     let mut event = json!({
         "source": "gw", "id": "1", "account": "A", "model": "m", "completed_at": 5,
@@ -116,9 +138,8 @@ fn event(changes: &Value) -> Value {
     event
 }
 
-#[test]
-fn schema_and_reader_agree() {
-    let schema: Value = serde_json::from_str(USAGE_EVENT_JSON_SCHEMA).unwrap();
+/// Events, and whether they are valid.
+fn samples() -> Vec<(bool, Value)> {
     let long = "x".repeat(TEXT_MAX_BYTES + 1);
     let longest = "x".repeat(TEXT_MAX_BYTES);
     let labels = |count: usize| -> Value {
@@ -128,7 +149,7 @@ fn schema_and_reader_agree() {
                 .collect::<std::collections::BTreeMap<_, _>>()
         )
     };
-    let samples = [
+    let changes = [
         (true, json!({})),
         (true, json!({"note": 1})),
         (true, json!({"subscriber": null, "region": "", "labels": null, "gateway_seq": null})),
@@ -195,8 +216,13 @@ fn schema_and_reader_agree() {
         (false, json!({"labels": labels(LABELS_MAX + 1)})),
         (false, json!({"labels": [1]})),
     ];
-    for (expected, changes) in samples {
-        let event = event(&changes);
+    changes.into_iter().map(|(expected, changes)| (expected, event(&changes))).collect()
+}
+
+#[test]
+fn schema_and_reader_agree() {
+    let schema: Value = serde_json::from_str(USAGE_EVENT_JSON_SCHEMA).unwrap();
+    for (expected, event) in samples() {
         let text = event.to_string();
         let errors = parse_event(text.as_bytes()).errors;
         assert_eq!(errors.is_empty(), expected, "reader: {text} {errors:?}");
@@ -204,6 +230,19 @@ fn schema_and_reader_agree() {
     }
     for value in [json!(5), json!([]), json!(null)] {
         assert!(!is_valid(&schema, &schema, &value));
+    }
+}
+
+#[test]
+fn another_validator_judges_the_same() {
+    let schema: Value = serde_json::from_str(USAGE_EVENT_JSON_SCHEMA).unwrap();
+    let (mut expected, mut events): (Vec<bool>, Vec<Value>) = samples().into_iter().unzip();
+    expected.extend([false; 3]);
+    events.extend([json!(5), json!([]), json!(null)]);
+    let judged = judged_by_others(&schema, &events);
+    assert_eq!(judged.len(), expected.len());
+    for ((judged, expected), event) in judged.iter().zip(&expected).zip(&events) {
+        assert_eq!(judged, expected, "{event}");
     }
 }
 
@@ -264,6 +303,7 @@ fn alerts_are_as_their_schema_says() {
         names.sort();
         names
     };
+    let (mut ours, mut spoilt) = (Vec::new(), Vec::new());
     for alert in alerts() {
         let value: Value = serde_json::from_slice(&alert.to_json().unwrap()).unwrap();
         assert!(is_valid(&schema, &schema, &value), "{value}");
@@ -289,6 +329,10 @@ fn alerts_are_as_their_schema_says() {
             let mut changed = value.clone();
             changed[field] = wrong;
             assert!(!is_valid(&schema, &schema, &changed), "{changed}");
+            spoilt.push(changed);
         }
+        ours.push(value);
     }
+    assert!(judged_by_others(&schema, &ours).iter().all(|valid| *valid));
+    assert!(!judged_by_others(&schema, &spoilt).iter().any(|valid| *valid));
 }

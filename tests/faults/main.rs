@@ -31,6 +31,7 @@ mod embedded;
 mod kafka_outage;
 mod kill;
 mod members;
+mod memory_limits;
 mod partitions;
 mod phone_bill;
 mod place;

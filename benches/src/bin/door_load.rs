@@ -2,10 +2,12 @@
 //! events at a fixed rate; and of the same singles sent to Kafka without a door, which is what the
 //! broker and the machine leave to be had.
 //!
-//! `door_load HOST:PORT [BOOTSTRAP TOPIC]` prints a line of JSON for each.
+//! `door_load HOST:PORT [BOOTSTRAP TOPIC]` prints a line of JSON for each. No event of a run has the id
+//! of another: whoever dedupes them counts them all.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex};
+use std::fmt::Write as _;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
@@ -19,6 +21,12 @@ const BATCH_CONNECTIONS: u64 = 8;
 const SINGLES_PER_SECOND: u64 = 1_000;
 const SINGLE_CONNECTIONS: u64 = 50;
 const SINGLES: u64 = 20_000;
+
+/// Numbers of the first event of each kind. All have as many digits, in hexadecimal and in decimal,
+/// so that every event is as long as another.
+const FIRST_WITHOUT_DOOR: u64 = 0x1000_0000;
+const FIRST_OF_BATCHES: u64 = 0x2000_0000;
+const FIRST_OF_SINGLES: u64 = 0x3000_0000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -60,7 +68,7 @@ fn singles_without_door(bootstrap: &str, topic: &str) -> Result<(), Box<dyn Erro
     for number in 0..SINGLES {
         let due = began + Duration::from_micros(number * 1_000_000 / SINGLES_PER_SECOND);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let value = event(number);
+        let value = event(FIRST_WITHOUT_DOOR + number);
         let record = BaseRecord::<(), _, _>::with_opaque_to(topic, Box::new(due)).payload(&value);
         producer.send(record).map_err(|(error, _)| error)?;
     }
@@ -85,7 +93,14 @@ fn print_latencies(what: &str, latencies: &mut [Duration]) {
 }
 
 fn event(number: u64) -> String {
-    format!(
+    let mut text = String::with_capacity(400);
+    push_event(&mut text, number);
+    text
+}
+
+fn push_event(text: &mut String, number: u64) {
+    write!(
+        text,
         concat!(
             r#"{{"source":"gw-sh-01","id":"req-{n:08x}","account":"A{a:09}","subscriber":"S{a:09}","#,
             r#""model":"deepseek-v4-flash","vendor":"deepseek","supplier":"bailian","#,
@@ -97,6 +112,17 @@ fn event(number: u64) -> String {
         n = number,
         a = number % 9_973
     )
+    .unwrap_or_default();
+}
+
+/// Makes `body` the events from `first` on, as an array.
+fn write_batch(body: &mut String, first: u64) {
+    body.clear();
+    for number in first..first + BATCH_EVENTS {
+        body.push(if number == first { '[' } else { ',' });
+        push_event(body, number);
+    }
+    body.push(']');
 }
 
 fn request(body: &str) -> Vec<u8> {
@@ -127,36 +153,30 @@ async fn exchange(
 }
 
 async fn batches(address: &str) -> Result<(), Box<dyn Error>> {
-    let bodies: Arc<Vec<Vec<u8>>> = Arc::new(
-        (0..16_u64)
-            .map(|batch| {
-                let events: Vec<String> =
-                    (0..BATCH_EVENTS).map(|n| event(batch * BATCH_EVENTS + n)).collect();
-                request(&format!("[{}]", events.join(",")))
-            })
-            .collect(),
-    );
+    let of_client = BATCHES / BATCH_CONNECTIONS;
     let started = Instant::now();
     let mut clients = Vec::new();
-    for _ in 0..BATCH_CONNECTIONS {
+    for client in 0..BATCH_CONNECTIONS {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let bodies = Arc::clone(&bodies);
         clients.push(tokio::spawn(async move {
-            for body in bodies.iter().cycle().take(usize::try_from(BATCHES / BATCH_CONNECTIONS)?) {
-                exchange(&mut stream, body).await?;
+            let mut body = String::new();
+            for turn in 0..of_client {
+                let batch = client * of_client + turn;
+                write_batch(&mut body, FIRST_OF_BATCHES + batch * BATCH_EVENTS);
+                exchange(&mut stream, &request(&body)).await?;
             }
-            Ok::<_, Box<dyn Error + Send + Sync>>(())
+            Ok::<_, Box<dyn Error + Send + Sync>>(body.len())
         }));
     }
+    let mut body_bytes = 0;
     for client in clients {
-        client.await?.map_err(|error| error.to_string())?;
+        body_bytes = client.await?.map_err(|error| error.to_string())?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let events = f64::from(u32::try_from(BATCHES * BATCH_EVENTS)?);
     println!(
-        "{{\"what\": \"door batches\", \"events_a_batch\": {BATCH_EVENTS}, \"body_bytes\": {}, \"events_s\": {:.0}}}",
-        bodies[0].len(),
+        "{{\"what\": \"door batches\", \"events_a_batch\": {BATCH_EVENTS}, \"body_bytes\": {body_bytes}, \"events_s\": {:.0}}}",
         events / seconds
     );
     Ok(())
@@ -173,7 +193,8 @@ async fn singles(address: &str) -> Result<(), Box<dyn Error>> {
         clients.push(tokio::spawn(async move {
             let mut latencies = Vec::new();
             for turn in 0..SINGLES / SINGLE_CONNECTIONS {
-                let request = request(&event(1_000_000 + client * 1_000_000 + turn));
+                let number = FIRST_OF_SINGLES + client * (SINGLES / SINGLE_CONNECTIONS) + turn;
+                let request = request(&event(number));
                 // Latency counts from when the request was due, so a stall is not hidden.
                 let due = start + offset + gap * u32::try_from(turn)?;
                 tokio::time::sleep_until(due).await;
