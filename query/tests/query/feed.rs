@@ -23,7 +23,7 @@ use tally_log::{Record, RecordKind};
 use tally_query::{BudgetSource, QueryEngine};
 use tally_reference::ReferenceStore;
 use tally_schemas::{AggregateConfig, Table, entry_path, partition_of};
-use tally_tables::Publisher;
+use tally_tables::{AsOf, Publisher};
 
 use crate::world::{TOPIC, World, open_engine};
 
@@ -239,7 +239,12 @@ pub(crate) async fn first_edition(store: &Arc<dyn ObjectStore>) -> ReferenceData
 
 /// The rows of a query as JSON objects: decimals are texts with all their digits.
 pub(crate) async fn rows(engine: &QueryEngine, sql: &str) -> Vec<Value> {
-    let answer = engine.run(sql, None, engine.limits()).await;
+    rows_as_of(engine, sql, None).await
+}
+
+/// The same of an old version of the tables.
+pub(crate) async fn rows_as_of(engine: &QueryEngine, sql: &str, as_of: Option<AsOf>) -> Vec<Value> {
+    let answer = engine.run(sql, as_of, engine.limits()).await;
     let answer = answer.unwrap_or_else(|error| panic!("{sql}: {error}"));
     let (schema, batches) = answer.collect().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     let json = tally_query::render_bytes(tally_query::Format::Json, schema, &batches).unwrap();
