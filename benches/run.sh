@@ -9,7 +9,8 @@
 #
 # ROUNDS (3): rounds of the stream. STEADY_RATE (0): events a second of the steady run, 0 for half of what generator, broker and
 # stream reach together, which it measures first; STEADY_SECONDS (600): how long it is.
-# ALERT_RATE (70000), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long.
+# ALERT_RATE (half), ALERT_SECONDS (60): events a second beside the alerts that are timed, and for how long; half of the
+# largest rate, which is measured just before.
 # ACCOUNTS (1000000,50000000): accounts that are known, a run each; 50 M need 10 GiB of memory and of disk.
 # RECONCILE_RECORDS (10000000): records on each side of a reconciliation.
 # RERATE_EVENTS (10000000): events of a month that is rated again.
@@ -131,7 +132,7 @@ part_quota() {
 part_alerts() {
   rm -rf "$work"/alerts-* "$results/alerts.jsonl"
   py base alerts.py "$tally" "$CARGO_TARGET_DIR/release/alert_probe" "$CARGO_TARGET_DIR/release/sell" "$PEERS_BOOTSTRAP" "$work" \
-    "$results/alerts.jsonl" "${ALERT_RATE:-70000}" "${ALERT_SECONDS:-60}"
+    "$results/alerts.jsonl" "${ALERT_RATE:-half}" "${ALERT_SECONDS:-60}"
   drop_topics latency.
 }
 

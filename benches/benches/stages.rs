@@ -1,6 +1,7 @@
 //! criterion over the stages that an event passes, so that a regression has an address.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -8,10 +9,17 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use tally_aggregate::stages::{DedupeStage, WindowStage};
 use tally_aggregate::{Partition, PartitionConfig, encode_epoch, ledger};
 use tally_log::{Record, RecordKind};
-use tally_rating::{Call, LaneKey};
-use tally_schemas::{AggregateConfig, TokenClass, UsageCounts, UsageEvent};
+use tally_quota::{
+    Action, Alert, ChargeEvent, Charged, Command, EntryKind, LedgerRow, Quota, QuotaReference,
+    QuotaSink, Weigh, WeighError,
+};
+use tally_rating::{Call, LaneKey, LaneNumber, Rater};
+use tally_schemas::{AggregateConfig, Currency, TokenClass, UsageCounts, UsageEvent};
 
 const EVENTS: usize = 20_000;
+
+/// How far the watermark is behind the newest event.
+const LATENESS_MS: i64 = 30_000;
 
 /// Whether events are priced and charged, or only counted.
 #[derive(Clone, Copy)]
@@ -49,9 +57,21 @@ fn push_all(state: &mut Partition, records: &[Vec<u8>], kind: RecordKind) {
     }
 }
 
-/// Both sides of one event, but for the account that pays: who is paid, what, by which prices, and
-/// the points.
-fn rated(rater: &mut tally_rating::Rater, event: &UsageEvent<'_>) -> (i128, Arc<str>, i128) {
+/// What one event costs wholesale, for who charges it.
+struct Bought<'a> {
+    lane: LaneNumber,
+    call: Call<'a>,
+    billed_model: &'a str,
+    amount_pico: i128,
+    currency: Currency,
+}
+
+/// The vendor's side of one event: what is paid, by which prices; and what `charge` makes of it.
+fn rated<T>(
+    rater: &mut Rater,
+    event: &UsageEvent<'_>,
+    charge: impl FnOnce(&mut Rater, &Bought<'_>) -> T,
+) -> (i128, Arc<str>, T) {
     let completed_at_ms = event.completed_at_ms.expect("every event has a time");
     let started_at_ms = event.started_at_ms().unwrap_or(completed_at_ms);
     let card = Arc::clone(rater.card());
@@ -66,8 +86,98 @@ fn rated(rater: &mut tally_rating::Rater, event: &UsageEvent<'_>) -> (i128, Arc<
     });
     let rated = rater.wholesale(lane, &call).expect("every event has a price");
     let ids = rater.price_ids(lane, rated.prices);
-    let points = rater.points_micro(lane, "default", None, &call).expect("every event has points");
-    (rated.amount_pico, ids, points)
+    let bought = Bought {
+        lane,
+        call,
+        billed_model: to.billed_model,
+        amount_pico: rated.amount_pico,
+        currency: rated.currency,
+    };
+    let charged = charge(rater, &bought);
+    (rated.amount_pico, ids, charged)
+}
+
+/// The points of one event by any table of weights.
+struct Weigher<'a> {
+    rater: RefCell<&'a mut Rater>,
+    lane: LaneNumber,
+    call: Call<'a>,
+}
+
+impl Weigh for Weigher<'_> {
+    fn points_micro(&self, weights: &str) -> Result<i128, WeighError> {
+        let mut rater = self.rater.borrow_mut();
+        let points = rater.points_micro(self.lane, weights, None, &self.call);
+        points.map_err(|_| WeighError::UnknownTable)
+    }
+}
+
+/// Counts what charging tells, and drops it.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    debits: usize,
+    overruns: usize,
+}
+
+impl QuotaSink for Told {
+    fn entry(&mut self, row: LedgerRow<'_>) {
+        self.debits += usize::from(row.kind == EntryKind::Debit);
+        self.overruns += usize::from(row.kind == EntryKind::Overrun);
+    }
+
+    fn alert(&mut self, _: Alert<'_>) {}
+}
+
+/// Accounts that have bought a package each, which is more than they use.
+#[derive(Debug, Clone)]
+struct Accounts {
+    quota: Quota,
+    watermark_ms: i64,
+    told: Told,
+}
+
+impl Accounts {
+    fn with_packages(names: &BTreeSet<&str>) -> Self {
+        let reference = QuotaReference::from_toml(tally_rating::SHIPPED_PACKAGES);
+        let mut quota = Quota::new(Arc::new(reference.expect("the shipped packages")));
+        let mut told = Told::default();
+        let at_ms = tally_benches::BEGIN_MS;
+        for name in names {
+            let action = Action::Purchase { package: "telecom-40m".to_owned(), quantity: 1 };
+            let id = format!("buy-{name}");
+            let command = Command { id, account: (*name).to_owned(), at_ms, action };
+            quota.command(&command, Some(at_ms), &mut told).expect("the package is sold");
+        }
+        quota.settle();
+        Self { quota, watermark_ms: at_ms, told }
+    }
+
+    /// Both sides of one event: what the vendor is paid, and what the account is charged.
+    fn charge(&mut self, rater: &mut Rater, event: &UsageEvent<'_>) -> (i128, Arc<str>, Charged) {
+        rated(rater, event, |rater, bought| {
+            let call = bought.call;
+            let charge = ChargeEvent {
+                source: &event.source,
+                id: &event.id,
+                account: &event.account,
+                subscriber: event.subscriber(),
+                model: &event.model,
+                billed_model: bought.billed_model,
+                product: event.product.as_deref(),
+                started_at_ms: call.started_at_ms,
+                completed_at_ms: call.completed_at_ms,
+                log_time_ms: call.completed_at_ms,
+                wholesale_pico: bought.amount_pico,
+                wholesale_currency: Some(bought.currency),
+            };
+            let Self { quota, watermark_ms, told } = self;
+            *watermark_ms = (*watermark_ms).max(call.completed_at_ms - LATENESS_MS);
+            quota.advance(*watermark_ms, told);
+            let weigher = Weigher { rater: RefCell::new(rater), lane: bought.lane, call };
+            let charged = quota.charge(&charge, &weigher, Some(*watermark_ms), told);
+            charged.expect("every event has points")
+        })
+    }
 }
 
 fn stages(criterion: &mut Criterion) {
@@ -97,12 +207,37 @@ fn stages(criterion: &mut Criterion) {
     group.bench_function("wholesale amount, price ids and points", |bencher| {
         let parsed: Vec<_> = json.iter().map(|event| tally_schemas::parse_event(event)).collect();
         let card = tally_rating::RateCard::shipped().expect("the shipped book");
-        let mut rater = tally_rating::Rater::new(Arc::new(card));
+        let mut rater = Rater::new(Arc::new(card));
         bencher.iter(|| {
             for parsed in &parsed {
-                black_box(rated(&mut rater, &parsed.event));
+                black_box(rated(&mut rater, &parsed.event, |rater, bought| {
+                    let points = rater.points_micro(bought.lane, "default", None, &bought.call);
+                    points.expect("every event has points")
+                }));
             }
         });
+    });
+    group.bench_function("both sides, the same with a bucket charged", |bencher| {
+        let parsed: Vec<_> = json.iter().map(|event| tally_schemas::parse_event(event)).collect();
+        let card = tally_rating::RateCard::shipped().expect("the shipped book");
+        let mut rater = Rater::new(Arc::new(card));
+        let names: BTreeSet<&str> = parsed.iter().map(|parsed| &*parsed.event.account).collect();
+        let accounts = Accounts::with_packages(&names);
+        let mut once = accounts.clone();
+        for parsed in &parsed {
+            once.charge(&mut rater, &parsed.event);
+        }
+        let Told { debits, overruns } = once.told;
+        assert_eq!((debits, overruns), (EVENTS, 0), "every event is paid by a bucket");
+        bencher.iter_batched_ref(
+            || accounts.clone(),
+            |accounts| {
+                for parsed in &parsed {
+                    black_box(accounts.charge(&mut rater, &parsed.event));
+                }
+            },
+            BatchSize::LargeInput,
+        );
     });
     let times = |index: usize| tally_benches::BEGIN_MS + (index as i64) / 10;
     let accounts: Vec<String> = (0..EVENTS).map(|i| format!("A{:09}", i * 7_919 % 9_973)).collect();

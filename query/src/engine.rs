@@ -624,18 +624,11 @@ impl Shared {
         sight: &Sight,
         out: Out<'_>,
     ) -> Result<Read, QueryError> {
-        let (pin, known_at_ms, of_program) = match versions {
-            Versions::AsOf(as_of) => {
-                // A version is of a table, and says nothing of when.
-                let known_at_ms = match as_of {
-                    Some(AsOf::TimestampMs(at_ms)) => Some(at_ms),
-                    Some(AsOf::Version(_)) | None => None,
-                };
-                (self.pin(as_of).await?, known_at_ms, None)
-            }
+        let (pin, as_of, of_program) = match versions {
+            Versions::AsOf(as_of) => (self.pin(as_of).await?, as_of, None),
             Versions::Pinned(pin, beside) => (pin, None, Some(beside)),
         };
-        let session = self.sessions.session(&pin, known_at_ms, sight).await;
+        let session = self.sessions.session(&pin, as_of, sight).await;
         let mut state = session.map_err(|e| self.error(&e))?;
         if let Some(beside) = of_program {
             let of_program = self.sessions.for_program(&state, &pin, beside);

@@ -110,6 +110,33 @@ impl LedgerView {
         Ok(all.iter().filter(|last| !is_left(last)).cloned().collect())
     }
 
+    /// The entry of each of these epochs, by partition, or the first after it that still exists.
+    ///
+    /// # Errors
+    /// As [`Self::last`].
+    pub(crate) async fn at_epochs(
+        &self,
+        epochs: BTreeMap<u32, u64>,
+    ) -> Result<Vec<StoredEntry>, QueryError> {
+        let found: Vec<Option<StoredEntry>> = futures::stream::iter(epochs)
+            .map(|(partition, epoch)| async move { self.kept_from(partition, epoch).await })
+            .buffered(READ_AHEAD)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn kept_from(
+        &self,
+        partition: u32,
+        epoch: u64,
+    ) -> Result<Option<StoredEntry>, QueryError> {
+        let store = self.store.as_ref();
+        let floor = ledger::floor(store, &self.topic, partition).await.map_err(error_of)?;
+        let entry = ledger::read_entry(store, &self.topic, partition, epoch.max(floor)).await;
+        entry.map_err(error_of)
+    }
+
     /// Whether a committed file that `is_wanted` waits for its publication, which has come to the
     /// epochs in `published`.
     ///

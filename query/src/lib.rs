@@ -52,6 +52,7 @@ mod settle;
 mod shanghai_calendar;
 mod sight;
 mod stop;
+mod stream_time;
 mod suspense;
 mod suspense_table;
 mod system_schema;

@@ -20,7 +20,7 @@ use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tally_schemas::{RollUp, Table};
-use tally_tables::{PinnedTable, PinnedTables};
+use tally_tables::{AsOf, PinnedTable, PinnedTables};
 use tokio::sync::OnceCell;
 
 use crate::alert_window::alert_window_function;
@@ -43,6 +43,7 @@ use crate::restricted_table::RestrictedTable;
 use crate::rolled_table::{ROLL_UPS, proof_tables, rolled_tables};
 use crate::shanghai_calendar::calendar_functions;
 use crate::sight::{KINDS, Sight, TableSight};
+use crate::stream_time::{STREAM_TIME, StreamTime, WATERMARKS};
 use crate::suspense_table::suspense_table;
 use crate::system_schema::{COMMENT, SystemRows, SystemSource, SystemTable, without_comments};
 use crate::usage_by_epoch::{RollUpSchema, UsageByEpoch};
@@ -87,9 +88,20 @@ struct Prepared {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Catalog {
     versions: Versions,
-    /// The time at which books and reference data are read; `None` is now.
-    known_at_ms: Option<i64>,
+    /// Which old version was asked for; `None` is now.
+    as_of: Option<AsOf>,
     sight: Sight,
+}
+
+impl Catalog {
+    /// The time at which books and reference data are read; `None` is now. A version is of a table,
+    /// and says nothing of when.
+    fn known_at_ms(&self) -> Option<i64> {
+        match self.as_of {
+            Some(AsOf::TimestampMs(at_ms)) => Some(at_ms),
+            Some(AsOf::Version(_)) | None => None,
+        }
+    }
 }
 
 /// Everything of a session but the catalog.
@@ -223,16 +235,16 @@ impl Sessions {
         Ok(Base { state, pg_catalog })
     }
 
-    /// A session that reads what `sight` sees of exactly this pin, and of books and reference data
-    /// what was known at a time, with its clock set to now.
+    /// A session that reads what `sight` sees of exactly this pin, which is what `as_of` asks for,
+    /// and of books and reference data what was known at its time, with its clock set to now.
     pub(crate) async fn session(
         &self,
         pin: &Arc<PinnedTables>,
-        known_at_ms: Option<i64>,
+        as_of: Option<AsOf>,
         sight: &Sight,
     ) -> Result<SessionState> {
         let base = self.base(sight).await?;
-        let catalog = Catalog { versions: versions(pin), known_at_ms, sight: sight.clone() };
+        let catalog = Catalog { versions: versions(pin), as_of, sight: sight.clone() };
         let found = {
             let mut kept = self.kept.lock();
             let position = kept.iter().position(|(of, _)| *of == catalog);
@@ -278,7 +290,8 @@ impl Sessions {
         pin: &Arc<PinnedTables>,
         catalog: &Catalog,
     ) -> Result<SessionState> {
-        let Catalog { known_at_ms, sight, .. } = catalog;
+        let sight = &catalog.sight;
+        let known_at_ms = catalog.known_at_ms();
         let mut public: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         let mut rolled: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         let mut by_epoch = None;
@@ -286,7 +299,7 @@ impl Sessions {
             let prepared = self.prepared(pinned)?;
             if pinned.table == Table::UsageEvents {
                 let (rows, source) = (Arc::clone(&prepared.rows), Arc::clone(&self.source));
-                by_epoch = Some(UsageByEpoch::new(pinned, rows, source, *known_at_ms));
+                by_epoch = Some(UsageByEpoch::new(pinned, rows, source, known_at_ms));
             }
             public.insert(pinned.table.name().to_owned(), prepared.rows);
             let named = prepared.rolled.into_iter().map(|(name, table)| (name.to_owned(), table));
@@ -301,7 +314,7 @@ impl Sessions {
         }
         let mut settlement: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         for table in ReferenceTable::ALL {
-            let rows = ReferenceRows::new(table, self.source.references.clone(), *known_at_ms);
+            let rows = ReferenceRows::new(table, self.source.references.clone(), known_at_ms);
             let tables = match table.schema_name() {
                 "settlement" => &mut settlement,
                 _ => &mut public,
@@ -317,7 +330,7 @@ impl Sessions {
         let budgets = BudgetRows::new(self.source.budgets.clone());
         settlement.insert(BUDGETS.to_owned(), Arc::new(GatheredTable(budgets)));
         for table in BooksTable::ALL {
-            let rows = BooksRows::new(table, Arc::clone(&self.source), pin.clone(), *known_at_ms);
+            let rows = BooksRows::new(table, Arc::clone(&self.source), pin.clone(), known_at_ms);
             settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
         for table in PhoneBillTable::ALL {
@@ -325,9 +338,13 @@ impl Sessions {
             settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
         let tables = [("public", public), ("system", system), ("settlement", settlement)];
-        // Only views know what is summed up.
-        let mut whole =
-            base.schemas(tables.clone().into_iter().chain([(ROLL_UPS, rolled.clone())]));
+        let past = catalog.as_of.map(|_| Arc::clone(pin));
+        let time = StreamTime::new(self.source.ledger.clone(), past);
+        let time: Arc<dyn TableProvider> = Arc::new(GatheredTable(time));
+        let stream = Tables::from([(WATERMARKS.to_owned(), time)]);
+        // Only views know what is summed up, and the stream's time.
+        let of_views = [(ROLL_UPS, rolled.clone()), (STREAM_TIME, stream)];
+        let mut whole = base.schemas(tables.clone().into_iter().chain(of_views));
         if let Some(by_epoch) = by_epoch {
             let tables = FixedSchema { tables: rolled.clone() };
             whole.insert(ROLL_UPS.to_owned(), Arc::new(RollUpSchema { tables, by_epoch }));

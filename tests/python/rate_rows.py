@@ -4,7 +4,7 @@ A price is linear in the counts, so rows that are rated alike are rated by their
 quarter of an hour (every change and every window of the chronology begins with one), the same tier of context, the
 same classes.
 Published prices are `rating_oracle`'s. What nobody published is priced by the made-up list that ships, read here by the
-rules of `docs/rating.md`. Rows of models that neither has are left out and counted.
+rules of `docs/rating.md`. Rows of models that neither has are left out and counted: `check_tables.py` fails by them.
 """
 
 import csv

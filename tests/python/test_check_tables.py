@@ -236,6 +236,19 @@ class CheckAmounts(unittest.TestCase):
         self.assertEqual(check_tables.check_amounts(check, tables, True).rated, 1)
         self.assertIn("usage_events: rows that were rated, of all: found 1, should be 2", check.failures)
 
+    def test_notices_rows_that_nobody_can_rate_again(self) -> None:
+        for where, unknown in [("id = 'r1'", 1), ("true", 2)]:
+            with self.subTest(where):
+                tables = self.tables()
+                for name in ["usage_events", "usage_by_model", "usage_by_subscriber"]:
+                    tables[name].database.execute(f"UPDATE {name} SET billed_model = 'acme-1' WHERE {where}")
+                check = check_tables.Check()
+                check_tables.check_amounts(check, tables, True)
+                self.assertEqual(check.failures, [
+                    f"usage_events: rows of models that no list has: found {unknown}, should be 0",
+                    f"usage_events: rows that were rated, of all: found {2 - unknown}, should be 2",
+                ])  # fmt: skip
+
     def test_notices_each_wrong_amount(self) -> None:
         for broken, words in [
             ({"amount": "0.30", "window": "0.30"}, "price of ['gw', 'r0']: found 0.300000000000 CNY, should be 0.150"),

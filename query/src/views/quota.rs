@@ -211,7 +211,7 @@ FROM (
 SELECT a.id, a.kind, a.account, a.subscriber, a.model, a.package, a.bucket, a.period_start, a.counter,
   a.threshold, a.used, a.allowance, a.at
 FROM alerts a
-CROSS JOIN (SELECT max(watermark) AS as_of FROM system.partitions) stream
+CROSS JOIN (SELECT max(watermark) AS as_of FROM stream_time.watermarks) stream
 LEFT JOIN settlement.budgets b ON a.account IS NULL AND b.budget = a.package AND b.period_start = a.period_start
 WHERE a.superseded_by IS NULL AND a.kind <> 'corrected'
   AND NOT EXISTS (SELECT 1 FROM alerts c WHERE c.corrects = a.id)

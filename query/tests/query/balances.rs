@@ -1,13 +1,17 @@
 //! Schema `quota` over cases that were worked out by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tally_aggregate::ReferenceData;
+use tally_query::QueryEngine;
 use tally_quota::QuotaReference;
-use tally_schemas::AggregateConfig;
+use tally_schemas::{AggregateConfig, Table};
+use tally_tables::{AsOf, TableSet};
 
-use crate::feed::{Feed, engine_over, first_edition, rows, settings, worked_out};
+use crate::feed::{Feed, engine_over, first_edition, rows, rows_as_of, settings, worked_out};
 
 /// The rows of a query, each as the list of its values in the order asked for.
 async fn lists(sql: &str, columns: &[&str]) -> Vec<Vec<Value>> {
@@ -200,13 +204,24 @@ fn glm(points: u64) -> Value {
 async fn outstanding(feed: &mut Feed) -> Vec<[String; 2]> {
     feed.close().await;
     feed.publish().await;
-    let engine = engine_over(&feed.store).await;
+    outstanding_as_of(&engine_over(&feed.store).await, None).await
+}
+
+/// The same of an old version of the tables.
+async fn outstanding_as_of(engine: &QueryEngine, as_of: Option<AsOf>) -> Vec<[String; 2]> {
     let sql = "SELECT account, counter FROM quota.alerts_outstanding ORDER BY account, counter";
-    let found = rows(&engine, sql).await;
+    let found = rows_as_of(engine, sql, as_of).await;
     found
         .iter()
         .map(|row| ["account", "counter"].map(|c| row[c].as_str().unwrap().into()))
         .collect()
+}
+
+/// The time of a clock, after which nothing is published for a while.
+async fn now_ms() -> i64 {
+    let now_ms = Timestamp::now().as_millisecond();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    now_ms
 }
 
 /// A bucket that was used up leaves the views when it closes, as one does of which something is
@@ -235,7 +250,7 @@ async fn a_used_up_bucket_closes_and_takes_its_alerts_with_it() {
 }
 
 /// What is said of a window goes with the window: the hour of a spike, five rolling hours, a day, a
-/// month.
+/// month. An old version of the tables goes on saying what it said.
 #[tokio::test]
 async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
     let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
@@ -259,6 +274,8 @@ async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
     let mut feed = Feed::begin(store, 1, &punctual(), &reference).await;
     let purchase = json!({"command": "purchase", "id": "buy-w", "package": "telecom-10m"});
     feed.command("W", "2026-11-20T08:00:00+08:00", purchase);
+    let purchase = json!({"command": "purchase", "id": "buy-v", "package": "telecom-10m"});
+    feed.command("V", "2026-11-20T08:00:00+08:00", purchase);
     // The cap is reached, and 1,000 points are beyond it.
     feed.event("W", "w-1", "2026-11-20T10:00:00+08:00", glm(1_001_000));
     let of = |counters: &[&str]| -> Vec<[String; 2]> {
@@ -266,6 +283,9 @@ async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
     };
     let all = of(&["cap:day", "cap:rolling_5h", "overrun", "spike"]);
     assert_eq!(outstanding(&mut feed).await, all);
+    let pin = TableSet::open(Arc::clone(&feed.store)).pin(None).await.unwrap();
+    let first = AsOf::Version(pin.get(Table::UsageEvents).unwrap().version.unwrap());
+    let mut said = vec![(first, all.clone()), (AsOf::TimestampMs(now_ms().await), all.clone())];
     // The five hours that are counted from 1970 in Beijing end at noon.
     for (number, (at, left)) in [
         ("2026-11-20T10:59:59.999+08:00", all.clone()),
@@ -280,10 +300,14 @@ async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
     .into_iter()
     .enumerate()
     {
-        feed.event("V", &format!("v-{number}"), at, glm(0));
+        feed.event("V", &format!("v-{number}"), at, glm(1));
         assert_eq!(outstanding(&mut feed).await, left, "{at}");
+        said.push((AsOf::TimestampMs(now_ms().await), left));
     }
     let engine = engine_over(&feed.store).await;
     let sent = rows(&engine, "SELECT id FROM alerts WHERE account = 'W'").await;
     assert_eq!(sent.len(), 4, "the table keeps them");
+    for (as_of, left) in said {
+        assert_eq!(outstanding_as_of(&engine, Some(as_of)).await, left, "{as_of:?}");
+    }
 }

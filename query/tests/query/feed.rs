@@ -21,9 +21,10 @@ use tally_aggregate::{
 };
 use tally_log::{Record, RecordKind};
 use tally_query::{BudgetSource, QueryEngine};
+use tally_quota::QuotaReference;
 use tally_reference::ReferenceStore;
 use tally_schemas::{AggregateConfig, Table, entry_path, partition_of};
-use tally_tables::Publisher;
+use tally_tables::{AsOf, Publisher};
 
 use crate::world::{TOPIC, World, open_engine};
 
@@ -239,7 +240,12 @@ pub(crate) async fn first_edition(store: &Arc<dyn ObjectStore>) -> ReferenceData
 
 /// The rows of a query as JSON objects: decimals are texts with all their digits.
 pub(crate) async fn rows(engine: &QueryEngine, sql: &str) -> Vec<Value> {
-    let answer = engine.run(sql, None, engine.limits()).await;
+    rows_as_of(engine, sql, None).await
+}
+
+/// The same of an old version of the tables.
+pub(crate) async fn rows_as_of(engine: &QueryEngine, sql: &str, as_of: Option<AsOf>) -> Vec<Value> {
+    let answer = engine.run(sql, as_of, engine.limits()).await;
     let answer = answer.unwrap_or_else(|error| panic!("{sql}: {error}"));
     let (schema, batches) = answer.collect().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     let json = tally_query::render_bytes(tally_query::Format::Json, schema, &batches).unwrap();
@@ -326,11 +332,49 @@ pub(crate) async fn spoilt(spoil: Option<Spoil>) -> Feed {
 
 /// A store with random traffic of forty accounts over twelve days.
 pub(crate) async fn random() -> Feed {
-    println!("seed {SEED}");
-    let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
     let reference = first_edition(&store).await;
-    let mut feed = Feed::begin(store, PARTITIONS, &settings(), &reference).await;
+    let (mut feed, _) = random_traffic(store, &reference).await;
+    feed.close().await;
+    feed.publish().await;
+    feed
+}
+
+/// The same traffic, in which alerts go out for every kind of window, and at its end some of each.
+pub(crate) async fn random_watched() -> Feed {
+    let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let windows = ["day", "week", "month", "rolling_5h", "rolling_day", "rolling_week"];
+    let cap = |window: &str| format!("{{ window = \"{window}\", limit_micro = 20000000000000 }}");
+    let caps = format!("caps = [{}]", windows.map(cap).join(", "));
+    let half = "{ kind = \"percent_used\", at = 50 },";
+    let watched = "{ kind = \"cap\", at = 1 }, { kind = \"spike\", at = 100000000000 },";
+    let packages = tally_rating::SHIPPED_PACKAGES
+        .replace("caps = []", &caps)
+        .replace(half, &format!("{half} {watched}"))
+        + "\n[[account_threshold]]\nkind = \"overrun\"\nat = 1000000\n";
+    let reference = ReferenceData {
+        packages: Arc::new(QuotaReference::from_toml(&packages).unwrap()),
+        ..first_edition(&store).await
+    };
+    let (mut feed, last_ms) = random_traffic(store, &reference).await;
+    let at = Timestamp::from_millisecond(last_ms + 1).unwrap().to_string();
+    let purchase = json!({"command": "purchase", "id": "buy-last", "package": "telecom-10m"});
+    feed.command("R998", &at, purchase);
+    // R998 has a bucket, R999 has none.
+    for account in ["R998", "R999"] {
+        let event = json!({"model": "glm-5", "usage": {"input": 900_000}});
+        feed.event(account, &format!("last-{account}"), &at, event);
+    }
+    feed.close().await;
+    feed.publish().await;
+    feed
+}
+
+/// The traffic, of which the last events are neither stored nor published, and their time.
+async fn random_traffic(store: Arc<dyn ObjectStore>, reference: &ReferenceData) -> (Feed, i64) {
+    println!("seed {SEED}");
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let mut feed = Feed::begin(store, PARTITIONS, &settings(), reference).await;
     let packages = ["telecom-10m", "telecom-dev-15m", "mobile-gift-500k", "telecom-40m"];
     let models = ["glm-5", "deepseek-v4-pro", "claude-opus", "qwen3-max", "nobody-sells-this"];
     let mut at_ms = ms("2026-10-25T00:00:00+08:00");
@@ -368,7 +412,5 @@ pub(crate) async fn random() -> Feed {
             feed.close().await;
         }
     }
-    feed.close().await;
-    feed.publish().await;
-    feed
+    (feed, at_ms)
 }

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::tz::{TimeZone, offset};
+use jiff::{Timestamp, ToSpan as _};
 use serde_json::Value;
 use tally_query::QueryEngine;
 use tally_schemas::decimal_text;
 
-use crate::feed::{engine_over, ms, random, rows};
+use crate::feed::{engine_over, ms, random, random_watched, rows};
 
 /// Units of the last place of a decimal text; nothing for null.
 fn units(value: &Value) -> Option<i128> {
@@ -304,9 +306,29 @@ async fn margins_and_burn_rates_are_the_sums_of_the_events() {
     assert_eq!(found, sorted(expected));
 }
 
+/// When the window of an alert is over, by the name of its counter; nothing where it is of a bucket.
+fn window_end_ms(alert: &Value) -> Option<i64> {
+    let hours = match alert["counter"].as_str().unwrap() {
+        "spike" => 1,
+        "cap:rolling_5h" => 5,
+        "cap:day" | "cap:rolling_day" => 24,
+        "cap:week" | "cap:rolling_week" => 7 * 24,
+        "cap:month" | "overrun" | "overflow_spent" => 0,
+        _ => return None,
+    };
+    let start_ms = ms(alert["period_start"].as_str().unwrap());
+    if hours > 0 {
+        return Some(start_ms + hours * 3_600_000);
+    }
+    let beijing = TimeZone::fixed(offset(8));
+    let start = Timestamp::from_millisecond(start_ms).unwrap().to_zoned(beijing);
+    Some(start.checked_add(1.month()).unwrap().timestamp().as_millisecond())
+}
+
 #[tokio::test]
 async fn outstanding_alerts_and_aging_suspense_are_those_of_the_tables() {
-    let feed = random().await;
+    let feed = random_watched().await;
+    let watermark_ms = feed.last().filter_map(|last| last.entry.watermark_ms).max().unwrap();
     let engine = engine_over(&feed.store).await;
     let alerts = rows(&engine, "SELECT * FROM alerts").await;
     let ledger = rows(&engine, "SELECT * FROM quota_ledger").await;
@@ -316,10 +338,24 @@ async fn outstanding_alerts_and_aging_suspense_are_those_of_the_tables() {
         .map(|row| (text(&row["account"]), text(&row["bucket"])))
         .collect();
     let corrected: BTreeSet<String> = alerts.iter().map(|alert| text(&alert["corrects"])).collect();
+    let is_over = |alert: &Value| window_end_ms(alert).is_some_and(|end| end <= watermark_ms);
+    // There are both of each window.
+    let mut seen: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
+    for alert in alerts.iter().filter(|alert| window_end_ms(alert).is_some()) {
+        assert!(alert["bucket"].is_null(), "{alert}");
+        seen.entry(text(&alert["counter"])).or_default().insert(is_over(alert));
+    }
+    for window in ["day", "week", "month", "rolling_5h", "rolling_day", "rolling_week"] {
+        assert_eq!(seen.get(&format!("cap:{window}")).map(BTreeSet::len), Some(2), "{seen:?}");
+    }
+    for counter in ["spike", "overrun"] {
+        assert_eq!(seen.get(counter).map(BTreeSet::len), Some(2), "{counter} in {seen:?}");
+    }
     let columns = ["id", "account", "kind", "threshold", "used", "allowance", "at"];
     let expected = alerts
         .iter()
         .filter(|alert| alert["superseded_by"].is_null() && !is(alert, "kind", &["corrected"]))
+        .filter(|alert| !is_over(alert))
         .filter(|alert| !corrected.contains(&text(&alert["id"])))
         .filter(|alert| !closed.contains(&(text(&alert["account"]), text(&alert["bucket"]))))
         .map(|alert| columns.iter().map(|column| text(&alert[*column])).collect());
