@@ -322,6 +322,67 @@ async fn entries_that_are_gone_from_the_end_are_missed() {
     );
 }
 
+/// A seal with one byte changed hides nothing else that is wrong, and is not taken for one that is
+/// gone, nor for a defect of the journal.
+#[tokio::test]
+async fn a_damaged_seal_is_named_beside_everything_else() {
+    let feed = three_sealed().await;
+    let damaged = async |store: &Store, n: u64| {
+        let bytes = store.get(&Path::from(seal_path(n))).await.unwrap().bytes().await.unwrap();
+        let mut bytes = bytes.to_vec();
+        bytes[10] ^= 1;
+        put(store, &seal_path(n), bytes).await;
+    };
+    let unread = |n: u64| format!("{}: its checksum is not that of its content", seal_path(n));
+    let of_journal = async |store: &Store| {
+        let engine = engine_over(store).await;
+        let report = verify(&engine, &VerifyOptions::default()).await.unwrap();
+        let of_journal = |check: &tally_query::Check| check.what.contains("four eyes");
+        report.checks.into_iter().find(of_journal).unwrap()
+    };
+
+    // With a statement of October and an entry of the journal that are wrong by themselves.
+    let far = entry_path(99);
+    let store = without(&feed.store, &["statements/2026-10/vendor-zhipu.json".to_owned()]).await;
+    damaged(&store, 2).await;
+    put(&store, &far, b"{}".to_vec()).await;
+    let found = findings(&store).await;
+    for words in [
+        unread(2).as_str(),
+        "statements/2026-10/vendor-zhipu.json is gone, which seal 0 has the hash of",
+        format!("{far} is there, and entry 10 of the journal is gone").as_str(),
+        "ADJ-000000 is on_statement and must be on 1 statements; it is on none",
+    ] {
+        assert!(found.contains(words), "{words}: {found}");
+    }
+    assert_eq!(found.lines().count(), 4, "{found}");
+    for (what, answer) in asked(&store).await {
+        let error = answer.expect_err(&what);
+        assert_eq!(error.kind(), ErrorKind::Data, "{what}: {error}");
+        assert!(error.to_string().contains(&unread(2)), "{what}: {error}");
+    }
+
+    // Behind one that is gone.
+    let store = without(&feed.store, &[seal_path(0)]).await;
+    damaged(&store, 1).await;
+    let found = findings(&store).await;
+    assert!(found.contains(&unread(1)), "{found}");
+    let gone = format!("2026-10 was approved, and its seal {} is gone", seal_path(0));
+    assert!(found.contains(&gone), "{found}");
+    assert!(!found.contains(&format!("{} is gone", seal_path(1))), "{found}");
+    let journal = of_journal(&store).await;
+    assert!(journal.ok, "{journal:?}");
+
+    // And where the journal cannot be read either.
+    put(&store, &entry_path(0), b"{}".to_vec()).await;
+    put(&store, &seal_path(0), b"{}".to_vec()).await;
+    let found = findings(&store).await;
+    for words in [&unread(1), &seal_path(0), &entry_path(0)] {
+        assert!(found.contains(words.as_str()), "{words}: {found}");
+    }
+    assert!(!of_journal(&store).await.ok);
+}
+
 /// A seal as somebody would write it who knows how: its checksum is right.
 async fn edited(store: &Store, n: u64, edit: impl Fn(&mut Seal)) -> Store {
     let copy = copied(store).await;
