@@ -208,15 +208,23 @@ async fn the_newest_seal_can_be_written_and_nothing_is_built_on_it_before() {
         let engine = engine_over(&store).await;
         let settlement = settlement(&store, &engine).await;
         let january = period("2027-01");
-        let refused = [
-            settlement.close(january, "cam", now(), "0.1.0").await.map(drop),
-            settlement.statement("zhipu", january, now()).await.map(drop),
-        ];
-        for refused in refused {
-            let error = refused.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-            let said = error.to_string();
-            assert!(said.contains("first tally settle approve --period 2026-12"), "{said}");
+        // While it may still be under way, whoever asks is to try again; then somebody has to act.
+        for (later_ms, kind, words) in [
+            (59_999, ErrorKind::Retry, "which was approved a moment ago"),
+            (60_000, ErrorKind::Invalid, "first tally settle approve --period 2026-12"),
+        ] {
+            let at_ms = now() + later_ms;
+            let refused = [
+                settlement.close(january, "cam", at_ms, "0.1.0").await.map(drop),
+                settlement.statement("zhipu", january, at_ms).await.map(drop),
+                settlement.report("zhipu", january, at_ms).await.map(drop),
+            ];
+            for refused in refused {
+                let error = refused.unwrap_err();
+                assert_eq!(error.kind(), kind, "{error}");
+                let said = error.to_string();
+                assert!(said.contains(words), "{said}");
+            }
         }
         let draft = settlement.statement("zhipu", period("2026-12"), now()).await.unwrap();
         assert_eq!(draft.state.name(), "review");
