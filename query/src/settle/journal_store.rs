@@ -63,7 +63,7 @@ impl SealStore<'_> {
         loop {
             let seals = self.seals(&journal.books).await?;
             let numbers = seals.numbers();
-            let gaps = seal_gaps(&journal.books, &numbers);
+            let gaps = seal_gaps(&journal.books, &numbers, seals.first_entry());
             // What is written between two of the reads looks like a gap: looked at once more, it is
             // none. What is the same both times is one.
             let seen = Some((journal.books.entries(), numbers.len()));
@@ -90,7 +90,7 @@ impl SealStore<'_> {
         if let Some(error) = seals.unread.into_values().next() {
             return Err(error);
         }
-        if let Some(gap) = gaps.iter().find(|gap| gap.unwritten().is_none()) {
+        if let Some(gap) = gaps.iter().find(|gap| gap.forbids_building()) {
             return Err(QueryError::Data(gap.to_string()));
         }
         let mut seals: Vec<Seal> = seals.whole.into_values().collect();

@@ -32,6 +32,11 @@ impl FoundSeals {
         self.whole.contains_key(&n) || self.unread.contains_key(&n)
     }
 
+    /// The entry of the journal that the first seal names.
+    pub(crate) fn first_entry(&self) -> Option<u64> {
+        self.whole.get(&0).map(|seal| seal.entry)
+    }
+
     /// The numbers of all that are there.
     pub(crate) fn numbers(&self) -> BTreeSet<u64> {
         self.whole.keys().chain(self.unread.keys()).copied().collect()

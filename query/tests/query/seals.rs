@@ -287,6 +287,37 @@ async fn without_its_only_seal_the_next_month_begins_no_chain_of_its_own() {
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
 }
 
+/// As the version before this one could leave a store: the approval of the first month was
+/// interrupted, and the second month became seal 0. It is named, and the chain goes on.
+#[tokio::test]
+async fn a_chain_that_begins_behind_an_approval_goes_on() {
+    let feed = three_sealed().await;
+    let [mut first, mut second] = [seal(&feed.store, 1).await, seal(&feed.store, 2).await];
+    (first.n, first.previous) = (0, String::new());
+    (second.n, second.previous) = (1, first.hash().unwrap());
+    let october = "statements/2026-10/vendor-zhipu.json".to_owned();
+    let store = without(&feed.store, &[seal_path(2), october]).await;
+    for seal in [&first, &second] {
+        put(&store, &seal_path(seal.n), seal.to_bytes().unwrap()).await;
+    }
+    let never = "2026-10 was approved and never sealed: the first seal was made of a later month";
+    let found = findings(&store).await;
+    assert!(found.starts_with(never) && found.lines().count() == 1, "{found}");
+    for (what, answer) in asked(&store).await {
+        if what == "close 2026-10" || what == "approve 2026-10" {
+            let error = answer.expect_err(&what);
+            assert_eq!(error.kind(), ErrorKind::Data, "{what}: {error}");
+            assert!(error.to_string().starts_with(never), "{what}: {error}");
+        } else {
+            answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+    }
+    // January was closed meanwhile, upon December.
+    assert_eq!(seal(&store, 2).await.previous, second.hash().unwrap());
+    let found = findings(&store).await;
+    assert!(found.starts_with(never) && found.lines().count() == 1, "{found}");
+}
+
 /// The end of the journal is gone, with or without the seals that it approved.
 #[tokio::test]
 async fn entries_that_are_gone_from_the_end_are_missed() {
