@@ -275,7 +275,7 @@ of-far,wholesale,far,n,input,token,CNY,10000000,start,2026-01-01,2026-01-01,a,20
 
     fn contract(vendor: &str, from: &str, to: &str) -> String {
         format!(
-            "[[contract]]\nid = \"{vendor}-{from}\"\nvendor = \"{vendor}\"\nmodel_pattern = \"*\"\n\
+            "[[contract]]\nid = \"{vendor}-10\"\nvendor = \"{vendor}\"\nmodel_pattern = \"*\"\n\
              form = \"price_list\"\ndiscount_ppm = 100000\ncurrency = \"CNY\"\nvalid_from = \"{from}\"\n\
              valid_to = \"{to}\"\nsource = \"test\"\nknown_from = \"2026-01-01\"\napproved_by = \"a\"\n\
              approved_at = \"2026-01-01\"\n"
