@@ -88,6 +88,9 @@ pub struct Settlement<'a> {
     spans: SpansOf,
 }
 
+/// How long after its approval a period without a seal may still get it from whoever approved it.
+const SEALED_WITHIN_MS: i64 = 60_000;
+
 /// What is known before anything is done.
 struct Known {
     journal: Journal,
@@ -99,6 +102,18 @@ impl Known {
     fn unwritten(&self) -> Option<Period> {
         let last = self.journal.books.last_closed();
         last.filter(|last| self.seals.last().is_none_or(|seal| seal.period != *last))
+    }
+
+    /// Why nothing is built on an approved period whose seal is not there: its approval is under
+    /// way, or it was interrupted.
+    fn not_built_on(&self, approved: Period, period: Period, now_ms: i64) -> QueryError {
+        let decision = self.journal.books.review(approved).and_then(|of| of.decision.as_ref());
+        if decision.is_some_and(|of| now_ms.saturating_sub(of.at_ms) < SEALED_WITHIN_MS) {
+            return QueryError::Retry(format!(
+                "{period} is built on the seal of {approved}, which was approved a moment ago, and whose seal is not there yet: try again"
+            ));
+        }
+        invalid(Refusal::Unwritten { period, approved }.to_string())
     }
 
     fn facts(&self, period: Period, now_ms: i64) -> PeriodFacts<'_> {
@@ -127,7 +142,8 @@ impl<'a> Settlement<'a> {
     ///
     /// # Errors
     /// `Invalid` for a vendor or a period that there is nothing about, and for contracts that do
-    /// not cover its usage; `Data` for rows that do not foot; `Retry` while the store is away.
+    /// not cover its usage; `Data` for rows that do not foot; `Retry` while the store is away, and
+    /// of a period before while its approval is under way.
     pub async fn statement(
         &self,
         vendor: &str,
@@ -205,7 +221,7 @@ impl<'a> Settlement<'a> {
         let mut notes = Vec::new();
         match facts.unwritten {
             Some(approved) if approved < period => {
-                return Err(invalid(Refusal::Unwritten { period, approved }.to_string()));
+                return Err(known.not_built_on(approved, period, facts.now_ms));
             }
             Some(approved) if approved == period => notes.push(format!(
                 "{period} was approved, and its seal is not there: tally settle approve --period {period} --by NAME writes it"

@@ -214,7 +214,8 @@ impl Books {
         &self.reviews
     }
 
-    /// Every review that was approved, in order: seal `n` is of the `n`-th, from 0 on.
+    /// Every review that was approved, in order: seal `n` is of the `n`-th, from 0 on, or from the one
+    /// on that the first seal names.
     pub fn approvals(&self) -> impl Iterator<Item = &ReviewState> {
         self.reviews.iter().filter(|state| state.is_approved())
     }

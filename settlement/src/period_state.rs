@@ -172,14 +172,16 @@ pub fn decide_close<'a>(facts: &PeriodFacts<'a>) -> CloseDecision<'a> {
     if facts.now_ms < period.end_ms() {
         return CloseDecision::Refuse(Refusal::NotOver { period });
     }
-    if let Some(approved) = facts.unwritten {
+    let first = facts.seals.first().map(|seal| seal.period).or(facts.unwritten);
+    if let Some(first) = first.filter(|first| period < *first) {
+        return CloseDecision::Refuse(Refusal::BeforeFirst { period, first });
+    }
+    // What is approved is sealed before anything is built on it.
+    if let Some(approved) = facts.unwritten.filter(|approved| *approved < period) {
         return CloseDecision::Refuse(Refusal::Unwritten { period, approved });
     }
-    match (facts.seals.first(), facts.seals.last()) {
-        (Some(first), _) if period < first.period => {
-            CloseDecision::Refuse(Refusal::BeforeFirst { period, first: first.period })
-        }
-        (_, Some(last)) if period != last.period.next() => {
+    match facts.seals.last() {
+        Some(last) if period != last.period.next() => {
             let next = last.period.next();
             CloseDecision::Refuse(Refusal::OutOfOrder { period, next })
         }
@@ -311,6 +313,17 @@ mod tests {
         let unwritten = PeriodFacts { unwritten: Some(october), ..facts(november, &[], None) };
         let first = Refusal::Unwritten { period: november, approved: october };
         assert_eq!(decide_close(&unwritten), CloseDecision::Refuse(first));
+        let later = PeriodFacts { unwritten: Some(november), ..facts(december, &seals, None) };
+        let first = Refusal::Unwritten { period: december, approved: november };
+        assert_eq!(decide_close(&later), CloseDecision::Refuse(first));
+        // What lies before the first that was closed is built on none of it, written or not.
+        for seals in [&seals[..], &[]] {
+            let first = if seals.is_empty() { november } else { october };
+            let unwritten =
+                PeriodFacts { unwritten: Some(november), ..facts(september, seals, None) };
+            let early = Refusal::BeforeFirst { period: september, first };
+            assert_eq!(decide_close(&unwritten), CloseDecision::Refuse(early));
+        }
         let behind = PeriodFacts { is_behind: true, ..facts(october, &[], None) };
         assert_eq!(decide_close(&behind), CloseDecision::Refuse(Refusal::Behind));
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::books::Books;
+use crate::books::{Books, ReviewState};
 use crate::period::Period;
 use crate::seal::Seal;
 
@@ -32,6 +32,13 @@ pub enum SealGap {
         /// Number of the seal.
         n: u64,
     },
+    /// The first seal is of a later approval: the version before this one let a month be closed
+    /// although the approval of the first one was interrupted before its seal. Nothing is missing
+    /// in the chain.
+    NeverSealed {
+        /// The approved period.
+        period: Period,
+    },
 }
 
 impl SealGap {
@@ -39,8 +46,13 @@ impl SealGap {
     pub const fn unwritten(&self) -> Option<Period> {
         match self {
             Self::Unwritten { period, .. } => Some(*period),
-            Self::Gone { .. } | Self::Unapproved { .. } => None,
+            Self::Gone { .. } | Self::Unapproved { .. } | Self::NeverSealed { .. } => None,
         }
+    }
+
+    /// Whether nothing may be built on the seals that are there.
+    pub const fn forbids_building(&self) -> bool {
+        matches!(self, Self::Gone { .. } | Self::Unapproved { .. })
     }
 }
 
@@ -49,7 +61,7 @@ impl fmt::Display for SealGap {
         match self {
             Self::Unwritten { n, period } => write!(
                 f,
-                "{period} was approved, and its seal {} is not there: its approval was interrupted, or the seal was taken away; tally settle approve --period {period} --by NAME writes it",
+                "{period} was approved, and its seal {} is not there: its approval was interrupted, or the seal was taken away; tally settle approve --period {period} --by NAME writes it, and where days of {period} were removed a backup has it",
                 Seal::path(*n)
             ),
             Self::Gone { n, period } => write!(
@@ -62,18 +74,30 @@ impl fmt::Display for SealGap {
                 "{} is a seal that no entry of the journal approved: entries of the journal are gone, or somebody wrote it",
                 Seal::path(*n)
             ),
+            Self::NeverSealed { period } => write!(
+                f,
+                "{period} was approved and never sealed: the first seal was made of a later month; what is owed for {period} is to be posted as an adjustment"
+            ),
         }
     }
 }
 
-/// What does not fit between the journal and the numbers of the seals that were found. A seal that
-/// is missing was there for certain where a later one is, and where a later review is: a period is
-/// put into review upon the seal of the one before.
-pub fn seal_gaps(books: &Books, found: &BTreeSet<u64>) -> Vec<SealGap> {
+/// What does not fit between the journal and the numbers of the seals that were found; `first` is the
+/// entry of the journal that the first seal names. A seal that is missing was there for certain where
+/// a later one is, and where a later review is: a period is put into review upon the seal of the one
+/// before.
+pub fn seal_gaps(books: &Books, found: &BTreeSet<u64>, first: Option<u64>) -> Vec<SealGap> {
     let last_review = books.reviews().last().map(|state| state.review.n);
-    let mut gaps = Vec::new();
+    let is_first =
+        |state: &ReviewState| state.decision.as_ref().is_some_and(|of| Some(of.n) == first);
+    let never_sealed = books.approvals().position(is_first).unwrap_or(0);
+    let mut gaps: Vec<SealGap> = books
+        .approvals()
+        .take(never_sealed)
+        .map(|state| SealGap::NeverSealed { period: state.review.what.period })
+        .collect();
     let mut approved: u64 = 0;
-    for (n, state) in (0..).zip(books.approvals()) {
+    for (n, state) in (0..).zip(books.approvals().skip(never_sealed)) {
         approved = n + 1;
         if found.contains(&n) {
             continue;
@@ -117,7 +141,7 @@ mod tests {
     }
 
     fn gaps(decided: &[Option<bool>], found: &[u64]) -> Vec<SealGap> {
-        seal_gaps(&books(decided), &found.iter().copied().collect())
+        seal_gaps(&books(decided), &found.iter().copied().collect(), None)
     }
 
     #[test]
@@ -143,5 +167,27 @@ mod tests {
         assert_eq!(gaps(&[YES], &[0, 1]), [SealGap::Unapproved { n: 1 }]);
         assert_eq!(gaps(&[], &[0]), [SealGap::Unapproved { n: 0 }]);
         assert_eq!(gaps(&[], &[]), []);
+    }
+
+    /// As the version before this one could leave a store: the approval of the first month was
+    /// interrupted, and the next one became seal 0.
+    #[test]
+    fn a_chain_may_begin_behind_an_approval_that_was_never_sealed() {
+        let months = books(&[Some(true); 3]);
+        let of = |place: usize| months.approvals().nth(place).unwrap();
+        let entry = |place: usize| of(place).decision.as_ref().map(|decision| decision.n);
+        let period = |place: usize| of(place).review.what.period;
+        let gaps = |found: &[u64], first: Option<u64>| {
+            seal_gaps(&months, &found.iter().copied().collect(), first)
+        };
+        let never = SealGap::NeverSealed { period: period(0) };
+        assert_eq!(gaps(&[0, 1], entry(1)), [never]);
+        assert!(!never.forbids_building());
+        let unwritten = SealGap::Unwritten { n: 1, period: period(2) };
+        assert_eq!(gaps(&[0], entry(1)), [never, unwritten]);
+        // What the first seal names is where the chain begins, and no other.
+        assert_eq!(gaps(&[0, 1, 2], entry(0)), []);
+        assert_eq!(gaps(&[0, 1, 2], entry(1)), [never, SealGap::Unapproved { n: 2 }]);
+        assert_eq!(gaps(&[0, 1, 2], Some(99)), []);
     }
 }

@@ -175,9 +175,10 @@ impl Statement {
         let of: OfSchema = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
         match of.schema {
             SCHEMA => serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string())),
-            schema => {
-                Err(damaged(format!("schema {schema} is not known to this version: upgrade")))
+            later if later > SCHEMA => {
+                Err(damaged(format!("schema {later} is not known to this version: upgrade")))
             }
+            older => Err(damaged(format!("schema {older} is not read by this version any more"))),
         }
     }
 
@@ -202,9 +203,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_of_a_later_schema_is_refused_with_what_to_do() {
+    fn a_statement_of_another_schema_is_refused_with_what_to_do() {
         let later = br#"{"schema":2,"vendors":["acme","deepseek"]}"#;
         let error = Statement::from_bytes("acme.json", later).unwrap_err();
         assert_eq!(error.to_string(), "acme.json: schema 2 is not known to this version: upgrade");
+        let error = Statement::from_bytes("acme.json", br#"{"schema":0}"#).unwrap_err();
+        assert_eq!(error.to_string(), "acme.json: schema 0 is not read by this version any more");
     }
 }

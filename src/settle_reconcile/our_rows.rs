@@ -10,9 +10,10 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{
     DataType, Decimal128Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
+use tally_query::instant_sql;
 use tally_schemas::{CLASS_COUNT, TokenClass, UsageCounts, UsageSource};
 use tally_settlement::reconcile::{
-    BillContext, BillTimeBasis, DisputedGroups, OurRow, Position, day_of, day_text, instant_text,
+    BillContext, BillTimeBasis, DisputedGroups, OurRow, Position, day_of, day_text,
 };
 
 use crate::exit::Failure;
@@ -65,11 +66,11 @@ impl OurEvents<'_> {
         };
         format!(
             "SELECT {columns} FROM usage_events WHERE vendor = '{}'{supplier} \
-             AND {at} >= TIMESTAMP '{}' AND {at} < TIMESTAMP '{}' \
+             AND {at} >= {} AND {at} < {} \
              AND day >= DATE '{}' AND day <= DATE '{}'{counting}",
             quoted(self.vendor),
-            instant_text(from),
-            instant_text(to),
+            instant_sql(from),
+            instant_sql(to),
             day(from, -DAYS_APART),
             day(to, DAYS_APART),
             at = time_column(self.basis),
@@ -248,4 +249,25 @@ pub(super) fn of_groups(
 fn filter(batch: &RecordBatch, wanted: &BooleanArray) -> Result<RecordBatch, Failure> {
     filter_record_batch(batch, wanted)
         .map_err(|error| Failure::internal(format!("our events: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The engine's own nanoseconds end in 2262: 253_370_764_800_000 ms is the year 9999.
+    #[test]
+    fn a_window_is_told_in_the_unit_of_the_columns() {
+        let events = OurEvents {
+            vendor: "acme",
+            supplier: None,
+            basis: BillTimeBasis::Start,
+            window: (0, 253_370_764_800_000),
+            any_corrected: false,
+        };
+        let sql = events.sql("id");
+        let words = "started_at >= TIMESTAMP(6) '1970-01-01T08:00:00+08:00' \
+                     AND started_at < TIMESTAMP(6) '9999-01-01T08:00:00+08:00'";
+        assert!(sql.contains(words), "{sql}");
+    }
 }

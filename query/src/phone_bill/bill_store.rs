@@ -55,6 +55,11 @@ impl<'a> BillStore<'a> {
         Path::from_iter(["phone-bill", "returns", &format!("{n:020}.json")])
     }
 
+    /// Whether an object is there.
+    pub(super) async fn has(&self, path: &Path) -> Result<bool, QueryError> {
+        Ok(self.0.get(path).await?.is_some())
+    }
+
     /// Creates an object, or finds that it is there: what stands is returned, whoever wrote it.
     pub(super) async fn create(&self, path: &Path, bytes: &[u8]) -> Result<Bytes, QueryError> {
         self.0.create(path, bytes).await

@@ -62,6 +62,7 @@ impl PhoneBill<'_> {
                     self.seal(plan, &content).await?;
                 }
                 BillDecision::Plan => {
+                    self.is_unbegun(book.next_sequence()).await?;
                     let pin = self.engine.pin(None).await?;
                     let plan = self.plan(&book, &pin, wanted, (by, now_ms), code_version).await?;
                     // Nothing is fixed that could not be issued.
@@ -145,6 +146,21 @@ impl PhoneBill<'_> {
             replaced: replaced.unwrap_or_default(),
             previous,
         })
+    }
+
+    /// Nothing of a file may be there without its plan: another plan in its place would be carried out
+    /// from then on, and the true one could not be brought back.
+    async fn is_unbegun(&self, sequence: u64) -> Result<(), QueryError> {
+        let plan = BillStore::plan_path(sequence);
+        for made in [BillStore::file_path(sequence), BillStore::remainders_path(sequence)] {
+            // In this order: whoever issues it now has created the plan before it.
+            if self.store.has(&made).await? && !self.store.has(&plan).await? {
+                return Err(QueryError::Data(format!(
+                    "{made} is there, and its plan {plan} is gone: bring it back from a backup"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Writes what a plan came to, or finds it there.

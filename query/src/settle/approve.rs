@@ -7,7 +7,7 @@ use object_store::path::Path;
 use tally_aggregate::crash_point;
 use tally_settlement::{
     Act, BooksError, CutOff, Decision, Done, JournalEntry, Payment, Period, Plan, ReviewState,
-    Seal, SealedStatement, Statement,
+    Seal, SealGap, SealedStatement, Statement,
 };
 use tally_tables::PinnedTables;
 
@@ -120,6 +120,9 @@ impl Settlement<'_> {
         state: &ReviewState,
     ) -> Result<Closed, QueryError> {
         let period = state.review.what.period;
+        if known.seals.iter().any(|seal| seal.period > period) {
+            return Err(QueryError::Data(SealGap::NeverSealed { period }.to_string()));
+        }
         let decision = state.decision.as_ref().filter(|decision| decision.what.approve);
         let entry = decision
             .and_then(|decision| known.journal.entries.iter().find(|entry| entry.n == decision.n))

@@ -51,8 +51,8 @@ impl Settlement<'_> {
     ///
     /// # Errors
     /// `Invalid` where it cannot be closed yet or not in this order, where no terms are approved,
-    /// and for terms that do not cover its usage; `Retry` where tables are behind or the store is
-    /// away; `Data` for rows that do not foot and for objects that are not what they should be.
+    /// and for terms that do not cover its usage; `Retry` where tables are behind, the store is
+    /// away, or the period before is being approved; `Data` for rows that do not foot and for objects that are not what they should be.
     pub async fn close(
         &self,
         period: Period,
@@ -83,6 +83,9 @@ impl Settlement<'_> {
                 }
                 CloseDecision::Refuse(refusal @ Refusal::Behind) => {
                     return Err(QueryError::Retry(refusal.to_string()));
+                }
+                CloseDecision::Refuse(Refusal::Unwritten { period, approved }) => {
+                    return Err(known.not_built_on(approved, period, now_ms));
                 }
                 CloseDecision::Refuse(refusal) => return Err(invalid(refusal.to_string())),
                 CloseDecision::InReview(state) => {

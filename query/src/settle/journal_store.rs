@@ -1,14 +1,12 @@
 //! The journal of the books in the store: entries without a gap, each created once. Nothing here
 //! lists (R8).
 
-use std::collections::BTreeMap;
-
 use futures::future::try_join_all;
 use object_store::path::Path;
 use tally_aggregate::crash_point;
 use tally_settlement::{Act, Books, BooksError, ErrorKind, JournalEntry, Seal, SealGap, seal_gaps};
 
-use super::seal_store::SealStore;
+use super::seal_store::{FoundSeals, SealStore};
 use crate::error::QueryError;
 
 /// Entries that are read at once.
@@ -27,7 +25,7 @@ impl From<BooksError> for QueryError {
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) journal: Journal,
-    pub(crate) seals: BTreeMap<u64, Seal>,
+    pub(crate) seals: FoundSeals,
     pub(crate) gaps: Vec<SealGap>,
 }
 
@@ -55,19 +53,20 @@ impl SealStore<'_> {
         Ok(journal)
     }
 
-    /// Journal and seals as they are now.
+    /// Journal and seals as they are now, damaged seals too.
     ///
     /// # Errors
-    /// As [`Self::journal`]; `Data` for a damaged seal.
+    /// As [`Self::journal`].
     pub(crate) async fn kept(&self) -> Result<Kept, QueryError> {
         let mut journal = self.journal().await?;
         let mut before = None;
         loop {
             let seals = self.seals(&journal.books).await?;
-            let gaps = seal_gaps(&journal.books, &seals.keys().copied().collect());
+            let numbers = seals.numbers();
+            let gaps = seal_gaps(&journal.books, &numbers, seals.first_entry());
             // What is written between two of the reads looks like a gap: looked at once more, it is
             // none. What is the same both times is one.
-            let seen = Some((journal.books.entries(), seals.len()));
+            let seen = Some((journal.books.entries(), numbers.len()));
             if gaps.is_empty() || before == seen {
                 return Ok(Kept { journal, seals, gaps });
             }
@@ -81,17 +80,20 @@ impl SealStore<'_> {
     /// entry that approved it. Only the newest approval may have no seal.
     ///
     /// # Errors
-    /// As [`Self::kept`]; `Data` where a seal is gone, or one is there that nobody approved:
-    /// nothing is to be built on the others.
+    /// As [`Self::kept`]; `Data` where a seal is damaged or gone, or one is there that nobody
+    /// approved: nothing is to be built on the others.
     pub(crate) async fn known(
         &self,
         known_at_ms: Option<i64>,
     ) -> Result<(Journal, Vec<Seal>), QueryError> {
         let Kept { mut journal, seals, gaps } = self.kept().await?;
-        if let Some(gap) = gaps.iter().find(|gap| gap.unwritten().is_none()) {
+        if let Some(error) = seals.unread.into_values().next() {
+            return Err(error);
+        }
+        if let Some(gap) = gaps.iter().find(|gap| gap.forbids_building()) {
             return Err(QueryError::Data(gap.to_string()));
         }
-        let mut seals: Vec<Seal> = seals.into_values().collect();
+        let mut seals: Vec<Seal> = seals.whole.into_values().collect();
         if let Some(at_ms) = known_at_ms {
             let later = journal.entries.iter().position(|entry| entry.at_ms > at_ms);
             if let Some(later) = later {

@@ -10,12 +10,13 @@ use tally_schemas::TokenClass;
 use tally_settlement::{Contracts, Form, Line, Period, PeriodFacts, PeriodState, Section, Terms};
 use tally_tables::PinnedTables;
 
-use super::rated_groups::{EVENTS, Scope, instant_sql, quoted};
+use super::rated_groups::{EVENTS, Scope, quoted};
 use super::{Settlement, invalid};
 use crate::answer::Answer;
 use crate::answer_rows::{count, integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::instant_sql::instant_sql;
 use crate::limits::Limits;
 
 /// The events behind a line of a statement, or behind an adjustment for usage.

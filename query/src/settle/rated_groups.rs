@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use tally_rating::instant_text;
 use tally_schemas::{CLASS_COUNT, Currency, TokenClass};
 use tally_settlement::{CallSpans, CutOff, DiscountSpans, Period, RatedGroup};
 use tally_tables::PinnedTables;
@@ -12,6 +11,7 @@ use tally_tables::PinnedTables;
 use crate::answer_rows::{decimal, integer, rows_of, text};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::instant_sql::instant_sql;
 
 /// Which rows belong to a statement.
 #[derive(Debug, Clone, Copy)]
@@ -75,21 +75,24 @@ const KEYS: [&str; 10] = [
 /// Where the days of vendors are parted, by vendor.
 pub(super) type SpansOf = BTreeMap<String, DiscountSpans>;
 
-/// An instant in SQL.
-pub(super) fn instant_sql(at_ms: i64) -> String {
-    format!("TIMESTAMP '{}'", instant_text(at_ms))
-}
-
-/// The number of the span that a call began or ended in, in SQL; `None` where days are not parted
-/// by it.
+/// The number of the span that a call of a scope began or ended in, in SQL; `None` where days are
+/// not parted by it.
 fn span_number(
+    scope: &Scope<'_>,
     spans: &SpansOf,
     column: &str,
     changes: fn(&DiscountSpans) -> &[i64],
 ) -> Option<String> {
+    // No call of a scope ends once its period is over, and none begins after its end: what changes
+    // later parts nothing.
+    let end_ms = scope.period.end_ms();
     let mut sql = String::new();
     for (vendor, spans) in spans {
-        for (number, at_ms) in (1..).zip(changes(spans)).collect::<Vec<(u32, _)>>().iter().rev() {
+        if scope.vendor.is_some_and(|only| only != vendor) {
+            continue;
+        }
+        let before_end = (1_u32..).zip(changes(spans)).take_while(|(_, at_ms)| **at_ms < end_ms);
+        for (number, at_ms) in before_end.collect::<Vec<_>>().iter().rev() {
             sql.push_str(&format!(
                 " WHEN vendor = {} AND {column} >= {} THEN {number}",
                 quoted(vendor),
@@ -117,8 +120,8 @@ pub(super) async fn read(
 ) -> Result<Vec<RatedGroup>, QueryError> {
     let keys = KEYS.join(", ");
     let parts = [
-        span_number(spans, "started_at", DiscountSpans::started),
-        span_number(spans, "completed_at", DiscountSpans::completed),
+        span_number(scope, spans, "started_at", DiscountSpans::started),
+        span_number(scope, spans, "completed_at", DiscountSpans::completed),
     ];
     // Columns of the instants are read only where they part something.
     let by: String = parts.iter().flatten().map(|part| format!(", {part}")).collect();
@@ -192,10 +195,8 @@ fn group(columns: &[ArrayRef], row: usize, spans: &SpansOf) -> Result<RatedGroup
         return Err(data(format!("have a retail amount in the currency {revenue:?}")));
     }
     let day = day.parse().map_err(|_| data("have no such day".to_owned()))?;
-    let part = |column: usize| {
-        Ok::<_, QueryError>(usize::try_from(integer(columns, column, row)?).unwrap_or(0))
-    };
-    let parts = (part(first + 4 + CLASS_COUNT)?, part(first + 5 + CLASS_COUNT)?);
+    let part = |column: usize| part_number(columns, first + column + CLASS_COUNT, row);
+    let parts = (part(4)?, part(5)?);
     let calls =
         spans.get(&vendor).map_or_else(|| CallSpans::of_day(day), |spans| spans.spans(day, parts));
     Ok(RatedGroup {
@@ -217,6 +218,13 @@ fn group(columns: &[ArrayRef], row: usize, spans: &SpansOf) -> Result<RatedGroup
         wholesale_pico,
         retail_pico,
     })
+}
+
+/// The number that `span_number` gave a row.
+fn part_number(columns: &[ArrayRef], column: usize, row: usize) -> Result<usize, QueryError> {
+    let number = integer(columns, column, row)?;
+    usize::try_from(number)
+        .map_err(|_| QueryError::Internal(format!("the part {number} of a day is none")))
 }
 
 fn keys(columns: &[ArrayRef], row: usize) -> Result<[String; KEYS.len()], QueryError> {
@@ -250,4 +258,81 @@ pub(super) async fn first_day_before(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use tally_rating::{Book, BookFile};
+    use tally_settlement::PriceLists;
+
+    use super::*;
+
+    const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,time_basis,valid_from,known_from,approved_by,approved_at,service_tier
+of-acme,wholesale,acme,m,input,token,CNY,10000000,start,2026-01-01,2026-01-01,a,2026-01-01,*
+of-far,wholesale,far,n,input,token,CNY,10000000,start,2026-01-01,2026-01-01,a,2026-01-01,*
+";
+
+    fn contract(vendor: &str, from: &str, to: &str) -> String {
+        format!(
+            "[[contract]]\nid = \"{vendor}-10\"\nvendor = \"{vendor}\"\nmodel_pattern = \"*\"\n\
+             form = \"price_list\"\ndiscount_ppm = 100000\ncurrency = \"CNY\"\nvalid_from = \"{from}\"\n\
+             valid_to = \"{to}\"\nsource = \"test\"\nknown_from = \"2026-01-01\"\napproved_by = \"a\"\n\
+             approved_at = \"2026-01-01\"\n"
+        )
+    }
+
+    fn spans() -> SpansOf {
+        let contracts = [
+            contract("acme", "2026-10-15T12:00:00+08:00", "2026-11-15T12:00:00+08:00"),
+            contract("far", "1600-01-01T00:00:01Z", "9999-12-30T23:59:59+08:00"),
+        ];
+        let contracts = contracts.concat();
+        let files = [
+            BookFile { name: "prices.csv", text: PRICES },
+            BookFile { name: "contracts.toml", text: &contracts },
+        ];
+        let mut prices = PriceLists::default();
+        prices.add(&Book::read(&files).unwrap());
+        prices.discount_spans()
+    }
+
+    /// The columns of the instants are read only where they part something, so that what concerns
+    /// other vendors and other times costs nothing.
+    #[test]
+    fn days_are_parted_only_by_what_a_scope_can_reach() {
+        let spans = spans();
+        let of = |period: &str, vendor: Option<&str>| {
+            let period = Period::parse(period).unwrap();
+            let scope = Scope { period, cut_offs: &[], sealed: None, vendor };
+            span_number(&scope, &spans, "completed_at", DiscountSpans::completed)
+        };
+        let by_acme = |instant: &str, number: u32| {
+            format!(
+                " WHEN vendor = 'acme' AND completed_at >= TIMESTAMP(6) '{instant}' THEN {number}"
+            )
+        };
+        let october = by_acme("2026-10-15T12:00:00+08:00", 1);
+        let november = by_acme("2026-11-15T12:00:00+08:00", 2);
+        let far = " WHEN vendor = 'far' AND completed_at >= TIMESTAMP(6) '1600-01-01T08:00:01+08:00' THEN 1";
+        assert_eq!(of("2026-09", Some("acme")), None);
+        assert_eq!(of("2026-10", Some("other")), None);
+        assert_eq!(of("2026-10", Some("acme")), Some(format!("CASE{october} ELSE 0 END")));
+        // Late usage may be as old as anything.
+        let both = format!("CASE{november}{october} ELSE 0 END");
+        assert_eq!(of("2027-01", Some("acme")), Some(both));
+        assert_eq!(of("2026-10", None), Some(format!("CASE{october}{far} ELSE 0 END")));
+        let period = Period::parse("2026-10").unwrap();
+        let scope = Scope { period, cut_offs: &[], sealed: None, vendor: Some("far") };
+        let started = span_number(&scope, &spans, "started_at", DiscountSpans::started);
+        assert_eq!(started, Some(format!("CASE{far} ELSE 0 END").replace("completed", "started")));
+    }
+
+    #[test]
+    fn a_part_that_there_is_not_is_no_first_one() {
+        let columns: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![1, -1]))];
+        assert_eq!(part_number(&columns, 0, 0).unwrap(), 1);
+        let error = part_number(&columns, 0, 1).unwrap_err();
+        assert!(matches!(error, QueryError::Internal(_)), "{error}");
+    }
 }

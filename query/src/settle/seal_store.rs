@@ -1,7 +1,7 @@
 //! Plans, sealed statements and seals as they lie in the store. Each object is created once;
 //! nothing here lists (R8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -16,6 +16,32 @@ use crate::error::QueryError;
 /// Reads and creates the objects of settlement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SealStore<'a>(&'a dyn ObjectStore);
+
+/// Seals as they lie in the store, by their numbers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FoundSeals {
+    /// Those that are what was written.
+    pub(crate) whole: BTreeMap<u64, Seal>,
+    /// Why others cannot be read.
+    pub(crate) unread: BTreeMap<u64, QueryError>,
+}
+
+impl FoundSeals {
+    /// Whether a seal is there, in whatever state.
+    pub(crate) fn has(&self, n: u64) -> bool {
+        self.whole.contains_key(&n) || self.unread.contains_key(&n)
+    }
+
+    /// The entry of the journal that the first seal names.
+    pub(crate) fn first_entry(&self) -> Option<u64> {
+        self.whole.get(&0).map(|seal| seal.entry)
+    }
+
+    /// The numbers of all that are there.
+    pub(crate) fn numbers(&self) -> BTreeSet<u64> {
+        self.whole.keys().chain(self.unread.keys()).copied().collect()
+    }
+}
 
 fn away(path: &Path, error: &object_store::Error) -> QueryError {
     QueryError::Retry(format!("{path}: {}", in_full(error)))
@@ -111,20 +137,28 @@ impl<'a> SealStore<'a> {
 
     /// The seals that are there, by number: up to the first one that is missing beyond the
     /// approvals. One that is missing before is not the end, as others may be behind it.
-    pub(crate) async fn seals(&self, books: &Books) -> Result<BTreeMap<u64, Seal>, QueryError> {
+    ///
+    /// # Errors
+    /// `Retry` while the store is away; that one cannot be read is among what is returned.
+    pub(crate) async fn seals(&self, books: &Books) -> Result<FoundSeals, QueryError> {
         let approved = books.approvals().count();
-        let mut seals = BTreeMap::new();
+        let mut found = FoundSeals::default();
         for (place, n) in (0..).enumerate() {
             let path = Self::seal_path(n);
             match self.get(&path).await? {
-                Some(bytes) => {
-                    seals.insert(n, Seal::from_bytes(path.as_ref(), &bytes)?);
-                }
+                Some(bytes) => match Seal::from_bytes(path.as_ref(), &bytes) {
+                    Ok(seal) => {
+                        found.whole.insert(n, seal);
+                    }
+                    Err(error) => {
+                        found.unread.insert(n, error.into());
+                    }
+                },
                 None if place < approved => {}
                 None => break,
             }
         }
-        Ok(seals)
+        Ok(found)
     }
 
     /// The statement of a vendor that a seal has, checked against the seal.

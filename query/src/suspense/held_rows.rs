@@ -13,6 +13,7 @@ use crate::answer::Rows;
 use crate::answer_rows::{count, plain};
 use crate::engine::QueryEngine;
 use crate::error::QueryError;
+use crate::instant_sql::instant_sql;
 use crate::limits::Limits;
 
 /// What became of a row.
@@ -68,7 +69,7 @@ impl HeldFilter {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
         let instant = |ms: i64| {
             Timestamp::from_millisecond(ms)
-                .map(|at| format!("TIMESTAMP '{at}'"))
+                .map(|_| instant_sql(ms))
                 .map_err(|_| QueryError::Invalid(format!("{ms} is no time")))
         };
         let mut conditions = Vec::new();
@@ -232,8 +233,8 @@ mod tests {
         assert_eq!(
             conditions,
             "status = 'open' AND reason = 'no_price' AND model = 'o''clock' \
-             AND first_seen >= TIMESTAMP '1970-01-01T00:00:00Z' \
-             AND first_seen < TIMESTAMP '1970-01-02T00:00:00Z' \
+             AND first_seen >= TIMESTAMP(6) '1970-01-01T08:00:00+08:00' \
+             AND first_seen < TIMESTAMP(6) '1970-01-02T08:00:00+08:00' \
              AND ((kafka_partition = 1 AND kafka_offset = 2 AND batch_index = 3)) \
              ORDER BY first_seen, kafka_partition, kafka_offset, batch_index LIMIT 5"
         );

@@ -60,7 +60,7 @@ pub(super) fn beside_seals(listed: &BTreeSet<Path>, kept: &Kept, finding: &mut F
     let unwritten = kept.gaps.iter().find_map(SealGap::unwritten);
     for path in listed {
         if let Some(n) = number_of(path, "statements/seals/", ".json") {
-            finding.expect(kept.seals.contains_key(&n), || {
+            finding.expect(kept.seals.has(n), || {
                 format!("{path} is there, and the entry of the journal that approved it is gone")
             });
             continue;

@@ -36,16 +36,20 @@ pub(super) async fn all(engine: &QueryEngine, pin: &Arc<PinnedTables>) -> Vec<Ch
     };
     let (kept, defect) = match kept(&store).await {
         Ok(kept) => (kept, None),
-        // What can be said without the journal, or up to a seal that cannot be read, is said.
-        Err(error) => match store.seals(&Books::default()).await {
+        // Without the journal, what the seals say is said: up to the first one that is missing.
+        Err(defect) => match store.seals(&Books::default()).await {
             Ok(seals) => {
                 let kept = Kept { journal: Journal::default(), seals, gaps: Vec::new() };
-                (kept, Some(error))
+                (kept, Some(defect))
             }
-            Err(error) => return vec![failed(chain, &error)],
+            Err(error) => {
+                let journal = journal_checks::chain(Err(&defect), &listed);
+                return vec![failed(chain, &error), journal];
+            }
         },
     };
-    let seals: Vec<Seal> = kept.seals.values().cloned().collect();
+    kept.seals.unread.values().for_each(|error| chain.add(error.to_string()));
+    let seals: Vec<Seal> = kept.seals.whole.values().cloned().collect();
     if defect.is_none() {
         book_objects::beside_seals(&listed, &kept, &mut chain);
     }
@@ -119,7 +123,10 @@ async fn events(engine: &QueryEngine, pin: &Arc<PinnedTables>, seals: &[Seal]) -
         let before = last.filter(|last| last.n.checked_add(1) == Some(seal.n));
         if before.is_none() && seal.n > 0 {
             // What is late is told by the cut-offs of the seal before.
-            finding.add(format!("{}: the seal before it is gone: not compared", seal.period));
+            finding.add(format!(
+                "{}: the seal before it is gone or cannot be read: not compared",
+                seal.period
+            ));
             last = Some(seal);
             continue;
         }

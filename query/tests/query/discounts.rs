@@ -22,16 +22,19 @@ type Store = Arc<dyn ObjectStore>;
 const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,time_basis,valid_from,service_tier
 by-end,wholesale,acme,m,input,token,CNY,10000000,completion,2026-01-01,*
 by-start,wholesale,acme,m,output,token,CNY,20000000,start,2026-01-01,*
+of-far,wholesale,far,n,output,token,CNY,20000000,start,2026-01-01,*
 ";
 
 const TERMS: &str = "[[terms]]\nid = \"acme-2026\"\nvendor = \"acme\"\nmodel_pattern = \"*\"\nform = \"price_list\"\n\
     currency = \"CNY\"\ntax_ppm = 0\nrounding = \"half_up\"\nvalid_from = \"2026-01-01\"\nsource = \"test\"\n";
 
-/// A tenth less, from noon of the 15th a fifth, from midnight of the 20th half.
-const DISCOUNTS: [(&str, u32, &str, &str); 3] = [
-    ("first", 100_000, "2026-01-01T00:00:00+08:00", "2026-10-15T12:00:00+08:00"),
-    ("second", 200_000, "2026-10-15T12:00:00+08:00", "2026-10-20T00:00:00+08:00"),
-    ("third", 500_000, "2026-10-20T00:00:00+08:00", "2027-01-01T00:00:00+08:00"),
+/// A tenth less, from noon of the 15th a fifth, from midnight of the 20th half, as good as for ever.
+/// Another vendor's is for longer than nanoseconds can count, either way, and within a day.
+const DISCOUNTS: [(&str, &str, u32, &str, &str); 4] = [
+    ("acme", "first", 100_000, "2026-01-01T00:00:00+08:00", "2026-10-15T12:00:00+08:00"),
+    ("acme", "second", 200_000, "2026-10-15T12:00:00+08:00", "2026-10-20T00:00:00+08:00"),
+    ("acme", "third", 500_000, "2026-10-20T00:00:00+08:00", "9999-12-31"),
+    ("far", "for-ever", 100_000, "1600-01-01T00:00:01+08:00", "9999-12-30T23:59:59+08:00"),
 ];
 
 /// When calls began and ended, in the order of their ids; each has 1,000,000 tokens of both classes.
@@ -45,9 +48,9 @@ const CALLS: [(&str, &str); 6] = [
 ];
 
 fn discounts() -> String {
-    let contract = |(id, ppm, from, to): (&str, u32, &str, &str)| {
+    let contract = |(vendor, id, ppm, from, to): (&str, &str, u32, &str, &str)| {
         format!(
-            "[[contract]]\nid = \"{id}\"\nvendor = \"acme\"\nmodel_pattern = \"*\"\nform = \"price_list\"\n\
+            "[[contract]]\nid = \"{id}\"\nvendor = \"{vendor}\"\nmodel_pattern = \"*\"\nform = \"price_list\"\n\
              discount_ppm = {ppm}\ncurrency = \"CNY\"\nvalid_from = \"{from}\"\nvalid_to = \"{to}\"\nsource = \"test\"\n"
         )
     };
@@ -137,6 +140,11 @@ async fn a_month_whose_discount_changes_is_closed_and_each_line_has_its_events()
     assert_eq!(found, expected);
     // 5 + 5 + 8 + 8 + 9 and 10 + 16 + 16 + 18 + 18.
     assert_eq!(draft.total.net, Cents(11_300));
+    for other in ["far", "zhipu"] {
+        let nothing = books.statement(other, october(), now()).await.unwrap_err();
+        let words = format!("{other} has neither usage in 2026-10 nor settlement terms");
+        assert!(nothing.to_string().starts_with(&words), "{nothing}");
+    }
 
     let mut seen = BTreeSet::new();
     for (line, (class, price, ids)) in draft.sections[0].lines.iter().zip(LINES) {

@@ -36,9 +36,8 @@ async fn who_waits_is_told_how_far_the_checks_are() {
     assert!(verify(&engine, &options).await.unwrap().passed());
     let last = options.parts.look();
     assert_eq!((last.name, last.done + 1), ("audit log", last.of));
-    // Every query is over, so all that they were to read is read: more than once every event.
+    // What the queries were to read: more than once every event.
     let scanned = engine.scanned();
-    assert_eq!(scanned.rows, scanned.of);
     assert!(scanned.of > 2 * u64::try_from(world.events.len()).unwrap(), "{scanned:?}");
 }
 

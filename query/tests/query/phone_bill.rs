@@ -620,6 +620,24 @@ async fn a_seal_that_is_gone_is_found_and_no_file_follows() {
     let store = without(&feed.store, &[path(3, "json"), path(3, "plan.json")]).await;
     let found = findings(&store).await;
     assert!(found.contains("the plan of phone bill 3 is gone"), "{found}");
+    // No other plan is made in the place of the one that is gone, whatever of the file is left.
+    let made = [path(3, "csv"), path(3, "remainders.csv")];
+    for left in &made {
+        let of_others = made.iter().filter(|other| *other != left).cloned().collect::<Vec<_>>();
+        let store = without(&store, &of_others).await;
+        let before = objects(&store).await;
+        let said = refused(&engine_over(&store).await, &day("2026-11-22"), ErrorKind::Data).await;
+        let words = format!("{left} is there, and its plan {} is gone", path(3, "plan.json"));
+        assert!(said.contains(&words), "{said}");
+        assert_eq!(objects(&store).await, before, "a refusal left something behind");
+    }
+    // Brought back, they come to the file that it was.
+    for end in ["plan.json", "json"] {
+        let at = path(3, end);
+        put(&store, &at, whole[&at].clone()).await;
+    }
+    issue(&engine_over(&store).await, &day("2026-11-22")).await;
+    assert_eq!(objects(&store).await, whole);
     // Not where the billing system has answered it.
     assert_eq!(taken(&engine, &answer(&third, &["1,accepted,"])).await, Ok(3));
     let store = without(&feed.store, &[path(3, "json")]).await;

@@ -208,15 +208,23 @@ async fn the_newest_seal_can_be_written_and_nothing_is_built_on_it_before() {
         let engine = engine_over(&store).await;
         let settlement = settlement(&store, &engine).await;
         let january = period("2027-01");
-        let refused = [
-            settlement.close(january, "cam", now(), "0.1.0").await.map(drop),
-            settlement.statement("zhipu", january, now()).await.map(drop),
-        ];
-        for refused in refused {
-            let error = refused.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-            let said = error.to_string();
-            assert!(said.contains("first tally settle approve --period 2026-12"), "{said}");
+        // While it may still be under way, whoever asks is to try again; then somebody has to act.
+        for (later_ms, kind, words) in [
+            (59_999, ErrorKind::Retry, "which was approved a moment ago"),
+            (60_000, ErrorKind::Invalid, "first tally settle approve --period 2026-12"),
+        ] {
+            let at_ms = now() + later_ms;
+            let refused = [
+                settlement.close(january, "cam", at_ms, "0.1.0").await.map(drop),
+                settlement.statement("zhipu", january, at_ms).await.map(drop),
+                settlement.report("zhipu", january, at_ms).await.map(drop),
+            ];
+            for refused in refused {
+                let error = refused.unwrap_err();
+                assert_eq!(error.kind(), kind, "{error}");
+                let said = error.to_string();
+                assert!(said.contains(words), "{said}");
+            }
         }
         let draft = settlement.statement("zhipu", period("2026-12"), now()).await.unwrap();
         assert_eq!(draft.state.name(), "review");
@@ -279,6 +287,37 @@ async fn without_its_only_seal_the_next_month_begins_no_chain_of_its_own() {
     assert_eq!(error.kind(), ErrorKind::Data, "{error}");
 }
 
+/// As the version before this one could leave a store: the approval of the first month was
+/// interrupted, and the second month became seal 0. It is named, and the chain goes on.
+#[tokio::test]
+async fn a_chain_that_begins_behind_an_approval_goes_on() {
+    let feed = three_sealed().await;
+    let [mut first, mut second] = [seal(&feed.store, 1).await, seal(&feed.store, 2).await];
+    (first.n, first.previous) = (0, String::new());
+    (second.n, second.previous) = (1, first.hash().unwrap());
+    let october = "statements/2026-10/vendor-zhipu.json".to_owned();
+    let store = without(&feed.store, &[seal_path(2), october]).await;
+    for seal in [&first, &second] {
+        put(&store, &seal_path(seal.n), seal.to_bytes().unwrap()).await;
+    }
+    let never = "2026-10 was approved and never sealed: the first seal was made of a later month";
+    let found = findings(&store).await;
+    assert!(found.starts_with(never) && found.lines().count() == 1, "{found}");
+    for (what, answer) in asked(&store).await {
+        if what == "close 2026-10" || what == "approve 2026-10" {
+            let error = answer.expect_err(&what);
+            assert_eq!(error.kind(), ErrorKind::Data, "{what}: {error}");
+            assert!(error.to_string().starts_with(never), "{what}: {error}");
+        } else {
+            answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+    }
+    // January was closed meanwhile, upon December.
+    assert_eq!(seal(&store, 2).await.previous, second.hash().unwrap());
+    let found = findings(&store).await;
+    assert!(found.starts_with(never) && found.lines().count() == 1, "{found}");
+}
+
 /// The end of the journal is gone, with or without the seals that it approved.
 #[tokio::test]
 async fn entries_that_are_gone_from_the_end_are_missed() {
@@ -320,6 +359,67 @@ async fn entries_that_are_gone_from_the_end_are_missed() {
         found.contains(&format!("{far} is there, and entry 0 of the journal is gone")),
         "{found}"
     );
+}
+
+/// A seal with one byte changed hides nothing else that is wrong, and is not taken for one that is
+/// gone, nor for a defect of the journal.
+#[tokio::test]
+async fn a_damaged_seal_is_named_beside_everything_else() {
+    let feed = three_sealed().await;
+    let damaged = async |store: &Store, n: u64| {
+        let bytes = store.get(&Path::from(seal_path(n))).await.unwrap().bytes().await.unwrap();
+        let mut bytes = bytes.to_vec();
+        bytes[10] ^= 1;
+        put(store, &seal_path(n), bytes).await;
+    };
+    let unread = |n: u64| format!("{}: its checksum is not that of its content", seal_path(n));
+    let of_journal = async |store: &Store| {
+        let engine = engine_over(store).await;
+        let report = verify(&engine, &VerifyOptions::default()).await.unwrap();
+        let of_journal = |check: &tally_query::Check| check.what.contains("four eyes");
+        report.checks.into_iter().find(of_journal).unwrap()
+    };
+
+    // With a statement of October and an entry of the journal that are wrong by themselves.
+    let far = entry_path(99);
+    let store = without(&feed.store, &["statements/2026-10/vendor-zhipu.json".to_owned()]).await;
+    damaged(&store, 2).await;
+    put(&store, &far, b"{}".to_vec()).await;
+    let found = findings(&store).await;
+    for words in [
+        unread(2).as_str(),
+        "statements/2026-10/vendor-zhipu.json is gone, which seal 0 has the hash of",
+        format!("{far} is there, and entry 10 of the journal is gone").as_str(),
+        "ADJ-000000 is on_statement and must be on 1 statements; it is on none",
+    ] {
+        assert!(found.contains(words), "{words}: {found}");
+    }
+    assert_eq!(found.lines().count(), 4, "{found}");
+    for (what, answer) in asked(&store).await {
+        let error = answer.expect_err(&what);
+        assert_eq!(error.kind(), ErrorKind::Data, "{what}: {error}");
+        assert!(error.to_string().contains(&unread(2)), "{what}: {error}");
+    }
+
+    // Behind one that is gone.
+    let store = without(&feed.store, &[seal_path(0)]).await;
+    damaged(&store, 1).await;
+    let found = findings(&store).await;
+    assert!(found.contains(&unread(1)), "{found}");
+    let gone = format!("2026-10 was approved, and its seal {} is gone", seal_path(0));
+    assert!(found.contains(&gone), "{found}");
+    assert!(!found.contains(&format!("{} is gone", seal_path(1))), "{found}");
+    let journal = of_journal(&store).await;
+    assert!(journal.ok, "{journal:?}");
+
+    // And where the journal cannot be read either.
+    put(&store, &entry_path(0), b"{}".to_vec()).await;
+    put(&store, &seal_path(0), b"{}".to_vec()).await;
+    let found = findings(&store).await;
+    for words in [&unread(1), &seal_path(0), &entry_path(0)] {
+        assert!(found.contains(words.as_str()), "{words}: {found}");
+    }
+    assert!(!of_journal(&store).await.ok);
 }
 
 /// A seal as somebody would write it who knows how: its checksum is right.

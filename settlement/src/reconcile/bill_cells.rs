@@ -88,7 +88,7 @@ impl CellReader<'_> {
         })
     }
 
-    /// A signed sum of counts.
+    /// A signed sum of counts, which is bounded as one of them is.
     pub(crate) fn count_sum(&self, cells: &Cells<'_>, sum: &ColumnSum) -> Result<u64, Stop> {
         let ColumnSum(parts) = sum;
         if let [(false, column)] = parts.as_slice() {
@@ -99,12 +99,20 @@ impl CellReader<'_> {
             let count = i128::from(self.count(cells, column)?);
             total += if *negative { -count } else { count };
         }
-        u64::try_from(total).map_err(|_| {
+        let names = || {
             let names: Vec<&str> = parts.iter().map(|(_, column)| column.as_str()).collect();
+            names.join(", ")
+        };
+        let count = u64::try_from(total).map_err(|_| {
             let found = format!("what remains of the first column is {total}");
             let advice = "the parts are more than the whole: ask the vendor";
-            defect(&names.join(", "), found, advice)
-        })
+            defect(&names(), found, advice)
+        })?;
+        if count >= COUNT_LIMIT {
+            let advice = "what columns come to together is below 10^18: ask for the file again";
+            return Err(defect(&names(), format!("their sum is {count}"), advice));
+        }
+        Ok(count)
     }
 
     /// The class of a line; `None` leaves it out.

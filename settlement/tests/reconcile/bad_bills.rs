@@ -184,6 +184,22 @@ fn a_price_times_its_quantity_stays_what_can_be_counted() {
 }
 
 #[test]
+fn a_sum_of_columns_stays_what_can_be_counted() {
+    let added = mapping(&[("[\"prompt\", \"-cached\"]", "[\"prompt\", \"cached\"]")]);
+    let run = |prompt: &str, cached: &str| {
+        let bill = format!("{HEADER}{}", line("r1", &[(3, prompt), (4, cached)]));
+        let ran = Case::new("bill.csv", bill.as_bytes(), &added).run(&[]);
+        ran.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        run("999999999999999999", "1").unwrap_err(),
+        "bill.csv, line 2, column \"prompt, cached\": their sum is 1000000000000000000; what \
+         columns come to together is below 10^18: ask for the file again"
+    );
+    assert_eq!(run("999999999999999998", "1"), Ok(()));
+}
+
+#[test]
 fn a_header_behind_the_end_of_the_file_is_missing() {
     let far = mapping(&[("source =", "header = 9223372036854775807\nsource =")]);
     let bill = format!("{HEADER}{GOOD}");
