@@ -13,4 +13,5 @@ mod damage;
 mod imports;
 mod litellm;
 mod terms;
+mod thresholds;
 mod world;
