@@ -338,7 +338,7 @@ async fn recycle(global: &GlobalArgs, args: RecycleArgs) -> Result<(), Failure> 
     let log = if args.dry_run { None } else { Some(ResolutionLog::open(&config).await?) };
     let (mut fates, mut chunk) = (Fates::default(), Chunk::default());
     let mut looked = false;
-    let mut progress = Progress::new("held-back events", None);
+    let mut progress = Progress::new(global, "held-back events", None);
     while let Some(rows) = held.next().await? {
         for row in rows {
             let (fate, whole) = foresight.look(&row);
