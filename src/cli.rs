@@ -280,16 +280,28 @@ const DEFAULT_FILTER: &str = "warn,tally=info,tally_aggregate=info,tally_ingest=
 const TELL_STATEMENTS: [&str; 2] = ["datafusion", "sqlparser"];
 
 fn filter() -> EnvFilter {
-    let mut words =
-        std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    let words = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    EnvFilter::try_new(quiet(words)).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))
+}
+
+/// Words of a filter, by which the libraries that tell statements do so only where they are named.
+/// `datafusion_postgres` is another one than `datafusion`, `datafusion::optimizer` is not.
+fn quiet(mut words: String) -> String {
     let lower = words.to_ascii_lowercase();
+    // A word is a target with a level or spans, or one of them alone.
+    let is_named = |library: &str| {
+        lower.split(',').any(|word| {
+            let target = word.split(['=', '[']).next().unwrap_or_default();
+            target.trim().split("::").next() == Some(library)
+        })
+    };
     // Levels by name, or by number.
     if ["debug", "trace", "4", "5"].iter().any(|level| lower.contains(level)) {
-        for library in TELL_STATEMENTS.iter().filter(|library| !lower.contains(**library)) {
+        for library in TELL_STATEMENTS.into_iter().filter(|library| !is_named(library)) {
             words.push_str(&format!(",{library}=warn"));
         }
     }
-    EnvFilter::try_new(words).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))
+    words
 }
 
 /// Log lines go to standard error, so that standard output is only the result.
@@ -319,6 +331,31 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Statements are told where somebody asks for that, and not by a name that only begins alike.
+    #[test]
+    fn statements_are_told_only_where_a_library_that_does_so_is_named() {
+        let both = "datafusion=warn,sqlparser=warn";
+        for (words, added) in [
+            ("debug", both),
+            ("debug,datafusion_postgres=info", both),
+            ("trace,tally=5,my_datafusion=debug", both),
+            ("debug,datafusion=info", "sqlparser=warn"),
+            ("debug, DataFusion::optimizer=trace", "sqlparser=warn"),
+            ("debug,datafusion[span]=info", "sqlparser=warn"),
+            ("debug,datafusion", "sqlparser=warn"),
+            ("sqlparser=debug", "datafusion=warn"),
+            ("info,datafusion_postgres=info", ""),
+            (DEFAULT_FILTER, ""),
+        ] {
+            let quiet = quiet(words.to_owned());
+            assert_eq!(
+                quiet.strip_prefix(words).unwrap().trim_start_matches(','),
+                added,
+                "{words}"
+            );
+        }
     }
 
     /// Help of a command and of everything below it.

@@ -76,6 +76,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: GenerateArgs) -> Result<(), F
         );
     }
     let run = TrafficRun {
+        global,
         config: &config,
         what: "generate",
         total: Some(params.events),

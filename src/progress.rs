@@ -50,7 +50,7 @@ pub(crate) async fn follow<T>(
     job: impl Future<Output = T>,
 ) -> T {
     let mut job = pin!(job);
-    let mut progress = Progress::of(what, None, global.log_format);
+    let mut progress = Progress::new(global, what, None);
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -75,19 +75,26 @@ pub(crate) struct Progress {
     started: Instant,
     last_line: Instant,
     format: LogFormat,
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
+}
+
+/// A bar that goes with its job, also where that fails: what is said of that begins a line.
+#[derive(Debug)]
+struct Bar(ProgressBar);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 impl Progress {
-    /// Progress of a job of `total` steps, where that is known.
-    pub(crate) fn new(what: &'static str, total: Option<u64>) -> Self {
-        Self::of(what, total, LogFormat::Text)
-    }
-
-    fn of(what: &'static str, total: Option<u64>, format: LogFormat) -> Self {
-        let now = Instant::now();
+    /// Progress of a job of `total` steps, where that is known. Where the log is JSON, in lines of
+    /// that.
+    pub(crate) fn new(global: &GlobalArgs, what: &'static str, total: Option<u64>) -> Self {
+        let (now, format) = (Instant::now(), global.log_format);
         let terminal = format == LogFormat::Text && std::io::stderr().is_terminal();
-        let bar = terminal.then(|| bar(what, total));
+        let bar = terminal.then(|| Bar(bar(what, total)));
         let part = String::new();
         Self { what, part, total, done: 0, started: now, last_line: now, format, bar }
     }
@@ -104,7 +111,7 @@ impl Progress {
     fn at(&mut self, position: Position) {
         let before = self.total;
         (self.part, self.done, self.total) = (position.part, position.done, position.total);
-        if let Some(bar) = &self.bar {
+        if let Some(Bar(bar)) = &self.bar {
             if before.is_some() != self.total.is_some() {
                 bar.set_style(style(self.total));
             }
@@ -128,7 +135,7 @@ impl Progress {
 
     fn show(&mut self) {
         match &self.bar {
-            Some(bar) => bar.set_position(self.done),
+            Some(Bar(bar)) => bar.set_position(self.done),
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
                 eprintln!("{}", announcement(self.format, &self.line()));
@@ -150,9 +157,8 @@ impl Progress {
 
     /// The job is over; returns how long it took.
     pub(crate) fn finish(self) -> Duration {
-        if let Some(bar) = self.bar {
+        if let Some(Bar(bar)) = &self.bar {
             bar.set_position(self.done);
-            bar.finish_and_clear();
         }
         self.started.elapsed()
     }
@@ -183,15 +189,29 @@ mod tests {
 
     use super::*;
 
+    const GLOBAL: GlobalArgs =
+        GlobalArgs { config: None, json: false, log_format: LogFormat::Text };
+
+    /// Progress without a bar, wherever the test runs.
+    fn without_bar(what: &'static str, total: Option<u64>) -> Progress {
+        Progress { bar: None, ..Progress::new(&GLOBAL, what, total) }
+    }
+
+    /// Progress with this bar.
+    fn with_bar(shown: &ProgressBar, total: Option<u64>) -> Progress {
+        let bar = Some(Bar(shown.clone()));
+        Progress { bar, ..Progress::new(&GLOBAL, "verify", total) }
+    }
+
     #[test]
     fn a_line_says_how_far_a_job_is() {
-        let mut progress = Progress { bar: None, ..Progress::new("replay", Some(60_000)) };
+        let mut progress = without_bar("replay", Some(60_000));
         for _ in 0..12_800 {
             progress.step();
         }
         let line = progress.line();
         assert!(line.starts_with("replay: 12,800 of 60,000 after "), "{line}");
-        let line = Progress { bar: None, ..Progress::new("replay", None) }.line();
+        let line = without_bar("replay", None).line();
         assert!(line.starts_with("replay: 0 after "), "{line}");
     }
 
@@ -199,8 +219,7 @@ mod tests {
     fn a_bar_follows_the_steps_and_goes_at_the_end() {
         let shown = bar("replay", Some(1_000));
         shown.set_draw_target(ProgressDrawTarget::hidden());
-        let of_job = Some(shown.clone());
-        let mut progress = Progress { bar: of_job, ..Progress::new("replay", Some(1_000)) };
+        let mut progress = with_bar(&shown, Some(1_000));
         for _ in 0..600 {
             progress.step();
         }
@@ -212,11 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn the_bar_of_a_job_that_fails_goes_too() {
+        let shown = bar("verify", Some(1_000));
+        shown.set_draw_target(ProgressDrawTarget::hidden());
+        let job = |outcome: Result<(), &'static str>| -> Result<(), &'static str> {
+            let mut progress = with_bar(&shown, Some(1_000));
+            progress.step();
+            outcome?;
+            progress.finish();
+            Ok(())
+        };
+        assert!(job(Err("the store is away")).is_err());
+        assert!(shown.is_finished());
+    }
+
+    #[test]
     fn a_job_that_is_followed_is_where_it_says() {
         let shown = bar("verify", None);
         shown.set_draw_target(ProgressDrawTarget::hidden());
-        let of_job = Some(shown.clone());
-        let mut progress = Progress { bar: of_job, ..Progress::new("verify", None) };
+        let mut progress = with_bar(&shown, None);
         progress.at(Position::default());
         assert_eq!((shown.position(), shown.length()), (0, None));
         progress.at(Part { name: "suspense", done: 4, of: 16 }.into());

@@ -87,6 +87,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReplayArgs) -> Result<(), Fai
         })
     });
     let run = TrafficRun {
+        global,
         config: &config,
         what: "replay",
         total,

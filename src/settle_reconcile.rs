@@ -136,7 +136,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: ReconcileArgs) -> Result<(), 
         window: comparison.our_window_ms(),
         any_corrected: corrected.iter().any(|batch| batch.num_rows() > 0),
     };
-    add_our_rows(&engine, &pin, &ours, &context, &mut comparison).await?;
+    add_our_rows(global, &engine, &pin, &ours, &context, &mut comparison).await?;
 
     let mut evidence = OurEvidence::default();
     let outcome = pack.compare(comparison, &mut evidence)?;
@@ -271,6 +271,7 @@ fn check_vendor(book: &Book, vendor: &str) -> Result<(), Failure> {
 
 /// Streams our rows of a vendor into the comparison.
 async fn add_our_rows(
+    global: &GlobalArgs,
     engine: &QueryEngine,
     pin: &Arc<tally_tables::PinnedTables>,
     ours: &OurEvents<'_>,
@@ -280,7 +281,7 @@ async fn add_our_rows(
     let sql = ours.sql(our_rows::COLUMNS);
     let answer = engine.run_on(Arc::clone(pin), &sql, QueryLimits::unlimited()).await?;
     let mut rows = answer.rows;
-    let mut progress = Progress::new("our events", None);
+    let mut progress = Progress::new(global, "our events", None);
     while let Some(batch) = rows.next().await {
         let batch = batch?;
         let read = OurRows::new(&batch, context)?;

@@ -228,6 +228,8 @@ struct Foresight {
     horizon_ms: i64,
     /// Rates by the newest approved reference data; none where events are only counted.
     dry_run: Option<DryRun>,
+    /// Its prices and weights.
+    card: Arc<RateCard>,
     /// Which one that is.
     version: ReferenceVersion,
 }
@@ -239,10 +241,11 @@ impl Foresight {
         let whole = reference::open_to_read(config)?.newest_whole().await?;
         let known_at_ms = whole.known_at_ms(now_ms);
         let version = whole.edition.read_at(known_at_ms);
+        let card = Arc::new(RateCard::new(&whole.book, Some(known_at_ms)));
         let dry_run = aggregate.rate.then(|| {
             DryRun::new(ReferenceData {
                 version: version.clone(),
-                card: Arc::new(RateCard::new(&whole.book, Some(known_at_ms))),
+                card: Arc::clone(&card),
                 packages: Arc::new(whole.packages),
             })
         });
@@ -251,6 +254,7 @@ impl Foresight {
             future_max_ms: aggregate.future_max_ms.cast_signed(),
             horizon_ms: aggregate.dedupe_horizon_days.cast_signed() * 86_400_000,
             dry_run,
+            card,
             version,
         })
     }
@@ -275,6 +279,15 @@ impl Foresight {
         if self.now_ms.saturating_sub(completed_at_ms) > self.horizon_ms {
             let instead = "it is older than the dedupe horizon: post an adjustment";
             return (Fate::Never(instead), None);
+        }
+        // The dry run has no buckets, so by it everything is weighed by the default table.
+        let lacks_weights = |what: &str| self.card.still_lacks_weights(what);
+        if row.reason == SuspenseReason::UnknownWeights
+            && self.dry_run.is_some()
+            && row.subreason.as_deref().is_some_and(lacks_weights)
+        {
+            let why = words::why(row.reason.as_str(), row.subreason.as_deref());
+            return (Fate::Open(why), None);
         }
         let whole = Some((account.clone(), raw.clone()));
         // The stream reads bytes that are no text; here they are not looked into.
@@ -325,7 +338,7 @@ async fn recycle(global: &GlobalArgs, args: RecycleArgs) -> Result<(), Failure> 
     let log = if args.dry_run { None } else { Some(ResolutionLog::open(&config).await?) };
     let (mut fates, mut chunk) = (Fates::default(), Chunk::default());
     let mut looked = false;
-    let mut progress = Progress::new("held-back events", None);
+    let mut progress = Progress::new(global, "held-back events", None);
     while let Some(rows) = held.next().await? {
         for row in rows {
             let (fate, whole) = foresight.look(&row);
@@ -422,4 +435,51 @@ fn tell(global: &GlobalArgs, stored: &StoredProposal, next: &str) -> Result<(), 
         return stdout::print(serde_json::to_string_pretty(&value)?);
     }
     stdout::print(words::proposal(stored, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The dry run has no buckets: whether the table of the row's own is known now is asked by
+    /// itself, so that nothing is called recycled that comes back.
+    #[test]
+    fn usage_that_lacks_its_table_of_weights_still_stays_open() {
+        let reference = ReferenceData::shipped().unwrap();
+        let completed_at_ms = 1_795_326_157_828;
+        let mut foresight = Foresight {
+            now_ms: completed_at_ms,
+            future_max_ms: 1,
+            horizon_ms: 1,
+            card: Arc::clone(&reference.card),
+            version: reference.version.clone(),
+            dry_run: Some(DryRun::new(reference)),
+        };
+        let mut fate = |reason, what: &str| {
+            let raw = r#"{"source":"g","id":"1","account":"A1","model":"glm-5","completed_at":1795326157828,"usage":{"input":1000000}}"#;
+            let row = HeldRow {
+                position: "0/0/0".parse().unwrap(),
+                reason,
+                subreason: Some(what.to_owned()),
+                raw: Some(raw.to_owned()),
+                status: HeldStatus::Open,
+                source: Some("g".to_owned()),
+                id: Some("1".to_owned()),
+                account: Some("A1".to_owned()),
+                model: Some("glm-5".to_owned()),
+                first_seen_ms: completed_at_ms,
+                completed_at_ms: Some(completed_at_ms),
+            };
+            let (fate, whole) = foresight.look(&row);
+            assert_eq!(whole.is_some(), matches!(fate, Fate::Recycled(_)), "{fate:?}");
+            fate
+        };
+        let lacking = "no table of weights night is known";
+        let open = Fate::Open(format!("unknown_weights: {lacking}"));
+        assert_eq!(fate(SuspenseReason::UnknownWeights, lacking), open);
+        let known = "no table of weights coding-plan-example is known";
+        let owed = Some(("CNY".to_owned(), "6.000000000000".to_owned()));
+        assert_eq!(fate(SuspenseReason::UnknownWeights, known), Fate::Recycled(owed));
+        assert!(matches!(fate(SuspenseReason::NoPrice, lacking), Fate::Recycled(_)));
+    }
 }

@@ -9,6 +9,7 @@ use tally_generate::{GeneratedEvent, HourlyTotals, Truth};
 use tally_schemas::Config;
 use tokio::signal;
 
+use crate::cli::GlobalArgs;
 use crate::exit::{Failure, FailureKind, file_failure};
 use crate::pace::{Pace, Pacer};
 use crate::progress::Progress;
@@ -17,6 +18,7 @@ use crate::stdout;
 
 /// A run of traffic.
 pub(crate) struct TrafficRun<'c> {
+    pub(crate) global: &'c GlobalArgs,
     pub(crate) config: &'c Config,
     pub(crate) what: &'static str,
     /// Number of events, where it is known.
@@ -73,7 +75,7 @@ impl TrafficRun<'_> {
     ) -> Result<TrafficReport, Failure> {
         let mut sink = Sink::open(&self.delivery, self.config).await?;
         let (mut truth, mut totals) = (self.truth, self.totals);
-        let mut progress = Progress::new(self.what, self.total);
+        let mut progress = Progress::new(self.global, self.what, self.total);
         let mut pacer = Pacer::new(self.pace);
         let mut sent = 0_u64;
         for event in events {

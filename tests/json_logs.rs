@@ -316,3 +316,29 @@ async fn readers_and_the_janitor_say_nothing_of_statements_or_secrets() {
     std::fs::rename(&away, &log).unwrap();
     tells_nothing(&janitor.terminate(), &secrets);
 }
+
+/// How far a long job is stands in lines like all others: what reads the log reads them too.
+#[test]
+fn how_far_a_job_is_comes_in_lines_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    // A line comes every five seconds; it is looked whether after 256 events.
+    let output = Command::new(env!("CARGO_BIN_EXE_tally"))
+        .args(["generate", "--events", "300", "--rate", "40", "--out", "kafka"])
+        .args(["--log-format", "json"])
+        .current_dir(folder.path())
+        .env("TALLY_LOG__DATA", folder.path())
+        .env("RUST_LOG", "info")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let lines: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let is_progress = |line: &Value| {
+        line["fields"]["message"].as_str().is_some_and(|said| said.starts_with("generate: "))
+    };
+    assert!(lines.iter().any(is_progress), "{said}");
+}

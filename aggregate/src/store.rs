@@ -68,8 +68,26 @@ pub fn open_store(
 }
 
 /// What is signed with: one of them without the others is somebody else's.
-const CREDENTIALS: [AmazonS3ConfigKey; 3] =
-    [AmazonS3ConfigKey::AccessKeyId, AmazonS3ConfigKey::SecretAccessKey, AmazonS3ConfigKey::Token];
+const CREDENTIALS: [AmazonS3ConfigKey; 6] = [
+    AmazonS3ConfigKey::AccessKeyId,
+    AmazonS3ConfigKey::SecretAccessKey,
+    AmazonS3ConfigKey::Token,
+    AmazonS3ConfigKey::WebIdentityTokenFile,
+    AmazonS3ConfigKey::RoleArn,
+    AmazonS3ConfigKey::RoleSessionName,
+];
+
+/// What of the environment says by whom is signed, all of one of these. The client prefers keys to a
+/// web identity, wherever each is from.
+const SIGNERS: [&[AmazonS3ConfigKey]; 2] = [
+    &[AmazonS3ConfigKey::AccessKeyId],
+    &[AmazonS3ConfigKey::WebIdentityTokenFile, AmazonS3ConfigKey::RoleArn],
+];
+
+/// Names of the region. The client takes the second only where there is no first, wherever each is
+/// from.
+const REGIONS: [AmazonS3ConfigKey; 2] =
+    [AmazonS3ConfigKey::Region, AmazonS3ConfigKey::DefaultRegion];
 
 /// The client of S3 by the options, and by the environment, which counts more.
 fn s3_builder(
@@ -85,13 +103,17 @@ fn s3_builder(
             given.push((key, value.to_owned()));
         }
     }
-    let signs_itself = given.iter().any(|(key, _)| *key == AmazonS3ConfigKey::AccessKeyId);
+    let has = |wanted: &AmazonS3ConfigKey| given.iter().any(|(key, _)| key == wanted);
+    let signs_itself = SIGNERS.iter().any(|signer| signer.iter().all(has));
+    let has_region = REGIONS.iter().any(has);
     let mut builder = AmazonS3Builder::new();
     for (name, value) in options {
         let key: AmazonS3ConfigKey = name.parse().map_err(|_| {
             AggregateError::Invalid(format!("store.s3_options.{name}: S3 has no such option"))
         })?;
-        if !(signs_itself && CREDENTIALS.contains(&key)) {
+        let is_given =
+            (signs_itself && CREDENTIALS.contains(&key)) || (has_region && REGIONS.contains(&key));
+        if !is_given {
             builder = builder.with_config(key, value);
         }
     }
@@ -284,6 +306,32 @@ mod tests {
         assert_eq!(of(&by_both, Key::SecretAccessKey).as_deref(), Some("hunter4"));
         // Ours would go with their key.
         assert_eq!(of(&by_both, Key::Token), None);
+        // Whom a pod is, by its role, counts more than our keys; half of that says nothing.
+        let pod = [("AWS_ROLE_ARN", "role"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token")];
+        let by_pod = built(&options, &pod);
+        assert_eq!(of(&by_pod, Key::RoleArn).as_deref(), Some("role"));
+        for key in [Key::AccessKeyId, Key::SecretAccessKey, Key::Token] {
+            assert_eq!(of(&by_pod, key), None, "{key:?}");
+        }
+        let by_half = built(&options, &pod[..1]);
+        assert_eq!(of(&by_half, Key::AccessKeyId).as_deref(), Some("ours"));
+    }
+
+    /// The client takes a default region only where it has none.
+    #[test]
+    fn the_region_of_the_environment_counts_by_either_name() {
+        let names = ["region", "default_region"];
+        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        let of = |builder: &AmazonS3Builder| {
+            builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap()
+        };
+        for name in names {
+            assert_eq!(of(&built(&[(name, "cn-north-1")], &[])), "cn-north-1");
+            for variable in variables {
+                let both = built(&[(name, "cn-north-1")], &[(variable, "us-east-1")]);
+                assert_eq!(of(&both), "us-east-1", "{name} and {variable}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -215,6 +215,9 @@ pub struct Package {
     pub place: String,
     /// Known from, as it is written.
     pub(crate) written_ms: Option<i64>,
+    /// Thresholds as they are written; empty where the package does not say. They tell versions
+    /// apart, so that layers approved before there was a default keep the versions that they had.
+    pub(crate) written_thresholds: Vec<Threshold>,
     /// Windows in which usage of the package is counted: those of the caps of all its versions.
     pub(crate) counted: Vec<Window>,
     /// Whether any of its versions watches spikes.

@@ -93,6 +93,8 @@ impl Versioned for Package {
             known_from_ms: other.known_from_ms,
             written_ms: other.written_ms,
             hash: other.hash,
+            // Compared as they are written.
+            thresholds: other.thresholds.clone(),
             counted: other.counted.clone(),
             watched: other.watched,
             place: other.place.clone(),

@@ -202,6 +202,10 @@ fn currency(fields: &mut Fields<'_, '_>) -> Option<Currency> {
 /// writes an empty list.
 const PERCENT_USED: [i64; 3] = [50, 80, 100];
 
+fn default_thresholds() -> Vec<Threshold> {
+    PERCENT_USED.map(|at| Threshold { kind: ThresholdKind::PercentUsed, at }).to_vec()
+}
+
 /// Reads a package. Where something is wrong there is a problem for it, and no package.
 fn read_package(
     label: &str,
@@ -227,10 +231,10 @@ fn read_package(
     let products = fields.texts("products");
     let rollover = read_rollover(&mut fields);
     let caps = read_caps(&mut fields);
-    let thresholds = match fields.value("thresholds") {
-        Some(_) => read_thresholds(&mut fields),
-        None => PERCENT_USED.map(|at| Threshold { kind: ThresholdKind::PercentUsed, at }).to_vec(),
-    };
+    let says_thresholds = fields.value("thresholds").is_some();
+    let written_thresholds = read_thresholds(&mut fields);
+    let thresholds =
+        if says_thresholds { written_thresholds.clone() } else { default_thresholds() };
     let overflow = fields.word("overflow", overflow, "block, payg, throttle");
     let stacking = fields.word("stacking", stacking, "queue, parallel");
     let funded_by = fields.word("funded_by", funded_by, "operator, vendor, shared");
@@ -277,6 +281,7 @@ fn read_package(
         approved_at_ms,
         place: place.to_owned(),
         written_ms,
+        written_thresholds,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::aliases::Alias;
 use crate::book::Book;
 use crate::contract::{Contract, discounted};
 use crate::instant::{Validity, instant_text};
-use crate::lint_tiers::{hole_above, parts};
+use crate::lint_tiers::{hole_above, parts, uncovered};
 use crate::price::{Price, Side};
 use crate::version::{Approval, Version, Versioned, known_records};
 use crate::weights::WeightTable;
@@ -303,24 +303,36 @@ fn all_day<'a>(price: &Price, prices: &[&'a Price]) -> Vec<&'a Price> {
     alike
 }
 
+/// Prices for the whole day that hold where those of the same thing do not.
+fn less_specific<'a>(price: &Price, prices: &[&'a Price]) -> Vec<&'a Price> {
+    let counts = |other: &&Price| other.windows.is_empty() && falls_back(price, other);
+    prices.iter().copied().filter(counts).collect()
+}
+
 /// What follows a price without windows, in each part of its tier: at once, or nothing ever of any
-/// tier, unless it is a promotion.
+/// tier, unless it is a promotion. Where it comes late, or not for all, less specific prices may be
+/// what holds.
 fn continuity(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
     let Some(end) = price.valid.to_ms else { return };
     let mut next = all_day(price, prices);
     next.retain(|other| other.valid.from_ms >= end);
     let mut add = |code, what| found.insert(Lint::of(code, price, what));
-    let from = instant_text(end);
     if next.is_empty() {
         if price.promotion {
+            let from = instant_text(end);
             add(LintCode::PromotionWithoutSuccessor, format!("nothing follows at {from}"));
         }
         return;
     }
+    let fallback = less_specific(price, prices);
     for part in parts(price, next.iter().copied()) {
         let follows = next.iter().find(|other| part.is_covered_by(other));
-        let what = match follows.map(|next| next.valid.from_ms) {
-            Some(at) if at == end => continue,
+        let begins = follows.map(|next| next.valid.from_ms);
+        let until = begins.unwrap_or(end.saturating_add(1));
+        let time = Validity { from_ms: end, to_ms: Some(until) };
+        let Some((at, part)) = uncovered(part, time, &[], &fallback) else { continue };
+        let from = instant_text(at);
+        let what = match begins {
             Some(at) => format!("nothing holds from {from} to {}{part}", instant_text(at)),
             None => format!("what follows leaves out from {from} on what it holds{part}"),
         };
@@ -335,14 +347,14 @@ fn holes(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
         return;
     }
     let alike = all_day(price, prices);
+    let fallback = less_specific(price, prices);
     let begins = alike.iter().map(|other| other.valid.from_ms);
-    let ends = alike.iter().filter_map(|other| other.valid.to_ms);
+    let ends = alike.iter().chain(&fallback).filter_map(|other| other.valid.to_ms);
     for at_ms in begins.chain(ends).filter(|at_ms| price.valid.contains(*at_ms)) {
         let beside = alike.iter().copied().filter(|other| other.valid.contains(at_ms));
-        let fallback = prices.iter().copied().filter(|other| {
-            other.valid.contains(at_ms) && other.windows.is_empty() && falls_back(price, other)
-        });
-        if let Some(hole) = hole_above(price, beside, fallback) {
+        let Some(hole) = hole_above(price, beside) else { continue };
+        let instant = Validity { from_ms: at_ms, to_ms: Some(at_ms.saturating_add(1)) };
+        if let Some((at_ms, hole)) = uncovered(hole, instant, &[], &fallback) {
             let what = format!("nothing holds from {}{hole}", instant_text(at_ms));
             found.insert(Lint::of(LintCode::Gap, price, what));
             return;
@@ -364,21 +376,14 @@ fn falls_back(price: &Price, other: &Price) -> bool {
         && !same_thing(price, other)
 }
 
-/// A price with windows needs one without, as long as it holds, in each part of its tier.
+/// A price with windows needs one without, as long as it holds, in each part of its tier; a less
+/// specific one will do.
 fn rest_of_day(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
     let base = all_day(price, prices);
-    let end = price.valid.to_ms.unwrap_or(i64::MAX);
+    let fallback = less_specific(price, prices);
     for part in parts(price, base.iter().copied()) {
-        let mut covered_to = price.valid.from_ms;
-        for Validity { from_ms, to_ms } in
-            base.iter().filter(|other| part.is_covered_by(other)).map(|other| other.valid)
-        {
-            if from_ms <= covered_to {
-                covered_to = covered_to.max(to_ms.unwrap_or(i64::MAX));
-            }
-        }
-        if covered_to < end {
-            let at = instant_text(covered_to);
+        if let Some((at_ms, part)) = uncovered(part, price.valid, &base, &fallback) {
+            let at = instant_text(at_ms);
             let what = format!("nothing holds outside its windows from {at}{part}");
             found.insert(Lint::of(LintCode::NoPriceOutsideWindows, price, what));
         }

@@ -138,6 +138,9 @@ enum WeightKind {
     Unknown(String),
 }
 
+/// Around the id of a table that a card does not know, in the words of what is held back for it.
+const UNKNOWN_TABLE: [&str; 2] = ["no table of weights ", " is known"];
+
 /// A book as it is known at one time.
 #[derive(Debug, Clone)]
 pub struct RateCard {
@@ -222,6 +225,14 @@ impl RateCard {
     pub fn names_model(&self, vendor: &str, model: &str) -> bool {
         let names = |price: &Price| price.vendor == vendor && price.model.names(model);
         self.prices.iter().any(names)
+    }
+
+    /// Whether usage that was held back as [`HoldReason::UnknownWeights`] in these words would be so
+    /// by this card too.
+    pub fn still_lacks_weights(&self, what: &str) -> bool {
+        let [before, after] = UNKNOWN_TABLE;
+        let table = what.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+        table.is_some_and(|table| table != DEFAULT_WEIGHTS && !self.weights.contains_key(table))
     }
 
     /// A calendar.
@@ -534,9 +545,10 @@ impl RateCard {
                 return Ok(i128::from(call.usage.token_total()) * i128::from(TOKEN_MICRO_POINTS));
             }
             WeightKind::Unknown(table) => {
+                let [before, after] = UNKNOWN_TABLE;
                 return Err(Held {
                     reason: HoldReason::UnknownWeights,
-                    what: format!("no table of weights {table} is known"),
+                    what: format!("{before}{table}{after}"),
                 });
             }
         }

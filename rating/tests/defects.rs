@@ -29,13 +29,18 @@ fn defects(name: &str, text: &str) -> Vec<String> {
     Book::read(&[BookFile { name, text }]).unwrap_err().defects
 }
 
-fn lints(text: &str) -> Vec<LintCode> {
+/// The lints of a price list, beside a calendar of every day.
+fn found_in(text: &str) -> Vec<Lint> {
     let calendars = "[[calendar]]\nid = \"all\"\nutc_offset = \"+08:00\"\ndays = \"all\"\nknown_from = \"2026-01-01\"\n";
     let files = [
         BookFile { name: "prices.csv", text },
         BookFile { name: "calendars.toml", text: calendars },
     ];
-    Book::read(&files).unwrap().lint().into_iter().map(|lint| lint.code).collect()
+    Book::read(&files).unwrap().lint()
+}
+
+fn lints(text: &str) -> Vec<LintCode> {
+    found_in(text).into_iter().map(|lint| lint.code).collect()
 }
 
 #[test]
@@ -207,6 +212,58 @@ fn the_rest_of_the_day_needs_a_price_in_every_tier() {
     let whole = [peak, base("a", "0", "32000"), base("b", "32000", "")];
     assert_eq!(lints(&tiered(&whole)), []);
     assert_eq!(lints(&tiered(&whole[..2])), [LintCode::NoPriceOutsideWindows]);
+}
+
+/// What less specific prices hold is no gap, and what they do not hold is one.
+#[test]
+fn less_specific_prices_fill_gaps_together_and_only_where_they_hold() {
+    let found = |rows: &[[&str; 7]], basis: &str| -> Vec<String> {
+        let text = tiered(rows).replace("context,0,1000,", &format!("{basis},0,1000,"));
+        let text = text.replace("context,1000,,", &format!("{basis},1000,,"));
+        found_in(&text).iter().map(|lint| format!("{} {}", lint.code.name(), lint.what)).collect()
+    };
+    let gaps = |rows: &[[&str; 7]]| found(rows, "context");
+    let since = |id, service, from, to| [id, service, from, to, "", "2026-01-01", ""];
+    // Two tiers of a less specific price share a hole.
+    let hole = [since("a", "priority", "0", "32000"), since("b", "priority", "64000", "")];
+    let shared = [since("c", "*", "0", "50000"), since("d", "*", "50000", "")];
+    let none: Vec<String> = Vec::new();
+    assert_eq!(gaps(&[hole[0], hole[1], shared[0], shared[1]]), none);
+    let rest = "gap nothing holds from 2026-01-01T00:00:00+08:00 for a context of 50000 to 64000";
+    assert_eq!(gaps(&[hole[0], hole[1], shared[0]]), [rest]);
+    // A tier of another basis is for some calls alone, unless there is one for every number.
+    let other = [since("c", "*", "0", "1000"), since("d", "*", "1000", "")];
+    let whole = "gap nothing holds from 2026-01-01T00:00:00+08:00 for a context of 32000 to 64000";
+    assert_eq!(found(&[hole[0], hole[1], other[0]], "output"), [whole]);
+    assert_eq!(found(&[hole[0], hole[1], other[0], other[1]], "output"), none);
+    // What follows leaves a tier to the less specific one, or comes late.
+    let plain = ["a", "", "", "", "", "2026-01-01", "2026-06-01"];
+    let large = ["b", "", "128000", "", "", "2026-06-01", ""];
+    assert_eq!(gaps(&[plain, large, since("d", "*", "", "")]), none);
+    assert_eq!(gaps(&[plain, large, since("d", "*", "0", "128000")]), none);
+    assert_eq!(
+        gaps(&[plain, large, since("d", "*", "0", "100000")]),
+        [
+            "gap what follows leaves out from 2026-06-01T00:00:00+08:00 on what it holds for a context of 100000 to 128000"
+        ]
+    );
+    let late = ["b", "", "", "", "", "2026-07-01", ""];
+    assert_eq!(gaps(&[plain, late, since("d", "*", "", "")]), none);
+    let ends = ["d", "*", "", "", "", "2026-01-01", "2026-06-15"];
+    assert_eq!(
+        gaps(&[plain, late, ends]),
+        ["gap nothing holds from 2026-06-15T00:00:00+08:00 to 2026-07-01T00:00:00+08:00"]
+    );
+    // The rest of the day.
+    let peak = ["p", "", "", "", "09:00-12:00", "2026-01-01", ""];
+    assert_eq!(gaps(&[peak, since("d", "*", "", "")]), none);
+    assert_eq!(gaps(&[peak, since("c", "*", "0", "50000"), since("d", "*", "50000", "")]), none);
+    assert_eq!(
+        gaps(&[peak, ends]),
+        [
+            "no_price_outside_windows nothing holds outside its windows from 2026-06-15T00:00:00+08:00"
+        ]
+    );
 }
 
 /// What subscribers pay is in packages and tariffs. One that is there already can be taken back, and

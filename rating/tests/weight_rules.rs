@@ -223,6 +223,16 @@ fn a_table_that_is_not_known_holds_back() {
     let call = Call { usage: &usage, started_at_ms: at, completed_at_ms: at };
     let held = RateCard::new(&book(), None).points_micro(&lane, None, &call).unwrap_err();
     assert_eq!(held.what, "no table of weights no-such-table is known");
+    // What is held back in such words: whether another card would take it.
+    let card = RateCard::new(&book(), None);
+    for (what, lacks) in [
+        (held.what.as_str(), true),
+        ("no table of weights w is known", false),
+        ("no table of weights default is known", false),
+        ("no price for input", false),
+    ] {
+        assert_eq!(card.still_lacks_weights(what), lacks, "{what}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tally_quota::{
     LayerApproval, Package, PackageChange, PackageFile, PackageLayer, QuotaReference,
 };
-use tally_rating::{Approval, Book, BookFile, BookLayer, RecordChange, Validity};
+use tally_rating::{Approval, Book, BookFile, BookLayer, Lint, RecordChange, Validity};
 use tally_settlement::{
     BadContracts, ContractLint, Contracts, TermsChange, TermsFile, TermsLayer, is_terms_file,
 };
@@ -247,7 +247,7 @@ impl Whole {
             if let Err(lost) = book.keeps(&self.book) {
                 findings.push(Finding::new("version_lost", lost.to_string()));
             }
-            findings.extend(book.lint_since(at_ms).iter().map(Finding::of_lint));
+            findings.extend(self.brought(&book, at_ms, &changes).iter().map(Finding::of_lint));
             for package in self.packages.packages() {
                 let lack = unknown_weights(package, &book);
                 findings.extend(
@@ -267,6 +267,21 @@ impl Whole {
 }
 
 impl Whole {
+    /// What is wrong with a book and was not before, and what is wrong with the records that it
+    /// brings. What was approved by another release's lints keeps nothing else from being approved.
+    fn brought(&self, book: &Book, at_ms: i64, changes: &[Change]) -> Vec<Lint> {
+        let earlier = self.known_times_ms.partition_point(|known_ms| *known_ms < at_ms);
+        let last_ms = earlier.checked_sub(1).and_then(|last| self.known_times_ms.get(last));
+        let before: BTreeSet<Lint> =
+            self.book.lint_since(last_ms.copied().unwrap_or(at_ms)).into_iter().collect();
+        let is_brought = |lint: &Lint| {
+            changes.iter().any(|change| change.id == lint.id && change.place == lint.place)
+        };
+        let mut found = book.lint_since(at_ms);
+        found.retain(|lint| is_brought(lint) || !before.contains(lint));
+        found
+    }
+
     /// What is wrong with terms and was not before: what was approved then, was approved.
     fn new_lints(&self, terms: &Contracts) -> Vec<ContractLint> {
         let vendors: BTreeSet<String> =
@@ -297,11 +312,15 @@ fn stranger(kind: ReferenceKind, change: &Change) -> Option<Finding> {
     })
 }
 
-/// What a package lacks to be weighed by its table for as long as it is sold. Without it the stream
-/// would hold the usage back, or count it as if the table had no weights.
+/// What a package lacks to be weighed by its table from its sale on. Without it the stream would hold
+/// the usage back, or count it as if the table had no weights. That has no end: what was bought lasts
+/// beyond the sale, rolls over, and is queued behind what was bought before.
 fn unknown_weights(package: &Package, book: &Book) -> Option<Finding> {
     let Package { id, weights, place, valid_from_ms, valid_to_ms, known_from_ms, .. } = package;
     let sold = Validity { from_ms: *valid_from_ms.max(known_from_ms), to_ms: *valid_to_ms };
-    let lack = book.weights_lack(weights, sold)?;
+    if sold.is_empty() {
+        return None;
+    }
+    let lack = book.weights_lack(weights, Validity { to_ms: None, ..sold })?;
     Some(Finding::new("unknown_weights", format!("{place}, {id}: weights: {lack}")))
 }

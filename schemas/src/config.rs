@@ -81,7 +81,8 @@ pub struct StoreConfig {
     pub url: String,
     /// How S3 is reached, by the names of the standard `AWS_…` variables in small letters and without
     /// `aws_`: `endpoint_url`, `region`, `access_key_id`, `secret_access_key` and others. A variable
-    /// that is set counts instead, the access key's for all of the credentials.
+    /// that is set counts instead: an access key, or a web identity with its role, for all of the
+    /// credentials, and a region by either name.
     pub s3_options: BTreeMap<String, String>,
 }
 

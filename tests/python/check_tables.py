@@ -175,10 +175,15 @@ def check_events(check: Check, events: Table, truth: dict) -> None:
 
 
 def check_filters(check: Check, events: Table) -> int:
-    """A file's bloom filters deny no account that it has: whoever prunes by them would miss rows. Of how many accounts
-    that it does not have they deny most of is a matter of speed, and not looked at. The files that were asked."""
+    """Each row group of a file has a bloom filter of its accounts, which denies none that the file has: whoever prunes
+    by them would miss rows. How many that it does not have they deny is a matter of speed, and not looked at. The
+    files that were asked."""
     asked = sorted(events.files)[:FILTERS_MOST]
     for file in asked:
+        # A file without filters denies nothing either.
+        chunks = "SELECT count(*), count(bloom_filter_offset) FROM parquet_metadata(?) WHERE path_in_schema = 'account'"
+        [(groups, filters)] = events.database.execute(chunks, [file]).fetchall()
+        check.equal(f"filters of {Path(file).name}, beside its row groups", filters, groups)
         accounts = "SELECT DISTINCT account FROM read_parquet(?) ORDER BY hash(account) LIMIT ?"
         denied = []
         for (account,) in events.database.execute(accounts, [file, ASKED_OF_FILTER]).fetchall():

@@ -13,7 +13,11 @@ import check_tables
 import duckdb
 from arro3.core import Array, DataType, Table
 from check_tables import CLASSES
-from deltalake import DeltaTable, write_deltalake
+from deltalake import BloomFilterProperties, ColumnProperties, DeltaTable, WriterProperties, write_deltalake
+
+FILTERED = WriterProperties(
+    column_properties={"account": ColumnProperties(bloom_filter_properties=BloomFilterProperties(True))}
+)
 
 MODELS = [("deepseek-v4-flash", "deepseek"), ("qwen-max", "bailian")]
 
@@ -74,6 +78,8 @@ class CheckTables(unittest.TestCase):
         columns = {
             column: Array([row[column] for row in rows], types[type(value)]) for column, value in rows[0].items()
         }
+        if name == "usage_events":
+            options = {"writer_properties": FILTERED} | options
         write_deltalake(self.store / "tables" / name, Table(columns), **options)
 
     def write_ledger(self, partition: int, n: int, entry: dict) -> None:
@@ -155,6 +161,11 @@ class CheckTables(unittest.TestCase):
         self.write_ledger(0, 4, {"kind": "epoch", "topic": "usage.events", "from": 6, "to": 6, "files": []})
         self.assertIn("ledger usage.events/0: numbers", self.failures())
         self.assertIn("entry 4: from: found 6, should be 5", self.failures())
+
+    def test_notices_files_without_filters(self) -> None:
+        self.lay()
+        self.write("usage_events", self.events, mode="overwrite", partition_by=["day"], writer_properties=None)
+        self.assertRegex(self.failures(), r"^filters of .*: found 0, should be 1\n")
 
     def test_accepts_compaction_that_keeps_the_rows(self) -> None:
         self.lay()

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::world::*;
 use crate::{
     LayerApproval, Package, PackageFile, PackageKind, PackageLayer, Period, Quota, QuotaReference,
-    ThresholdKind, Window,
+    ReferenceError, ThresholdKind, Window,
 };
 
 fn problems(value: &serde_json::Value) -> Vec<String> {
@@ -272,18 +272,21 @@ fn layer_text(price_micro: i64, known: &str) -> String {
     )
 }
 
+/// Reads layers of one file each, with when they were approved.
+fn read_layers(texts: &[(&str, Option<i64>)]) -> Result<QuotaReference, ReferenceError> {
+    let layers: Vec<PackageLayer<'_>> = texts
+        .iter()
+        .map(|(text, approved)| PackageLayer {
+            files: vec![PackageFile { name: "p.toml", text }],
+            approval: approved.map(|at_ms| LayerApproval { by: "bob".to_owned(), at_ms }),
+        })
+        .collect();
+    QuotaReference::read_layers(&layers)
+}
+
 #[test]
 fn layers_add_versions_that_are_known_from_their_approval() {
-    let read = |texts: &[(&str, Option<i64>)]| {
-        let layers: Vec<PackageLayer<'_>> = texts
-            .iter()
-            .map(|(text, approved)| PackageLayer {
-                files: vec![PackageFile { name: "p.toml", text }],
-                approval: approved.map(|at_ms| LayerApproval { by: "bob".to_owned(), at_ms }),
-            })
-            .collect();
-        QuotaReference::read_layers(&layers)
-    };
+    let read = read_layers;
     let shipped = layer_text(
         9,
         "known_from = \"2026-01-01\"\napproved_by = \"a\"\napproved_at = \"2026-01-01\"\n",
@@ -306,4 +309,53 @@ fn layers_add_versions_that_are_known_from_their_approval() {
     let broken = shipped.replace("kind = \"paid\"", "kind = \"gift\"");
     let error = read(&[(&broken, None)]).unwrap_err();
     assert!(error.to_string().starts_with("p.toml, line 2, p: kind: "), "{error}");
+}
+
+/// Layers from before thresholds had a default: what said the same then, or did not, is so still, so
+/// that no account's bucket loses its version.
+#[test]
+fn the_default_of_thresholds_makes_no_version_and_takes_none_away() {
+    let with = |known: &str, thresholds: &str| layer_text(9, &format!("{known}{thresholds}"));
+    let written = "thresholds = [{ kind = \"percent_used\", at = 50 }, { kind = \"percent_used\", at = 80 }, { kind = \"percent_used\", at = 100 }]\n";
+    let (dated, none) = ("known_from = \"2026-01-01\"\n", "thresholds = []\n");
+    let default = [50, 80, 100].map(|at| (ThresholdKind::PercentUsed, at)).to_vec();
+    let nothing: Vec<(ThresholdKind, i64)> = Vec::new();
+    let versions = |texts: [&str; 2]| {
+        let layers = [(texts[0], Some(APRIL)), (texts[1], Some(APRIL + DAY))];
+        let read = read_layers(&layers).unwrap();
+        let thresholds = |package: &Package| {
+            package.thresholds.iter().map(|t| (t.kind, t.at)).collect::<Vec<_>>()
+        };
+        read.packages().iter().map(|p| (p.known_from_ms, thresholds(p))).collect::<Vec<_>>()
+    };
+    let (plain, explicit, empty) = (with("", ""), with("", written), with("", none));
+    let first = (APRIL, default.clone());
+    // Absent, and then the same three in writing: two versions.
+    let both = vec![first.clone(), (APRIL + DAY, default)];
+    assert_eq!(versions([&plain, &explicit]), both);
+    // Absent and an empty list, and the reverse: one, which says what was written first.
+    assert_eq!(versions([&plain, &empty]), vec![first.clone()]);
+    assert_eq!(versions([&empty, &plain]), vec![(APRIL, nothing.clone())]);
+    assert_eq!(versions([&plain, &plain]), vec![first.clone()]);
+    // The same with a known_from that both have, which is no change of a version.
+    assert_eq!(versions([&with(dated, ""), &with(dated, none)]), vec![first.clone()]);
+    // With one of its own the empty list is a version.
+    let later = with("known_from = \"2026-05-01\"\n", none);
+    let may = at("2026-05-01T00:00:00+08:00");
+    assert_eq!(versions([&plain, &later]), vec![first, (may, nothing)]);
+
+    // Accounts that bought both versions restore.
+    let layers = [(plain.as_str(), Some(APRIL)), (explicit.as_str(), Some(APRIL + DAY))];
+    let reference = || Arc::new(read_layers(&layers).unwrap());
+    let mut world = World::with_tariffs(json!([]), json!([]));
+    world.quota.set_reference(reference()).unwrap();
+    world.buy("first", "p", APRIL);
+    world.buy("second", "p", APRIL + DAY);
+    let mut restored = Quota::new(reference());
+    for (account, bytes) in world.quota.all() {
+        restored.restore(account, &bytes).unwrap();
+    }
+    let again: Vec<_> = restored.all().map(|(_, bytes)| bytes.into_owned()).collect();
+    assert_eq!(again.len(), 1);
+    assert_eq!(again, world.quota.all().map(|(_, b)| b.into_owned()).collect::<Vec<_>>());
 }

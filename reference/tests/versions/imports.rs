@@ -169,9 +169,10 @@ async fn a_package_by_an_unknown_table_of_weights_cannot_be_approved() {
 }
 
 /// Sold from today, and weighed by what is known from tomorrow, or by weights of which none is in
-/// force at some time: usage would be held back, or count as if there were no weights.
+/// force at some time: usage would be held back, or count as if there were no weights. What was
+/// bought on the last day of its sale is used after it.
 #[tokio::test]
-async fn a_package_whose_weights_do_not_hold_while_it_is_sold_cannot_be_approved() {
+async fn a_package_whose_weights_do_not_hold_while_it_can_be_used_cannot_be_approved() {
     let (kind, text) = (ReferenceKind::Package, night_owl());
     let sold_from_tomorrow = text.replacen(
         "known_from = \"2025-01-01T00:00:00+08:00\"",
@@ -183,7 +184,8 @@ async fn a_package_whose_weights_do_not_hold_while_it_is_sold_cannot_be_approved
         "valid_from = \"2026-11-27\"\nvalid_to = \"2026-11-28\"",
         1,
     );
-    assert!(text != sold_from_tomorrow && text != sold_tomorrow);
+    let never_sold = sold_tomorrow.replacen("2026-11-28", "2026-11-27", 1);
+    assert!(text != sold_from_tomorrow && text != sold_tomorrow && sold_tomorrow != never_sold);
     let late = "table night is known from 2026-11-27T00:00:00+08:00";
     let idle = |at: &str| format!("no weight of table night is in force at {at}:00:00+08:00");
     for (package, known_from, weights, found) in [
@@ -203,7 +205,10 @@ async fn a_package_whose_weights_do_not_hold_while_it_is_sold_cannot_be_approved
             &[("2026-01-01", "2026-12-01"), ("2026-12-02", "")],
             Some(idle("2026-12-01T00")),
         ),
-        (&sold_tomorrow, "", &[("2026-01-01", "2026-11-28")], None),
+        (&sold_tomorrow, "", &[("2026-01-01", "")], None),
+        (&sold_tomorrow, "", &[("2026-01-01", "2026-11-28")], Some(idle("2026-11-28T00"))),
+        (&sold_tomorrow, "", &[("2026-01-01", "2027-06-01")], Some(idle("2027-06-01T00"))),
+        (&never_sold, "", &[("2026-01-01", "2026-11-01")], None),
         (
             &sold_tomorrow,
             "",

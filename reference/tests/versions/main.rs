@@ -12,5 +12,7 @@ mod bitemporal;
 mod damage;
 mod imports;
 mod litellm;
+mod old_holes;
 mod terms;
+mod thresholds;
 mod world;
