@@ -48,7 +48,7 @@ test: ## run every test against real Kafka and real S3, brought up and stopped h
 	@scripts/setup.sh build test
 	@scripts/test.sh $(ARGS)
 
-soak: ## the fault tests with their full counts, and what they measured, and a million steps beside the oracle; takes hours
+soak: ## the fault tests with their full counts, a million steps beside the oracle, a rolling upgrade; takes hours
 	@scripts/setup.sh build test
 	@scripts/soak.sh $(ARGS)
 

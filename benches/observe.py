@@ -1,13 +1,14 @@
 """What metrics and traces cost: the same work with nobody looking, and watched.
 
-observe.py TALLY DOOR_LOAD KAFKA FOLDER OUT.jsonl [ROUNDS [EVENTS]]     4 rounds and 3,000,000 events unless given
+observe.py TALLY DOOR_LOAD KAFKA FOLDER OUT.jsonl [ROUNDS [EVENTS]]     12 rounds and 3,000,000 events unless given
 
 Stream: a backlog from the door, which followed one request in a thousand as it does by default, so that records carry
 traces; `tally aggregate --until-end` over it, from the start of the process to its end. Door: the load of door_load, batches
 and then singles. Alone: nobody scrapes, `traces.otlp_endpoint` is empty. Watched: /metrics is scraped every second, and
 traces go to a collector, which is a thread of this script that reads them and answers 200: its CPU is the machine's, not the
 process's. Rounds alternate (alone, watched, watched, alone, …), so that a machine that slows down slows both. The ratio
-is watched ÷ alone of a round; CPU time tells more of two percent than the clock does. A round in which nothing was
+is watched ÷ alone of a round; CPU time tells more of two percent than the clock does. Single ratios lie ten percent apart, so
+the median of a few rounds says nothing of two: report.py says between what the median lies. A round in which nothing was
 scraped, no spans arrived, or not every event came out is an error and no figure.
 """
 
@@ -140,7 +141,7 @@ def door(tally: str, load: str, kafka: str, folder: Path, collector: Collector, 
 
 def main() -> None:
     tally, load, kafka, folder, out = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]), sys.argv[5]
-    rounds = int(sys.argv[6]) if len(sys.argv) > 6 else 4
+    rounds = int(sys.argv[6]) if len(sys.argv) > 6 else 12
     events = int(sys.argv[7]) if len(sys.argv) > 7 else 3_000_000
     collector = Collector()
     fill(tally, kafka, folder, events, collector.endpoint)

@@ -5,6 +5,7 @@ notes. A part without such a note is not of a run that is known: it stays as the
 """
 
 import json
+import math
 import re
 import statistics
 import sys
@@ -211,6 +212,16 @@ def restart(runs: list[dict]) -> list[str]:
             *table(["", "runs", "ready, s", "worst", "partitions owned, s", "worst"], starts)]
 
 
+def spread_of_median(ratios: list[float]) -> str:
+    """Between what the median lies in 19 cases of 20, by ranks alone: nothing is taken for granted of how single ratios lie.
+    Half of all ratios are below the true median, so how many of some are below it is a matter of tossing coins."""
+    of, count = sorted(ratios), len(ratios)
+    for rank in range(count // 2, 0, -1):
+        if 2 * sum(math.comb(count, below) for below in range(rank)) / 2**count <= 0.05:
+            return f"{of[rank - 1]:.3f} to {of[count - rank]:.3f}"
+    return "too few rounds"
+
+
 def observe(runs: list[dict]) -> list[str]:
     rows = []
     for what, figure, better in [("stream", "seconds", "less"), ("stream", "cpu_s", "less"), ("door", "events_s", "more"),
@@ -220,10 +231,11 @@ def observe(runs: list[dict]) -> list[str]:
         if ratios:
             median = lambda watched: statistics.median(value for (_, w), value in of.items() if w == watched)
             rows.append([what, figure, f"{median(False):,.2f}", f"{median(True):,.2f}", f"{statistics.median(ratios):.3f}",
-                         f"{ratios[0]:.3f} to {ratios[-1]:.3f}", len(ratios), f"{better} is better"])
+                         spread_of_median(ratios), f"{ratios[0]:.3f} to {ratios[-1]:.3f}", len(ratios), f"{better} is better"])
     return ["Alone: nobody scrapes, no traces. Watched: /metrics every second, one request in a "
-            "thousand followed to a collector, which is a thread of the measuring script on the same cores. Rounds alternate.", "",
-            *table(["", "", "alone, median", "watched, median", "ratio, median", "ratios", "rounds", ""], rows)]
+            "thousand followed to a collector, which is a thread of the measuring script on the same cores. Rounds alternate. "
+            "Where the median lies is said with 19 in 20.", "",
+            *table(["", "", "alone, median", "watched, median", "ratio, median", "lies within", "ratios", "rounds", ""], rows)]
 
 
 # What a figure of a fault test says beside what was measured.

@@ -17,7 +17,7 @@
 # MONTH_EVENTS (10000000): events of the month that is settled, and MONTH_REPEAT_EVENTS (300000) of the one that is settled
 # fifty times. 100 M go through Kafka, and need some 25 GB of disk.
 # RESTART_RATE (70000), RESTART_SECONDS (120): the load under which all aggregators are restarted, and for how long.
-# OBSERVE_ROUNDS (4): rounds with and without metrics and traces.
+# OBSERVE_ROUNDS (12): rounds with and without metrics and traces.
 set -euo pipefail
 cd "$(dirname "$0")"
 kit="${PEERS_KIT:-../../shared/peers}"
@@ -121,7 +121,7 @@ part_restart() {
 part_observe() {
   rm -rf "$work/observe" "$results/observe.jsonl"
   py base observe.py "$tally" "$CARGO_TARGET_DIR/release/door_load" "$PEERS_BOOTSTRAP" "$work" "$results/observe.jsonl" \
-    "${OBSERVE_ROUNDS:-4}"
+    "${OBSERVE_ROUNDS:-12}"
 }
 
 part_quota() {

@@ -7,7 +7,8 @@
 #
 # Topics are not created by themselves. TALLY_KAFKA_HEAP (1g) sets the Java heap. TALLY_KAFKA_SECURE=1 adds a second
 # listener with TLS and a password (SASL/PLAIN, user tally, password tally-test or that of TALLY_KAFKA_PASSWORD):
-# DIR/secure has its address, DIR/tls/ca.pem the certificate to trust.
+# DIR/secure has its address, DIR/tls/ca.pem the certificate to trust. With TALLY_KAFKA_CERTIFICATE=FILE it presents what
+# FILE has instead, PEM: its key and its certificate.
 set -euo pipefail
 NAME=kafka
 # shellcheck source=scripts/server.bash
@@ -67,17 +68,20 @@ make_certificate() {
 
 # The second listener: also an address of the broker, so it is added to the lists that are there.
 add_secure_listener() {
-  local port
+  local port keystore
   # A broker that was stopped comes back at the address that its clients know.
   port=$(sed 's/.*://' "$DIR/secure" 2>/dev/null || free_port)
-  make_certificate
+  if [[ -n ${TALLY_KAFKA_CERTIFICATE:-} ]]; then
+    keystore=(ssl.keystore.type=PEM "ssl.keystore.location=$TALLY_KAFKA_CERTIFICATE")
+  else
+    make_certificate
+    keystore=(ssl.keystore.type=PKCS12 "ssl.keystore.location=$DIR/tls/kafka.p12" ssl.keystore.password=tally-test)
+  fi
   sed -i -e "s|^listeners=|&SECURE://127.0.0.1:$port,|" -e "s|^advertised.listeners=|&SECURE://127.0.0.1:$port,|" \
     -e "s|^listener.security.protocol.map=|&SECURE:SASL_SSL,|" "$DIR/server.properties"
   cat >>"$DIR/server.properties" <<PROPERTIES
 inter.broker.listener.name=PLAINTEXT
-ssl.keystore.type=PKCS12
-ssl.keystore.location=$DIR/tls/kafka.p12
-ssl.keystore.password=tally-test
+$(printf '%s\n' "${keystore[@]}")
 listener.name.secure.sasl.enabled.mechanisms=PLAIN
 listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
   user_tally="${TALLY_KAFKA_PASSWORD:-tally-test}";

@@ -39,10 +39,10 @@ check() {
 
 variants() { basename -s .yaml -a helm/variants/*.yaml; }
 
-# What the chart makes of a variant. Helm as it is built here takes Kubernetes for 1.20, so it is told another; its own
+# What the chart makes of a variant, with further arguments of Helm. Helm as it is built here takes Kubernetes for 1.20, so it is told another; its own
 # version is not in what it renders, and neither are lines without anything.
 render() {
-  "$HELM" template tally helm --namespace tally --kube-version 1.34.0 --values "helm/variants/$1.yaml" |
+  "$HELM" template tally helm --namespace tally --kube-version 1.34.0 --values "helm/variants/$1.yaml" "${@:2}" |
     sed -e 's/[[:space:]]*$//' -e '/^$/d'
 }
 
@@ -81,6 +81,11 @@ helm_refuses() {
 --set traces.oneIn=-1|traces/oneIn
 --set config.alerts.webhooks=x|has secrets in it
 --set log.options.sasl\.password=x|sasl.password
+--set log.options.sasl\.jaas\.config=x|sasl.jaas.config
+--set log.options.sasl\.oauthbearer\.config=x|sasl.oauthbearer.config
+--set log.options.ssl\.key\.pem=x|ssl.key.pem
+--set log.options.sasl\.oauthbearer\.assertion\.private\.key\.passphrase=x|key.passphrase
+--set config.store.s3_options.secret_access_key=x|additional properties 'store'
 --set image.tag=latest|/image/tag
 --set ingest.resources.limits.memory=null|memory
 CASES
@@ -110,6 +115,16 @@ whole() {
   found=$(grep -c 'name: tally-dashboard-' helm/snapshots/production.yaml || true)
   if [[ $found != $(find helm/dashboards -name '*.json' | wc -l) ]]; then
     echo "helm/snapshots/production.yaml has $found dashboards"
+    status=1
+  fi
+  # Without a workload of its own the janitor runs in the aggregators, which are told otherwise where there is one.
+  if ! grep -q TALLY_AGGREGATE__JANITOR_INTERVAL_MS helm/snapshots/production.yaml; then
+    echo 'helm/snapshots/production.yaml: aggregators run the janitor beside its own workload'
+    status=1
+  fi
+  render production --set janitor.enabled=false >"$folder/no-janitor.yaml"
+  if grep -E 'component: janitor|TALLY_AGGREGATE__JANITOR_INTERVAL_MS' "$folder/no-janitor.yaml"; then
+    echo 'with janitor.enabled=false there is a janitor of its own, or none at all'
     status=1
   fi
   return "$status"
@@ -147,7 +162,8 @@ conforms() {
 }
 
 manifests() {
-  "$CHART_PYTHON" scripts/chart/check_manifests.py helm/snapshots/*.yaml &&
+  render production --set janitor.enabled=false >"$folder/no-janitor.yaml"
+  "$CHART_PYTHON" scripts/chart/check_manifests.py helm/snapshots/*.yaml "$folder/no-janitor.yaml" &&
     "$CHART_PYTHON" scripts/chart/check_manifests.py --self-test helm/snapshots/minimal.yaml helm/snapshots/production.yaml
 }
 

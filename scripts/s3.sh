@@ -7,8 +7,9 @@
 #   scripts/s3.sh reader                         a second user of the server that the AWS_… lines name, who reads everything
 #                                                and creates objects below audit/, as who answers queries; prints its lines
 #
-# TALLY_S3_READ_ONLY=1 lets nothing be written; TALLY_S3_SECRET is another secret key than that of the AWS_… lines. A
-# folder whose `buckets` is a link to those of another one serves the same objects.
+# TALLY_S3_READ_ONLY=1 lets nothing be written; TALLY_S3_SECRET is another secret key than that of the AWS_… lines. With
+# TALLY_S3_CERTIFICATE=FILE it speaks TLS and presents what FILE has, PEM: its key and its certificate. A folder whose
+# `buckets` is a link to those of another one serves the same objects.
 set -euo pipefail
 NAME=s3
 # shellcheck source=scripts/server.bash
@@ -48,6 +49,9 @@ fetch() {
 launch() {
   local options=(--port "127.0.0.1:$1" --keep-alive --quiet --iam-dir "$DIR/users")
   if [[ ${TALLY_S3_READ_ONLY:-} == 1 ]]; then options+=(--readonly); fi
+  if [[ -n ${TALLY_S3_CERTIFICATE:-} ]]; then
+    options+=(--cert "$TALLY_S3_CERTIFICATE" --key "$TALLY_S3_CERTIFICATE")
+  fi
   mkdir -p "$DIR/buckets/tally" "$DIR/users"
   ROOT_ACCESS_KEY=$ACCESS_KEY ROOT_SECRET_KEY=$SECRET_KEY nohup setsid "$(program)" \
     "${options[@]}" posix "$DIR/buckets" >"$DIR/server.log" 2>&1 </dev/null 9>&- &
@@ -83,8 +87,10 @@ case $VERB in
   start)
     fetch
     server_start 7070 30
+    scheme=http
+    if [[ -n ${TALLY_S3_CERTIFICATE:-} ]]; then scheme=https; fi
     cat <<ENV
-export AWS_ENDPOINT_URL=http://127.0.0.1:$PORT
+export AWS_ENDPOINT_URL=$scheme://127.0.0.1:$PORT
 export AWS_ACCESS_KEY_ID=$ACCESS_KEY
 export AWS_SECRET_ACCESS_KEY=$SECRET_KEY
 export AWS_REGION=us-east-1

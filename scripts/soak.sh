@@ -2,7 +2,12 @@
 # Runs the fault tests of tests/faults with their full counts, one after the other, and prints what they
 # measured; and a million steps of charging beside the independent oracle. Takes hours.
 #
-#   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults, and the oracles'
+#   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults, and the oracles', and a
+#                                                 rolling upgrade (R25)
+#
+# The upgrade is from the version of TALLY_UPGRADE_FROM, a Git ref, which is built first; without it from this very build,
+# by another path, with three seconds of traffic between two changes: that costs two minutes, and shows that nothing is
+# lost where processes are replaced one by one, and that the script that is run before a release still works.
 #
 # The figures are appended to TALLY_FIGURES (soak/DATE.jsonl in the cache), one JSON object a test that passed, and, with the
 # machine that measured them, to bench-results/faults.jsonl there, from which benches/RESULTS.md has them:
@@ -35,5 +40,23 @@ show_figures() {
 }
 trap show_figures EXIT
 
-[[ $# -gt 0 ]] || set -- --test oracle --test faults
-scripts/test.sh "$@"
+if [[ $# -gt 0 ]]; then
+  scripts/test.sh "$@"
+else
+  # One that fails does not keep the other from being run.
+  failed=0
+  scripts/test.sh --test oracle --test faults || failed=1
+
+  printf '\n== rolling upgrade and its way back, from %s\n' "${TALLY_UPGRADE_FROM:-this build}"
+  new=${CARGO_TARGET_DIR:-target}/debug/tally
+  if [[ -n ${TALLY_UPGRADE_FROM:-} ]]; then
+    old=$(scripts/build-ref.sh "$TALLY_UPGRADE_FROM")
+  else
+    # Two names, so that what is said of one is not said of the other.
+    old=$(dirname "$TALLY_FIGURES")/tally-before
+    ln -f "$new" "$old" 2>/dev/null || cp "$new" "$old"
+    export PHASE_SECONDS=${PHASE_SECONDS:-3}
+  fi
+  scripts/upgrade.sh "$old" "$new" || failed=1
+  [[ $failed == 0 ]]
+fi

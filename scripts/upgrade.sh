@@ -23,8 +23,9 @@ if [[ ${1:-} == --refusal-expected ]]; then refusal_expected=1; shift; fi
 old=$(realpath "$1") new=$(realpath "$2")
 phase_s=${PHASE_SECONDS:-8} rate=${RATE:-1500}
 readonly PARTITIONS=4 ACCOUNTS=2000 PATIENCE_S=90
-# How a program says that something was written by a later one: the ledger, reference data, write-offs and budgets; state;
-# removed days; tables; suspense; books; the audit trail.
+# How a program says that something was written by a later one: the ledger, reference data, write-offs, budgets, removed
+# days, books and the audit trail; state; tables; suspense; and the words that older programs had for books and the audit
+# trail.
 REFUSAL='this build reads up to|was written by a later version|this build knows|asks for (a newer )?Delta'
 REFUSAL+='|is unknown to this build|is of a later build|is not known to this version|form [0-9]+ is not known'
 readonly REFUSAL

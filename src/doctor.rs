@@ -71,7 +71,7 @@ fn in_words(findings: &[Finding]) -> Table {
     for finding in findings {
         let state = Cell::new(finding.state.name());
         let state = match finding.state {
-            State::Ok => state,
+            State::Ok | State::Untried => state,
             State::Warning | State::Wrong => state.add_attribute(Attribute::Bold),
         };
         let found = match &finding.advice {

@@ -61,7 +61,7 @@ pub(crate) fn of_log(config: &Config, error: &str, kind: LogErrorKind) -> Troubl
     }
     let cause = match kind {
         LogErrorKind::Retry => Cause::KafkaAway,
-        _ => Cause::KafkaRefuses,
+        _ => Cause::of_refusal(error),
     };
     Trouble::new(cause, format!("{}: {error}", config.log.kafka))
 }

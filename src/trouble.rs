@@ -15,6 +15,8 @@ pub(crate) enum Cause {
     KafkaAway,
     /// Kafka answers, and does not let us in or do what is needed.
     KafkaRefuses,
+    /// The brokers' certificate is not trusted, or has expired: it is we who refuse.
+    KafkaCertificate,
     /// The embedded log cannot be read, or is not written any more.
     LogBroken,
     /// The store does not answer.
@@ -77,11 +79,20 @@ const STORE_WORDS: [(&[&str], Cause); 7] = [
     (&["If-None-Match"], Cause::StoreUnsafe),
 ];
 
+/// What librdkafka says where it does not take what a broker presents. A broker that does not take
+/// ours says so by an alert, which is in none of these.
+const KAFKA_CERTIFICATE_WORDS: [&str; 3] = [
+    "certificate verify failed",
+    "Failed to verify broker certificate",
+    "Broker did not provide a certificate",
+];
+
 impl Cause {
     /// Every cause.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::KafkaAway,
         Self::KafkaRefuses,
+        Self::KafkaCertificate,
         Self::LogBroken,
         Self::StoreAway,
         Self::StoreCredentials,
@@ -112,11 +123,21 @@ impl Cause {
         }
     }
 
+    /// What it means that Kafka answers and is of no use.
+    pub(crate) fn of_refusal(why: &str) -> Self {
+        if KAFKA_CERTIFICATE_WORDS.iter().any(|word| why.contains(word)) {
+            Self::KafkaCertificate
+        } else {
+            Self::KafkaRefuses
+        }
+    }
+
     /// Name, as the metric's label has it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::KafkaAway => "kafka_away",
             Self::KafkaRefuses => "kafka_refuses",
+            Self::KafkaCertificate => "kafka_certificate",
             Self::LogBroken => "log_broken",
             Self::StoreAway => "store_away",
             Self::StoreCredentials => "store_credentials",
@@ -138,6 +159,7 @@ impl Cause {
         match self {
             Self::KafkaAway => "Kafka does not answer",
             Self::KafkaRefuses => "Kafka refuses this user",
+            Self::KafkaCertificate => "Kafka's certificate is not trusted",
             Self::LogBroken => "the embedded log has stopped",
             Self::StoreAway => "the store does not answer",
             Self::StoreCredentials => "the store does not take these credentials",
@@ -163,13 +185,18 @@ impl Cause {
             Self::KafkaRefuses => {
                 "look at log.kafka_options: user, password, certificates, and what this user may do"
             }
+            Self::KafkaCertificate => {
+                "this machine does not trust the certificate of Kafka's brokers, or it has expired or is for another name: ssl.ca.location of log.kafka_options names a file of authorities to trust; who runs the brokers puts a new certificate in its place"
+            }
             Self::LogBroken => {
                 "look at log.data and at the disk below it; a log that stopped after a failed write goes on when the process is started again"
             }
             Self::StoreAway => {
-                "look whether the store runs, at store.url and AWS_ENDPOINT_URL, and at what lies between"
+                "look whether the store runs, at store.url, at AWS_ENDPOINT_URL or store.s3_options, and at what lies between"
             }
-            Self::StoreCredentials => "look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            Self::StoreCredentials => {
+                "look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or at store.s3_options where these are not set"
+            }
             Self::StoreDenied | Self::StoreReadOnly => {
                 "let this user read, write, list and delete below the store's prefix; a process that only answers queries may do without writing, but then keeps no audit log"
             }
@@ -230,11 +257,37 @@ mod tests {
             ("GET http://s3/404/403 in 467.599404ms - connection closed", Cause::StoreAway),
             ("PUT in 398.401µs - status code: 403 Forbidden: no", Cause::StoreDenied),
             ("invalid peer certificate: UnknownIssuer", Cause::StoreCertificate),
+            (
+                "invalid peer certificate: certificate expired: verification time 1795803600 (UNIX), but certificate is not valid after 1738368000 (57435600 seconds ago)",
+                Cause::StoreCertificate,
+            ),
         ] {
             assert_eq!(Cause::of_store(why), cause, "{why}");
         }
         assert_eq!(Cause::of_store_written("Read-only file system"), Cause::StoreReadOnly);
         assert_eq!(Cause::of_store_written("SignatureDoesNotMatch"), Cause::StoreCredentials);
+    }
+
+    #[test]
+    fn a_broker_that_refuses_us_is_told_from_one_that_we_refuse() {
+        for (why, cause) in [
+            (
+                "bounds of partition 0: ssl://k:9093/bootstrap: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could not be verified, verify that ssl.ca.location is correctly configured",
+                Cause::KafkaCertificate,
+            ),
+            (
+                "Failed to verify broker certificate: certificate has expired",
+                Cause::KafkaCertificate,
+            ),
+            ("SASL authentication error: Authentication failed", Cause::KafkaRefuses),
+            (
+                "SSL handshake failed: error:0A000415:SSL routines::ssl/tls alert certificate expired",
+                Cause::KafkaRefuses,
+            ),
+            ("metadata of topic t: Broker: Topic authorization failed", Cause::KafkaRefuses),
+        ] {
+            assert_eq!(Cause::of_refusal(why), cause, "{why}");
+        }
     }
 
     #[test]

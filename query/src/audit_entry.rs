@@ -78,6 +78,12 @@ pub(crate) struct AuditBatch {
     pub(crate) entries: Vec<AuditEntry>,
 }
 
+/// What is looked at first of a batch: what a later version adds, this one cannot read.
+#[derive(Deserialize)]
+struct OfFormat {
+    format: u32,
+}
+
 /// BLAKE3 of a batch's bytes, in hex.
 pub(crate) fn hash_of(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
@@ -140,13 +146,19 @@ impl AuditBatch {
     /// # Errors
     /// `Data` for what is none.
     pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, QueryError> {
-        let batch: Self = serde_json::from_slice(bytes)
-            .map_err(|error| QueryError::Data(format!("{path}: {error}")))?;
-        if batch.format != FORMAT {
-            let format = batch.format;
-            return Err(QueryError::Data(format!("{path}: form {format} is not known")));
+        let damaged = |error: serde_json::Error| QueryError::Data(format!("{path}: {error}"));
+        let OfFormat { format } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if format > FORMAT {
+            return Err(QueryError::Data(format!(
+                "{path} has format {format}, this build reads up to {FORMAT}: upgrade"
+            )));
         }
-        Ok(batch)
+        if format < FORMAT {
+            return Err(QueryError::Data(format!(
+                "{path} has format {format}, which no build has written"
+            )));
+        }
+        serde_json::from_slice(bytes).map_err(damaged)
     }
 }
 
@@ -301,6 +313,21 @@ mod tests {
             all.push(found(&batch));
         }
         all
+    }
+
+    #[test]
+    fn a_batch_of_a_later_format_is_refused_with_what_to_do() {
+        let mut all = chains();
+        let path = all[0].name.path();
+        let refused = |bytes: &[u8]| AuditBatch::from_bytes(&path, bytes).unwrap_err().to_string();
+        // Whatever else a later version has put into it.
+        let said = refused(br#"{"format": 2, "entries": "elsewhere"}"#);
+        let words = format!("{path} has format 2, this build reads up to 1: upgrade");
+        assert!(said.contains(&words), "{said}");
+        assert!(refused(br#"{"format": 0}"#).contains("no build has written"));
+        all[0].batch = Err(said);
+        let found = defects(&all);
+        assert!(found.iter().any(|defect| defect.contains(&words)), "{found:?}");
     }
 
     #[test]

@@ -293,7 +293,7 @@ fn is_secret(key: &str) -> bool {
         return S3_SECRETS.contains(&option);
     }
     key.starts_with(FREE_SECTION)
-        && ["password", "secret", "key.pem", "sasl.jaas", "sasl.oauthbearer.config"]
+        && ["password", "passphrase", "secret", "key.pem", "sasl.jaas", "sasl.oauthbearer.config"]
             .iter()
             .any(|word| key.contains(word))
 }

@@ -149,6 +149,18 @@ fn kafka_options_are_free_and_their_secrets_are_not_shown() {
     assert_eq!(setting(&settings, "log.kafka_options.sasl.password").value, "(hidden)");
     let origin = &setting(&settings, "log.kafka_options.ssl.ca.location").origin;
     assert!(matches!(origin, Origin::Environment(_)));
+    // What the chart does not take either: values.schema.json.
+    for option in [
+        "sasl.jaas.config",
+        "sasl.oauthbearer.config",
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "ssl.key.pem",
+    ] {
+        let name = format!("TALLY_LOG__KAFKA_OPTIONS__{}", option.replace('.', "_").to_uppercase());
+        let (_, settings) = Config::load_with(None, [(name.as_str(), "hunter2")], &[]).unwrap();
+        let shown = setting(&settings, &format!("log.kafka_options.{option}"));
+        assert_eq!(shown.value, "(hidden)", "{option}");
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ use tally_schemas::Setting;
 pub(super) enum State {
     /// As it should be.
     Ok,
+    /// It was not looked at; why is said.
+    Untried,
     /// It runs like this, at a risk that is said.
     Warning,
     /// It does not run like this, or not for long.
@@ -21,6 +23,7 @@ impl State {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Untried => "not tried",
             Self::Warning => "warning",
             Self::Wrong => "WRONG",
         }
@@ -47,6 +50,10 @@ impl Finding {
 
     pub(super) fn ok(check: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(check, State::Ok, found)
+    }
+
+    pub(super) fn untried(check: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(check, State::Untried, found)
     }
 
     pub(super) fn warning(check: impl Into<String>, found: impl Into<String>) -> Self {

@@ -21,7 +21,8 @@ use super::security_checks::validity;
 /// Who has not presented one by then is away, which other checks say.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where the store of `s3://` is, if it is not Amazon's, the name that counts first.
+/// Where the store of `s3://` is, if it is not Amazon's, the name that counts first; `endpoint_url`
+/// of `store.s3_options` counts where none of them is set.
 const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
 const ADVICE: &str =
@@ -37,12 +38,12 @@ struct Server {
 
 /// Nothing of a server that is not there, or does not speak TLS.
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
-    let endpoint = ENDPOINT_VARIABLES.iter().find_map(|name| std::env::var(name).ok());
-    let servers = servers(config, endpoint.as_deref());
+    let variable = ENDPOINT_VARIABLES.iter().find_map(|name| std::env::var(name).ok());
+    let servers = servers(config, variable.as_deref());
     join_all(servers.iter().map(look)).await.into_iter().flatten().collect()
 }
 
-fn servers(config: &Config, endpoint: Option<&str>) -> BTreeSet<Server> {
+fn servers(config: &Config, variable: Option<&str>) -> BTreeSet<Server> {
     let mut servers = BTreeSet::new();
     let protocol = config.log.kafka_options.get("security.protocol");
     if protocol.is_some_and(|protocol| protocol.to_ascii_lowercase().contains("ssl")) {
@@ -53,7 +54,8 @@ fn servers(config: &Config, endpoint: Option<&str>) -> BTreeSet<Server> {
             Some(Server { of: "Kafka", host, port: port.parse().ok()? })
         }));
     }
-    let url = endpoint.filter(|_| config.store_url().starts_with("s3://"));
+    let option = config.store.s3_options.get("endpoint_url").map(String::as_str);
+    let url = variable.or(option).filter(|_| config.store_url().starts_with("s3://"));
     let url = url.and_then(|url| Url::parse(url).ok()).filter(|url| url.scheme() == "https");
     servers.extend(url.and_then(|url| {
         let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
@@ -117,6 +119,12 @@ mod tests {
                 "the store s3.example:443"
             ]
         );
+        let own = ("endpoint_url".to_owned(), "https://s3.internal:9000".to_owned());
+        config.store.s3_options.extend([own]);
+        assert_eq!(named(&config, None).last().unwrap(), "the store s3.internal:9000");
+        // A variable counts more.
+        let both = named(&config, Some("https://s3.example"));
+        assert_eq!((both.len(), both.last().unwrap().as_str()), (4, "the store s3.example:443"));
         config.store.url = "folder".to_owned();
         assert_eq!(named(&config, Some("https://s3.example")).len(), 3);
     }

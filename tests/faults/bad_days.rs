@@ -1,9 +1,9 @@
 //! Bad days: each is named by `tally status`, `tally doctor`, the process's log and its metrics within
 //! half a minute, and afterwards nothing is missing. The table of all of them is in
-//! `docs/operations/bad-days.md`.
+//! `docs/operations/bad-days.md`; those of certificates are in `bad_certificates.rs`.
 
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,50 +21,66 @@ use crate::support::{
 /// In which trouble is to be named.
 const NAMED_WITHIN: Duration = Duration::from_secs(30);
 
-/// A stream on an S3 server of its own, with an aggregator that reaches it through a proxy.
-struct Day {
+/// What the brokers' user `tally` has for a password, as long as it is well.
+pub(crate) const PASSWORD: &str = "the-first";
+
+/// Variables by which the store is reached.
+pub(crate) type Way = Vec<(&'static str, String)>;
+
+/// A stream on an S3 server of its own, with an aggregator that reaches it by another way than the
+/// test: through a proxy, where nothing else is said.
+pub(crate) struct Day {
     stream: Stream,
     dice: Dice,
     s3: S3Server,
     proxy: FaultProxy,
+    /// The aggregator's, and that of commands that look.
+    way: Way,
     process: Process,
     metrics: String,
 }
 
 impl Day {
     fn begin(test: &str) -> Self {
+        Self::begin_by(test, |_, proxy| vec![("AWS_ENDPOINT_URL", proxy.url())])
+    }
+
+    /// The same by a way of its own to the server's objects.
+    pub(crate) fn begin_by(test: &str, way: impl FnOnce(&S3Server, &FaultProxy) -> Way) -> Self {
         let mut dice = Dice::of(test);
         let mut stream = Stream::new(test, dice.seed(), 2);
         let s3 = S3Server::start(&stream.folder().join("s3"));
         stream.servers.s3 = format!("http://{}", s3.address);
         let proxy = FaultProxy::start(&s3.address, dice.clone());
-        let mut process = stream.aggregate_watched("aggregate", &proxy.url());
+        let way = way(&s3, &proxy);
+        let mut command = stream.tally(&["aggregate", "--listen", "127.0.0.1:0"]);
+        command.envs(way.iter().cloned());
+        let mut process = stream.start("aggregate", command);
         let metrics = listens(&mut process);
         stream.send(&Traffic::mixed(dice.next_seed(), 1_000));
         let mut ledger = stream.ledger();
         eventually("a first commit", patience(), || stream.is_committed(&mut ledger).then_some(()));
         assert_eq!(troubles(&metrics), Vec::<String>::new());
-        Self { stream, dice, s3, proxy, process, metrics }
+        Self { stream, dice, s3, proxy, way, process, metrics }
     }
 
     /// What a command says that reaches the store as the aggregator does.
-    fn says(&self, arguments: &[&str]) -> String {
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
         let mut command = self.stream.tally(arguments);
-        command.env("AWS_ENDPOINT_URL", self.proxy.url());
-        words(&mut command)
+        words(command.envs(self.way.iter().cloned()))
     }
 
     /// More comes in, and the cause is named by all four, in these words, within half a minute of the
     /// trouble, which has just begun.
-    fn is_named(&mut self, cause: &str, said: &str, advice: &str) {
+    pub(crate) fn is_named(&mut self, cause: &str, said: &str, advice: &str) {
         let began = Instant::now();
         let traffic = Traffic::mixed(self.dice.next_seed(), 1_000);
         let at = self.at();
         let sending = self.stream.sending(&traffic);
-        let (stream, url) = (&self.stream, self.proxy.url());
+        let (stream, way) = (&self.stream, &self.way);
         let says = |arguments: &[&str]| {
             let mut command = stream.tally(arguments);
-            words(command.env("AWS_ENDPOINT_URL", &url))
+            words(command.envs(way.iter().cloned()))
         };
         let status = ["status", "--ask", &at];
         let commands: [&[&str]; 2] = [&status, &["doctor"]];
@@ -94,7 +110,7 @@ impl Day {
     }
 
     /// It is over, is said to be, and nothing is missing.
-    fn ends(mut self, cause: &str) {
+    pub(crate) fn ends(mut self, cause: &str) {
         eventually("metrics that say that it is over", NAMED_WITHIN, || {
             (!troubles(&self.metrics).contains(&cause.to_owned())).then_some(())
         });
@@ -120,7 +136,7 @@ fn listens(process: &mut Process) -> String {
 }
 
 /// The causes that the metrics of a process name.
-fn troubles(metrics: &str) -> Vec<String> {
+pub(crate) fn troubles(metrics: &str) -> Vec<String> {
     let url = format!("http://{metrics}/metrics");
     let text = block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() });
     assert!(text.contains("tally_trouble{cause=\"store_away\"} "), "{text}");
@@ -132,7 +148,7 @@ fn troubles(metrics: &str) -> Vec<String> {
 }
 
 /// What a command says on either of its outputs; it has ended within half a minute.
-fn words(command: &mut Command) -> String {
+pub(crate) fn words(command: &mut Command) -> String {
     let mut said = tempfile::tempfile().unwrap();
     command.env_remove("RUST_LOG").stdin(Stdio::null());
     command.stdout(said.try_clone().unwrap()).stderr(said.try_clone().unwrap());
@@ -152,12 +168,12 @@ fn words(command: &mut Command) -> String {
 }
 
 /// What is left of the half minute in which trouble that began then is to be named.
-fn left(began: Instant) -> Duration {
+pub(crate) fn left(began: Instant) -> Duration {
     NAMED_WITHIN.saturating_sub(began.elapsed())
 }
 
 /// Asks until the answer names the trouble that began then: within half a minute.
-fn named(began: Instant, ask: impl Fn() -> String, names: impl Fn(&str) -> bool) {
+pub(crate) fn named(began: Instant, ask: impl Fn() -> String, names: impl Fn(&str) -> bool) {
     loop {
         let said = ask();
         let took = began.elapsed();
@@ -170,14 +186,14 @@ fn named(began: Instant, ask: impl Fn() -> String, names: impl Fn(&str) -> bool)
 }
 
 /// Waits for the metrics of a process to name the cause of trouble that began then.
-fn metrics_name(began: Instant, metrics: &str, cause: &str) {
+pub(crate) fn metrics_name(began: Instant, metrics: &str, cause: &str) {
     eventually("metrics that name the cause", left(began), || {
         troubles(metrics).contains(&cause.to_owned()).then_some(())
     });
 }
 
 /// Without the line breaks of a table.
-fn flat(words: &str) -> String {
+pub(crate) fn flat(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -216,23 +232,44 @@ fn readers_and_the_janitor_name_it_as_well() {
         start(&["query"], "listening on http://"),
         start(&["janitor", "--listen", "127.0.0.1:0"], "health and metrics on"),
     ];
+    let mut named_by_all =
+        |cause: &str, said: &str, advice: &str, begin: &dyn Fn(), end: &dyn Fn()| {
+            let began = Instant::now();
+            begin();
+            for (process, at) in &mut roles {
+                metrics_name(began, at, cause);
+                let line = process.says(&format!("{said}: s3://"), left(began));
+                assert!(line.contains(advice), "{line}");
+            }
+            end();
+            for (process, at) in &mut roles {
+                eventually("metrics that say that it is over", NAMED_WITHIN, || {
+                    troubles(at).is_empty().then_some(())
+                });
+                process.says(&format!("over: {said}"), NAMED_WITHIN);
+            }
+        };
     let fault = if day.dice.chance(50) { Fault::Reset } else { Fault::Silent };
-    let began = Instant::now();
-    day.proxy.spoil(Scope::All, 100, &[fault]);
-    for (process, at) in &mut roles {
-        metrics_name(began, at, "store_away");
-        let line = process.says("the store does not answer: s3://", left(began));
-        assert!(line.contains("look whether the store runs"), "{line}");
-    }
-    day.proxy.heal();
-    for (process, at) in &mut roles {
-        eventually("metrics that say that it is over", NAMED_WITHIN, || {
-            troubles(at).is_empty().then_some(())
-        });
-        process.says("over: the store does not answer", NAMED_WITHIN);
+    named_by_all(
+        "store_away",
+        "the store does not answer",
+        "look whether the store runs",
+        &|| day.proxy.spoil(Scope::All, 100, &[fault]),
+        &|| day.proxy.heal(),
+    );
+    let changed = day.s3.with_secret(&day.stream.folder().join("s3-changed"), "another-secret");
+    named_by_all(
+        "store_credentials",
+        "the store does not take these credentials",
+        "AWS_SECRET_ACCESS_KEY",
+        &|| day.proxy.redirect(&changed.address),
+        &|| day.proxy.redirect(&day.s3.address),
+    );
+    drop(changed);
+    for (process, _) in &mut roles {
         assert!(process.terminate(patience()).success());
     }
-    day.ends("store_away");
+    day.ends("store_credentials");
 }
 
 #[test]
@@ -242,6 +279,8 @@ fn the_store_is_read_only() {
     day.proxy.redirect(&read_only.address);
     day.is_named("store_read_only", "the store is read-only", "let this user read, write");
     day.proxy.redirect(&day.s3.address);
+    // While its folder, which is the day's, is there to say which process it is.
+    drop(read_only);
     day.ends("store_read_only");
 }
 
@@ -253,6 +292,7 @@ fn the_stores_secret_was_changed() {
     let said = "the store does not take these credentials";
     day.is_named("store_credentials", said, "AWS_SECRET_ACCESS_KEY");
     day.proxy.redirect(&day.s3.address);
+    drop(changed);
     day.ends("store_credentials");
 }
 
@@ -338,18 +378,18 @@ fn kafka_does_not_take_the_password() {
     let log = words(&mut tally(&["aggregate"]));
     assert!(log.contains("Authentication failed"), "{log}");
     assert!(began.elapsed() < NAMED_WITHIN, "{:?}", began.elapsed());
-    refusal_is_said(Instant::now(), &tally);
+    refusal_is_said(Instant::now(), "Kafka refuses this user", &tally);
 }
 
-/// That `tally status` and `tally doctor` say that Kafka lets nobody in with these credentials, and
-/// what to look at, within half a minute.
-fn refusal_is_said(began: Instant, tally: &(dyn Fn(&[&str]) -> Command + Sync)) {
+/// That `tally status` and `tally doctor` say in these words that Kafka is of no use, and what to look
+/// at, within half a minute.
+fn refusal_is_said(began: Instant, words_of_it: &str, tally: &(dyn Fn(&[&str]) -> Command + Sync)) {
     std::thread::scope(|scope| {
         for command in ["status", "doctor"] {
             scope.spawn(move || {
                 let names = |said: &str| {
                     let said = flat(said);
-                    said.contains("Kafka refuses this user") && said.contains("log.kafka_options")
+                    said.contains(words_of_it) && said.contains("log.kafka_options")
                 };
                 named(began, || words(&mut tally(&[command])), names);
             });
@@ -357,16 +397,32 @@ fn refusal_is_said(began: Instant, tally: &(dyn Fn(&[&str]) -> Command + Sync)) 
     });
 }
 
-/// The brokers get another password, one after the other, under an aggregator and a door: neither
-/// ends, what is refused is sent again by the gateway, and the old password brings all of it back.
 #[test]
 fn kafkas_password_was_changed() {
     let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let mut broker = Broker::new(folder);
-    broker.wants("the-first");
+    let mut broker = Broker::new(folder.path());
+    broker.wants(PASSWORD);
+    kafka_lets_nobody_in(
+        folder.path(),
+        broker,
+        |broker| broker.wants("the-second"),
+        |broker| broker.wants(PASSWORD),
+        ("kafka_refuses", "Kafka refuses this user"),
+    );
+}
+
+/// The brokers change, one after the other, under an aggregator and a door, and are of no use any
+/// more, by this cause and in these words: neither process ends, what is refused is sent again by the
+/// gateway, and the change back brings all of it back.
+pub(crate) fn kafka_lets_nobody_in(
+    folder: &Path,
+    mut broker: Broker,
+    change: impl FnOnce(&mut Broker),
+    change_back: impl FnOnce(&mut Broker),
+    (cause, said): (&str, &str),
+) {
     broker.run("start");
-    let command = |broker: &Broker, arguments: &[&str]| broker.tally_with("the-first", arguments);
+    let command = |broker: &Broker, arguments: &[&str]| broker.tally_with(PASSWORD, arguments);
     let listening = command(&broker, &["aggregate", "--listen", "127.0.0.1:0"]);
     let mut process = Process::start("aggregate", listening, folder);
     let metrics = listens(&mut process);
@@ -375,7 +431,7 @@ fn kafkas_password_was_changed() {
     generate(folder, &at_door, "6", command(&broker, &["generate"])).succeed(patience());
 
     broker.run("stop");
-    broker.wants("another");
+    change(&mut broker);
     broker.run("start");
     let began = Instant::now();
     let mut sending = generate(folder, &at_door, "7", command(&broker, &["generate"]));
@@ -385,27 +441,27 @@ fn kafkas_password_was_changed() {
     std::thread::scope(|scope| {
         let broker = &broker;
         scope.spawn(move || {
-            refusal_is_said(began, &|arguments| broker.tally_with("the-first", arguments));
+            refusal_is_said(began, said, &|arguments| broker.tally_with(PASSWORD, arguments));
         });
         for metrics in [&metrics, &at_door] {
-            metrics_name(began, metrics, "kafka_refuses");
+            metrics_name(began, metrics, cause);
         }
         for process in [&mut process, &mut door] {
-            let line = process.says("Kafka refuses this user", left(began));
-            assert!(line.contains("look at log.kafka_options"), "{line}");
-            assert!(!line.contains("the-first") && !line.contains("another"), "{line}");
+            let line = process.says(said, left(began));
+            assert!(line.contains("log.kafka_options"), "{line}");
+            assert!(!line.contains(PASSWORD) && !line.contains("the-second"), "{line}");
         }
     });
     // For longer than librdkafka keeps the same refusal to itself: it is not taken for silence.
     while began.elapsed() < Duration::from_secs(50) {
         for metrics in [&metrics, &at_door] {
-            assert_eq!(troubles(metrics), ["kafka_refuses"], "after {:?}", began.elapsed());
+            assert_eq!(troubles(metrics), [cause], "after {:?}", began.elapsed());
         }
         std::thread::sleep(Duration::from_millis(500));
     }
 
     broker.run("stop");
-    broker.wants("the-first");
+    change_back(&mut broker);
     broker.run("start");
     for metrics in [&metrics, &at_door] {
         eventually("metrics that say that it is over", NAMED_WITHIN, || {
@@ -466,7 +522,7 @@ fn kafka_is_gone() {
 
 /// That nothing is missing and nothing is there twice, where a gateway sent again what it was not
 /// told to be there: that are duplicates, and nothing else.
-fn verify_resent(folder: &Path, mut truth: Truth, tally: &dyn Fn(&[&str]) -> Command) {
+pub(crate) fn verify_resent(folder: &Path, mut truth: Truth, tally: &dyn Fn(&[&str]) -> Command) {
     let drain = tally(&["aggregate", "--until-end"]);
     Process::start("drain", drain, folder).succeed(patience());
     let query = "SELECT sum(received) AS n FROM system.partitions";
@@ -484,67 +540,11 @@ fn verify_resent(folder: &Path, mut truth: Truth, tally: &dyn Fn(&[&str]) -> Com
 }
 
 /// Sends events to the door of a process until all are taken.
-fn generate(folder: &Path, at: &str, seed: &str, mut command: Command) -> Process {
+pub(crate) fn generate(folder: &Path, at: &str, seed: &str, mut command: Command) -> Process {
     command.args(["--events", "1000", "--seed", seed, "--bad-rate", "0"]);
     command.args(["--out", "http", "--truth"]);
     command.arg(folder.join(format!("truth-{seed}.json"))).env("TALLY_HTTP__LISTEN", at);
     Process::start(&format!("generate-{seed}"), command, folder)
-}
-
-#[test]
-fn the_certificate_has_expired() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
-    let certify = |until| {
-        let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-        parameters.not_before = rcgen::date_time_ymd(2025, 1, 1);
-        parameters.not_after = rcgen::date_time_ymd(until, 2, 1);
-        let made = parameters.self_signed(&key).unwrap();
-        std::fs::write(folder.join("server.crt"), made.pem()).unwrap();
-        reqwest::Certificate::from_pem(made.pem().as_bytes()).unwrap()
-    };
-    let tally = |arguments: &[&str]| {
-        let mut command = embedded::tally(folder, arguments);
-        command
-            .env("TALLY_TLS__CERTIFICATE", folder.join("server.crt"))
-            .env("TALLY_TLS__KEY", folder.join("server.key"));
-        command
-    };
-    let up = |name: &str| {
-        let mut process = Process::start(name, tally(&["up"]), folder);
-        let at = address(&process.says("HTTP ", patience())).to_owned();
-        (process, at)
-    };
-    // As a gateway of another machine does it.
-    let reaches = |at: &str, root: &reqwest::Certificate| {
-        let (address, port) = (at.parse().unwrap(), at.rsplit_once(':').unwrap().1);
-        let client = reqwest::Client::builder().no_proxy().resolve("localhost", address);
-        let client = client.add_root_certificate(root.clone()).build().unwrap();
-        block_on(client.get(format!("https://localhost:{port}/healthz")).send()).is_ok()
-    };
-    let root = certify(2025);
-    let (mut process, at) = up("up");
-    let began = Instant::now();
-    let expired = "the certificate is not valid: it expired at 2025-02-01";
-    named(began, || words(&mut tally(&["status"])), |said| said.contains(expired));
-    named(began, || words(&mut tally(&["doctor"])), |said| flat(said).contains("it expired"));
-    metrics_name(began, &at, "certificate");
-    let line = process.says(expired, left(began));
-    assert!(line.contains("put a new one in its place"), "{line}");
-    assert!(!reaches(&at, &root), "a client that checks the certificate was let in");
-    // This machine's own tools go without encryption; what they sent stays.
-    generate(folder, &at, "7", embedded::tally(folder, &["generate"])).succeed(patience());
-    assert!(process.terminate(patience()).success());
-
-    let root = certify(2126);
-    let (mut process, at) = up("up-again");
-    assert!(reaches(&at, &root));
-    assert_eq!(troubles(&at), Vec::<String>::new());
-    assert!(!words(&mut tally(&["status"])).contains("TROUBLE"));
-    assert!(process.terminate(patience()).success());
-    verify_resent(folder, read_truth(&folder.join("truth-7.json")), &tally);
 }
 
 /// A disk of its own, as large as is said, in a namespace that only its commands see.
@@ -596,6 +596,24 @@ impl SmallDisk {
         }
         within
     }
+
+    /// Writes until nothing more fits, and returns the file that takes it all.
+    fn fill(&self, at: &Path) -> PathBuf {
+        let ballast = at.join("ballast");
+        let fill = format!("cat /dev/zero > '{}'", ballast.display());
+        let filled = self.within(Command::new("sh").args(["-c", &fill])).output().unwrap();
+        assert!(!filled.status.success(), "the disk was not filled");
+        ballast
+    }
+}
+
+/// Says that a full disk was not tried.
+fn skipped(test: &str) {
+    // Not by `println`: of a test that passes, that is not shown.
+    let words = format!(
+        "skipped: {test}: this user may not mount a file system, so a full disk is not tried; run the tests as root, or allow user namespaces\n"
+    );
+    std::io::stderr().write_all(words.as_bytes()).unwrap();
 }
 
 impl Drop for SmallDisk {
@@ -613,9 +631,7 @@ fn the_disk_is_full() {
     std::fs::create_dir(&data).unwrap();
     // More than what a disk must have left, so that it is well before.
     let Some(disk) = SmallDisk::mount(&data, "400m") else {
-        // Not by `println`: of a test that passes, that is not shown.
-        let words = "skipped: the_disk_is_full: this user may not mount a file system, so a full disk is not tried; run the tests as root, or allow user namespaces\n";
-        std::io::stderr().write_all(words.as_bytes()).unwrap();
+        skipped("the_disk_is_full");
         return;
     };
     let tally = |arguments: &[&str]| disk.within(&embedded::tally(&data, arguments));
@@ -624,10 +640,7 @@ fn the_disk_is_full() {
     generate(folder, &at, "7", tally(&["generate"])).succeed(patience());
     assert_eq!(troubles(&at), Vec::<String>::new());
 
-    let ballast = data.join("ballast");
-    let fill = format!("cat /dev/zero > '{}'", ballast.display());
-    let filled = disk.within(Command::new("sh").args(["-c", &fill])).output().unwrap();
-    assert!(!filled.status.success(), "the disk was not filled");
+    let ballast = disk.fill(&data);
     let began = Instant::now();
     let mut sending = generate(folder, &at, "8", tally(&["generate"]));
     metrics_name(began, &at, "disk_full");
@@ -657,6 +670,46 @@ fn the_disk_is_full() {
     verify_resent(folder, truth, &tally);
 }
 
-fn read_truth(path: &Path) -> Truth {
+/// Where a reader spills to is full: it says so, and what is stored does not depend on it.
+#[test]
+fn the_disk_of_a_reader_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let spills = folder.join("spills");
+    std::fs::create_dir(&spills).unwrap();
+    let Some(disk) = SmallDisk::mount(&spills, "400m") else {
+        skipped("the_disk_of_a_reader_is_full");
+        return;
+    };
+    let (mut up, at_up) = embedded::up(folder, "up");
+    generate(folder, &at_up, "7", embedded::tally(folder, &["generate"])).succeed(patience());
+    assert!(up.terminate(patience()).success());
+    let tally = |arguments: &[&str]| {
+        let mut command = embedded::tally(folder, arguments);
+        disk.within(command.env("TMPDIR", &spills))
+    };
+    let mut process = Process::start("query", tally(&["query"]), folder);
+    let at = address(&process.says("listening on http://", patience())).to_owned();
+    assert_eq!(troubles(&at), Vec::<String>::new());
+
+    let began = Instant::now();
+    let ballast = disk.fill(&spills);
+    metrics_name(began, &at, "disk_full");
+    let line = process.says("a disk is full", left(began));
+    assert!(line.contains("(temporary)") && line.contains("make room"), "{line}");
+    named(began, || words(&mut tally(&["status"])), |said| said.contains("a disk is full"));
+    let wrong = "WRONG disk of the temporary folder";
+    named(began, || words(&mut tally(&["doctor"])), |said| flat(said).contains(wrong));
+
+    assert!(disk.within(Command::new("rm").arg(&ballast)).status().unwrap().success());
+    eventually("metrics that say that it is over", NAMED_WITHIN, || {
+        troubles(&at).is_empty().then_some(())
+    });
+    process.says("over: a disk is full", NAMED_WITHIN);
+    assert!(process.terminate(patience()).success());
+    verify_resent(folder, read_truth(&folder.join("truth-7.json")), &tally);
+}
+
+pub(crate) fn read_truth(path: &Path) -> Truth {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }

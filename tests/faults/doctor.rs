@@ -131,7 +131,7 @@ fn servers_that_are_there_are_looked_at_and_those_that_are_not_are_named() {
     let before = Findings::of(folder.path(), &settings);
     assert!(before.1, "{:#?}", before.0);
     before.says("Kafka", "warning", "1 broker");
-    before.says("Kafka, rights", "ok", "only seen by a process that does");
+    before.says("Kafka, rights", "untried", "only seen by a process that does");
     before.says(&topic, "warning", "there is none yet");
     before.says("store, conditional writes", "ok", "kept apart");
     before.says("clock", "ok", "as the store's");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::door::{address, post};
-use crate::support::{Process, block_on, eventually};
+use crate::support::{Authority, Process, block_on, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -18,18 +18,25 @@ pub(crate) struct Broker {
     port: u16,
     /// What it wants of who comes by TLS; none where nobody can.
     password: Option<String>,
+    /// What it presents there, and whom clients trust; a certificate of its own where it is none.
+    certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Broker {
     pub(crate) fn new(folder: &Path) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
-        Self { folder: folder.join("kafka"), port, password: None }
+        Self { folder: folder.join("kafka"), port, password: None, certificate: None }
     }
 
     /// From its next start on it wants this password of its clients.
     pub(crate) fn wants(&mut self, password: &str) {
         self.password = Some(password.to_owned());
+    }
+
+    /// From its next start on it presents what the authority has put there.
+    pub(crate) fn presents(&mut self, authority: &Authority) {
+        self.certificate = Some((authority.presented(), authority.certificate()));
     }
 
     pub(crate) fn run(&self, verb: &str) {
@@ -41,6 +48,9 @@ impl Broker {
         }
         if let Some(password) = &self.password {
             command.env("TALLY_KAFKA_SECURE", "1").env("TALLY_KAFKA_PASSWORD", password);
+        }
+        if let Some((presented, _)) = &self.certificate {
+            command.env("TALLY_KAFKA_CERTIFICATE", presented);
         }
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -65,11 +75,15 @@ impl Broker {
     /// `tally …` on this broker by TLS and with a password.
     pub(crate) fn tally_with(&self, password: &str, arguments: &[&str]) -> Command {
         let secure = std::fs::read_to_string(self.folder.join("secure")).unwrap();
+        let authorities = match &self.certificate {
+            Some((_, authorities)) => authorities.clone(),
+            None => self.folder.join("tls/ca.pem"),
+        };
         let mut command = self.tally(arguments);
         command
             .env("TALLY_LOG__KAFKA", secure.trim())
             .env("TALLY_LOG__KAFKA_OPTIONS__SECURITY_PROTOCOL", "SASL_SSL")
-            .env("TALLY_LOG__KAFKA_OPTIONS__SSL_CA_LOCATION", self.folder.join("tls/ca.pem"))
+            .env("TALLY_LOG__KAFKA_OPTIONS__SSL_CA_LOCATION", authorities)
             .env("TALLY_LOG__KAFKA_OPTIONS__SASL_MECHANISMS", "PLAIN")
             .env("TALLY_LOG__KAFKA_OPTIONS__SASL_USERNAME", "tally")
             .env("TALLY_LOG__KAFKA_OPTIONS__SASL_PASSWORD", password);

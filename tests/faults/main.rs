@@ -18,6 +18,7 @@ mod support;
 mod alert_prices;
 mod alerts;
 mod attacks;
+mod bad_certificates;
 mod bad_days;
 mod books;
 mod budgets;

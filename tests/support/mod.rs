@@ -1,6 +1,7 @@
 //! What the fault tests are made of: real servers, real processes, one topic and one store prefix
 //! a test, a proxy that spoils the way to S3, and the ledger as it lies in the store.
 
+mod authority;
 mod deadline;
 mod dice;
 mod fault_proxy;
@@ -14,6 +15,7 @@ mod stream;
 mod topic;
 mod traffic;
 
+pub(crate) use authority::Authority;
 pub(crate) use deadline::eventually;
 pub(crate) use dice::{Dice, at_scale};
 pub(crate) use fault_proxy::{Fault, FaultProxy, Scope};

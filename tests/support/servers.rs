@@ -64,6 +64,18 @@ impl S3Server {
         self.beside(folder, ("TALLY_S3_SECRET", secret))
     }
 
+    /// Another server of the same objects, which speaks TLS and presents what a file has.
+    pub(crate) fn by_tls(&self, folder: &Path, presented: &Path) -> Self {
+        self.beside(folder, ("TALLY_S3_CERTIFICATE", presented.to_str().unwrap()))
+    }
+
+    /// Stops such a server, and starts it at the same address: it presents what the file has now.
+    pub(crate) fn presents(&self, presented: &Path) {
+        script("s3.sh", "stop", &self.folder, &[], &[]);
+        let setting = ("TALLY_S3_CERTIFICATE", presented.to_str().unwrap());
+        script("s3.sh", "start", &self.folder, &[], &[setting]);
+    }
+
     /// A second user, who reads everything and creates objects below `audit/`, as variables.
     pub(crate) fn reader(&self) -> Vec<(String, String)> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/s3.sh");
@@ -85,8 +97,8 @@ impl S3Server {
     fn run(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let words = script("s3.sh", "start", folder, &["--port", "0"], settings);
         let url = words.lines().find_map(|line| line.strip_prefix("export AWS_ENDPOINT_URL="));
-        let address = url.unwrap().trim_start_matches("http://").to_owned();
-        Self { folder: folder.to_owned(), address }
+        let (_, address) = url.unwrap().split_once("://").unwrap();
+        Self { folder: folder.to_owned(), address: address.to_owned() }
     }
 
     /// Where an object of the test bucket, or a folder of them, is on the disk.

@@ -120,11 +120,11 @@ impl<'a> Consumption<'a> {
                     Some(
                         RDKafkaErrorCode::TopicAuthorizationFailed
                         | RDKafkaErrorCode::GroupAuthorizationFailed
-                        | RDKafkaErrorCode::SaslAuthenticationFailed
                         | RDKafkaErrorCode::FencedInstanceId,
                     ),
                 ) => Err(log_error("consumption", &error)),
-                // A broker that is away, a coordinator that moves: librdkafka goes on by itself.
+                // A broker that is away or lets us in no more, a coordinator that moves: librdkafka
+                // goes on by itself, and who looks for trouble names it.
                 _ => Ok(()),
             },
         }

@@ -1,7 +1,8 @@
 //! Merging Parquet files into one sorted file, row by row, and proof that nothing was lost.
 //!
 //! The inputs are merged as streams, so memory is their compressed size, a batch of each, and the
-//! output. An input that is not sorted is sorted on its own first.
+//! output. An input that is not sorted is sorted first, a run of rows at a time, and its runs are
+//! merged like inputs: no file is ever held decoded as a whole.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -28,8 +29,8 @@ use crate::error::TablesError;
 const BATCH_ROWS: usize = 4_096;
 /// Fewest of those.
 const BATCH_ROWS_MIN: usize = 256;
-/// Rows of all inputs together that are held at once, as long as each has its fewest: a row of
-/// events takes some 500 bytes.
+/// Rows of all inputs together that are held at once, as long as each has its fewest, and those of
+/// a run that is sorted: a row of events takes some 500 bytes.
 const HELD_ROWS: usize = 65_536;
 /// Distinct accounts that a row group's bloom filter is made for; it is folded to what is there.
 const ACCOUNTS_MAX: u64 = 131_072;
@@ -114,9 +115,13 @@ pub(super) fn merge_files(
         .collect();
     let schema = Arc::new(Schema::new(fields));
     let mut before = Tally::default();
-    let mut merger = Merger::new(table, Arc::clone(&schema), inputs.len())?;
+    let mut merger = Merger::new(table, Arc::clone(&schema))?;
+    let mut sorted = Vec::with_capacity(inputs.len());
     for input in inputs {
-        let input = merger.sorted(input)?;
+        sorted.extend(merger.sorted(input, &mut before)?);
+    }
+    merger.hold(sorted.len());
+    for input in sorted {
         merger.open(input, &mut before)?;
     }
     let mut writer = file_writer(table, Arc::clone(&schema))?;
@@ -176,10 +181,19 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Table
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
+/// Sorted rows, as a file.
+#[derive(Debug)]
+struct Sorted {
+    bytes: Bytes,
+    /// Whether they were counted before they were sorted.
+    is_counted: bool,
+}
+
 /// An input and where the merge is in it.
 #[derive(Debug)]
 struct Cursor {
     reader: ParquetRecordBatchReader,
+    is_counted: bool,
     keys: Rows,
     /// Its current batch among the merger's.
     batch: usize,
@@ -203,7 +217,7 @@ struct Merger {
 }
 
 impl Merger {
-    fn new(table: Table, schema: SchemaRef, inputs: usize) -> Result<Self, TablesError> {
+    fn new(table: Table, schema: SchemaRef) -> Result<Self, TablesError> {
         let key_columns = sort_columns(table)
             .iter()
             .map(|column| schema.index_of(column))
@@ -214,7 +228,7 @@ impl Merger {
             .collect();
         Ok(Self {
             table,
-            batch_rows: (HELD_ROWS / inputs.max(1)).clamp(BATCH_ROWS_MIN, BATCH_ROWS),
+            batch_rows: BATCH_ROWS,
             converter: RowConverter::new(sort_fields)?,
             schema,
             key_columns,
@@ -224,8 +238,13 @@ impl Merger {
         })
     }
 
-    /// The input itself where it is sorted, else a sorted copy.
-    fn sorted(&self, input: Bytes) -> Result<Bytes, TablesError> {
+    /// So many inputs share the rows that are held at once.
+    fn hold(&mut self, inputs: usize) {
+        self.batch_rows = (HELD_ROWS / inputs.max(1)).clamp(BATCH_ROWS_MIN, BATCH_ROWS);
+    }
+
+    /// The input itself where it is sorted, else sorted runs of its rows.
+    fn sorted(&self, input: Bytes, before: &mut Tally) -> Result<Vec<Sorted>, TablesError> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(input.clone())?;
         let names = sort_columns(self.table).iter().copied();
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
@@ -260,13 +279,33 @@ impl Merger {
                 last = Some(keys.row(row).owned());
             }
         }
-        if is_sorted { Ok(input) } else { self.sort(input) }
+        if is_sorted {
+            return Ok(vec![Sorted { bytes: input, is_counted: false }]);
+        }
+        self.sort(input, before)
     }
 
-    fn sort(&self, input: Bytes) -> Result<Bytes, TablesError> {
-        let batches = reader(input, BATCH_ROWS)?
-            .map(|batch| conform(&batch?, &self.schema))
-            .collect::<Result<Vec<_>, _>>()?;
+    /// Sorts an input in runs, and counts it as it was.
+    fn sort(&self, input: Bytes, before: &mut Tally) -> Result<Vec<Sorted>, TablesError> {
+        let mut runs = Vec::new();
+        let (mut batches, mut rows) = (Vec::new(), 0);
+        for batch in reader(input, BATCH_ROWS)? {
+            let batch = conform(&batch?, &self.schema)?;
+            before.add(&batch);
+            rows += batch.num_rows();
+            batches.push(batch);
+            if rows >= HELD_ROWS {
+                runs.push(self.run(std::mem::take(&mut batches))?);
+                rows = 0;
+            }
+        }
+        if rows > 0 {
+            runs.push(self.run(batches)?);
+        }
+        Ok(runs)
+    }
+
+    fn run(&self, batches: Vec<RecordBatch>) -> Result<Sorted, TablesError> {
         let whole = concat_batches(&self.schema, &batches)?;
         drop(batches);
         let columns: Vec<SortColumn> = self
@@ -277,12 +316,13 @@ impl Merger {
         let order = lexsort_to_indices(&columns, None)?;
         let mut writer = file_writer(self.table, Arc::clone(&self.schema))?;
         writer.write(&take_record_batch(&whole, &order)?)?;
-        Ok(Bytes::from(writer.into_inner()?))
+        Ok(Sorted { bytes: Bytes::from(writer.into_inner()?), is_counted: true })
     }
 
-    fn open(&mut self, input: Bytes, before: &mut Tally) -> Result<(), TablesError> {
+    fn open(&mut self, input: Sorted, before: &mut Tally) -> Result<(), TablesError> {
         let cursor = Cursor {
-            reader: reader(input, self.batch_rows)?,
+            reader: reader(input.bytes, self.batch_rows)?,
+            is_counted: input.is_counted,
             keys: self.converter.empty_rows(0, 0),
             batch: 0,
             row: 0,
@@ -292,7 +332,8 @@ impl Merger {
         self.advance(self.cursors.len() - 1, before)
     }
 
-    /// Puts the next row of an input on the heap, and counts what is read for it.
+    /// Puts the next row of an input on the heap, and counts what is read for it and was not
+    /// counted before.
     fn advance(&mut self, index: usize, before: &mut Tally) -> Result<(), TablesError> {
         let cursor = &mut self.cursors[index];
         while cursor.row == cursor.keys.num_rows() {
@@ -301,7 +342,9 @@ impl Merger {
                 return Ok(());
             };
             let batch = conform(&batch?, &self.schema)?;
-            before.add(&batch);
+            if !cursor.is_counted {
+                before.add(&batch);
+            }
             let columns: Vec<ArrayRef> =
                 self.key_columns.iter().map(|&index| Arc::clone(batch.column(index))).collect();
             cursor.keys = self.converter.convert_columns(&columns)?;
@@ -345,5 +388,99 @@ impl Merger {
             cursor.batch = self.batches.len();
             self.batches.push(batch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::datatypes::TimestampMicrosecondType;
+    use rand::SeedableRng;
+    use rand::seq::SliceRandom;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    const TABLE: Table = Table::ControlTotals;
+
+    /// Gateway, hour, offset and events: as they are sorted.
+    type Row = (String, i64, i64, i64);
+
+    /// Of the table's columns those that sort it, and one of numbers.
+    fn schema() -> SchemaRef {
+        let whole = TABLE.arrow_schema();
+        let fields = ["source", "hour", "kafka_offset", "events"]
+            .map(|name| whole.field_with_name(name).unwrap().clone());
+        Arc::new(Schema::new(fields.to_vec()))
+    }
+
+    fn row(offset: i64) -> Row {
+        (format!("gw-{}", offset % 7), 3_600_000_000 * (offset % 5), offset, offset * 3)
+    }
+
+    fn file(rows: &[Row]) -> Bytes {
+        let numbers = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<i64>>();
+        let sources = StringArray::from_iter_values(rows.iter().map(|row| row.0.as_str()));
+        let hours = TimestampMicrosecondArray::from(numbers(|row| row.1)).with_timezone("UTC");
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(sources),
+            Arc::new(hours),
+            Arc::new(Int64Array::from(numbers(|row| row.2))),
+            Arc::new(Int64Array::from(numbers(|row| row.3))),
+        ];
+        let mut writer = file_writer(TABLE, schema()).unwrap();
+        writer.write(&RecordBatch::try_new(schema(), columns).unwrap()).unwrap();
+        Bytes::from(writer.into_inner().unwrap())
+    }
+
+    fn rows_of(file: &Bytes) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for batch in reader(file.clone(), BATCH_ROWS).unwrap() {
+            let batch = batch.unwrap();
+            let number = |name: &str, row: usize| {
+                batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(row)
+            };
+            let sources = batch.column_by_name("source").unwrap().as_string::<i32>();
+            let hours = batch.column_by_name("hour").unwrap();
+            let hours = hours.as_primitive::<TimestampMicrosecondType>();
+            rows.extend((0..batch.num_rows()).map(|row| {
+                let source = sources.value(row).to_owned();
+                (source, hours.value(row), number("kafka_offset", row), number("events", row))
+            }));
+        }
+        rows
+    }
+
+    fn is_sorted(rows: &[Row]) -> bool {
+        rows.iter().zip(rows.iter().skip(1)).all(|(row, next)| row <= next)
+    }
+
+    /// A file of many rows is never held decoded as a whole, and what comes out is what went in.
+    #[test]
+    fn a_large_unsorted_file_is_sorted_in_runs_and_merged_as_it_was() {
+        let count = 2 * i64::try_from(HELD_ROWS).unwrap() + 1_000;
+        let mut rows: Vec<Row> = (0..count).map(row).collect();
+        rows.shuffle(&mut ChaCha8Rng::seed_from_u64(7));
+        let mut sorted: Vec<Row> = (count..count + 500).map(row).collect();
+        sorted.sort();
+        let (large, small) = (file(&rows), file(&sorted));
+
+        let merger = Merger::new(TABLE, schema()).unwrap();
+        let mut counted = Tally::default();
+        let runs = merger.sorted(large.clone(), &mut counted).unwrap();
+        let runs: Vec<Vec<Row>> = runs.iter().map(|run| rows_of(&run.bytes)).collect();
+        let lengths: Vec<usize> = runs.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [HELD_ROWS, HELD_ROWS, 1_000]);
+        assert!(runs.iter().all(|run| is_sorted(run)));
+        assert_eq!(counted, tally_of(&large, &schema()).unwrap());
+        let as_it_was = merger.sorted(small.clone(), &mut Tally::default()).unwrap();
+        assert_eq!(as_it_was.iter().map(|of| &of.bytes).collect::<Vec<_>>(), [&small]);
+
+        let merged = merge_files(TABLE, &schema(), vec![large, small]).unwrap();
+        let mut all = [rows, sorted].concat();
+        all.sort();
+        assert_eq!(merged.rows, u64::try_from(all.len()).unwrap());
+        // Not by `assert_eq`, which would print all of them.
+        assert!(rows_of(&merged.bytes) == all, "a merge changed its content");
     }
 }
