@@ -2,7 +2,8 @@
 # Runs the fault tests of tests/faults with their full counts, one after the other, and prints what they
 # measured; and a million steps of charging beside the independent oracle. Takes hours.
 #
-#   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults, and the oracles'
+#   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults, the oracles', and
+#                                                 that a vendor finds out nothing of others
 #
 # The figures are appended to TALLY_FIGURES (soak/DATE.jsonl in the cache), one JSON object a test that passed, and to
 # bench-results/faults.jsonl there, from which benches/RESULTS.md has them:
@@ -34,5 +35,6 @@ show_figures() {
 }
 trap show_figures EXIT
 
+[[ $# -gt 0 ]] || scripts/test.sh --test query isolation::thousands
 [[ $# -gt 0 ]] || set -- --test oracle --test faults
 scripts/test.sh "$@"

@@ -123,7 +123,7 @@ fn a_month_is_closed_once_through_kill_9_while_its_late_events_come() {
         2 * u64::from(KILLS) * cycles,
         "closes and approvals killed"
     );
-    let mut figures = Figures::of("settle-kill", &dice);
+    let mut figures = Figures::of("R28 close through kill -9", &dice);
     figures.note("cycles", cycles);
     figures.note("killed", kills.running);
     figures.note("ended_before", kills.ended);
