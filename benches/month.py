@@ -267,7 +267,9 @@ def finance_questions() -> list[str]:
     for month in ("2026-10", "2026-11"):
         asked = [sql.replace(month, PERIOD) for sql in asked]
     # An account of a buyer: event 0 is its.
-    return [sql.replace("'zhipu'", "'vendor-01'").replace("account = 'A'", "account = 'A000000000'") for sql in asked]
+    for account in ("= 'A'", "IN ('A', 'F')"):
+        asked = [sql.replace(f"account {account}", "account = 'A000000000'") for sql in asked]
+    return [sql.replace("'zhipu'", "'vendor-01'") for sql in asked]
 
 
 def text_rows(rows: list[tuple]) -> list[str]:

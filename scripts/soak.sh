@@ -2,8 +2,8 @@
 # Runs the fault tests of tests/faults with their full counts, one after the other, and prints what they
 # measured; and a million steps of charging beside the independent oracle. Takes hours.
 #
-#   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults, and the oracles', and a
-#                                                 rolling upgrade (R25)
+#   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults, the oracles', that a vendor
+#                                                 finds out nothing of others, and a rolling upgrade (R25)
 #
 # The upgrade is from the version of TALLY_UPGRADE_FROM, a Git ref, which is built first; without it from this very build,
 # by another path, with three seconds of traffic between two changes: that costs two minutes, and shows that nothing is
@@ -43,8 +43,9 @@ trap show_figures EXIT
 if [[ $# -gt 0 ]]; then
   scripts/test.sh "$@"
 else
-  # One that fails does not keep the other from being run.
+  # One that fails does not keep the others from being run.
   failed=0
+  scripts/test.sh --test query isolation::thousands || failed=1
   scripts/test.sh --test oracle --test faults || failed=1
 
   printf '\n== rolling upgrade and its way back, from %s\n' "${TALLY_UPGRADE_FROM:-this build}"

@@ -3,17 +3,23 @@
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 #![expect(clippy::result_large_err, reason = "the errors are those of the crate")]
 
-use tally_rating::{Book, BookFile};
+use tally_rating::{Book, BookFile, Validity};
 use tally_schemas::{CLASS_COUNT, Currency, PICO, TokenClass};
 use tally_settlement::{
-    AdjustmentReason, CallSpans, Cents, Contracts, CutOff, EXAMPLE_CONTRACTS, Language, Period,
-    PeriodState, PostedAdjustment, PriceLists, RatedGroup, SettlementError, Statement,
+    AdjustmentReason, CallSpans, Cents, Contracts, CutOff, EXAMPLE_CONTRACTS, ErrorKind, Language,
+    Period, PeriodState, PostedAdjustment, PriceLists, RatedGroup, SettlementError, Statement,
     StatementInput, statement_csv,
 };
 
 const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,time_basis,valid_from,known_from,approved_by,approved_at,service_tier
 one,wholesale,acme,m,input,token,CNY,1000000,completion,2026-01-01,2026-01-01,a,2026-01-01,*
 ";
+
+/// A tenth off the list, and from noon of 5 October on a fifth.
+const DISCOUNTS: [(&str, &str, &str); 2] = [
+    ("100000", "2026-01-01T00:00:00+08:00", "2026-10-05T12:00:00+08:00"),
+    ("200000", "2026-10-05T12:00:00+08:00", "2027-01-01T00:00:00+08:00"),
+];
 
 fn contracts(form: &str) -> Contracts {
     let text = format!(
@@ -37,6 +43,27 @@ impl Acme {
         let mut prices = PriceLists::default();
         prices.add(&book);
         Self { book, prices, contracts: contracts(form), earlier: Vec::new() }
+    }
+
+    /// The same with discounts on the list.
+    fn discounted(form: &str) -> Self {
+        let contract = |(ppm, from, to): (&str, &str, &str)| {
+            format!(
+                "[[contract]]\nid = \"less-{ppm}\"\nvendor = \"acme\"\nmodel_pattern = \"*\"\n\
+                 form = \"price_list\"\ndiscount_ppm = {ppm}\ncurrency = \"CNY\"\n\
+                 valid_from = \"{from}\"\nvalid_to = \"{to}\"\nknown_from = \"2026-01-01\"\n\
+                 approved_by = \"a\"\napproved_at = \"2026-01-01\"\n"
+            )
+        };
+        let deals = DISCOUNTS.map(contract).concat();
+        let files = [
+            BookFile { name: "prices.csv", text: PRICES },
+            BookFile { name: "deals.toml", text: &deals },
+        ];
+        let book = Book::read(&files).unwrap();
+        let mut prices = PriceLists::default();
+        prices.add(&book);
+        Self { book, prices, ..Self::new(form) }
     }
 
     /// Usage of so many tokens, rated at 1.00 a million.
@@ -243,6 +270,36 @@ fn an_adjustment_needs_a_second_person_an_earlier_period_and_a_line_that_exists(
     }
     let error = post(&[good.clone(), good]).unwrap_err();
     assert!(error.to_string().contains("twice"), "{error}");
+}
+
+/// A sum across a change of the discount is proved by no one price. Its parts are.
+#[test]
+fn a_sum_across_a_change_of_the_discount_is_refused_by_price_and_day() {
+    let mut acme = Acme::discounted("form = \"price_list\"");
+    let whole = RatedGroup { wholesale_pico: 1_700_000, ..acme.usage("2026-10-05", 2) };
+    let refused = acme.settle("2026-10", std::slice::from_ref(&whole), &[]).unwrap_err();
+    let price = "one".to_owned();
+    assert_eq!(refused, SettlementError::DiscountChanges { price, day: whole.day });
+    assert_eq!(refused.kind(), ErrorKind::Data);
+    let told = "the discount on one changes within a sum of 2026-10-05";
+    assert!(refused.to_string().starts_with(told), "{refused}");
+
+    let of_day = whole.calls.completed;
+    let noon_ms = of_day.from_ms + 12 * 3_600_000;
+    let million = acme.usage("2026-10-05", 1_000_000);
+    let part = |completed: Validity, price_micro: i128| RatedGroup {
+        calls: CallSpans { completed, ..million.calls },
+        wholesale_pico: 1_000_000 * price_micro,
+        ..million.clone()
+    };
+    let parts = [
+        part(Validity { to_ms: Some(noon_ms), ..of_day }, 900_000),
+        part(Validity { from_ms: noon_ms, ..of_day }, 800_000),
+    ];
+    let statement = acme.settle("2026-10", &parts, &[]).unwrap();
+    let nets: Vec<String> =
+        statement.sections[0].lines.iter().map(|line| line.amounts.net.to_string()).collect();
+    assert_eq!(nets, ["0.80", "0.90"]);
 }
 
 #[test]

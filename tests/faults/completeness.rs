@@ -121,7 +121,7 @@ fn a_lost_event_is_named() {
     assert_eq!((of("source"), of("gateway_epoch")), (lost.0.to_owned(), "7".to_owned()));
     assert_eq!((of("first_missing"), of("last_missing")), (number.clone(), number));
     assert_eq!(missing[0]["hour"], states[0]["hour"]);
-    let mut figures = Figures::of("completeness", &dice);
+    let mut figures = Figures::of("R17 one event lost", &dice);
     figures.note("events", 2 * a_day - 1);
     figures.note("flagged_after_ms", flagged.as_millis() as u64);
     figures.note("named_after_ms", after.as_millis() as u64);

@@ -146,7 +146,7 @@ fn a_month_comes_to_the_same_statements_however_it_is_counted() {
     let counted: u64 = counted.sum();
     assert!(counted > u64::from(EVENTS) / 2, "{counted}");
     assert!(killed_running > 0, "no stream was killed while it ran");
-    let mut figures = Figures::of("settle-same", &dice);
+    let mut figures = Figures::of("R29 the same month counted again", &dice);
     figures.note("runs", runs);
     figures.note("streams_killed", killed_running);
     figures.note("events_on_statements", counted);

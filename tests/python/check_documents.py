@@ -19,7 +19,9 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal, InvalidOperation, localcontext
+from html import unescape
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,15 @@ CSV_NAMES = {
         **{name: name for name in ("events", "late_events", "corrected_events")},
     },
 }
+# What `pdftotext -bbox` says of a page and of a word, in points from the upper left corner.
+SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
+WORD = re.compile(r'<word xMin="([\d.-]+)" yMin="([\d.-]+)" xMax="([\d.-]+)" yMax="([\d.-]+)">(.*?)</word>')
+# Printers do not reach the edge of the paper.
+EDGE = 15.0
+# A word's box goes from its font's ascender to its descender: those of two lines may touch by so much of the lower one.
+TOUCHING = 0.25
+# Letters of the watermark are taller than all others.
+WATERMARK = 60.0
 NUMBER = re.compile(r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w.])")
 
 
@@ -108,6 +119,33 @@ def shown(value: str) -> str:
 def without_spaces(text: str) -> str:
     """A text as it is found however its lines are broken."""
     return re.sub(r"\s", "", text)
+
+
+def misplaced(boxes: str, watermark: str) -> list[str]:
+    """Words beyond the edge of their page, and words that lie on others, but for the letters of a watermark."""
+    found = []
+    for number, page in enumerate(boxes.split("<page ")[1:], 1):
+        size = SIZE.match(page)
+        if size is None:
+            return [f"page {number} has no size"]
+        width, height = float(size[1]), float(size[2])
+        words = []
+        for match in WORD.finditer(page):
+            left, top, right, bottom = map(float, match.groups()[:4])
+            text = unescape(match[5])
+            if not (text in watermark and bottom - top > WATERMARK):
+                words.append((left, top, right, bottom, text))
+        if not words:
+            found.append(f"page {number} is empty")
+        for left, top, right, bottom, text in words:
+            if min(left, top, width - right, height - bottom) < EDGE:
+                found.append(f"page {number}: {text!r} is beyond the edge")
+        for one, other in combinations(words, 2):
+            across = min(one[2], other[2]) - max(one[0], other[0])
+            down = min(one[3], other[3]) - max(one[1], other[1])
+            if across > 0.1 and down > TOUCHING * min(one[3] - one[1], other[3] - other[1]):
+                found.append(f"page {number}: {one[4]!r} lies on {other[4]!r}")
+    return found
 
 
 class Cells(HTMLParser):
@@ -318,11 +356,15 @@ class Check:
         cells = Cells()
         cells.feed(self.file(f"{language}.html").read_text(encoding="utf-8"))
         self.texts(f"{language}.html", language, cells.texts)
+        self.facts(f"{language}.html", language, "".join(cells.texts))
 
     def pdf(self, language: str) -> None:
-        """PDF too; and its pages are numbered, and sums are carried from one to the next."""
-        run = subprocess.run(["pdftotext", "-layout", self.file(f"{language}.pdf"), "-"], capture_output=True, check=True)
-        pages = run.stdout.decode("utf-8").split("\f")[:-1]
+        """PDF too; its words have their places, its pages are numbered, and sums are carried from one to the next."""
+        watermark = DRAFT[language] if self.printed["status"] == "draft" else ""
+        self.same(f"{language}.pdf: words out of place", misplaced(self.read(language, "-bbox"), watermark)[:5], [])
+        # In the order in which it was drawn: what identifies it has its label above, and others beside it.
+        self.facts(f"{language}.pdf", language, self.read(language, "-raw"))
+        pages = self.read(language, "-layout").split("\f")[:-1]
         self.texts(f"{language}.pdf", language, [line for page in pages for line in page.splitlines()])
         for number, page in enumerate(pages, 1):
             mark = without_spaces(PAGE[language].format(number, len(pages)))
@@ -336,6 +378,11 @@ class Check:
             self.same(f"{language}.pdf carried", into, out)
             if out is not None and self.has_one_table():
                 self.same(f"{language}.pdf carries a sum of lines", out in sums, True)
+
+    def read(self, language: str, how: str) -> str:
+        """The document as pdftotext reads it."""
+        run = subprocess.run(["pdftotext", how, self.file(f"{language}.pdf"), "-"], capture_output=True, check=True)
+        return run.stdout.decode("utf-8")
 
     def has_one_table(self) -> bool:
         """Whether only lines are carried."""
@@ -359,6 +406,10 @@ class Check:
         for text in (self.body["total_in_words"], self.printed["hash"], *self.printed["notes"]):
             self.same(f"{what} has {text}", without_spaces(text) in whole, True)
         self.same(f"{what} is a draft", DRAFT[language] in whole, self.printed["status"] == "draft")
+
+    def facts(self, what: str, language: str, text: str) -> None:
+        """What identifies it, and numbers of events, each behind its label."""
+        whole = without_spaces(text)
         for key, value in self.basis().items():
             fact = without_spaces(BASIS[language][key] + value)
             self.same(f"{what} has {fact}", fact in whole, True)

@@ -28,13 +28,14 @@ of-far,wholesale,far,n,output,token,CNY,20000000,start,2026-01-01,*
 const TERMS: &str = "[[terms]]\nid = \"acme-2026\"\nvendor = \"acme\"\nmodel_pattern = \"*\"\nform = \"price_list\"\n\
     currency = \"CNY\"\ntax_ppm = 0\nrounding = \"half_up\"\nvalid_from = \"2026-01-01\"\nsource = \"test\"\n";
 
-/// A tenth less, from noon of the 15th a fifth, from midnight of the 20th half, as good as for ever.
-/// Another vendor's is for longer than nanoseconds can count, either way, and within a day.
-const DISCOUNTS: [(&str, &str, u32, &str, &str); 4] = [
-    ("acme", "first", 100_000, "2026-01-01T00:00:00+08:00", "2026-10-15T12:00:00+08:00"),
-    ("acme", "second", 200_000, "2026-10-15T12:00:00+08:00", "2026-10-20T00:00:00+08:00"),
-    ("acme", "third", 500_000, "2026-10-20T00:00:00+08:00", "9999-12-31"),
-    ("far", "for-ever", 100_000, "1600-01-01T00:00:01+08:00", "9999-12-30T23:59:59+08:00"),
+/// A tenth less on every model, from noon of the 15th a fifth on those that begin with m, from
+/// midnight of the 20th half on m, as good as for ever: the narrower counts while several are in
+/// force. Another vendor's is for longer than nanoseconds can count, either way, and within a day.
+const DISCOUNTS: [(&str, &str, &str, u32, &str, &str); 4] = [
+    ("acme", "first", "*", 100_000, "2026-01-01T00:00:00+08:00", "2027-01-01T00:00:00+08:00"),
+    ("acme", "second", "m*", 200_000, "2026-10-15T12:00:00+08:00", "2026-11-20T00:00:00+08:00"),
+    ("acme", "third", "m", 500_000, "2026-10-20T00:00:00+08:00", "9999-12-31"),
+    ("far", "for-ever", "*", 100_000, "1600-01-01T00:00:01+08:00", "9999-12-30T23:59:59+08:00"),
 ];
 
 /// When calls began and ended, in the order of their ids; each has 1,000,000 tokens of both classes.
@@ -48,9 +49,10 @@ const CALLS: [(&str, &str); 6] = [
 ];
 
 fn discounts() -> String {
-    let contract = |(vendor, id, ppm, from, to): (&str, &str, u32, &str, &str)| {
+    type Contract = (&'static str, &'static str, &'static str, u32, &'static str, &'static str);
+    let contract = |(vendor, id, models, ppm, from, to): Contract| {
         format!(
-            "[[contract]]\nid = \"{id}\"\nvendor = \"{vendor}\"\nmodel_pattern = \"*\"\nform = \"price_list\"\n\
+            "[[contract]]\nid = \"{id}\"\nvendor = \"{vendor}\"\nmodel_pattern = \"{models}\"\nform = \"price_list\"\n\
              discount_ppm = {ppm}\ncurrency = \"CNY\"\nvalid_from = \"{from}\"\nvalid_to = \"{to}\"\nsource = \"test\"\n"
         )
     };
@@ -227,7 +229,8 @@ async fn a_month_whose_discount_changes_is_closed_and_each_line_has_its_events()
     assert_eq!(late, expected);
 }
 
-/// The example of `docs/sql.md` that goes from a line down to its events.
+/// The example of `docs/sql.md` that goes from a line down to its events: of prices of the instant
+/// at which a call ended, and of the one at which it began.
 #[tokio::test]
 async fn the_example_in_sql_tells_lines_of_two_discounts_apart() {
     let feed = used().await;
@@ -236,30 +239,31 @@ async fn the_example_in_sql_tells_lines_of_two_discounts_apart() {
     books.close(october(), "ann", now(), "0.1.0").await.unwrap();
     books.approve(october(), "bob", now()).await.unwrap();
     let page = include_str!("../../../docs/sql.md");
-    let example = page
-        .split("```sql\n")
-        .find(|text| text.starts_with("SELECT DISTINCT l.line_id, l.units, e.source"));
+    let example = page.split("```sql\n").find(|text| text.starts_with("WITH discounts AS"));
     let example = example.unwrap().split("```").next().unwrap();
-    let sql = example.replace("'zhipu'", "'acme'");
-    let mut found: Vec<(String, Vec<String>)> = Vec::new();
-    for row in rows(&engine, &sql).await {
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let (line, id) = (text(&row["line_id"]), text(&row["id"]));
-        match found.last_mut() {
-            Some((last, ids)) if *last == line => ids.push(id),
-            _ => found.push((line, vec![id])),
-        }
-    }
     let statement = books.statement("acme", october(), now()).await.unwrap().statement;
-    let mut expected: Vec<(String, Vec<String>)> = statement.sections[0]
-        .lines
-        .iter()
-        .zip(LINES)
-        .filter(|(line, _)| line.class == "input")
-        .map(|(line, (_, _, ids))| {
-            (line.id.clone(), ids.iter().map(|id| (*id).to_owned()).collect())
-        })
-        .collect();
-    expected.sort();
-    assert_eq!(found, expected);
+    for class in ["input", "output"] {
+        let sql = example.replace("'zhipu'", "'acme'").replace("'input'", &format!("'{class}'"));
+        let sql = sql.replace("e.input", &format!("e.{class}"));
+        let mut found: Vec<(String, Vec<String>)> = Vec::new();
+        for row in rows(&engine, &sql).await {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let (line, id) = (text(&row["line_id"]), text(&row["id"]));
+            match found.last_mut() {
+                Some((last, ids)) if *last == line => ids.push(id),
+                _ => found.push((line, vec![id])),
+            }
+        }
+        let mut expected: Vec<(String, Vec<String>)> = statement.sections[0]
+            .lines
+            .iter()
+            .zip(LINES)
+            .filter(|(line, _)| line.class == class)
+            .map(|(line, (_, _, ids))| {
+                (line.id.clone(), ids.iter().map(|id| (*id).to_owned()).collect())
+            })
+            .collect();
+        expected.sort();
+        assert_eq!(found, expected, "{sql}");
+    }
 }

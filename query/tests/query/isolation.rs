@@ -4,10 +4,14 @@
 //! the rows of others. What comes back has to be the same, to the letter where the order is not left
 //! open. And rows have to be those that somebody who sees everything gets from the vendor's part.
 
+use std::io::Write;
 use std::sync::Arc;
+use std::time::Instant;
 
+use jiff::Timestamp;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
 use tally_access::Caller;
 use tally_query::{QueryEngine, QueryError};
 
@@ -15,10 +19,14 @@ use crate::canaries::{CANARY, CANARY_DIGITS, OWN, caller, config, engine};
 use crate::isolation_queries::{Asked, Form, Generator, TABLES};
 
 const SEED: u64 = 8_110_503;
+
+fn is_soak() -> bool {
+    std::env::var("TALLY_SOAK").is_ok_and(|soak| soak == "1")
+}
+
 /// Statements by chance; ten times as many with `TALLY_SOAK=1`.
 fn statements() -> usize {
-    let soak = std::env::var("TALLY_SOAK").is_ok_and(|soak| soak == "1");
-    if soak { 20_000 } else { 2_000 }
+    if is_soak() { 20_000 } else { 2_000 }
 }
 
 /// What came back: rows as texts, in order, or an error.
@@ -126,6 +134,21 @@ struct Seen {
     proved: usize,
 }
 
+impl Seen {
+    /// What was asked, appended to `TALLY_FIGURES` where that is set, as the fault tests do.
+    fn report(&self, statements: usize, began: Instant) {
+        let Some(path) = std::env::var_os("TALLY_FIGURES") else { return };
+        let day = Timestamp::now().strftime("%Y-%m-%d").to_string();
+        let line = json!({"test": "vendor isolation", "seed": SEED,
+            "counts": if is_soak() { "full" } else { "small" }, "day": day, "statements": statements,
+            "with_rows": self.not_empty, "proved_by_hand": self.proved, "errors": self.errors,
+            "plans": self.plans, "hidden_columns": self.hidden,
+            "elapsed_s": began.elapsed().as_secs()});
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
 struct Two {
     /// The store with others.
     full: Arc<QueryEngine>,
@@ -204,6 +227,7 @@ impl Two {
 #[tokio::test]
 async fn thousands_of_statements_tell_a_vendor_nothing_of_others() {
     println!("seed {SEED}");
+    let began = Instant::now();
     let two = Two::new().await;
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut seen = Seen::default();
@@ -221,6 +245,7 @@ async fn thousands_of_statements_tell_a_vendor_nothing_of_others() {
     assert!(seen.reordered < seen.plans / 10, "{seen:?}");
     assert!(seen.hidden > 20, "{seen:?}");
     assert!(seen.proved > statements / 5, "{seen:?}");
+    seen.report(statements, began);
 }
 
 /// Statements that somebody would write who wants to know.

@@ -20,14 +20,14 @@ use tally_schemas::{
 use crate::feed::{Feed, engine_over, first_edition, ms, rows, settings};
 
 const AT: &str = "2026-11-20T10:00:00+08:00";
-const LATER: &str = "2026-12-02T09:00:00+08:00";
+pub(crate) const LATER: &str = "2026-12-02T09:00:00+08:00";
 const PRICES: &str = "price_id,side,vendor,model_pattern,class,unit,currency,price_micro_per_million,valid_from,valid_to\n\
     acme,wholesale,acme,acme-1,input,token,CNY,7000000,2026-01-01,2026-12-01\n\
     later,wholesale,acme,acme-1,input,token,CNY,9000000,2026-12-01,\n";
 
 /// Four events of a gateway: one is accepted, one has no price yet, one is of a model that nobody
 /// knows, one is torn. And what the gateway says of them.
-async fn held() -> Feed {
+pub(crate) async fn held() -> Feed {
     let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
     let reference = first_edition(&store).await;
     let mut feed = Feed::begin(store, 2, &settings(), &reference).await;
@@ -49,7 +49,7 @@ async fn held() -> Feed {
 }
 
 /// The price of acme-1, imported and approved.
-async fn repair(feed: &mut Feed) {
+pub(crate) async fn repair(feed: &mut Feed) {
     let references = ReferenceStore::new(Arc::clone(&feed.store));
     let file = StoredFile { name: "acme.csv".to_owned(), text: PRICES.to_owned() };
     let (kind, origin) = (ReferenceKind::Price, FileOrigin::Written);
@@ -77,11 +77,11 @@ async fn read(engine: &QueryEngine, filter: HeldFilter) -> Vec<HeldRow> {
     all
 }
 
-async fn open_rows(engine: &QueryEngine) -> Vec<HeldRow> {
+pub(crate) async fn open_rows(engine: &QueryEngine) -> Vec<HeldRow> {
     read(engine, HeldFilter { status: Some(HeldStatus::Open), ..HeldFilter::default() }).await
 }
 
-fn recycle(row: &HeldRow) -> (String, String) {
+pub(crate) fn recycle(row: &HeldRow) -> (String, String) {
     let account = row.account.clone().unwrap();
     let record = Resolution::Recycle(Recycle {
         position: row.position,
@@ -93,7 +93,7 @@ fn recycle(row: &HeldRow) -> (String, String) {
     (account, record.to_json())
 }
 
-fn proposed(row: &HeldRow) -> ProposedRow {
+pub(crate) fn proposed(row: &HeldRow) -> ProposedRow {
     let usage = HeldReading::of(row.raw.as_deref().unwrap_or_default()).usage;
     let counts = TokenClass::ALL.into_iter().filter(|class| usage.get(*class) > 0);
     ProposedRow {
