@@ -52,7 +52,8 @@ impl Settlement<'_> {
     /// # Errors
     /// `Invalid` where it cannot be closed yet or not in this order, where no terms are approved,
     /// and for terms that do not cover its usage; `Retry` where tables are behind, the store is
-    /// away, or the period before is being approved; `Data` for rows that do not foot and for objects that are not what they should be.
+    /// away, or the period before is being approved; `Data` for rows that do not foot and for
+    /// objects that are not what they should be.
     pub async fn close(
         &self,
         period: Period,

@@ -204,7 +204,8 @@ fn glm(points: u64) -> Value {
 async fn outstanding(feed: &mut Feed) -> Vec<[String; 2]> {
     feed.close().await;
     feed.publish().await;
-    outstanding_as_of(&engine_over(&feed.store).await, None).await
+    let engine = engine_over(&feed.store).await;
+    outstanding_as_of(&engine, None).await
 }
 
 /// The same of an old version of the tables.

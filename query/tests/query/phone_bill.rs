@@ -626,7 +626,8 @@ async fn a_seal_that_is_gone_is_found_and_no_file_follows() {
         let of_others = made.iter().filter(|other| *other != left).cloned().collect::<Vec<_>>();
         let store = without(&store, &of_others).await;
         let before = objects(&store).await;
-        let said = refused(&engine_over(&store).await, &day("2026-11-22"), ErrorKind::Data).await;
+        let engine = engine_over(&store).await;
+        let said = refused(&engine, &day("2026-11-22"), ErrorKind::Data).await;
         let words = format!("{left} is there, and its plan {} is gone", path(3, "plan.json"));
         assert!(said.contains(&words), "{said}");
         assert_eq!(objects(&store).await, before, "a refusal left something behind");
@@ -636,7 +637,8 @@ async fn a_seal_that_is_gone_is_found_and_no_file_follows() {
         let at = path(3, end);
         put(&store, &at, whole[&at].clone()).await;
     }
-    issue(&engine_over(&store).await, &day("2026-11-22")).await;
+    let over_the_copy = engine_over(&store).await;
+    issue(&over_the_copy, &day("2026-11-22")).await;
     assert_eq!(objects(&store).await, whole);
     // Not where the billing system has answered it.
     assert_eq!(taken(&engine, &answer(&third, &["1,accepted,"])).await, Ok(3));

@@ -210,8 +210,8 @@ async fn balances_and_forecasts_are_the_sums_of_the_ledger() {
 
 /// A ledger row with the day in Shanghai of its instant.
 fn with_day(mut row: Value) -> Value {
-    let at: jiff::Timestamp = row["at"].as_str().unwrap().parse().unwrap();
-    let day = at.to_zoned(jiff::tz::TimeZone::get("Asia/Shanghai").unwrap()).date();
+    let at: Timestamp = row["at"].as_str().unwrap().parse().unwrap();
+    let day = at.to_zoned(TimeZone::get("Asia/Shanghai").unwrap()).date();
     row["day"] = day.to_string().into();
     row
 }
