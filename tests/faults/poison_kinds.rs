@@ -405,7 +405,6 @@ fn wrong_batches(place: Place) -> Vec<Poison> {
             "completed_at": place.now_ms - 5_000, "usage": usage, "usage_source": "reported",
         }))
     };
-    let unsent = json!({"requests": 1});
     let kinds: Vec<(&str, Vec<u8>, Reason, Shown)> = vec![
         ("batch: empty", Vec::new(), Reason::Malformed, Shown::Record),
         ("batch: noise", vec![0xff; 64], Reason::Malformed, Shown::Record),
@@ -439,7 +438,7 @@ fn wrong_batches(place: Place) -> Vec<Poison> {
             "batch: usage without a class",
             with_usage("no class", &[]),
             Reason::Incomplete,
-            shown("no class", unsent),
+            shown("no class", json!({})),
         ),
         (
             "batch: no time",

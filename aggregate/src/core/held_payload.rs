@@ -76,7 +76,7 @@ impl HeldReading {
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
-    use tally_schemas::{TokenClass, Usage, UsageEventMessage};
+    use tally_schemas::{EventErrorCode, TokenClass, Usage, UsageEventMessage};
 
     use super::*;
     use crate::core::message_text::message_text;
@@ -110,6 +110,20 @@ mod tests {
             let scratch = &mut Vec::new();
             assert_eq!(parsed.event.content_hash(scratch), event.content_hash(scratch), "{raw}");
             assert_eq!(parsed.event.identity_hash(scratch), event.identity_hash(scratch), "{raw}");
+        }
+    }
+
+    /// A class that nobody named is not in the text: as it is, it is held back again.
+    #[test]
+    fn a_message_without_usage_has_none_as_text() {
+        let named = UsageEventMessage::decode(message().as_slice()).unwrap();
+        for usage in [None, Some(Usage::default())] {
+            let bytes = UsageEventMessage { usage, ..named.clone() }.encode_to_vec();
+            let text = message_text(&bytes);
+            let payload = HeldPayload::of(&text);
+            let parsed = payload.parse();
+            let codes: Vec<_> = parsed.errors.iter().map(|error| error.code).collect();
+            assert_eq!(codes, [EventErrorCode::MissingUsage], "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! A protobuf event as people read it, for `suspense.raw`.
 
-use tally_schemas::{Corrects, TokenClass};
+use tally_schemas::{Corrects, EventErrorCode, TokenClass};
 
 use crate::core::batch_reader::parse_message;
 
@@ -12,12 +12,12 @@ pub(crate) fn message_text(message: &[u8]) -> String {
     let readable = !parsed.errors.iter().any(|error| {
         matches!(
             error.code,
-            tally_schemas::EventErrorCode::Malformed
-                | tally_schemas::EventErrorCode::UnknownUsageClass
-                | tally_schemas::EventErrorCode::InvalidUsageSource
-                | tally_schemas::EventErrorCode::InvalidTime
-                | tally_schemas::EventErrorCode::CountOutOfRange
-                | tally_schemas::EventErrorCode::TotalMismatch
+            EventErrorCode::Malformed
+                | EventErrorCode::UnknownUsageClass
+                | EventErrorCode::InvalidUsageSource
+                | EventErrorCode::InvalidTime
+                | EventErrorCode::CountOutOfRange
+                | EventErrorCode::TotalMismatch
         )
     });
     if !readable {
@@ -27,11 +27,13 @@ pub(crate) fn message_text(message: &[u8]) -> String {
         }
         return text;
     }
+    // Where no class was named, none is in the text either: it would be counted when it is sent again.
+    let names_none = parsed.errors.iter().any(|error| error.code == EventErrorCode::MissingUsage);
     let mut usage = serde_json::Map::new();
     for class in TokenClass::ALL {
         let count = event.usage.get(class);
         // A count of requests that is not given is 1.
-        if count > 0 || class == TokenClass::Requests {
+        if !names_none && (count > 0 || class == TokenClass::Requests) {
             usage.insert(class.name().to_owned(), count.into());
         }
     }
