@@ -7,7 +7,7 @@ use clap::Args;
 use object_store::ObjectStore;
 use tally_aggregate::{
     Aggregator, ErrorKind as StreamErrorKind, Extent, ReferenceFeed, References, Surroundings,
-    SystemEdge, open_store, probe, stream_of,
+    SystemEdge, open_store, probe,
 };
 use tally_log::EventLog;
 use tally_schemas::Config;
@@ -22,6 +22,7 @@ use crate::exit::Failure;
 use crate::host_metrics::HostWatch;
 use crate::janitor::{self, JanitorFigures};
 use crate::looks::Depends;
+use crate::patience::{START_PATIENCE, patiently, place_of};
 use crate::progress::follow;
 use crate::security::Security;
 use crate::status::{Parts, WebhookLook};
@@ -49,7 +50,7 @@ pub(crate) struct AggregateArgs {
 pub(crate) async fn run(global: &GlobalArgs, args: AggregateArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
     let store = open_checked_store(&config).await?;
-    let place = stream_of(store.as_ref(), &config.log.topic).await?;
+    let place = place_of(store.as_ref(), &config.log.topic).await?;
     let log = event_log::open_stream(&config, &place).await?;
     let topics = Topics::open(&config, log.as_ref()).await?;
     let extent = if args.until_end { Extent::UntilEnd } else { Extent::Endless };
@@ -141,8 +142,7 @@ pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn Object
         match probe(store.as_ref(), &probe_id).await {
             Ok(()) => return Ok(store),
             Err(error)
-                if error.kind() == StreamErrorKind::Retry
-                    && began.elapsed() < event_log::START_PATIENCE =>
+                if error.kind() == StreamErrorKind::Retry && began.elapsed() < START_PATIENCE =>
             {
                 let cause = Cause::of_store_written(&error.to_string());
                 tracing::warn!(%error, cause = cause.name(), "{}, waiting", cause.words());
@@ -157,19 +157,8 @@ pub(crate) async fn open_checked_store(config: &Config) -> Result<Arc<dyn Object
 
 /// Reads the reference data of the store, and waits for a store that is away.
 pub(crate) async fn open_references(surroundings: &Surroundings) -> Result<ReferenceFeed, Failure> {
-    let began = tokio::time::Instant::now();
-    loop {
-        match ReferenceFeed::open(surroundings.clone()).await {
-            Err(error)
-                if error.kind() == StreamErrorKind::Retry
-                    && began.elapsed() < event_log::START_PATIENCE =>
-            {
-                tracing::warn!(%error, "reference data is not available, waiting");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            opened => return Ok(opened?),
-        }
-    }
+    let open = || async { Ok(ReferenceFeed::open(surroundings.clone()).await?) };
+    patiently("reference data is", open).await
 }
 
 /// Looks for newly approved reference data until told to end. Where that fails, what is known

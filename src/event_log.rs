@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tally_aggregate::StreamPlace;
 use tally_log::{
@@ -10,31 +9,15 @@ use tally_log::{
 };
 use tally_schemas::Config;
 
-use crate::exit::{Failure, FailureKind};
+use crate::exit::Failure;
+use crate::patience::patiently;
 
-/// How long a start waits for Kafka, or for a store, that is away or in trouble before it says so
-/// and ends.
-pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
+/// What it is called while a start waits for it.
+const THE_LOG: &str = "the log is";
 
 /// As [`open`], and waits for a Kafka that is away.
 pub(crate) async fn open_when_there(config: &Config) -> Result<Arc<dyn EventLog>, Failure> {
-    patiently(|| open(config)).await
-}
-
-/// Opens what may be away for a moment.
-async fn patiently<Opened: Future<Output = Result<Arc<dyn EventLog>, Failure>>>(
-    open: impl Fn() -> Opened,
-) -> Result<Arc<dyn EventLog>, Failure> {
-    let began = tokio::time::Instant::now();
-    loop {
-        match open().await {
-            Err(error) if error.kind == FailureKind::Retry && began.elapsed() < START_PATIENCE => {
-                tracing::warn!(error = error.message, "the log is not available, waiting");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            opened => return opened,
-        }
-    }
+    patiently(THE_LOG, || open(config)).await
 }
 
 /// Opens the topic of usage events, and creates it where it is missing.
@@ -74,7 +57,8 @@ pub(crate) async fn open_successor(
 const EMBEDDED_KEEPS: u64 = 1_000_000;
 
 /// Opens another topic beside that of usage events, and creates it where it is missing, with so
-/// many partitions. Waits for a Kafka that is away. On the embedded log it is a folder of its own, which keeps its newest records.
+/// many partitions. Waits for a Kafka that is away. On the embedded log it is a folder of its own,
+/// which keeps its newest records.
 pub(crate) async fn open_topic(
     config: &Config,
     topic: &str,
@@ -88,7 +72,7 @@ pub(crate) async fn open_topic(
     kafka.delivery_timeout_ms = 0;
     embedded.partitions_if_created = partitions;
     embedded.keep = Keep::Newest(EMBEDDED_KEEPS);
-    patiently(|| open_blocking(config, kafka.clone(), embedded.clone())).await
+    patiently(THE_LOG, || open_blocking(config, kafka.clone(), embedded.clone())).await
 }
 
 /// Opens a topic of Kafka that is there, to be consumed by a group of its own.
@@ -99,7 +83,7 @@ pub(crate) async fn open_in_group(
 ) -> Result<Arc<dyn EventLog>, Failure> {
     let (mut kafka, embedded) = settings(config, topic, &format!("topics/{topic}"));
     group.clone_into(&mut kafka.group);
-    patiently(|| open_blocking(config, kafka.clone(), embedded.clone())).await
+    patiently(THE_LOG, || open_blocking(config, kafka.clone(), embedded.clone())).await
 }
 
 fn settings(config: &Config, topic: &str, folder: &str) -> (KafkaLogConfig, EmbeddedLogConfig) {

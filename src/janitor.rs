@@ -13,7 +13,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tally_aggregate::stream_of;
 use tally_schemas::{AggregateConfig, Config, keep_events_defect};
 use tally_tables::{Janitor, JanitorReport, JanitorSettings};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,7 @@ use crate::cli::{GlobalArgs, PlaceArgs};
 use crate::exit::{Failure, FailureKind};
 use crate::host_metrics::HostWatch;
 use crate::looks::Depends;
+use crate::patience::place_of;
 use crate::probes::Work;
 use crate::progress::follow;
 use crate::security::Security;
@@ -45,7 +45,7 @@ pub(crate) struct JanitorArgs {
 pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Failure> {
     let config = config::load(global, &args.place.settings())?;
     let store = open_checked_store(&config).await?;
-    let place = stream_of(store.as_ref(), &config.log.topic).await?;
+    let place = place_of(store.as_ref(), &config.log.topic).await?;
     // The topic says how many ledgers there are.
     let log = event_log::open_when_there(&config).await?;
     let partitions = log.partition_count();

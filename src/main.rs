@@ -23,6 +23,7 @@ mod looks;
 mod metrics_reference;
 mod pace;
 mod partitions;
+mod patience;
 mod phone_bill;
 mod probes;
 mod progress;

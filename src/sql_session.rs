@@ -1,16 +1,15 @@
 //! The SQL engine over the configured store, as the commands use it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::ObjectStore;
-use tally_aggregate::{ErrorKind, stream_of};
+use tally_aggregate::stream_of;
 use tally_query::{EngineOptions, QueryEngine};
 use tally_schemas::{Config, Setting};
 use tally_tables::TableSet;
 
-use crate::event_log;
 use crate::exit::Failure;
+use crate::patience::place_of;
 use crate::security::Security;
 
 /// Opens the engine; nothing is written and no log is needed.
@@ -45,21 +44,7 @@ pub(crate) async fn serving(
     security: &Security,
 ) -> Result<Arc<QueryEngine>, Failure> {
     let store = tally_aggregate::open_store(&config.store_url(), &config.store.s3_options)?;
-    // Which ledger the topic has is asked of a store that may be away.
-    let began = tokio::time::Instant::now();
-    let topic = loop {
-        match stream_of(store.as_ref(), &config.log.topic).await {
-            Ok(place) => break place.ledger,
-            Err(error)
-                if error.kind() == ErrorKind::Retry
-                    && began.elapsed() < event_log::START_PATIENCE =>
-            {
-                tracing::warn!(%error, "the store is not available, waiting");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    };
+    let topic = place_of(store.as_ref(), &config.log.topic).await?.ledger;
     let engine = open_at(config, settings, store, topic).await?;
     Ok(Arc::new(if security.users.is_some() { engine.with_audit_log() } else { engine }))
 }

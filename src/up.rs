@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use prometheus_client::registry::Registry;
-use tally_aggregate::{Extent, stream_of};
+use tally_aggregate::Extent;
 use tally_ingest::Door;
 use tally_query::PgServer;
 
@@ -15,6 +15,7 @@ use crate::exit::Failure;
 use crate::flight::FlightServer;
 use crate::host_metrics::HostWatch;
 use crate::looks::Depends;
+use crate::patience::place_of;
 use crate::running::LogToken;
 use crate::security::Security;
 use crate::status::{Parts, WebhookLook};
@@ -42,7 +43,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: UpArgs) -> Result<(), Failure
     flags.extend(args.listen.settings());
     let (config, settings) = config::load_settings(global, &flags)?;
     let store = open_checked_store(&config).await?;
-    let place = stream_of(store.as_ref(), &config.log.topic).await?;
+    let place = place_of(store.as_ref(), &config.log.topic).await?;
     let log = event_log::open_stream(&config, &place).await?;
     let topics = Topics::open(&config, log.as_ref()).await?;
     let stop = stop::on_signal()?;

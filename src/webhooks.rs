@@ -10,14 +10,13 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tally_schemas::Config;
-use tally_webhooks::{
-    AlertsLog, Dispatcher, ErrorKind, ReceiverStatus, WebhookStatus, receivers_of,
-};
+use tally_webhooks::{AlertsLog, Dispatcher, ReceiverStatus, WebhookStatus, receivers_of};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::event_log::{self, open_in_group};
+use crate::event_log::open_in_group;
 use crate::exit::Failure;
+use crate::patience::patiently;
 use crate::topics::Topics;
 
 /// The running webhooks.
@@ -79,19 +78,7 @@ impl Webhooks {
 
 /// Registers, and waits for a log or store that is away.
 async fn register(dispatcher: &Dispatcher) -> Result<(), Failure> {
-    let began = tokio::time::Instant::now();
-    loop {
-        match dispatcher.register().await {
-            Err(error)
-                if error.kind() == ErrorKind::Retry
-                    && began.elapsed() < event_log::START_PATIENCE =>
-            {
-                tracing::warn!(%error, "webhooks wait");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            registered => return Ok(registered?),
-        }
-    }
+    patiently("what webhooks need is", || async { Ok(dispatcher.register().await?) }).await
 }
 
 /// Adds the metrics of webhooks.

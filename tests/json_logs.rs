@@ -240,11 +240,12 @@ fn psql(port: &str, password: &str, sql: &str) -> Output {
 fn flight(port: &str, token: &str, sql: &str) -> Output {
     const SCRIPT: &str = "import os, sys
 from adbc_driver_flightsql import DatabaseOptions, dbapi
+from arro3.core import Table
 header = {DatabaseOptions.AUTHORIZATION_HEADER.value: 'Bearer ' + os.environ['TOKEN']}
 with dbapi.connect('grpc://127.0.0.1:' + sys.argv[1], db_kwargs=header, autocommit=True) as connection:
     with connection.cursor() as cursor:
         cursor.execute(sys.argv[2])
-        print(cursor.fetchall())
+        print(Table.from_arrow(cursor.fetch_arrow())[0].to_pylist())
 ";
     let python =
         std::env::var("TALLY_TEST_PYTHON").expect("TALLY_TEST_PYTHON is not set: run `make test`");
@@ -323,7 +324,7 @@ fn how_far_a_job_is_comes_in_lines_of_the_log() {
     let folder = tempfile::tempdir().unwrap();
     // A line comes every five seconds; it is looked whether after 256 events.
     let output = Command::new(env!("CARGO_BIN_EXE_tally"))
-        .args(["generate", "--events", "300", "--rate", "40", "--out", "kafka"])
+        .args(["generate", "--seed", "1", "--events", "300", "--rate", "40", "--out", "kafka"])
         .args(["--log-format", "json"])
         .current_dir(folder.path())
         .env("TALLY_LOG__DATA", folder.path())

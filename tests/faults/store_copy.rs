@@ -173,11 +173,18 @@ fn a_store_without_its_beginning_is_restored_and_moved_to_other_servers() {
     let (first_server, first) = server(&stream, "first");
     stream.servers.s3 = first.clone();
     // The last hundred entries of a ledger stay: there must be more of them.
-    stream.set("aggregate.epoch_max_events", 40);
-    stream.send(&Traffic::mixed(dice.next_seed(), 12_000));
+    stream.set("aggregate.freshness_ms", 10);
+    let many = stream.sending(&Traffic::mixed(dice.next_seed(), 20_000).at_rate(1_500));
+    let mut process = stream.aggregate("many-epochs");
+    let mut ledger = stream.ledger();
+    eventually("many epochs", patience(), || {
+        ledger.lasts().iter().all(|last| last.n > 120).then_some(())
+    });
+    stream.sent(many);
+    assert!(process.terminate(patience()).success());
     stream.drain();
     forget_the_beginning(&mut stream);
-    stream.set("aggregate.epoch_max_events", 2_000);
+    stream.set("aggregate.freshness_ms", 250);
 
     let events = at_scale(12_000, 1_000_000);
     let live = stream.sending(&Traffic::mixed(dice.next_seed(), events).at_rate(1_000));

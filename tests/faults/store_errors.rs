@@ -161,7 +161,8 @@ fn a_store_is_reached_by_the_configuration_alone() {
     assert!(stream.run("by-file", command).contains("DRAINED"));
     let command = by_file_alone(&stream, &["config", "show"]);
     let shown = stream.run("config", command);
-    assert!(shown.contains("store.s3_options.secret_access_key  (hidden)"), "{shown}");
+    let mut rows = shown.lines().map(|line| line.split_whitespace().take(2));
+    assert!(rows.any(|row| row.eq(["store.s3_options.secret_access_key", "(hidden)"])), "{shown}");
     assert!(!shown.contains(&variable("AWS_SECRET_ACCESS_KEY")), "{shown}");
     stream.expect_exactly_once();
 }
