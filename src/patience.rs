@@ -21,12 +21,21 @@ pub(crate) async fn patiently<T, Opened: Future<Output = Result<T, Failure>>>(
     what: &str,
     open: impl Fn() -> Opened,
 ) -> Result<T, Failure> {
+    within(START_PATIENCE, Duration::from_secs(1), what, open).await
+}
+
+async fn within<T, Opened: Future<Output = Result<T, Failure>>>(
+    patience: Duration,
+    pause: Duration,
+    what: &str,
+    open: impl Fn() -> Opened,
+) -> Result<T, Failure> {
     let began = Instant::now();
     loop {
         match open().await {
-            Err(error) if error.kind == FailureKind::Retry && began.elapsed() < START_PATIENCE => {
+            Err(error) if error.kind == FailureKind::Retry && began.elapsed() < patience => {
                 tracing::warn!(error = error.message, "{what} not available, waiting");
-                sleep(Duration::from_secs(1)).await;
+                sleep(pause).await;
             }
             opened => return opened,
         }
@@ -48,23 +57,25 @@ mod tests {
 
     use super::*;
 
-    /// Opens at the `n`-th look, and fails in a way before.
-    async fn opened_at(n: u32, kind: FailureKind) -> (Result<u32, Failure>, u32) {
+    /// Opens at the `n`-th look, and fails in a way before; how many looks that took.
+    async fn opened_at(n: u32, kind: FailureKind, ms: u64) -> (Result<u32, FailureKind>, u32) {
         let looks = AtomicU32::new(0);
-        let opened = patiently("it is", || async {
+        let look = || async {
             let look = looks.fetch_add(1, Ordering::Relaxed) + 1;
             if look == n { Ok(look) } else { Err(Failure::new(kind, "away")) }
-        })
-        .await;
-        (opened, looks.into_inner())
+        };
+        let (patience, pause) = (Duration::from_millis(ms), Duration::from_millis(1));
+        let opened = within(patience, pause, "it is", look).await;
+        (opened.map_err(|error| error.kind), looks.into_inner())
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn only_what_may_come_is_waited_for_and_not_for_ever() {
-        assert_eq!(opened_at(3, FailureKind::Retry).await.0.ok(), Some(3));
-        let (refused, looks) = opened_at(3, FailureKind::Usage).await;
-        assert_eq!((refused.map_err(|error| error.kind), looks), (Err(FailureKind::Usage), 1));
-        let (away, looks) = opened_at(10_000, FailureKind::Retry).await;
-        assert_eq!((away.map_err(|error| error.kind), looks), (Err(FailureKind::Retry), 61));
+        use FailureKind::{Retry, Usage};
+        assert_eq!(opened_at(3, Retry, 60_000).await, (Ok(3), 3));
+        assert_eq!(opened_at(3, Usage, 60_000).await, (Err(Usage), 1));
+        assert_eq!(opened_at(3, Retry, 0).await, (Err(Retry), 1));
+        let (away, looks) = opened_at(u32::MAX, Retry, 20).await;
+        assert!(away == Err(Retry) && looks > 1, "{away:?} after {looks} looks");
     }
 }

@@ -1,7 +1,6 @@
 //! The webhooks of this process, and their metrics.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::ObjectStore;
 use prometheus_client::collector::Collector;
