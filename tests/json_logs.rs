@@ -310,11 +310,17 @@ async fn readers_and_the_janitor_say_nothing_of_statements_or_secrets() {
 
     let janitor = Role::start(folder, "janitor", &["--listen", "127.0.0.1:0"]);
     janitor.says("janitor");
-    let (log, away) = (folder.join("store/tables/usage_events/_delta_log"), folder.join("away"));
-    std::fs::rename(&log, &away).unwrap();
+    // An entry of a table's log that nobody can read.
+    let log = folder.join("store/tables/usage_events/_delta_log");
+    let entries = std::fs::read_dir(&log).unwrap();
+    let entries = entries.filter(|entry| {
+        entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "json")
+    });
+    let damaged = log.join(format!("{:020}.json", entries.count()));
+    std::fs::write(&damaged, "damaged").unwrap();
     let failed = janitor.says("the janitor tries again later");
     assert!(failed["fields"]["failures"].is_string(), "{failed}");
-    std::fs::rename(&away, &log).unwrap();
+    std::fs::remove_file(&damaged).unwrap();
     tells_nothing(&janitor.terminate(), &secrets);
 }
 

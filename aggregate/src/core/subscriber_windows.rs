@@ -594,11 +594,10 @@ mod tests {
         let models: Vec<String> = (0..30).map(|n| format!("vendor-{n}-large-2026-11-22")).collect();
         let uuid = |n: usize| format!("{n:08x}-7b1c-4f6e-9a3d-{:012x}", n * 7_919);
         let short = |n: usize| [format!("A{n:09}"), format!("S{n:09}")];
-        let names: [(&dyn Fn(usize) -> [String; 2], usize); 3] = [
-            (&short, 20),
-            (&|n| [uuid(n), uuid(n + 1)], 72),
-            (&|n| [format!("{n:0>256}"), format!("{n:1>256}")], 512),
-        ];
+        type Names<'a> = &'a dyn Fn(usize) -> [String; 2];
+        let uuids = |n| [uuid(n), uuid(n + 1)];
+        let longest = |n: usize| [format!("{n:0>256}"), format!("{n:1>256}")];
+        let names: [(Names<'_>, usize); 3] = [(&short, 20), (&uuids, 72), (&longest, 512)];
         for (rare, (names, length)) in [false, true].into_iter().flat_map(|r| names.map(|n| (r, n)))
         {
             let mut windows = SubscriberWindows::new(60_000, usize::MAX);
