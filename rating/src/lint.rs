@@ -324,12 +324,13 @@ fn continuity(price: &Price, prices: &[&Price], found: &mut BTreeSet<Lint>) {
         }
         return;
     }
+    // What is less specific has to hold until nothing is left that follows.
+    let last = next.iter().map(|other| other.valid.to_ms.unwrap_or(i64::MAX)).max().unwrap_or(end);
     let fallback = less_specific(price, prices);
     for part in parts(price, next.iter().copied()) {
         let follows = next.iter().find(|other| part.is_covered_by(other));
         let begins = follows.map(|next| next.valid.from_ms);
-        let until = begins.unwrap_or(end.saturating_add(1));
-        let time = Validity { from_ms: end, to_ms: Some(until) };
+        let time = Validity { from_ms: end, to_ms: Some(begins.unwrap_or(last)) };
         let Some((at, part)) = uncovered(part, time, &[], &fallback) else { continue };
         let from = instant_text(at);
         let what = match begins {

@@ -247,6 +247,16 @@ fn less_specific_prices_fill_gaps_together_and_only_where_they_hold() {
             "gap what follows leaves out from 2026-06-01T00:00:00+08:00 on what it holds for a context of 100000 to 128000"
         ]
     );
+    // And has to hold as long as that does.
+    let short = ["d", "*", "0", "128000", "", "2026-01-01", "2026-06-15"];
+    assert_eq!(
+        gaps(&[plain, large, short]),
+        [
+            "gap what follows leaves out from 2026-06-15T00:00:00+08:00 on what it holds for a context of 0 to 128000"
+        ]
+    );
+    let both_end = ["b", "", "128000", "", "", "2026-06-01", "2026-06-15"];
+    assert_eq!(gaps(&[plain, both_end, short]), none);
     let late = ["b", "", "", "", "", "2026-07-01", ""];
     assert_eq!(gaps(&[plain, late, since("d", "*", "", "")]), none);
     let ends = ["d", "*", "", "", "", "2026-01-01", "2026-06-15"];
