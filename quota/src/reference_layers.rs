@@ -106,6 +106,15 @@ impl Versioned for Package {
     }
 }
 
+impl Package {
+    /// Whether it says what another version says, but that it is sold for a shorter time.
+    pub fn ends_sooner_than(&self, other: &Self) -> bool {
+        let end = |package: &Self| package.valid_to_ms.unwrap_or(i64::MAX);
+        let as_long = Self { valid_to_ms: other.valid_to_ms, ..self.clone() };
+        end(self) < end(other) && as_long.says_the_same(other)
+    }
+}
+
 impl Versioned for Tariff {
     const KIND: &'static str = "tariff";
 

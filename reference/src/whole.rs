@@ -7,7 +7,9 @@ use serde::Serialize;
 use tally_quota::{
     LayerApproval, Package, PackageChange, PackageFile, PackageLayer, QuotaReference,
 };
-use tally_rating::{Approval, Book, BookFile, BookLayer, Lint, RecordChange, Validity};
+use tally_rating::{
+    Approval, Book, BookFile, BookLayer, Lint, RecordChange, Validity, WeightsLack,
+};
 use tally_settlement::{
     BadContracts, ContractLint, Contracts, TermsChange, TermsFile, TermsLayer, is_terms_file,
 };
@@ -240,7 +242,8 @@ impl Whole {
                 !self.packages.packages().iter().any(same)
             };
             let new = packages.packages().iter().filter(is_new);
-            findings.extend(new.filter_map(|package| unknown_weights(package, &self.book)));
+            let looked_at = new.filter(|package| !self.ends_a_sale(package));
+            findings.extend(looked_at.filter_map(|package| unknown_weights(package, &self.book)));
         } else {
             let book = read_book(&layers).map_err(|bad| Finding::of_book(&bad))?;
             changes.extend(book.changes_since(&self.book).into_iter().map(Change::from));
@@ -248,12 +251,9 @@ impl Whole {
                 findings.push(Finding::new("version_lost", lost.to_string()));
             }
             findings.extend(self.brought(&book, at_ms, &changes).iter().map(Finding::of_lint));
-            for package in self.packages.packages() {
-                let lack = unknown_weights(package, &book);
-                findings.extend(
-                    lack.filter(|lack| unknown_weights(package, &self.book).as_ref() != Some(lack)),
-                );
-            }
+            let worse = |package: &&Package| lacks_more(package, &book, &self.book);
+            let sold = self.packages.packages().iter().filter(worse);
+            findings.extend(sold.filter_map(|package| unknown_weights(package, &book)));
         }
         if kind == ReferenceKind::Contract {
             let terms = read_terms(&layers).map_err(|bad| Finding::of_terms(&bad))?;
@@ -280,6 +280,13 @@ impl Whole {
         let mut found = book.lint_since(at_ms);
         found.retain(|lint| is_brought(lint) || !before.contains(lint));
         found
+    }
+
+    /// Whether a version of a package only ends its sale sooner: what it lacks, it lacked before.
+    fn ends_a_sale(&self, package: &Package) -> bool {
+        let versions = self.packages.packages().iter().filter(|old| old.id == package.id);
+        let newest = versions.max_by_key(|old| old.known_from_ms);
+        newest.is_some_and(|newest| package.ends_sooner_than(newest))
     }
 
     /// What is wrong with terms and was not before: what was approved then, was approved.
@@ -315,12 +322,31 @@ fn stranger(kind: ReferenceKind, change: &Change) -> Option<Finding> {
 /// What a package lacks to be weighed by its table from its sale on. Without it the stream would hold
 /// the usage back, or count it as if the table had no weights. That has no end: what was bought lasts
 /// beyond the sale, rolls over, and is queued behind what was bought before.
-fn unknown_weights(package: &Package, book: &Book) -> Option<Finding> {
-    let Package { id, weights, place, valid_from_ms, valid_to_ms, known_from_ms, .. } = package;
+fn lack_of(package: &Package, book: &Book) -> Option<WeightsLack> {
+    let Package { weights, valid_from_ms, valid_to_ms, known_from_ms, .. } = package;
     let sold = Validity { from_ms: *valid_from_ms.max(known_from_ms), to_ms: *valid_to_ms };
     if sold.is_empty() {
         return None;
     }
-    let lack = book.weights_lack(weights, Validity { to_ms: None, ..sold })?;
+    book.weights_lack(weights, Validity { to_ms: None, ..sold })
+}
+
+/// Whether a package lacks something by a book that it did not lack by the one before: weights that
+/// end later than before, if only not never, are better ones.
+fn lacks_more(package: &Package, book: &Book, before: &Book) -> bool {
+    let Some(lack) = lack_of(package, book) else { return false };
+    let lacked = match &lack {
+        WeightsLack::NoneInForce { id, at_ms } => {
+            let instant = Validity { from_ms: *at_ms, to_ms: Some(at_ms.saturating_add(1)) };
+            before.weights_lack(id, instant)
+        }
+        WeightsLack::Table(_) | WeightsLack::KnownLater { .. } => lack_of(package, before),
+    };
+    lacked != Some(lack)
+}
+
+fn unknown_weights(package: &Package, book: &Book) -> Option<Finding> {
+    let Package { id, place, .. } = package;
+    let lack = lack_of(package, book)?;
     Some(Finding::new("unknown_weights", format!("{place}, {id}: weights: {lack}")))
 }

@@ -127,7 +127,7 @@ async fn packages_and_contracts_are_not_read_from_csv() {
 }
 
 /// A package of its own that is weighed by the table `night`.
-fn night_owl() -> String {
+pub(crate) fn night_owl() -> String {
     let package = tally_rating::SHIPPED_PACKAGES
         .split("[[package]]")
         .nth(1)
@@ -138,7 +138,7 @@ fn night_owl() -> String {
 }
 
 /// A version of the table `night`: `known_from`, and of each weight the time.
-fn night(known_from: &str, weights: &[(&str, &str)]) -> String {
+pub(crate) fn night(known_from: &str, weights: &[(&str, &str)]) -> String {
     let weight = |(from, to): &(&str, &str)| {
         format!(
             "[[weights.weight]]\nmodel_pattern = \"acme-*\"\nclass = \"output\"\n\
