@@ -268,16 +268,23 @@ impl Seal {
         decode_sealed(what, bytes, FORMAT..=FORMAT)
     }
 
-    /// What is wrong with seals as a chain, in words; nothing where all is well.
+    /// What is wrong with seals as a chain, in words; nothing where all is well. One that follows on
+    /// what is not among them is compared with nothing.
     ///
     /// # Errors
     /// As [`Self::to_bytes`].
     pub fn chain_defects(seals: &[Self]) -> Result<Vec<String>, SettlementError> {
         let mut defects = Vec::new();
         let mut before: Option<&Self> = None;
-        for (place, seal) in seals.iter().enumerate() {
-            if u64::try_from(place).ok() != Some(seal.n) {
-                defects.push(format!("seal {} stands at place {place}", seal.n));
+        for seal in seals {
+            let next = before.map_or(Some(0), |before| before.n.checked_add(1));
+            if next != Some(seal.n) {
+                defects.push(format!(
+                    "the seal before that of {} is not there, or cannot be read: not compared",
+                    seal.period
+                ));
+                before = Some(seal);
+                continue;
             }
             let expected = before.map_or(Ok(String::new()), Self::hash)?;
             if seal.previous != expected {
@@ -345,7 +352,11 @@ mod tests {
         assert_eq!(Seal::chain_defects(&edited).unwrap().len(), 1);
         let mut removed = seals.clone();
         removed.remove(1);
-        assert!(Seal::chain_defects(&removed).unwrap().len() >= 2);
+        let of_december = "the seal before that of 2026-12 is not there, or cannot be read";
+        let defects = Seal::chain_defects(&removed).unwrap();
+        assert!(defects.len() == 1 && defects[0].starts_with(of_december), "{defects:?}");
+        let defects = Seal::chain_defects(&seals[1..]).unwrap();
+        assert!(defects.len() == 1 && defects[0].contains("2026-11"), "{defects:?}");
         let mut swapped = seals;
         swapped.swap(0, 1);
         assert!(!Seal::chain_defects(&swapped).unwrap().is_empty());

@@ -312,6 +312,14 @@ async fn a_chain_that_begins_behind_an_approval_goes_on() {
             answer.unwrap_or_else(|error| panic!("{what}: {error}"));
         }
     }
+    // With the first seal damaged, nobody says that the newest one is not there.
+    let unread = copied(&store).await;
+    let mut bytes = first.to_bytes().unwrap();
+    bytes[10] ^= 1;
+    put(&unread, &seal_path(0), bytes).await;
+    let found = findings(&unread).await;
+    assert!(found.contains(&format!("{}: its checksum", seal_path(0))), "{found}");
+    assert!(!found.contains("was approved, and its seal"), "{found}");
     // January was closed meanwhile, upon December.
     assert_eq!(seal(&store, 2).await.previous, second.hash().unwrap());
     let found = findings(&store).await;
@@ -399,6 +407,21 @@ async fn a_damaged_seal_is_named_beside_everything_else() {
         let error = answer.expect_err(&what);
         assert_eq!(error.kind(), ErrorKind::Data, "{what}: {error}");
         assert!(error.to_string().contains(&unread(2)), "{what}: {error}");
+    }
+
+    // The one behind it is whole, and nobody says otherwise.
+    let store = copied(&feed.store).await;
+    damaged(&store, 1).await;
+    let found = findings(&store).await;
+    for words in [
+        unread(1).as_str(),
+        "the seal before that of 2026-12 is not there, or cannot be read: not compared",
+        "2026-12: the seal before it is gone or cannot be read: not compared",
+    ] {
+        assert!(found.contains(words), "{words}: {found}");
+    }
+    for words in ["does not follow", "out of order", "is gone: bring"] {
+        assert!(!found.contains(words), "{found}");
     }
 
     // Behind one that is gone.
