@@ -88,8 +88,9 @@ pub struct Settlement<'a> {
     spans: SpansOf,
 }
 
-/// How long after its approval a period without a seal may still get it from whoever approved it.
-const SEALED_WITHIN_MS: i64 = 60_000;
+/// How long before or after its approval, by the clock of who asks, a period without a seal may still
+/// get it from whoever approved it.
+const UNDER_WAY_MS: u64 = 60_000;
 
 /// What is known before anything is done.
 struct Known {
@@ -105,10 +106,11 @@ impl Known {
     }
 
     /// Why nothing is built on an approved period whose seal is not there: its approval is under
-    /// way, or it was interrupted.
-    fn not_built_on(&self, approved: Period, period: Period, now_ms: i64) -> QueryError {
+    /// way, or it was interrupted. Without a time of now, as of another one, nothing is under way.
+    fn not_built_on(&self, approved: Period, period: Period, now_ms: Option<i64>) -> QueryError {
         let decision = self.journal.books.review(approved).and_then(|of| of.decision.as_ref());
-        if decision.is_some_and(|of| now_ms.saturating_sub(of.at_ms) < SEALED_WITHIN_MS) {
+        let since_ms = now_ms.zip(decision).map(|(now_ms, of)| now_ms.abs_diff(of.at_ms));
+        if since_ms.is_some_and(|since_ms| since_ms < UNDER_WAY_MS) {
             return QueryError::Retry(format!(
                 "{period} is built on the seal of {approved}, which was approved a moment ago, and whose seal is not there yet: try again"
             ));
@@ -143,7 +145,7 @@ impl<'a> Settlement<'a> {
     /// # Errors
     /// `Invalid` for a vendor or a period that there is nothing about, and for contracts that do
     /// not cover its usage; `Data` for rows that do not foot; `Retry` while the store is away, and
-    /// of a period before while its approval is under way.
+    /// while the approval of the period before is under way.
     pub async fn statement(
         &self,
         vendor: &str,
@@ -221,7 +223,8 @@ impl<'a> Settlement<'a> {
         let mut notes = Vec::new();
         match facts.unwritten {
             Some(approved) if approved < period => {
-                return Err(known.not_built_on(approved, period, facts.now_ms));
+                let now_ms = as_of.is_none().then_some(facts.now_ms);
+                return Err(known.not_built_on(approved, period, now_ms));
             }
             Some(approved) if approved == period => notes.push(format!(
                 "{period} was approved, and its seal is not there: tally settle approve --period {period} --by NAME writes it"

@@ -86,7 +86,7 @@ impl Settlement<'_> {
                     return Err(QueryError::Retry(refusal.to_string()));
                 }
                 CloseDecision::Refuse(Refusal::Unwritten { period, approved }) => {
-                    return Err(known.not_built_on(approved, period, now_ms));
+                    return Err(known.not_built_on(approved, period, Some(now_ms)));
                 }
                 CloseDecision::Refuse(refusal) => return Err(invalid(refusal.to_string())),
                 CloseDecision::InReview(state) => {

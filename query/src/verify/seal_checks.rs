@@ -16,10 +16,10 @@ use crate::engine::QueryEngine;
 use crate::error::QueryError;
 use crate::settle::{Journal, Kept, SealStore, sha256_of, within};
 
-/// How long an approval that is under way may take from its entry to its seal.
-const SEALED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a check waits for the seal of an approval that is under way.
+const SEAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often it is looked at meanwhile.
+/// How often it looks meanwhile.
 const LOOKS: u32 = 10;
 
 /// Every check of sealed periods.
@@ -77,7 +77,7 @@ async fn kept(store: &SealStore<'_>) -> Result<Kept, QueryError> {
         if kept.gaps.iter().all(|gap| gap.unwritten().is_none()) {
             break;
         }
-        tokio::time::sleep(SEALED_WITHIN / LOOKS).await;
+        tokio::time::sleep(SEAL_PATIENCE / LOOKS).await;
         kept = store.kept().await?;
     }
     Ok(kept)

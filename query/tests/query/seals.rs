@@ -209,10 +209,12 @@ async fn the_newest_seal_can_be_written_and_nothing_is_built_on_it_before() {
         let settlement = settlement(&store, &engine).await;
         let january = period("2027-01");
         // While it may still be under way, whoever asks is to try again; then somebody has to act.
-        for (later_ms, kind, words) in [
-            (59_999, ErrorKind::Retry, "which was approved a moment ago"),
-            (60_000, ErrorKind::Invalid, "first tally settle approve --period 2026-12"),
-        ] {
+        // The clock of who approved may have been ahead.
+        let moment = (ErrorKind::Retry, "which was approved a moment ago");
+        let interrupted = (ErrorKind::Invalid, "first tally settle approve --period 2026-12");
+        for (later_ms, (kind, words)) in
+            [(59_999, moment), (60_000, interrupted), (-59_999, moment), (-60_000, interrupted)]
+        {
             let at_ms = now() + later_ms;
             let refused = [
                 settlement.close(january, "cam", at_ms, "0.1.0").await.map(drop),
@@ -226,6 +228,9 @@ async fn the_newest_seal_can_be_written_and_nothing_is_built_on_it_before() {
                 assert!(said.contains(words), "{said}");
             }
         }
+        // As of a time, it stays as it is.
+        let error = settlement.statement_as_of("zhipu", january, now()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         let draft = settlement.statement("zhipu", period("2026-12"), now()).await.unwrap();
         assert_eq!(draft.state.name(), "review");
         assert!(draft.notes[0].contains("was approved, and its seal is not there"), "{draft:?}");
