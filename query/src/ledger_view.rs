@@ -132,9 +132,17 @@ impl LedgerView {
         epoch: u64,
     ) -> Result<Option<StoredEntry>, QueryError> {
         let store = self.store.as_ref();
-        let floor = ledger::floor(store, &self.topic, partition).await.map_err(error_of)?;
-        let entry = ledger::read_entry(store, &self.topic, partition, epoch.max(floor)).await;
-        entry.map_err(error_of)
+        let mut before = None;
+        loop {
+            let floor = ledger::floor(store, &self.topic, partition).await.map_err(error_of)?;
+            let entry = ledger::read_entry(store, &self.topic, partition, epoch.max(floor)).await;
+            let entry = entry.map_err(error_of)?;
+            // Before an entry is removed, the floor rises above it.
+            if entry.is_some() || before == Some(floor) {
+                return Ok(entry);
+            }
+            before = Some(floor);
+        }
     }
 
     /// Whether a committed file that `is_wanted` waits for its publication, which has come to the

@@ -338,7 +338,7 @@ impl Sessions {
             settlement.insert(table.name().to_owned(), Arc::new(GatheredTable(rows)));
         }
         let tables = [("public", public), ("system", system), ("settlement", settlement)];
-        let past = catalog.as_of.map(|_| Arc::clone(pin));
+        let past = catalog.as_of.map(|as_of| (as_of, Arc::clone(pin)));
         let time = StreamTime::new(self.source.ledger.clone(), past);
         let time: Arc<dyn TableProvider> = Arc::new(GatheredTable(time));
         let stream = Tables::from([(WATERMARKS.to_owned(), time)]);

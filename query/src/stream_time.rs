@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use tally_schemas::Table;
-use tally_tables::PinnedTables;
+use tally_tables::{AsOf, PinnedTables};
 
 use crate::error::QueryError;
 use crate::gathered_table::RowSource;
@@ -21,29 +21,35 @@ pub(crate) const STREAM_TIME: &str = "stream_time";
 /// Its name there.
 pub(crate) const WATERMARKS: &str = "watermarks";
 
-/// The tables that say how far a version is: usage comes with every epoch that has any.
-const OF: [Table; 3] = [Table::UsageEvents, Table::QuotaLedger, Table::Alerts];
+/// The tables that say how far a numbered version is. The same number of the others, which are written
+/// less often, is of a later time.
+const OF_VERSION: [Table; 3] = [Table::UsageEvents, Table::QuotaLedger, Table::Alerts];
 
 /// One row a partition: its watermark, read when it is scanned.
 #[derive(Debug)]
 pub(crate) struct StreamTime {
     ledger: LedgerView,
-    /// The old version that is read; `None` is now.
-    past: Option<Arc<PinnedTables>>,
+    /// The old version that is read, and by what it was asked for; `None` is now.
+    past: Option<(AsOf, Arc<PinnedTables>)>,
     schema: SchemaRef,
 }
 
 impl StreamTime {
-    pub(crate) fn new(ledger: LedgerView, past: Option<Arc<PinnedTables>>) -> Self {
+    pub(crate) fn new(ledger: LedgerView, past: Option<(AsOf, Arc<PinnedTables>)>) -> Self {
         let watermark = Field::new("watermark", time_type(), true);
         Self { ledger, past, schema: Arc::new(Schema::new(vec![watermark])) }
     }
 }
 
-/// The newest epoch of each partition that a version has.
-fn epochs_of(pin: &PinnedTables, topic: &str) -> BTreeMap<u32, u64> {
+/// The newest epoch of each partition that a version has. As of a time any table tells it: an epoch in
+/// which time passes and nothing else writes the windows that it closes.
+fn epochs_of(as_of: AsOf, pin: &PinnedTables, topic: &str) -> BTreeMap<u32, u64> {
+    let tells = |table: Table| match as_of {
+        AsOf::TimestampMs(_) => true,
+        AsOf::Version(_) => OF_VERSION.contains(&table),
+    };
     let mut epochs = BTreeMap::new();
-    for pinned in OF.into_iter().filter_map(|table| pin.get(table)) {
+    for pinned in pin.iter().filter(|pinned| tells(pinned.table)) {
         for (partition, epoch) in pinned.published_epochs(topic) {
             let newest = epochs.entry(partition).or_insert(epoch);
             *newest = epoch.max(*newest);
@@ -60,8 +66,8 @@ impl RowSource for StreamTime {
 
     async fn rows(&self) -> Result<RecordBatch, QueryError> {
         let mut entries = Vec::new();
-        if let Some(pin) = &self.past {
-            entries = self.ledger.at_epochs(epochs_of(pin, self.ledger.topic())).await?;
+        if let Some((as_of, pin)) = &self.past {
+            entries = self.ledger.at_epochs(epochs_of(*as_of, pin, self.ledger.topic())).await?;
         }
         // Of a version from before the topic was this one nothing else is known.
         if entries.is_empty() {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 use tally_aggregate::ReferenceData;
 use tally_query::QueryEngine;
@@ -11,7 +13,9 @@ use tally_quota::QuotaReference;
 use tally_schemas::{AggregateConfig, Table};
 use tally_tables::{AsOf, TableSet};
 
-use crate::feed::{Feed, engine_over, first_edition, rows, rows_as_of, settings, worked_out};
+use crate::feed::{Feed, engine_over, first_edition, ms, rows, rows_as_of, settings, worked_out};
+use crate::late_store::LateStore;
+use crate::world::TOPIC;
 
 /// The rows of a query, each as the list of its values in the order asked for.
 async fn lists(sql: &str, columns: &[&str]) -> Vec<Vec<Value>> {
@@ -229,7 +233,7 @@ async fn now_ms() -> i64 {
 /// left: 48 hours after its end.
 #[tokio::test]
 async fn a_used_up_bucket_closes_and_takes_its_alerts_with_it() {
-    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
     let reference = first_edition(&store).await;
     let mut feed = Feed::begin(store, 1, &punctual(), &reference).await;
     let purchase = json!({"command": "purchase", "id": "buy-u", "package": "telecom-10m"});
@@ -250,11 +254,9 @@ async fn a_used_up_bucket_closes_and_takes_its_alerts_with_it() {
     assert_eq!(closed_at, "2026-11-03T00:00:00Z");
 }
 
-/// What is said of a window goes with the window: the hour of a spike, five rolling hours, a day, a
-/// month. An old version of the tables goes on saying what it said.
-#[tokio::test]
-async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
-    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+/// Two accounts whose caps, spikes and overrun are told of; the cap of one is reached.
+async fn watched() -> Feed {
+    let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
     let packages = tally_rating::SHIPPED_PACKAGES
         .replacen(
             "caps = []",
@@ -279,9 +281,19 @@ async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
     feed.command("V", "2026-11-20T08:00:00+08:00", purchase);
     // The cap is reached, and 1,000 points are beyond it.
     feed.event("W", "w-1", "2026-11-20T10:00:00+08:00", glm(1_001_000));
-    let of = |counters: &[&str]| -> Vec<[String; 2]> {
-        counters.iter().map(|counter| ["W".to_owned(), (*counter).to_owned()]).collect()
-    };
+    feed
+}
+
+/// What is outstanding of that account.
+fn of_w(counters: &[&str]) -> Vec<[String; 2]> {
+    counters.iter().map(|counter| ["W".to_owned(), (*counter).to_owned()]).collect()
+}
+
+/// What is said of a window goes with the window: the hour of a spike, five rolling hours, a day, a
+/// month. An old version of the tables goes on saying what it said.
+#[tokio::test]
+async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
+    let (mut feed, of) = (watched().await, of_w);
     let all = of(&["cap:day", "cap:rolling_5h", "overrun", "spike"]);
     assert_eq!(outstanding(&mut feed).await, all);
     let pin = TableSet::open(Arc::clone(&feed.store)).pin(None).await.unwrap();
@@ -311,4 +323,45 @@ async fn alerts_of_windows_are_outstanding_until_their_window_is_over() {
     for (as_of, left) in said {
         assert_eq!(outstanding_as_of(&engine, Some(as_of)).await, left, "{as_of:?}");
     }
+}
+
+/// A night in which nothing comes but the clock.
+#[tokio::test]
+async fn time_that_passes_without_usage_ends_windows_of_an_old_version() {
+    let mut feed = watched().await;
+    outstanding(&mut feed).await;
+    let at_ms = ms("2026-11-21T09:00:00+08:00");
+    feed.send("W", at_ms, format!("{{\"command\":\"tick\",\"at\":{at_ms}}}").as_bytes());
+    let left = of_w(&["overrun"]);
+    assert_eq!(outstanding(&mut feed).await, left);
+    let then = AsOf::TimestampMs(now_ms().await);
+    let engine = engine_over(&feed.store).await;
+    assert_eq!(outstanding_as_of(&engine, Some(then)).await, left);
+}
+
+/// The janitor raises the floor and removes the epoch of an old version between two reads: the first
+/// that is kept counts, and not the newest.
+#[tokio::test]
+async fn an_old_version_whose_epoch_is_just_removed_goes_by_the_first_that_is_kept() {
+    let mut feed = watched().await;
+    let all = of_w(&["cap:day", "cap:rolling_5h", "overrun", "spike"]);
+    assert_eq!(outstanding(&mut feed).await, all);
+    let removed = feed.last().next().unwrap().entry.n;
+    let then = AsOf::TimestampMs(now_ms().await);
+    for (id, at) in [("v-1", "2026-11-20T10:30:00+08:00"), ("v-2", "2026-11-20T12:00:00+08:00")] {
+        feed.event("V", id, at, glm(1));
+        outstanding(&mut feed).await;
+    }
+    let ledger = format!("ledger/{TOPIC}/0");
+    let entry = |n: u64| format!("{ledger}/{n:020}.json");
+    for n in 0..=removed {
+        feed.store.delete(&Path::from(entry(n))).await.unwrap();
+    }
+    let floor = json!({"n": removed + 1}).to_string();
+    let floor_path = format!("{ledger}/floor.json");
+    feed.store.put(&Path::from(floor_path.as_str()), floor.into()).await.unwrap();
+    let late = LateStore::new(Arc::clone(&feed.store), &floor_path, &entry(removed));
+    let late: Arc<dyn ObjectStore> = Arc::new(late);
+    let engine = engine_over(&late).await;
+    assert_eq!(outstanding_as_of(&engine, Some(then)).await, all);
 }
