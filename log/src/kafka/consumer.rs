@@ -27,6 +27,25 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// leaves, and everybody waits for its session to time out.
 const LEAVE_GRACE: Duration = Duration::from_millis(200);
 
+/// Pause between two warnings that the group is not served: polling may fail many times a second.
+const WARNING_PAUSE: Duration = Duration::from_secs(60);
+
+/// When it was last said that the group is not served.
+#[derive(Default)]
+struct Warned(Mutex<Option<Instant>>);
+
+impl Warned {
+    /// Whether it is to be said again; from now on it is said.
+    fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock();
+        let is_due = last.is_none_or(|last| now.duration_since(last) >= WARNING_PAUSE);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
 /// The consumer that runs at present, for those who are not on its thread.
 #[derive(Default)]
 pub(super) struct Live {
@@ -56,6 +75,7 @@ impl Live {
 pub(super) struct Consumption<'a> {
     consumer: Arc<GroupConsumer>,
     live: &'a Mutex<Live>,
+    warned: Warned,
 }
 
 impl<'a> Consumption<'a> {
@@ -79,7 +99,7 @@ impl<'a> Consumption<'a> {
         consumer.context().attach(&consumer);
         consumer.subscribe(&[topic]).map_err(|error| log_error("subscription", &error))?;
         *current = Live { consumer: Arc::downgrade(&consumer), running: true };
-        Ok(Self { consumer, live })
+        Ok(Self { consumer, live, warned: Warned::default() })
     }
 
     /// Serves the group until `stop`, or until it can no longer be served.
@@ -124,8 +144,13 @@ impl<'a> Consumption<'a> {
                     ),
                 ) => Err(log_error("consumption", &error)),
                 // A broker that is away or lets us in no more, a coordinator that moves: librdkafka
-                // goes on by itself, and who looks for trouble names it.
-                _ => Ok(()),
+                // goes on by itself. Who looks for trouble names it; a bounded run has nobody else.
+                _ => {
+                    if self.warned.is_due(Instant::now()) {
+                        tracing::warn!(%error, "the group is not served");
+                    }
+                    Ok(())
+                }
             },
         }
     }
@@ -155,5 +180,18 @@ impl<'a> Consumption<'a> {
 impl Drop for Consumption<'_> {
     fn drop(&mut self) {
         *self.live.lock() = Live::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_the_group_is_not_served_is_said_at_most_once_a_minute() {
+        let (warned, began) = (Warned::default(), Instant::now());
+        let said = [0, 1, 59, 60, 61, 119, 121]
+            .map(|seconds| warned.is_due(began + Duration::from_secs(seconds)));
+        assert_eq!(said, [true, false, false, true, false, false, true]);
     }
 }
