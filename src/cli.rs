@@ -286,22 +286,24 @@ fn filter() -> EnvFilter {
 
 /// Words of a filter, by which the libraries that tell statements do so only where they are named.
 /// `datafusion_postgres` is another one than `datafusion`, `datafusion::optimizer` is not.
-fn quiet(mut words: String) -> String {
+fn quiet(words: String) -> String {
     let lower = words.to_ascii_lowercase();
-    // A word is a target with a level or spans, or one of them alone.
+    // A word is a target with a level or spans, or one of them alone. Targets are compared as they
+    // are written.
     let is_named = |library: &str| {
-        lower.split(',').any(|word| {
+        words.split(',').any(|word| {
             let target = word.split(['=', '[']).next().unwrap_or_default();
             target.trim().split("::").next() == Some(library)
         })
     };
     // Levels by name, or by number.
+    let mut added = String::new();
     if ["debug", "trace", "4", "5"].iter().any(|level| lower.contains(level)) {
         for library in TELL_STATEMENTS.into_iter().filter(|library| !is_named(library)) {
-            words.push_str(&format!(",{library}=warn"));
+            added.push_str(&format!(",{library}=warn"));
         }
     }
-    words
+    words + &added
 }
 
 /// Log lines go to standard error, so that standard output is only the result.
@@ -342,7 +344,10 @@ mod tests {
             ("debug,datafusion_postgres=info", both),
             ("trace,tally=5,my_datafusion=debug", both),
             ("debug,datafusion=info", "sqlparser=warn"),
-            ("debug, DataFusion::optimizer=trace", "sqlparser=warn"),
+            ("DEBUG", both),
+            ("debug, datafusion::optimizer=trace", "sqlparser=warn"),
+            // By this nothing is silenced, so it names nothing.
+            ("debug, DataFusion::optimizer=trace", both),
             ("debug,datafusion[span]=info", "sqlparser=warn"),
             ("debug,datafusion", "sqlparser=warn"),
             ("sqlparser=debug", "datafusion=warn"),
