@@ -172,8 +172,9 @@ impl EventLog for KafkaLog {
 fn log_error(what: &str, error: &KafkaError) -> LogError {
     let message = format!("{what}: {error}");
     match error {
-        KafkaError::ClientConfig(_, reason, key, value) => {
-            LogError::Invalid(format!("Kafka setting {key} = {value:?}: {reason}"))
+        // The value may be a secret: a password under a name that is misspelt.
+        KafkaError::ClientConfig(_, reason, key, _) => {
+            LogError::Invalid(format!("Kafka setting {key}: {reason}"))
         }
         KafkaError::ClientCreation(_) | KafkaError::Nul(_) => LogError::Invalid(message),
         _ => match error.rdkafka_error_code() {
@@ -208,5 +209,21 @@ fn log_error_of_code(message: String, code: RDKafkaErrorCode) -> LogError {
         | Code::NotImplemented
         | Code::UnsupportedCompressionType => LogError::Internal(message),
         _ => LogError::Retry(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LogErrorKind;
+
+    #[test]
+    fn the_value_of_a_setting_that_is_refused_is_not_told() {
+        let mut config = KafkaLogConfig::new("127.0.0.1:9", "topic", "group");
+        config.options.insert("sasl.pasword".to_owned(), "hunter2".to_owned());
+        let error = KafkaLog::open(config).unwrap_err();
+        assert_eq!(error.kind(), LogErrorKind::Invalid);
+        let words = error.to_string();
+        assert!(words.contains("sasl.pasword") && !words.contains("hunter2"), "{words}");
     }
 }
