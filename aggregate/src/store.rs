@@ -98,6 +98,8 @@ fn s3_builder(
     for (name, value) in environment {
         if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
             && name.starts_with("AWS_")
+            // As compose makes them of what is not set.
+            && !value.is_empty()
             && let Ok(key) = name.to_ascii_lowercase().parse()
         {
             given.push((key, value.to_owned()));
@@ -313,6 +315,11 @@ mod tests {
         for key in [Key::AccessKeyId, Key::SecretAccessKey, Key::Token] {
             assert_eq!(of(&by_pod, key), None, "{key:?}");
         }
+        // Variables without anything are none.
+        let empty = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+        let by_empty = built(&options, &empty);
+        assert_eq!(of(&by_empty, Key::AccessKeyId).as_deref(), Some("ours"));
+        assert_eq!(of(&by_empty, Key::SecretAccessKey).as_deref(), Some("hunter2"));
         let by_half = built(&options, &pod[..1]);
         assert_eq!(of(&by_half, Key::AccessKeyId).as_deref(), Some("ours"));
     }
@@ -330,6 +337,8 @@ mod tests {
             for variable in variables {
                 let both = built(&[(name, "cn-north-1")], &[(variable, "us-east-1")]);
                 assert_eq!(of(&both), "us-east-1", "{name} and {variable}");
+                let empty = built(&[(name, "cn-north-1")], &[(variable, "")]);
+                assert_eq!(of(&empty), "cn-north-1", "{name} and an empty {variable}");
             }
         }
     }
