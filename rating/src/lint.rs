@@ -23,6 +23,8 @@ pub struct Lint {
     pub what: String,
     /// File and line of the record.
     pub place: String,
+    /// Kind and id of the other record, where it takes two.
+    pub other: Option<(&'static str, String)>,
 }
 
 /// Kinds of findings. A book with any of them may not rate money.
@@ -92,7 +94,7 @@ impl LintCode {
 
 impl std::fmt::Display for Lint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { code, id, what, place } = self;
+        let Self { code, id, what, place, .. } = self;
         write!(f, "{place}: {}: {id}: {what}; {}", code.name(), code.advice())
     }
 }
@@ -100,7 +102,11 @@ impl std::fmt::Display for Lint {
 impl Lint {
     fn of<T: Versioned>(code: LintCode, record: &T, what: String) -> Self {
         let Version { id, place, .. } = record.version();
-        Self { code, id: id.clone(), what, place: place.clone() }
+        Self { code, id: id.clone(), what, place: place.clone(), other: None }
+    }
+
+    fn with<T: Versioned>(self, other: &T) -> Self {
+        Self { other: Some((T::KIND, other.version().id.clone())), ..self }
     }
 }
 
@@ -132,7 +138,7 @@ pub(crate) fn lint(book: &Book, since_ms: Option<i64>) -> Vec<Lint> {
         for (number, price) in prices.iter().enumerate() {
             for other in &prices[number + 1..] {
                 if overlaps(price, other) {
-                    found.insert(together(*price, &other.version.id));
+                    found.insert(together(*price, *other));
                 }
             }
             if price.windows.is_empty() {
@@ -160,8 +166,9 @@ fn approve<T: Versioned>(records: &mut [T]) {
     }
 }
 
-fn together<T: Versioned>(record: &T, other_id: &str) -> Lint {
-    Lint::of(LintCode::Overlap, record, format!("holds together with {other_id}"))
+fn together<T: Versioned>(record: &T, other: &T) -> Lint {
+    let what = format!("holds together with {}", other.version().id);
+    Lint::of(LintCode::Overlap, record, what).with(other)
 }
 
 fn same_known_time<T: Versioned>(records: &[T], found: &mut BTreeSet<Lint>) {
@@ -185,7 +192,7 @@ fn overlaps_of<T: Versioned>(
     let known: Vec<&T> = known_records(records, Some(known_at_ms)).collect();
     for (number, record) in known.iter().enumerate() {
         for other in known[number + 1..].iter().filter(|other| clash(record, other)) {
-            found.insert(together(*record, &other.version().id));
+            found.insert(together(*record, *other));
         }
     }
 }
@@ -262,7 +269,7 @@ fn fractions(book: &Book, known_at_ms: i64, prices: &[&Price], found: &mut BTree
                 && contract.valid.meets(&price.valid);
             if meets && discounted(price.micro_per_million, contract.discount_ppm).is_none() {
                 let what = format!("contract {} leaves a fraction", contract.version.id);
-                found.insert(Lint::of(LintCode::FractionalDiscount, *price, what));
+                found.insert(Lint::of(LintCode::FractionalDiscount, *price, what).with(*contract));
             }
         }
     }

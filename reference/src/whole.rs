@@ -274,9 +274,12 @@ impl Whole {
         let last_ms = earlier.checked_sub(1).and_then(|last| self.known_times_ms.get(last));
         let before: BTreeSet<Lint> =
             self.book.lint_since(last_ms.copied().unwrap_or(at_ms)).into_iter().collect();
-        let is_brought = |lint: &Lint| {
-            changes.iter().any(|change| change.id == lint.id && change.place == lint.place)
+        let is_of = |lint: &Lint, change: &Change| {
+            let other = lint.other.as_ref();
+            (change.id == lint.id && change.place == lint.place)
+                || other.is_some_and(|(kind, id)| *kind == change.record && *id == change.id)
         };
+        let is_brought = |lint: &Lint| changes.iter().any(|change| is_of(lint, change));
         let mut found = book.lint_since(at_ms);
         found.retain(|lint| is_brought(lint) || !before.contains(lint));
         found

@@ -137,3 +137,38 @@ async fn weights_that_end_later_than_before_are_approved() {
     assert_eq!(imported.findings, []);
     approve(kind, imported.version, 10).await.unwrap();
 }
+
+/// What stands at one record is looked at where the other one comes anew.
+#[tokio::test]
+async fn a_discount_that_leaves_a_fraction_is_refused_anew() {
+    let world = World::new();
+    let price = prices(&[["a", "3", "2026-01-01", "", ""]]).replacen("3000000", "3000001", 1);
+    world.put_in_force(&price, noon()).await;
+    let kind = ReferenceKind::Contract;
+    let contract = |id: &str, model: &str, ppm: u32| {
+        format!(
+            "[[contract]]\nid = \"{id}\"\nvendor = \"acme\"\nmodel_pattern = \"{model}\"\n\
+             form = \"price_list\"\ndiscount_ppm = {ppm}\ncurrency = \"CNY\"\n\
+             valid_from = \"2026-01-01\"\n"
+        )
+    };
+    let import = async |text: &str, later_ms: i64| {
+        let imported = world.import(kind, "c.toml", text, "alice", noon() + later_ms).await;
+        let imported = imported.unwrap();
+        let codes: Vec<String> = imported.findings.into_iter().map(|found| found.code).collect();
+        (codes, imported.version.unwrap())
+    };
+    let (codes, _) = import(&contract("half", "acme-*", 500_000), 1).await;
+    assert_eq!(codes, ["fractional_discount"]);
+    approve_unseen(&world, kind, noon() + 1).await;
+    // Of something else; and the same contract with another discount that leaves one.
+    let (codes, version) = import(&contract("other", "other-1", 500_000), 2).await;
+    assert_eq!(codes, Vec::<String>::new());
+    world.store.approve(kind, version, "bob", noon() + 2).await.unwrap();
+    let (codes, version) = import(&contract("half", "acme-*", 300_000), 3).await;
+    assert_eq!(codes, ["fractional_discount"]);
+    assert!(world.store.approve(kind, version, "bob", noon() + 3).await.is_err());
+    let (codes, version) = import(&contract("half", "acme-*", 0), 4).await;
+    assert_eq!(codes, Vec::<String>::new());
+    world.store.approve(kind, version, "bob", noon() + 4).await.unwrap();
+}
