@@ -39,8 +39,9 @@ check() {
 
 variants() { basename -s .yaml -a helm/variants/*.yaml; }
 
-# What the chart makes of a variant, with further arguments of Helm. Helm as it is built here takes Kubernetes for 1.20, so it is told another; its own
-# version is not in what it renders, and neither are lines without anything.
+# What the chart makes of a variant, with further arguments of Helm. Helm as it is built here takes
+# Kubernetes for 1.20, so it is told another; its own version is not in what it renders, and neither
+# are lines without anything.
 render() {
   "$HELM" template tally helm --namespace tally --kube-version 1.34.0 --values "helm/variants/$1.yaml" "${@:2}" |
     sed -e 's/[[:space:]]*$//' -e '/^$/d'

@@ -141,9 +141,10 @@ fn reference(metrics: &BTreeMap<String, Shown>) -> String {
     let mut out = String::from(
         "# Metrics\n\n\
          `GET /metrics` of every role, in the OpenMetrics text format that Prometheus reads. Times are in \
-         seconds, sizes in bytes, what is used of a budget in whole percent, as its thresholds are. `tally up` has all of them, `tally ingest` those of the door \
-         (`tally_ingest_…`), `tally query` those of queries and, where there \
-         are users, of the audit log (`tally_audit_…`), `tally janitor --listen ADDR` those of the janitor, \
+         seconds, sizes in bytes, what is used of a budget in whole percent, as its thresholds are. \
+         `tally up` has all of them, `tally ingest` those of the door (`tally_ingest_…`), \
+         `tally query` those of queries and, where there are users, of the audit log \
+         (`tally_audit_…`), `tally janitor --listen ADDR` those of the janitor, \
          `tally aggregate --listen ADDR` the others; each counts those who came to its doors \
          (`tally_sign_ins_total`), sees its own disks and certificate, and what keeps it from running well \
          (`tally_trouble`).\n\n\
