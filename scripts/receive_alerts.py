@@ -26,7 +26,9 @@ class Receiver(BaseHTTPRequestHandler):
         if genuine and alert["id"] not in received:
             received.add(alert["id"])
             if len(received) <= shown:
-                print(f"  {alert['account']}  {alert['kind']} {alert['threshold']}  of {alert['package']}", flush=True)
+                # In one piece, as requests have threads of their own.
+                line = f"  {alert['account']}  {alert['kind']} {alert['threshold']}  of {alert['package']}\n"
+                print(line, end="", flush=True)
 
     def log_message(self, *_: object) -> None:
         pass
