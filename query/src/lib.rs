@@ -25,6 +25,7 @@ mod engine;
 mod error;
 mod exhaustion;
 mod file_statistics;
+mod filter_pushdown;
 mod flight_sql;
 mod gathered_table;
 mod guard;

@@ -33,6 +33,7 @@ use crate::checked_sum::checked_sum;
 use crate::comments::{Comments, size_functions};
 use crate::engine::Beside;
 use crate::exhaustion::exhaustion_function;
+use crate::filter_pushdown::by_unique_names;
 use crate::gathered_table::GatheredTable;
 use crate::guard::CATALOG;
 use crate::phone_bill::{PhoneBillRows, PhoneBillTable};
@@ -228,8 +229,11 @@ impl Sessions {
             context.register_udf(function);
         }
         context.register_udaf(checked_sum());
-        let state = SessionStateBuilder::new_from_existing(context.state())
+        let state = context.state();
+        let rules = by_unique_names(state.physical_optimizers());
+        let state = SessionStateBuilder::new_from_existing(state)
             .with_analyzer_rule(Arc::new(CheckedArithmetic::default()))
+            .with_physical_optimizer_rules(rules)
             .with_catalog_list(Arc::new(FixedCatalog::default()))
             .build();
         Ok(Base { state, pg_catalog })

@@ -434,3 +434,27 @@ async fn operators_see_what_is_held_back_and_no_amounts() {
         assert!(error.contains("not found"), "{sql}: {error}");
     }
 }
+
+/// A filter on the side of a join that may be missing is not taken for one on the other side, which
+/// has a column of the same name.
+#[tokio::test]
+async fn a_filter_stays_on_its_side_of_a_join() {
+    let two = Two::new().await;
+    let body = "SELECT t2.bill_hash FROM own_report AS t1 \
+        RIGHT JOIN own_classes AS t2 ON t1.class = t2.vendor";
+    let asked = async |body: &str| {
+        let parts = two.parts.iter().filter(|(name, _)| body.contains(name.as_str()));
+        let parts: Vec<String> = parts.map(|(name, sql)| format!("{name} AS ({sql})")).collect();
+        let sql = format!("WITH {} {body}", parts.join(", "));
+        text_of(&ask(&two.full, &two.finance, &sql).await)
+    };
+    let all = asked(body).await;
+    assert!(all.contains("own-hash-deepseek"), "{all}");
+    // No class has the name of a vendor, so t1.vendor is null in every row.
+    for filter in
+        ["upper(t1.vendor) <> 'x'", "regexp_replace(t1.vendor, '[a-m]', '#') NOT IN ('x', '')"]
+    {
+        let left = asked(&format!("{body} WHERE {filter}")).await;
+        assert!(!left.contains("own-hash"), "{filter}: {left}");
+    }
+}
