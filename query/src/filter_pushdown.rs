@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::{ExecutionPlan, with_new_children_if_necessary};
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
 /// What the engine's rules that push filters down are called.
 const NAMED: &str = "FilterPushdown";
@@ -32,7 +32,7 @@ impl PhysicalOptimizerRule for ByName {
         for child in plan.children() {
             children.push(self.optimize(Arc::clone(child), config)?);
         }
-        with_new_children_if_necessary(plan, children)
+        replace_children_if_necessary(plan, children)
     }
 
     fn name(&self) -> &str {
