@@ -4,40 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array, new_null_array};
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Column, ColumnStatistics, ScalarValue, Statistics};
 use tally_tables::{PinnedFile, StatValue};
-
-/// The bounds of one column in one file.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Bounds {
-    min: Option<ScalarValue>,
-    max: Option<ScalarValue>,
-    null_count: Option<u64>,
-}
-
-/// The bounds of all columns of `schema` in one file.
-pub(crate) fn bounds_of(file: &PinnedFile, schema: &Schema) -> Vec<Bounds> {
-    schema
-        .fields()
-        .iter()
-        .map(|field| {
-            if let Some(value) = file.partition_values.get(field.name()) {
-                let value = partition_scalar(value.as_deref(), field.data_type());
-                let null_count = if value.is_null() { file.rows } else { Some(0) };
-                let value = Some(value).filter(|value| !value.is_null());
-                return Bounds { min: value.clone(), max: value, null_count };
-            }
-            let Some(stats) = file.column_stats(field.name()) else { return Bounds::default() };
-            let bound = |value: &Option<StatValue>| {
-                value.as_ref().and_then(|value| scalar(value, field.data_type()))
-            };
-            Bounds { min: bound(&stats.min), max: bound(&stats.max), null_count: stats.null_count }
-        })
-        .collect()
-}
 
 /// The value of a partition column; null where the file's value does not fit the type.
 pub(crate) fn partition_scalar(text: Option<&str>, data_type: &DataType) -> ScalarValue {
@@ -64,23 +35,48 @@ fn scalar(value: &StatValue, data_type: &DataType) -> Option<ScalarValue> {
     }
 }
 
+/// What is known of one column of a file.
+#[derive(Default)]
+struct Bounds {
+    min: Option<ScalarValue>,
+    max: Option<ScalarValue>,
+    null_count: Option<u64>,
+}
+
+impl Bounds {
+    fn of(file: &PinnedFile, field: &Field) -> Self {
+        if let Some(value) = file.partition_values.get(field.name()) {
+            let value = partition_scalar(value.as_deref(), field.data_type());
+            let null_count = if value.is_null() { file.rows } else { Some(0) };
+            let value = Some(value).filter(|value| !value.is_null());
+            return Self { min: value.clone(), max: value, null_count };
+        }
+        let Some(stats) = file.column_stats(field.name()) else { return Self::default() };
+        let bound = |value: &Option<StatValue>| {
+            value.as_ref().and_then(|value| scalar(value, field.data_type()))
+        };
+        Self { min: bound(&stats.min), max: bound(&stats.max), null_count: stats.null_count }
+    }
+}
+
 /// What DataFusion may take as true of one file. Only integers and dates are exact: strings may
 /// be cut and timestamps lose their microseconds.
-pub(crate) fn statistics_of(file: &PinnedFile, bounds: &[Bounds], schema: &Schema) -> Statistics {
-    let column_statistics = bounds
+pub(crate) fn statistics_of(file: &PinnedFile, schema: &Schema) -> Statistics {
+    let column_statistics = schema
+        .fields()
         .iter()
-        .zip(schema.fields())
-        .map(|(bounds, field)| {
+        .map(|field| {
+            let bounds = Bounds::of(file, field);
             let exact =
                 matches!(field.data_type(), DataType::Int64 | DataType::Int32 | DataType::Date32);
-            let precision = |value: &Option<ScalarValue>| match value {
-                Some(value) if exact => Precision::Exact(value.clone()),
-                Some(value) => Precision::Inexact(value.clone()),
+            let precision = |value: Option<ScalarValue>| match value {
+                Some(value) if exact => Precision::Exact(value),
+                Some(value) => Precision::Inexact(value),
                 None => Precision::Absent,
             };
             ColumnStatistics {
-                min_value: precision(&bounds.min),
-                max_value: precision(&bounds.max),
+                min_value: precision(bounds.min),
+                max_value: precision(bounds.max),
                 null_count: bounds
                     .null_count
                     .and_then(|count| usize::try_from(count).ok())
@@ -103,14 +99,15 @@ pub(crate) fn statistics_of(file: &PinnedFile, bounds: &[Bounds], schema: &Schem
 #[derive(Debug)]
 pub(crate) struct FileBounds<'a> {
     pub(crate) schema: SchemaRef,
-    pub(crate) files: Vec<(&'a [Bounds], Option<u64>)>,
+    /// With the rows of each, those too that retention has removed.
+    pub(crate) files: Vec<(&'a Statistics, Option<u64>)>,
 }
 
 impl FileBounds<'_> {
     fn column(
         &self,
         column: &Column,
-        value: impl Fn(&Bounds) -> Option<&ScalarValue>,
+        value: impl Fn(&ColumnStatistics) -> &Precision<ScalarValue>,
     ) -> Option<ArrayRef> {
         let index = self.schema.index_of(column.name()).ok()?;
         let data_type = self.schema.field(index).data_type();
@@ -118,8 +115,9 @@ impl FileBounds<'_> {
         if self.files.is_empty() {
             return Some(new_null_array(data_type, 0));
         }
-        let values = self.files.iter().map(|(bounds, _)| {
-            bounds.get(index).and_then(&value).cloned().unwrap_or_else(|| null.clone())
+        let values = self.files.iter().map(|(known, _)| {
+            let of_column = known.column_statistics.get(index).map(&value);
+            of_column.and_then(Precision::get_value).unwrap_or(&null).clone()
         });
         ScalarValue::iter_to_array(values).ok()
     }
@@ -127,11 +125,11 @@ impl FileBounds<'_> {
 
 impl PruningStatistics for FileBounds<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.column(column, |bounds| bounds.min.as_ref())
+        self.column(column, |known| &known.min_value)
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.column(column, |bounds| bounds.max.as_ref())
+        self.column(column, |known| &known.max_value)
     }
 
     fn num_containers(&self) -> usize {
@@ -143,7 +141,10 @@ impl PruningStatistics for FileBounds<'_> {
         let counts: UInt64Array = self
             .files
             .iter()
-            .map(|(bounds, _)| bounds.get(index).and_then(|bounds| bounds.null_count))
+            .map(|(known, _)| {
+                let count = known.column_statistics.get(index)?.null_count.get_value()?;
+                u64::try_from(*count).ok()
+            })
             .collect();
         Some(Arc::new(counts))
     }

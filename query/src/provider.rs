@@ -1,8 +1,8 @@
 //! One version of a Delta table as a plain Parquet scan: files are pruned by partition and by
 //! statistics here, row groups, pages and bloom filters by the scan itself.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -32,7 +32,7 @@ use tally_schemas::Table;
 use tally_tables::{PinnedFile, PinnedTable};
 
 use crate::error::QueryError;
-use crate::file_statistics::{Bounds, FileBounds, bounds_of, partition_scalar, statistics_of};
+use crate::file_statistics::{FileBounds, partition_scalar, statistics_of};
 use crate::removed_days::{Removed, removed_rows_asked};
 
 /// Where the store is registered with the engine; every path is below its root.
@@ -42,10 +42,12 @@ pub(crate) const STORE_URL: &str = "tally://store/";
 /// single request.
 const FOOTER_HINT_BYTES: usize = 64 << 10;
 
+/// A file as it is scanned, shared by all versions that have it.
 #[derive(Debug)]
 struct ScanFile {
+    of: Arc<PinnedFile>,
     file: PartitionedFile,
-    bounds: Vec<Bounds>,
+    statistics: Arc<Statistics>,
     /// Rows, those too that retention has removed.
     rows: Option<u64>,
     /// Day and record, where retention has removed the rows.
@@ -64,15 +66,27 @@ pub struct PinnedTableProvider {
     /// Position in the scan's schema of each column of the table.
     scan_index: Vec<usize>,
     files: Vec<Arc<ScanFile>>,
+    /// What is known of all files together; merged when it is first asked for.
+    whole: OnceLock<Statistics>,
 }
 
 impl PinnedTableProvider {
-    /// Prepares the files and statistics of a version. Work is proportional to files × columns,
-    /// so the result is kept for as long as the version is current.
+    /// Prepares the files and statistics of a version. Work and memory are proportional to files ×
+    /// columns, so the result is kept for as long as the version is current.
     ///
     /// # Errors
     /// `SchemaError` where a partition column is not a column.
     pub fn try_new(pinned: &PinnedTable) -> Result<Self> {
+        Self::try_new_after(pinned, None)
+    }
+
+    /// The same, which shares the files that a version prepared earlier has too: of thousands of
+    /// files, a version a second differs by a few, and answers that run and pins that are kept
+    /// hold many versions.
+    ///
+    /// # Errors
+    /// As [`Self::try_new`].
+    pub(crate) fn try_new_after(pinned: &PinnedTable, before: Option<&Self>) -> Result<Self> {
         let fields: Vec<FieldRef> = pinned.schema.fields().iter().map(|f| view_field(f)).collect();
         let schema = Arc::new(Schema::new(fields.clone()));
         let is_partition = |field: &FieldRef| pinned.partition_columns.contains(field.name());
@@ -92,25 +106,35 @@ impl PinnedTableProvider {
             .iter()
             .map(|field| Ok(full.index_of(field.name())?))
             .collect::<Result<_>>()?;
-        let files = pinned
-            .files
+        // What is known of a file goes by the columns that it is asked for.
+        let before = before.filter(|before| {
+            before.table == pinned.table && before.scan_schema.table_schema() == &full
+        });
+        let prepared: HashMap<*const PinnedFile, &Arc<ScanFile>> = before
             .iter()
-            .map(|file| {
-                let bounds = bounds_of(file, &full);
-                let mut part = PartitionedFile::new(pinned.object_path(file), file.size);
-                part.partition_values = partition
-                    .iter()
-                    .map(|field| {
-                        let text = file.partition_values.get(field.name()).cloned().flatten();
-                        partition_scalar(text.as_deref(), field.data_type())
-                    })
-                    .collect();
-                part.statistics = Some(Arc::new(statistics_of(file, &bounds, &full)));
-                // Pruning leaves out a file without rows, and must not where they were removed.
-                let rows = file.removed().map_or(file.rows, |removed| Some(removed.rows));
-                Arc::new(ScanFile { file: part, bounds, rows, removed: Removed::of(file) })
-            })
+            .flat_map(|before| before.files.iter().map(|file| (Arc::as_ptr(&file.of), file)))
             .collect();
+        let prepare = |file: &Arc<PinnedFile>| {
+            let statistics = Arc::new(statistics_of(file, &full));
+            let mut part = PartitionedFile::new(pinned.object_path(file), file.size);
+            part.partition_values = partition
+                .iter()
+                .map(|field| {
+                    let text = file.partition_values.get(field.name()).cloned().flatten();
+                    partition_scalar(text.as_deref(), field.data_type())
+                })
+                .collect();
+            part.statistics = Some(Arc::clone(&statistics));
+            // Pruning leaves out a file without rows, and must not where they were removed.
+            let rows = file.removed().map_or(file.rows, |removed| Some(removed.rows));
+            let removed = Removed::of(file);
+            Arc::new(ScanFile { of: Arc::clone(file), file: part, statistics, rows, removed })
+        };
+        let of_file = |file: &Arc<PinnedFile>| match prepared.get(&Arc::as_ptr(file)) {
+            Some(known) => Arc::clone(known),
+            None => prepare(file),
+        };
+        let files = pinned.files.iter().map(of_file).collect();
         Ok(Self {
             table: pinned.table,
             version: pinned.version,
@@ -118,6 +142,7 @@ impl PinnedTableProvider {
             scan_schema,
             scan_index,
             files,
+            whole: OnceLock::new(),
         })
     }
 
@@ -132,6 +157,7 @@ impl PinnedTableProvider {
             scan_schema: self.scan_schema.clone(),
             scan_index: self.scan_index.clone(),
             files: self.files.iter().filter(is_kept).map(Arc::clone).collect(),
+            whole: OnceLock::new(),
         }
     }
 
@@ -213,6 +239,21 @@ impl PinnedTableProvider {
             .collect())
     }
 
+    /// What is known of some of the files together.
+    fn statistics_together(&self, files: &[&ScanFile]) -> Result<Statistics> {
+        let whole = files.len() == self.files.len();
+        if let Some(merged) = self.whole.get().filter(|_| whole) {
+            return Ok(merged.clone());
+        }
+        let known = files.iter().map(|file| file.statistics.as_ref());
+        let merged = Statistics::try_merge_iter(known, self.scan_schema.table_schema())?;
+        if whole {
+            // Another query may have been first, with the same.
+            drop(self.whole.set(merged.clone()));
+        }
+        Ok(merged)
+    }
+
     fn prune_by_statistics<'a>(
         &self,
         state: &dyn Session,
@@ -231,7 +272,7 @@ impl PinnedTableProvider {
         };
         let bounds = FileBounds {
             schema,
-            files: files.iter().map(|file| (file.bounds.as_slice(), file.rows)).collect(),
+            files: files.iter().map(|file| (file.statistics.as_ref(), file.rows)).collect(),
         };
         let keep = predicate.prune(&bounds)?;
         Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
@@ -296,10 +337,7 @@ impl TableProvider for PinnedTableProvider {
             let schema = self.scan_schema.table_schema().project(&indices)?;
             return Ok(Arc::new(EmptyExec::new(Arc::new(schema))));
         }
-        let statistics = Statistics::try_merge_iter(
-            files.iter().filter_map(|file| file.file.statistics.as_deref()),
-            self.scan_schema.table_schema(),
-        )?;
+        let statistics = self.statistics_together(&files)?;
         let store_url = ObjectStoreUrl::parse(STORE_URL)?;
         let store = state.runtime_env().object_store(&store_url)?;
         let metadata_cache = state.runtime_env().cache_manager.get_file_metadata_cache();
@@ -353,5 +391,72 @@ impl TableProvider for PinnedTableProvider {
             Statistics::new_unknown(&self.schema)
                 .with_num_rows(datafusion::common::stats::Precision::Exact(rows)),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStore, ObjectStoreExt};
+    use serde_json::{Value, json};
+    use tally_tables::TableSet;
+
+    use super::*;
+
+    fn add(name: &str) -> Value {
+        json!({"add": {"path": name, "partitionValues": {"day": "2026-11-22"}, "size": 9,
+            "modificationTime": 0, "dataChange": true,
+            "stats": r#"{"numRecords":2,"minValues":{"input":3},"maxValues":{"input":5}}"#}})
+    }
+
+    async fn commit(store: &dyn ObjectStore, version: u64, actions: &[Value]) {
+        let path = format!("tables/usage_events/_delta_log/{version:020}.json");
+        let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
+        store.put(&path.into(), lines.join("\n").into()).await.unwrap();
+    }
+
+    /// What is prepared of a file, by its path.
+    fn prepared(provider: &PinnedTableProvider) -> HashMap<&str, *const ScanFile> {
+        let files = provider.files.iter();
+        files.map(|file| (file.of.path.as_str(), Arc::as_ptr(file))).collect()
+    }
+
+    fn all_of(provider: &PinnedTableProvider) -> Vec<&ScanFile> {
+        provider.files.iter().map(Arc::as_ref).collect()
+    }
+
+    #[tokio::test]
+    async fn versions_share_what_is_prepared_of_the_files_that_both_have() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let schema = json!({"type": "struct", "fields": [
+            {"name": "input", "type": "long", "nullable": true, "metadata": {}},
+            {"name": "day", "type": "date", "nullable": false, "metadata": {}}]});
+        let metadata = json!({"metaData": {"id": "1", "format": {"provider": "parquet", "options": {}},
+            "schemaString": schema.to_string(), "partitionColumns": ["day"], "configuration": {}}});
+        let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
+        commit(&*store, 0, &[protocol, metadata, add("a"), add("b")]).await;
+        let tables = TableSet::open(Arc::clone(&store));
+        let pin = async || tables.pin(None).await.unwrap().get(Table::UsageEvents).unwrap();
+
+        let first = pin().await;
+        let before = PinnedTableProvider::try_new(&first).unwrap();
+        let removed = json!({"remove": {"path": "a", "deletionTimestamp": 1, "dataChange": false}});
+        commit(&*store, 1, &[removed, add("c")]).await;
+        let second = pin().await;
+        let after = PinnedTableProvider::try_new_after(&second, Some(&before)).unwrap();
+
+        let (old, new) = (prepared(&before), prepared(&after));
+        let mut names: Vec<&str> = new.keys().copied().collect();
+        names.sort_unstable();
+        assert_eq!(names, ["b", "c"]);
+        assert_eq!(old["b"], new["b"]);
+        let known = after.statistics_together(&all_of(&after)).unwrap();
+        assert_eq!(known.num_rows.get_value(), Some(&4));
+        // A part of the files is not answered with what was merged of all.
+        let part = after.statistics_together(&all_of(&after)[..1]).unwrap();
+        assert_eq!(part.num_rows.get_value(), Some(&2));
+        // A version alone has nothing to share.
+        let alone = PinnedTableProvider::try_new(&second).unwrap();
+        assert_ne!(prepared(&alone)["b"], new["b"]);
     }
 }

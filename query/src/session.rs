@@ -278,10 +278,12 @@ impl Sessions {
     /// A version of a table, prepared now where it is not the last that was.
     fn prepared(&self, pinned: &PinnedTable) -> Result<Prepared> {
         let known = self.tables.lock().get(&pinned.table).cloned();
-        if let Some(known) = known.filter(|known| known.rows.version() == pinned.version) {
-            return Ok(known);
-        }
-        let rows = Arc::new(PinnedTableProvider::try_new(pinned)?);
+        let before = match known {
+            Some(known) if known.rows.version() == pinned.version => return Ok(known),
+            known => known.map(|known| known.rows),
+        };
+        let rows = PinnedTableProvider::try_new_after(pinned, before.as_deref())?;
+        let rows = Arc::new(rows);
         let rolled = rolled_tables(pinned, &rows)?;
         let prepared = Prepared { rows, rolled };
         self.tables.lock().insert(pinned.table, prepared.clone());

@@ -14,6 +14,9 @@ use crate::support::{Dice, Figures, Process, at_scale, block_on, eventually};
 
 const BATCH: u64 = 200;
 
+/// Of the whole process, every role in it, built for tests.
+const PEAK_MAX_MIB: u64 = 3_072;
+
 /// What never ends, what needs more memory than there is, and what answers more than it may.
 const ATTACKS: [&str; 4] = [
     "SELECT count(*) FROM usage_events a, usage_events b, usage_events c, usage_events d \
@@ -156,11 +159,16 @@ fn ingestion_is_unharmed_by_attack_queries() {
     assert!(stopped >= 3 * ATTACKS.len() as u64, "{stopped} attacks");
     counted(10 + batches);
     process.assert_running();
+    // Beside what queries may take, each version of a table that an answer holds costs memory: of
+    // thousands of files, where the janitor has no time, all of it at once were gigabytes.
+    let peak_mib = process.peak_memory_kib() >> 10;
+    assert!(peak_mib <= PEAK_MAX_MIB, "{peak_mib} MiB");
     assert!(process.terminate(PATIENCE).success());
     Process::start("verify", tally(folder, &["verify"]), folder).succeed(PATIENCE);
     let mut figures = Figures::of("attacks", &dice);
     figures.note("batches", batches);
     figures.note("attacks_stopped", stopped);
+    figures.note("peak_memory_mib", peak_mib);
     figures.note_times("answer_before", before);
     figures.note_times("answer_during", during);
     figures.report();

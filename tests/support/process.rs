@@ -137,10 +137,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            if std::thread::panicking() {
-                println!("{} when the test failed:\n{}", self.name, self.tail());
-            }
+        let ended = self.child.try_wait();
+        if std::thread::panicking() {
+            // The folder with its log goes with the test.
+            let state = match &ended {
+                Ok(Some(status)) => format!("had ended with {status}"),
+                Ok(None) => "was running".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            println!("{} {state} when the test failed:\n{}", self.name, self.tail());
+        }
+        if ended.is_ok_and(|ended| ended.is_none()) {
             drop(self.child.kill());
             drop(self.child.wait());
         }
