@@ -1,8 +1,9 @@
 //! Merging Parquet files into one sorted file, row by row, and proof that nothing was lost.
 //!
-//! The inputs are merged as streams, so memory is their compressed size, a batch of each, and the
-//! output. An input that is not sorted is sorted first, a run of rows at a time, and its runs are
-//! merged like inputs: no file is ever held decoded as a whole.
+//! The inputs are merged as streams, so memory is their compressed size, a batch of each that is
+//! open, and the output. An input that is not sorted is sorted first, a run of rows at a time, and
+//! its runs are merged like inputs: no file is ever held decoded as a whole. Of many inputs some are
+//! merged to one, and those again: an open file takes megabytes, however few its rows are.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -20,6 +21,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::file::metadata::ParquetMetaData;
 use tally_aggregate::{delta_stats, writer_properties};
 use tally_schemas::Table;
 
@@ -32,6 +34,9 @@ const BATCH_ROWS_MIN: usize = 256;
 /// Rows of all inputs together that are held at once, as long as each has its fewest, and those of
 /// a run that is sorted: a row of events takes some 500 bytes.
 const HELD_ROWS: usize = 65_536;
+/// Inputs that are open at once. Each has a decoder for every column, which take some 2 MB of a file
+/// of events: thousands, as they are there when the janitor was away, would be tens of gigabytes.
+const OPEN_MAX: usize = 128;
 /// Distinct accounts that a row group's bloom filter is made for; it is folded to what is there.
 const ACCOUNTS_MAX: u64 = 131_072;
 
@@ -115,22 +120,13 @@ pub(super) fn merge_files(
         .collect();
     let schema = Arc::new(Schema::new(fields));
     let mut before = Tally::default();
-    let mut merger = Merger::new(table, Arc::clone(&schema))?;
+    let merger = Merger::new(table, Arc::clone(&schema))?;
     let mut sorted = Vec::with_capacity(inputs.len());
     for input in inputs {
         sorted.extend(merger.sorted(input, &mut before)?);
     }
-    merger.hold(sorted.len());
-    for input in sorted {
-        merger.open(input, &mut before)?;
-    }
-    let mut writer = file_writer(table, Arc::clone(&schema))?;
-    while let Some(batch) = merger.next_batch(&mut before)? {
-        writer.write(&batch)?;
-    }
-    let footer = writer.finish()?;
-    // `into_inner` would write the footer again.
-    let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
+    let few = to_few(table, &schema, sorted, &mut before)?;
+    let (bytes, footer) = merge_sorted(table, &schema, few, &mut before)?;
     let after = tally_of(&bytes, &schema)?;
     if before != after {
         return Err(TablesError::Internal(format!(
@@ -139,6 +135,50 @@ pub(super) fn merge_files(
         )));
     }
     Ok(Merged { stats: delta_stats(table, &footer), bytes, rows: after.rows })
+}
+
+/// Merges some to one until all that are left can be open at once.
+fn to_few(
+    table: Table,
+    schema: &SchemaRef,
+    mut inputs: Vec<Sorted>,
+    before: &mut Tally,
+) -> Result<Vec<Sorted>, TablesError> {
+    while inputs.len() > OPEN_MAX {
+        let mut fewer = Vec::with_capacity(inputs.len().div_ceil(OPEN_MAX));
+        let mut rest = inputs.into_iter();
+        loop {
+            let some: Vec<Sorted> = rest.by_ref().take(OPEN_MAX).collect();
+            if some.is_empty() {
+                break;
+            }
+            let (bytes, _) = merge_sorted(table, schema, some, before)?;
+            fewer.push(Sorted { bytes, is_counted: true });
+        }
+        inputs = fewer;
+    }
+    Ok(inputs)
+}
+
+/// One sorted file of sorted inputs, all of them open at once.
+fn merge_sorted(
+    table: Table,
+    schema: &SchemaRef,
+    inputs: Vec<Sorted>,
+    before: &mut Tally,
+) -> Result<(Bytes, ParquetMetaData), TablesError> {
+    let mut merger = Merger::new(table, Arc::clone(schema))?;
+    merger.hold(inputs.len());
+    for input in inputs {
+        merger.open(input, before)?;
+    }
+    let mut writer = file_writer(table, Arc::clone(schema))?;
+    while let Some(batch) = merger.next_batch(before)? {
+        writer.write(&batch)?;
+    }
+    let footer = writer.finish()?;
+    // `into_inner` would write the footer again.
+    Ok((Bytes::from(std::mem::take(writer.inner_mut())), footer))
 }
 
 fn file_writer(table: Table, schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, TablesError> {
@@ -481,6 +521,33 @@ mod tests {
         all.sort();
         assert_eq!(merged.rows, u64::try_from(all.len()).unwrap());
         // Not by `assert_eq`, which would print all of them.
+        assert!(rows_of(&merged.bytes) == all, "a merge changed its content");
+    }
+
+    /// However many files there are, few are open at once, and what comes out is what went in.
+    #[test]
+    fn many_files_are_merged_some_at_a_time_to_one() {
+        let files = i64::try_from(2 * OPEN_MAX + 1).unwrap();
+        // Rows of each file lie between those of the others.
+        let rows_of_file = |file: i64| -> Vec<Row> {
+            let mut rows: Vec<Row> = (0..40).map(|number| row(number * files + file)).collect();
+            rows.sort();
+            rows
+        };
+        let inputs: Vec<Bytes> = (0..files).map(|number| file(&rows_of_file(number))).collect();
+        let mut all: Vec<Row> = (0..files).flat_map(rows_of_file).collect();
+        all.sort();
+
+        let whole = inputs.iter().map(|bytes| Sorted { bytes: bytes.clone(), is_counted: false });
+        let mut counted = Tally::default();
+        let few = to_few(TABLE, &schema(), whole.collect(), &mut counted).unwrap();
+        let lengths: Vec<usize> = few.iter().map(|run| rows_of(&run.bytes).len()).collect();
+        assert_eq!(lengths, [40 * OPEN_MAX, 40 * OPEN_MAX, 40]);
+        assert!(few.iter().all(|run| run.is_counted));
+        assert_eq!(counted.rows, u64::try_from(all.len()).unwrap());
+
+        let merged = merge_files(TABLE, &schema(), inputs).unwrap();
+        assert_eq!(merged.rows, counted.rows);
         assert!(rows_of(&merged.bytes) == all, "a merge changed its content");
     }
 }
