@@ -34,7 +34,7 @@ const BATCH_ROWS_MIN: usize = 256;
 /// Rows of all inputs together that are held at once, as long as each has its fewest, and those of
 /// a run that is sorted: a row of events takes some 500 bytes.
 const HELD_ROWS: usize = 65_536;
-/// Inputs that are open at once. Each has a decoder for every column, which take some 2 MB of a file
+/// Inputs that are open at once. Each has a decoder for every column, which takes megabytes of a file
 /// of events: thousands, as they are there when the janitor was away, would be tens of gigabytes.
 const OPEN_MAX: usize = 128;
 /// Distinct accounts that a row group's bloom filter is made for; it is folded to what is there.
