@@ -9,6 +9,9 @@
 # by another path, with three seconds of traffic between two changes: that costs two minutes, and shows that nothing is
 # lost where processes are replaced one by one, and that the script that is run before a release still works.
 #
+# TALLY_SOAK_SHARES=N makes an N-th of the rounds of those tests whose rounds need not all be of one run (kills while
+# recovering, zombies, two writers, lost replies, closes): N runs make the full count, beside each other or on several days.
+#
 # The figures are appended to TALLY_FIGURES (soak/DATE.jsonl in the cache), one JSON object a test that passed, and, with the
 # machine that measured them, to bench-results/faults.jsonl there, from which benches/RESULTS.md has them:
 #

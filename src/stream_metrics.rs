@@ -120,6 +120,7 @@ impl Collector for StreamCollector {
         let watermark = partitions.values().filter_map(|p| p.watermark_ms).min();
         let waiting = partitions.values().filter(|p| p.waiting.is_some()).count();
         let owned = partitions.values().filter(|p| p.stopped.is_none()).count();
+        let notices: u64 = partitions.values().map(|p| p.notices_waiting).sum();
         let state: u64 = partitions.values().map(|p| p.state_bytes).sum();
         for (name, help, value) in [
             ("tally_lag_events", "End of the log minus committed, records", signed(lag)),
@@ -132,6 +133,11 @@ impl Collector for StreamCollector {
                 "tally_watermark_age_seconds",
                 "How far the slowest partition's watermark is behind the clock",
                 watermark.map_or(0, age_seconds),
+            ),
+            (
+                "tally_notices_waiting",
+                "Alerts and quota statuses that the log has not acknowledged",
+                signed(notices),
             ),
             ("tally_state_bytes", "Dedupe buckets and windows in memory", signed(state)),
             (

@@ -24,6 +24,8 @@ use crate::stream_status::StreamStatus;
 
 /// Notices that may wait for the log; with more, the partition reads no further.
 const WAITING_MAX: u64 = 10_000;
+/// Of those, statuses: alerts find room however many accounts turn at once.
+const STATUSES_WAITING_MAX: u64 = 5_000;
 /// Notices that are sent together; the next ones wait until these are acknowledged.
 const BATCH_MAX: usize = 1_000;
 
@@ -120,6 +122,12 @@ impl Outbox {
     /// Whether the partition must wait before it reads on.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting() >= WAITING_MAX
+    }
+
+    /// Statuses that may be handed over now.
+    pub(crate) fn room_for_statuses(&self) -> usize {
+        let room = STATUSES_WAITING_MAX.saturating_sub(self.waiting());
+        usize::try_from(room).unwrap_or(usize::MAX)
     }
 
     /// Notices that are not acknowledged.

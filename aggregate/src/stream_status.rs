@@ -33,6 +33,8 @@ pub struct PartitionStatus {
     pub open_ids: u64,
     /// Open subscriber windows.
     pub open_windows: u64,
+    /// Alerts and statuses that were handed over and that the log has not acknowledged.
+    pub notices_waiting: u64,
     /// What the partition waits for, where it does.
     pub waiting: Option<Waiting>,
     /// Why the partition is not being processed, where it is not.

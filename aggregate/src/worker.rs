@@ -31,10 +31,10 @@ use crate::turns::Turns;
 
 /// Events that are read, roughly, before limits are looked at again.
 const READ_EVENTS: u64 = 2_048;
-/// Statuses that leave at once, of however many there are at the end of a month.
-const STATUSES_AT_ONCE: usize = 5_000;
 /// Longest wait for a record, so that a stop is noticed.
 const READ_WAIT: Duration = Duration::from_millis(50);
+/// The same while statuses wait until there is room for them.
+const READ_WAIT_TELLING: Duration = Duration::from_millis(1);
 
 /// Traced records of one epoch that are remembered.
 const TRACED_MAX: usize = 64;
@@ -151,21 +151,17 @@ impl Worker {
             if !self.wait_for_commit()? {
                 return Ok(Some(Ended::Abandoned));
             }
-            // While another partition closes an epoch, this one reads on.
-            let turn = self.turns.try_to_close();
+            // While another partition closes an epoch, or statuses wait, this one reads on.
+            let turn = self.turns.try_to_close().filter(|_| !self.statuses_wait());
             if turn.is_some() || self.is_overfull() {
                 self.close()?;
             }
-        } else if self.in_flight.is_none() && self.may_close() {
+        } else if self.in_flight.is_none() && !self.reads_on() && self.may_close() {
             self.close()?;
         }
         self.outbox.check()?;
         if self.outbox.is_full() {
-            self.desk.answer();
-            let moved = self.outbox.moved();
-            // Whether it moved or time ran out: the next turn looks again.
-            drop(self.runtime.block_on(async { tokio::time::timeout(READ_WAIT, moved).await }));
-            self.watch_notices();
+            self.wait_for_outbox();
             return Ok(None);
         }
         // Behind everything that holds the state, and before a wait: no question is left lying.
@@ -175,7 +171,8 @@ impl Worker {
             (state.next_offset(), state.epoch_events())
         };
         let mut ended = None;
-        let read = reader.read(self.read_max, READ_WAIT, &mut |record| {
+        let wait = if self.statuses_wait() { READ_WAIT_TELLING } else { READ_WAIT };
+        let read = reader.read(self.read_max, wait, &mut |record| {
             // Nothing after a record that could not be taken: it would be skipped.
             if ended.is_none() {
                 ended = self.push(record).err();
@@ -188,7 +185,7 @@ impl Worker {
         let idle = self.desk.state().next_offset() == before;
         let more = reader.known_end().is_some_and(|end| end > before);
         self.see_now(idle && read.is_ok() && !more);
-        self.hand_over(STATUSES_AT_ONCE);
+        self.hand_over();
         let notices_wait = self.watch_notices();
         if let Ok(records @ 1..) = read {
             crash_point("pushed");
@@ -367,10 +364,12 @@ impl Worker {
     /// Ends the epoch and sends it on its way. What comes next is rated by `next`, where that is
     /// given. `false` where it could not be sent.
     fn send(&mut self, next: Option<&ReferenceVersion>) -> Result<bool, AggregateError> {
+        // A bounded run that writes windows, or a drain, closes without having read before.
+        if !self.hand_over_all()? {
+            return Ok(false);
+        }
         let Some(mut ownership) = self.ownership.take() else { return Ok(false) };
         self.desk.state().share_memory(self.status.held());
-        // A bounded run that writes windows, or a drain, closes without having read before.
-        self.hand_over(usize::MAX);
         let notices = self.outbox.close_epoch();
         let mut closed = self.desk.state().close();
         if let Some(next) = next {

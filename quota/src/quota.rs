@@ -239,6 +239,11 @@ impl Quota {
         names.iter().filter_map(|account| status(account)).collect()
     }
 
+    /// Whether there are accounts that gateways must be told of.
+    pub fn statuses_wait(&self) -> bool {
+        self.feed.any_told()
+    }
+
     /// What an account has, as of an instant; none where nothing is known of it.
     ///
     /// # Errors

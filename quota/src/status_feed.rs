@@ -126,6 +126,11 @@ impl StatusFeed {
         std::iter::from_fn(|| self.told.pop_first()).take(max).collect()
     }
 
+    /// Whether there are accounts to be told of.
+    pub(crate) fn any_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+
     /// Bytes in memory, roughly.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.timers.memory_bytes() + self.told.len() * 64 + self.moved.len() * 8

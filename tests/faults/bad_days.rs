@@ -30,7 +30,6 @@ pub(crate) type Way = Vec<(&'static str, String)>;
 /// A stream on an S3 server of its own, with an aggregator that reaches it by another way than the
 /// test: through a proxy, where nothing else is said.
 pub(crate) struct Day {
-    stream: Stream,
     dice: Dice,
     s3: S3Server,
     proxy: FaultProxy,
@@ -38,6 +37,8 @@ pub(crate) struct Day {
     way: Way,
     process: Process,
     metrics: String,
+    /// Last: the server's folder is within its own, which goes with it.
+    stream: Stream,
 }
 
 impl Day {

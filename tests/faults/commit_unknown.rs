@@ -3,6 +3,7 @@
 use crate::kill::note_stream;
 use crate::support::{
     Dice, Fault, FaultProxy, Figures, Scope, Stream, Traffic, at_scale, eventually, patience,
+    rounds_at_scale,
 };
 
 /// Whether a commit whose outcome is not known was made is read back from the store: no loss, no
@@ -12,7 +13,7 @@ fn replies_to_commits_are_lost() {
     let mut dice = Dice::of("commit-unknown");
     let mut stream = Stream::new("commit-unknown", dice.seed(), 4);
     let proxy = FaultProxy::start(&stream.servers.s3_address(), dice.clone());
-    let wanted = at_scale(40, 1_000);
+    let wanted = rounds_at_scale(40, 1_000);
     let faults = [Fault::ReplyLost, Fault::DoneButStatus(500), Fault::DoneButStatus(503)];
     let mut ledger = stream.ledger();
     let mut lost = [0, 0];

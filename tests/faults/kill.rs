@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     Dice, Figures, Ledger, Process, Stream, Traffic, at_scale, eventually, patience, percentile,
+    rounds_at_scale,
 };
 
 /// Most that 99 of 100 recoveries may take.
@@ -113,7 +114,7 @@ fn killed_at_every_point() {
 #[test]
 fn killed_twice_while_recovering() {
     let mut dice = Dice::of("kill-recovery");
-    let cycles = at_scale(5, 100);
+    let cycles = rounds_at_scale(5, 100);
     let mut stream = Stream::new("kill-recovery", dice.seed(), 4);
     stream.sell(ACCOUNTS);
     let per_cycle = at_scale(15_000, 100_000);

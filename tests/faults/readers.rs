@@ -15,10 +15,11 @@ const STORED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A stream whose store is read by a user of its own.
 struct Readers {
-    stream: Stream,
     s3: S3Server,
     reader: Vec<(String, String)>,
     token: String,
+    /// Last: the server's folder is within its own, which goes with it.
+    stream: Stream,
 }
 
 impl Readers {

@@ -11,7 +11,7 @@ use crate::books::sql;
 use crate::embedded::{PATIENCE, tally};
 use crate::place;
 use crate::settle::{Books, contracts};
-use crate::support::{Dice, Figures, at_scale, eventually};
+use crate::support::{Dice, Figures, eventually, rounds_at_scale};
 
 /// How often each of the two is killed in a cycle.
 const KILLS: u32 = 2;
@@ -149,7 +149,7 @@ fn a_month_is_closed_once_through_kill_9_while_its_late_events_come() {
     let scratch = tempfile::tempdir().unwrap();
     let books = Books { folder: scratch.path().join("books") };
     let takes = begun(&books, &mut dice, scratch.path());
-    let cycles = at_scale(1, 200);
+    let cycles = rounds_at_scale(1, 200);
     let mut kills = Kills::default();
     for number in 0..cycles {
         let copy = books.copied(&scratch.path().join(format!("copy-{number}")));

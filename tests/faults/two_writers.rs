@@ -7,7 +7,7 @@ use tally_aggregate::ledger::{Creation, claim_entry, create, encode};
 
 use crate::kill::note_stream;
 use crate::support::{
-    Dice, Figures, Ledger, Servers, Stream, Traffic, at_scale, block_on, open_s3,
+    Dice, Figures, Ledger, Servers, Stream, Traffic, at_scale, block_on, open_s3, rounds_at_scale,
 };
 
 /// Exactly one of many writers gets a number, and it knows that it is the one.
@@ -63,7 +63,7 @@ fn two_groups_fight_for_every_partition() {
     let mut dice = Dice::of("two-writers");
     let mut stream = Stream::new("two-writers", dice.seed(), 2);
     stream.set("aggregate.freshness_ms", 100);
-    let wanted = at_scale(6, 1_000);
+    let wanted = rounds_at_scale(6, 1_000);
     let mut fighters =
         [stream.aggregate_in_group("red", "red"), stream.aggregate_in_group("blue", "blue")];
     let ledger = stream.ledger();

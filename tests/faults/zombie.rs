@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::kill::note_stream;
-use crate::support::{Dice, Figures, Process, Stream, Traffic, at_scale, eventually, patience};
+use crate::support::{
+    Dice, Figures, Process, Stream, Traffic, at_scale, eventually, patience, rounds_at_scale,
+};
 
 #[test]
 fn a_zombie_is_fenced() {
     let mut dice = Dice::of("zombie");
-    let cycles = at_scale(3, 100);
+    let cycles = rounds_at_scale(3, 100);
     let frozen_for = Duration::from_millis(at_scale(0, 60_000));
     let partitions = 4;
     let mut stream = Stream::new("zombie", dice.seed(), partitions);

@@ -17,7 +17,7 @@ mod traffic;
 
 pub(crate) use authority::Authority;
 pub(crate) use deadline::eventually;
-pub(crate) use dice::{Dice, at_scale};
+pub(crate) use dice::{Dice, at_scale, rounds_at_scale};
 pub(crate) use fault_proxy::{Fault, FaultProxy, Scope};
 pub(crate) use figures::{Figures, percentile};
 pub(crate) use ledger::{Ledger, block_on, open_s3};

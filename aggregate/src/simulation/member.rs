@@ -162,7 +162,8 @@ impl Member {
                 self.waiting.read(self.state.next_offset());
             }
             self.outbox.check()?;
-            self.hand_over();
+            // As where there is room for few of them.
+            self.hand_over(usize::from(world.once_in(2)));
             let at_end = self.state.next_offset() >= log.end();
             // As the worker does for a log that is idle or has been read to its end.
             if world.once_in(if at_end { 2 } else { 40 }) {
@@ -221,9 +222,9 @@ impl Member {
         Ok(())
     }
 
-    fn hand_over(&mut self) {
+    fn hand_over(&mut self, statuses_max: usize) {
         let mut notices = self.state.take_notices();
-        notices.extend(self.state.take_statuses(usize::MAX));
+        notices.extend(self.state.take_statuses(statuses_max));
         self.outbox.hand_over(notices, self.state.next_offset());
     }
 
@@ -264,7 +265,7 @@ impl Member {
         let Some(mut ownership) = self.ownership.take() else { return };
         // As of a process that comes to hold more or fewer partitions.
         self.state.share_memory(if self.site.world.once_in(3) { 4 } else { 1 });
-        self.hand_over();
+        self.hand_over(usize::MAX);
         let notices = self.outbox.close_epoch();
         let mut closed = self.state.close();
         if let Some(next) = next {

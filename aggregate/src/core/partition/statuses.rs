@@ -87,6 +87,11 @@ impl Partition {
         statuses.into_iter().map(notice).collect()
     }
 
+    /// Whether there are statuses to be taken.
+    pub(crate) fn statuses_wait(&self) -> bool {
+        self.status_clock.is_set && self.accounts.quota.statuses_wait()
+    }
+
     /// An account as of everything before the next offset; none where nothing is known of it.
     ///
     /// # Errors

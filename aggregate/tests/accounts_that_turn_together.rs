@@ -1,0 +1,202 @@
+//! However many accounts turn at one instant, few of their statuses wait in memory, events are
+//! charged meanwhile, and an epoch is committed only when all of them are told.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test may stop at the first surprise, and waits for real threads"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use object_store::memory::InMemory;
+use parking_lot::Mutex;
+use tally_aggregate::{
+    AggregateError, Aggregator, Edge, Extent, NoticeTopic, NoticeTopics, ReadBack, ReferenceData,
+    StreamStatus, Surroundings,
+};
+use tally_log::{Appended, MemoryLog, Outgoing, RecordKind};
+use tally_schemas::{AggregateConfig, Offsets};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+const BEGIN_MS: i64 = 1_795_326_157_827;
+const MINUTE_MS: i64 = 60_000;
+/// More than may wait, by far.
+const ACCOUNTS: u64 = 60_000;
+/// What the outbox holds of statuses.
+const WAITING_MAX: u64 = 5_000;
+
+/// A clock that stands where all buckets have begun.
+#[derive(Debug)]
+struct Begun;
+
+impl Edge for Begun {
+    fn now_ms(&self) -> i64 {
+        BEGIN_MS + MINUTE_MS
+    }
+
+    fn new_owner(&self) -> String {
+        "owner".to_owned()
+    }
+
+    fn pause(&self, _: u32, _: &AggregateError) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(10)))
+    }
+}
+
+/// A topic of statuses that acknowledges as many as it is let, and sees what waits.
+#[derive(Debug)]
+struct Statuses {
+    allowed: Arc<Semaphore>,
+    stream: OnceLock<StreamStatus>,
+    most_waiting: Mutex<u64>,
+    newest: Mutex<BTreeMap<String, String>>,
+}
+
+impl NoticeTopic for Statuses {
+    fn partition_count(&self) -> u32 {
+        1
+    }
+
+    fn append(&self, record: Outgoing) -> Appended {
+        let partitions = self.stream.get().unwrap().partitions();
+        let waiting = partitions.get(&0).map_or(0, |status| status.notices_waiting);
+        let mut most = self.most_waiting.lock();
+        *most = waiting.max(*most);
+        let account = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&record.value).unwrap();
+        let word = status["status"].as_str().unwrap().to_owned();
+        self.newest.lock().insert(account, word);
+        let allowed = Arc::clone(&self.allowed);
+        Box::pin(async move {
+            allowed.acquire().await.unwrap().forget();
+            Ok(0)
+        })
+    }
+
+    fn ends(&self, _: Vec<u32>) -> BoxFuture<'static, Result<Offsets, AggregateError>> {
+        unreachable!("statuses are not read back")
+    }
+
+    fn read_back(&self, _: Offsets) -> BoxFuture<'static, Result<ReadBack, AggregateError>> {
+        unreachable!("statuses are not read back")
+    }
+}
+
+struct Bench {
+    usage: MemoryLog,
+    statuses: Arc<Statuses>,
+    aggregator: Arc<Aggregator>,
+    stop: CancellationToken,
+}
+
+impl Bench {
+    /// Every account has bought a bucket that begins at `BEGIN_MS`; behind the purchases is the
+    /// first record of later.
+    fn new(extent: Extent, allowed: usize) -> Self {
+        let usage = MemoryLog::new("usage.events", 1);
+        for number in 0..ACCOUNTS {
+            let purchase = format!(
+                r#"{{"command":"purchase","id":"b","account":"A{number:06}","at":{BEGIN_MS},"package":"mobile-gift-500k"}}"#
+            );
+            append(&usage, &purchase, BEGIN_MS - MINUTE_MS);
+        }
+        append(&usage, &event(0), BEGIN_MS + 1);
+        let statuses = Arc::new(Statuses {
+            allowed: Arc::new(Semaphore::new(allowed)),
+            stream: OnceLock::new(),
+            most_waiting: Mutex::default(),
+            newest: Mutex::default(),
+        });
+        let surroundings = Surroundings {
+            store: Arc::new(InMemory::new()),
+            edge: Arc::new(Begun),
+            notices: NoticeTopics { alerts: None, statuses: Some(statuses.clone()) },
+        };
+        // One epoch ends when it is told to: by its age at once, by its size never.
+        let settings = AggregateConfig { freshness_ms: 0, ..AggregateConfig::default() };
+        let stop = CancellationToken::new();
+        let aggregator = Aggregator::new(
+            Arc::new(usage.clone()),
+            surroundings,
+            settings,
+            Arc::new(ReferenceData::shipped().unwrap()),
+            Handle::current(),
+            stop.clone(),
+            extent,
+        )
+        .unwrap();
+        statuses.stream.set(aggregator.status().clone()).unwrap();
+        Self { usage, statuses, aggregator, stop }
+    }
+
+    fn offsets(&self) -> (u64, u64) {
+        let partitions = self.aggregator.status().partitions();
+        partitions.get(&0).map_or((0, 0), |status| (status.next_offset, status.committed_offset))
+    }
+
+    fn assert_all_told(&self) {
+        let newest = self.statuses.newest.lock();
+        assert_eq!(newest.len() as u64, ACCOUNTS);
+        let wrong = newest.iter().find(|(_, word)| word.as_str() != "ok");
+        assert_eq!(wrong, None, "its bucket has begun");
+        let most = *self.statuses.most_waiting.lock();
+        assert!((1..=WAITING_MAX).contains(&most), "{most} waited");
+    }
+}
+
+fn append(log: &MemoryLog, text: &str, at_ms: i64) {
+    let value = Some(Bytes::from(text.to_owned()));
+    log.append_at(0, None, value, RecordKind::Single, at_ms).unwrap();
+}
+
+fn event(number: u64) -> String {
+    format!(
+        r#"{{"source":"gw","id":"{number}","account":"A000000","model":"glm-5","completed_at":{BEGIN_MS},"usage":{{"input":10}}}}"#
+    )
+}
+
+fn eventually(what: &str, mut probe: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !probe() {
+        assert!(began.elapsed() < Duration::from_secs(120), "{what}: has not happened");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_are_told_some_at_a_time() {
+    let bench = Bench::new(Extent::UntilEnd, Semaphore::MAX_PERMITS);
+    let aggregator = Arc::clone(&bench.aggregator);
+    tokio::task::spawn_blocking(move || aggregator.run().unwrap()).await.unwrap();
+    bench.assert_all_told();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_charged_meanwhile() {
+    // All purchases, each told once, and some of those that turn.
+    let bench = Bench::new(Extent::Endless, usize::try_from(ACCOUNTS).unwrap() + 20_000);
+    let running = Arc::clone(&bench.aggregator);
+    let ended = std::thread::spawn(move || running.run().unwrap());
+    eventually("the purchases are read", || bench.offsets().0 == ACCOUNTS + 1);
+    eventually("the log is stuck", || bench.statuses.allowed.available_permits() == 0);
+    for number in 1..=1_000 {
+        append(&bench.usage, &event(number), BEGIN_MS + 2);
+    }
+    let end = ACCOUNTS + 1_001;
+    eventually("more events are read", || bench.offsets().0 == end);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(bench.offsets().1 < end, "what was not told is not committed");
+    bench.statuses.allowed.add_permits(10_000_000);
+    eventually("the commit", || bench.offsets().1 == end);
+    bench.assert_all_told();
+    bench.stop.cancel();
+    ended.join().unwrap();
+}
