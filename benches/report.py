@@ -4,6 +4,7 @@ report.py RESULTS_FOLDER RESULTS.md     PART.jsonl is what a part measured, PART
 notes. A part without such a note is not of a run that is known: it stays as the report has it.
 """
 
+import functools
 import json
 import math
 import re
@@ -239,11 +240,36 @@ def observe(runs: list[dict]) -> list[str]:
 
 
 # What a figure of a fault test says beside what was measured.
-OF_EVERY_FAULT = {"test", "seed", "counts", "day", "machine", "elapsed_s", "records", "accepted", "duplicates", "suspended"}
+OF_EVERY_FAULT = {"test", "seed", "counts", "day", "machine", "elapsed_s", "records", "accepted", "duplicates", "suspended", "shares"}
+
+
+def added(a: dict, b: dict) -> dict:
+    """Two shares of a full count as one run: counts and seconds add up, of times the longer one counts."""
+    def both(key: str, one: object, other: object) -> object:
+        if not isinstance(one, int) or not isinstance(other, int):
+            return other
+        return max(one, other) if key.endswith("_ms") or key == "shares" else one + other
+    return {**a, **{key: both(key, a[key], value) if key in a else value for key, value in b.items()}}
+
+
+def newest_of_each(runs: list[dict]) -> dict[str, dict]:
+    """The newest full run of each test; where several make a full count together, as many as that takes, of one day and machine."""
+    full = [run for run in runs if run.get("counts") == "full"]
+    newest: dict[str, dict] = {}
+    for name in dict.fromkeys(run["test"] for run in full):
+        of_test = [run for run in full if run["test"] == name]
+        for end in range(len(of_test), 0, -1):
+            shares = of_test[end - 1].get("shares", 1)
+            together = of_test[max(end - shares, 0):end]
+            alike = {(run.get("shares", 1), run["day"], run.get("machine")) for run in together}
+            if len(together) == shares and len(alike) == 1 and (shares == 1 or len({run["seed"] for run in together}) == shares):
+                newest[name] = functools.reduce(added, together)
+                break
+    return newest
 
 
 def faults(runs: list[dict]) -> list[str]:
-    newest = {run["test"]: run for run in runs if run.get("counts") == "full"}
+    newest = newest_of_each(runs)
     number = lambda name: (int(found[1]) if (found := re.match(r"R(\d+)", name)) else 99, name)
     told = lambda value: (f"{value:,}" if isinstance(value, int) else f"{sum(value.values()):,}" if isinstance(value, dict)
                           else ", ".join(map(told, value)) if isinstance(value, list) else value)
@@ -254,7 +280,8 @@ def faults(runs: list[dict]) -> list[str]:
     return ["`make soak`, the newest run of each test that passed, on its day and its machine: a test that was never seen to pass has no "
             "row, and one that failed since has the row of before. Where events are accepted, the tables were compared with what was "
             "sent, by `tally verify` and, without our code, by the packages deltalake and duckdb. "
-            "The build is that of `make test`.", "",
+            "The build is that of `make test`. Where rounds were shared out among runs beside each other, each by a seed of its own, a row "
+            "is all of them together, and its seconds are their sum.", "",
             *table(["fault", "day", "machine", "records", "accepted", "duplicates", "held back", "measured", "seconds"], rows)]
 
 

@@ -138,7 +138,10 @@ part_alerts() {
 
 part_accounts() {
   rm -rf "$work/accounts" "$results/accounts.jsonl"
+  drop_topics accounts.
   py base accounts.py "$tally" "$PEERS_BOOTSTRAP" "$work/accounts" "$results/accounts.jsonl" "$CARGO_TARGET_DIR/release/sell"
+  rm -rf "$work/accounts"
+  drop_topics accounts.
 }
 
 part_steady() {

@@ -176,6 +176,14 @@ fn log_error(what: &str, error: &KafkaError) -> LogError {
         KafkaError::ClientConfig(_, reason, key, _) => {
             LogError::Invalid(format!("Kafka setting {key}: {reason}"))
         }
+        // Threads that the system does not run, as of a process that was stopped while it made one:
+        // librdkafka waits a minute for them. It has no code for either, only these words.
+        KafkaError::ClientCreation(why)
+            if why.starts_with("Timed out waiting")
+                || why.starts_with("Failed to create thread") =>
+        {
+            LogError::Retry(message)
+        }
         KafkaError::ClientCreation(_) | KafkaError::Nul(_) => LogError::Invalid(message),
         _ => match error.rdkafka_error_code() {
             Some(code) => log_error_of_code(message, code),
@@ -216,6 +224,20 @@ fn log_error_of_code(message: String, code: RDKafkaErrorCode) -> LogError {
 mod tests {
     use super::*;
     use crate::LogErrorKind;
+
+    #[test]
+    fn a_client_whose_threads_do_not_run_is_made_again() {
+        let kind = |why: &str| {
+            log_error("Kafka reader", &KafkaError::ClientCreation(why.to_owned())).kind()
+        };
+        for why in [
+            "Timed out waiting for 1 background thread(s) to initialize",
+            "Failed to create thread: Resource temporarily unavailable (11)",
+        ] {
+            assert_eq!(kind(why), LogErrorKind::Retry, "{why}");
+        }
+        assert_eq!(kind("No provider for SASL mechanism PLAIN"), LogErrorKind::Invalid);
+    }
 
     #[test]
     fn the_value_of_a_setting_that_is_refused_is_not_told() {

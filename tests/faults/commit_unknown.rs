@@ -36,6 +36,7 @@ fn replies_to_commits_are_lost() {
     stream.drain();
     stream.expect_exactly_once();
     let mut figures = Figures::of("R5 commit unknown", &dice);
+    figures.note_shares();
     figures.note("lost_replies_to_ledger_entries", lost[0]);
     figures.note("lost_replies_to_delta_versions", lost[1]);
     note_stream(&mut figures, &stream, &ledger);

@@ -145,6 +145,7 @@ fn killed_twice_while_recovering() {
     stream.drain();
     stream.expect_exactly_once();
     let mut figures = Figures::of("R2 kill during recovery", &dice);
+    figures.note_shares();
     figures.note("cycles", cycles);
     note_stream(&mut figures, &stream, &ledger);
     figures.report();

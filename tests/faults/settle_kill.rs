@@ -166,6 +166,7 @@ fn a_month_is_closed_once_through_kill_9_while_its_late_events_come() {
         assert!(kills.left > 0, "no kill of {} came after a write", kills.running);
     }
     let mut figures = Figures::of("R28 close through kill -9", &dice);
+    figures.note_shares();
     figures.note("cycles", cycles);
     figures.note("killed", kills.running);
     figures.note("ended_before", kills.ended);

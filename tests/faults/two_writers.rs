@@ -84,6 +84,7 @@ fn two_groups_fight_for_every_partition() {
     stream.drain();
     stream.expect_exactly_once();
     let mut figures = Figures::of("R4 two writers", &dice);
+    figures.note_shares();
     figures.note("changes_of_owner", changes);
     note_stream(&mut figures, &stream, &ledger);
     figures.report();

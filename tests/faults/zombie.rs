@@ -65,6 +65,7 @@ fn a_zombie_is_fenced() {
     let fenced = zombie.log().lines().filter(|line| line.contains("fenced: ")).count();
     assert!(fenced > 0, "no zombie ran into a fence: nothing was shown");
     let mut figures = Figures::of("R3 zombie", &dice);
+    figures.note_shares();
     figures.note("cycles", cycles);
     figures.note("fenced_partitions", fenced);
     figures.note("alerts", alerts);

@@ -44,6 +44,21 @@ class Report(unittest.TestCase):
         self.write("faults.jsonl", {**run, "test": "R1 kill", "day": "2026-11-28", "machine": machine()})
         self.assertEqual([row.split(" | ")[2] for row in self.faults(before)], [machine()])
 
+    def test_shares_of_a_full_count_are_one_row(self) -> None:
+        run = {"counts": "full", "elapsed_s": 7, "records": 5, "shares": 2, "machine": ELSEWHERE, "day": "2026-11-28", "test": "R3 zombie"}
+        share = lambda seed, **more: {**run, "seed": seed, "cycles": 50, **more}
+        self.write("faults.jsonl", share(1, wait_max_ms=9))
+        self.assertEqual(self.faults([]), [])
+        self.write("faults.jsonl", share(1, wait_max_ms=9), share(2, wait_max_ms=4))
+        self.assertEqual(self.faults([]), [f"| R3 zombie | 2026-11-28 | {ELSEWHERE} | 10 |  |  |  | cycles 100; wait max ms 9 | 14 |"])
+        # The same seed twice, or a share of another day, is no second share.
+        for other in [share(1), share(2, day="2026-11-27")]:
+            self.write("faults.jsonl", share(1), other)
+            self.assertEqual(self.faults([]), [])
+        # One that has no other yet does not hide the whole count of before.
+        self.write("faults.jsonl", share(1), share(2), share(3, day="2026-11-29"))
+        self.assertEqual([row.split(" | ")[1] for row in self.faults([])], ["2026-11-28"])
+
     def test_a_part_has_the_machine_that_is_noted_beside_it(self) -> None:
         self.write("steady.jsonl", STEADY)
         (self.folder / "steady.measured").write_text(f"2026-11-20, {ELSEWHERE}\n")

@@ -72,7 +72,11 @@ pub(crate) fn at_scale(small: u64, full: u64) -> u64 {
 /// The same of rounds that need not all be of one run: with `TALLY_SOAK_SHARES=4` a run makes a
 /// quarter of the full count, so that four runs, each by a seed of its own, make it together.
 pub(crate) fn rounds_at_scale(small: u64, full: u64) -> u64 {
-    let shares = std::env::var("TALLY_SOAK_SHARES")
-        .map_or(1, |shares| shares.parse().expect("TALLY_SOAK_SHARES is a number of runs"));
-    at_scale(small, full.div_ceil(shares))
+    at_scale(small, full.div_ceil(shares()))
+}
+
+/// How many runs make a full count together.
+pub(crate) fn shares() -> u64 {
+    std::env::var("TALLY_SOAK_SHARES")
+        .map_or(1, |shares| shares.parse().expect("TALLY_SOAK_SHARES is a number of runs"))
 }

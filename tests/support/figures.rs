@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::dice::{Dice, at_scale};
+use super::dice::{Dice, at_scale, shares};
 
 /// The figures of one test.
 #[derive(Debug)]
@@ -32,6 +32,13 @@ impl Figures {
     /// Adds a figure.
     pub(crate) fn note(&mut self, name: &str, value: impl Into<Value>) {
         self.line.insert(name.to_owned(), value.into());
+    }
+
+    /// Notes, where this run makes only a share of the full count of its rounds, of how many.
+    pub(crate) fn note_shares(&mut self) {
+        if shares() > 1 && at_scale(0, 1) == 1 {
+            self.note("shares", shares());
+        }
     }
 
     /// Adds how many times there are, their middle, 99th percentile and longest, in milliseconds.
