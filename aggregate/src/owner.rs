@@ -354,6 +354,8 @@ pub async fn recover(
     let mut state = Partition::new(config.clone(), reference.clone(), last.to);
     state.restore_totals(last.cumulative.clone(), last.clock);
     state.begin_topic_at(last.log.as_ref().map_or(0, |log| log.first_offset));
+    // Before the base, which may be hours older than its last delta.
+    state.see_stored(last.watermark_ms);
     let manifest = &last.state;
     let mut files: Vec<&StateFile> = manifest.base.iter().chain(&manifest.deltas).collect();
     if planted(Bug::StateOneEpochOld) {

@@ -33,13 +33,13 @@ const ACCOUNTS: u64 = 60_000;
 /// What the outbox holds of statuses.
 const WAITING_MAX: u64 = 5_000;
 
-/// A clock that stands where all buckets have begun.
+/// A clock that stands still.
 #[derive(Debug)]
-struct Begun;
+struct Still(i64);
 
-impl Edge for Begun {
+impl Edge for Still {
     fn now_ms(&self) -> i64 {
-        BEGIN_MS + MINUTE_MS
+        self.0
     }
 
     fn new_owner(&self) -> String {
@@ -92,6 +92,7 @@ impl NoticeTopic for Statuses {
 
 struct Bench {
     usage: MemoryLog,
+    store: Arc<InMemory>,
     statuses: Arc<Statuses>,
     aggregator: Arc<Aggregator>,
     stop: CancellationToken,
@@ -108,7 +109,23 @@ impl Bench {
             );
             append(&usage, &purchase, BEGIN_MS - MINUTE_MS);
         }
-        append(&usage, &event(0), BEGIN_MS + 1);
+        append(&usage, &event(0, BEGIN_MS), BEGIN_MS + 1);
+        Self::over(usage, Arc::default(), BEGIN_MS + MINUTE_MS, extent, allowed)
+    }
+
+    /// Another process, later, of the same log and store.
+    fn again(&self, now_ms: i64) -> Self {
+        let (usage, store) = (self.usage.clone(), Arc::clone(&self.store));
+        Self::over(usage, store, now_ms, Extent::UntilEnd, Semaphore::MAX_PERMITS)
+    }
+
+    fn over(
+        usage: MemoryLog,
+        store: Arc<InMemory>,
+        now_ms: i64,
+        extent: Extent,
+        allowed: usize,
+    ) -> Self {
         let statuses = Arc::new(Statuses {
             allowed: Arc::new(Semaphore::new(allowed)),
             stream: OnceLock::new(),
@@ -116,8 +133,8 @@ impl Bench {
             newest: Mutex::default(),
         });
         let surroundings = Surroundings {
-            store: Arc::new(InMemory::new()),
-            edge: Arc::new(Begun),
+            store: store.clone(),
+            edge: Arc::new(Still(now_ms)),
             notices: NoticeTopics { alerts: None, statuses: Some(statuses.clone()) },
         };
         // One epoch ends when it is told to: by its age at once, by its size never.
@@ -134,7 +151,12 @@ impl Bench {
         )
         .unwrap();
         statuses.stream.set(aggregator.status().clone()).unwrap();
-        Self { usage, statuses, aggregator, stop }
+        Self { usage, store, statuses, aggregator, stop }
+    }
+
+    async fn run(&self) {
+        let aggregator = Arc::clone(&self.aggregator);
+        tokio::task::spawn_blocking(move || aggregator.run().unwrap()).await.unwrap();
     }
 
     fn offsets(&self) -> (u64, u64) {
@@ -157,9 +179,9 @@ fn append(log: &MemoryLog, text: &str, at_ms: i64) {
     log.append_at(0, None, value, RecordKind::Single, at_ms).unwrap();
 }
 
-fn event(number: u64) -> String {
+fn event(number: u64, at_ms: i64) -> String {
     format!(
-        r#"{{"source":"gw","id":"{number}","account":"A000000","model":"glm-5","completed_at":{BEGIN_MS},"usage":{{"input":10}}}}"#
+        r#"{{"source":"gw","id":"{number}","account":"A000000","model":"glm-5","completed_at":{at_ms},"usage":{{"input":10}}}}"#
     )
 }
 
@@ -174,9 +196,24 @@ fn eventually(what: &str, mut probe: impl FnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn they_are_told_some_at_a_time() {
     let bench = Bench::new(Extent::UntilEnd, Semaphore::MAX_PERMITS);
-    let aggregator = Arc::clone(&bench.aggregator);
-    tokio::task::spawn_blocking(move || aggregator.run().unwrap()).await.unwrap();
+    bench.run().await;
     bench.assert_all_told();
+}
+
+/// Its state is a base of before they turned, and deltas.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_owner_does_not_tell_again_what_turned_hours_ago() {
+    let first = Bench::new(Extent::UntilEnd, Semaphore::MAX_PERMITS);
+    first.run().await;
+    let later_ms = BEGIN_MS + 3 * 60 * MINUTE_MS;
+    for (number, last) in [(1, false), (2, true)] {
+        append(&first.usage, &event(number, later_ms), later_ms);
+        let next = first.again(later_ms + MINUTE_MS);
+        next.run().await;
+        // The first of the two finds a watermark of when they turned, and cannot know better.
+        let told = next.statuses.newest.lock().len() as u64;
+        assert_eq!(told, if last { 0 } else { ACCOUNTS });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,7 +225,7 @@ async fn events_are_charged_meanwhile() {
     eventually("the purchases are read", || bench.offsets().0 == ACCOUNTS + 1);
     eventually("the log is stuck", || bench.statuses.allowed.available_permits() == 0);
     for number in 1..=1_000 {
-        append(&bench.usage, &event(number), BEGIN_MS + 2);
+        append(&bench.usage, &event(number, BEGIN_MS), BEGIN_MS + 2);
     }
     let end = ACCOUNTS + 1_001;
     eventually("more events are read", || bench.offsets().0 == end);

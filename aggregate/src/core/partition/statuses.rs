@@ -50,7 +50,7 @@ impl Partition {
 
     /// What turned before the watermark was told before the state was stored, as far as no event
     /// was from the future; what turned since is told again.
-    pub(super) fn see_stored(&mut self, watermark_ms: Option<i64>) {
+    pub(crate) fn see_stored(&mut self, watermark_ms: Option<i64>) {
         if let Some(watermark_ms) = watermark_ms {
             let future_max_ms = self.config.aggregate.future_max_ms.cast_signed();
             self.accounts.quota.see_clock(watermark_ms.saturating_sub(future_max_ms));
