@@ -5,6 +5,7 @@
 //! thread appends ([`writer`]): it takes what all producers have queued, writes it as one batch,
 //! syncs the journal once and only then resolves the appends and shows the records to readers.
 
+mod creation;
 mod format;
 mod reader;
 mod tail;
@@ -222,15 +223,21 @@ impl EventLog for EmbeddedLog {
 }
 
 impl Store {
+    /// Opens the log of a folder, which is made first where there is none.
     fn open(config: &EmbeddedLogConfig) -> Result<Self, LogError> {
+        creation::ensure(&config.dir, |folder| Self::open_in(folder, config).map(drop))?;
+        Self::open_in(&config.dir, config)
+    }
+
+    fn open_in(folder: &Path, config: &EmbeddedLogConfig) -> Result<Self, LogError> {
         let in_folder = |error: fjall::Error| match error {
             fjall::Error::Locked => LogError::Invalid(format!(
                 "the log in {} is in use by another process",
-                config.dir.display()
+                folder.display()
             )),
-            other => LogError::Internal(format!("{}: {other}", config.dir.display())),
+            other => LogError::Internal(format!("{}: {other}", folder.display())),
         };
-        let database = Database::builder(&config.dir)
+        let database = Database::builder(folder)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(1)

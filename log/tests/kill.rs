@@ -20,6 +20,9 @@ use tally_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, Keep, Outgoing, Record
 /// Set in the child: the folder of its log.
 const CHILD_DIR: &str = "TALLY_LOG_KILL_DIR";
 
+/// Set in the child that makes logs: the folder in which it makes them.
+const CHILD_LOGS: &str = "TALLY_LOG_KILL_LOGS";
+
 fn open(dir: &Path) -> EmbeddedLog {
     let mut config = EmbeddedLogConfig::new(dir, "usage.events");
     config.keep = Keep::BelowCommitted(200);
@@ -106,4 +109,44 @@ fn what_was_acknowledged_survives_kill_9() {
             assert_eq!(next, bounds.end, "round {round}, partition {partition}");
         }
     }
+}
+
+/// The child's part: makes one log after the other until it is killed, and prints which.
+#[test]
+fn child_makes_logs_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_LOGS) else { return };
+    let mut out = std::io::stdout().lock();
+    for number in 0_u64.. {
+        writeln!(out, "makes {number}").unwrap();
+        out.flush().unwrap();
+        drop(open(&Path::new(&dir).join(number.to_string())));
+    }
+}
+
+/// The store makes a folder's files one after the other, and a process is killed between any two.
+#[test]
+fn a_log_that_was_being_made_at_kill_9_is_made_by_the_next() {
+    let mut unmade = 0;
+    for round in 0..100_u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_makes_logs_until_it_is_killed", "--nocapture"])
+            .env(CHILD_LOGS, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        lines.by_ref().find(|line| line.contains("makes 1")).unwrap();
+        std::thread::sleep(Duration::from_micros(15 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last = lines.filter_map(|line| line.strip_prefix("makes ")?.parse().ok()).last();
+        let last: u64 = last.unwrap_or(1);
+        unmade += u64::from(!dir.path().join(last.to_string()).join("version").exists());
+        for number in 0..=last {
+            let log = open(&dir.path().join(number.to_string()));
+            assert_eq!(log.partition_count(), 4, "round {round}, log {number} of {last}");
+        }
+    }
+    assert!(unmade > 10, "only {unmade} of 100 were killed while they made a log");
 }
