@@ -8,15 +8,17 @@
     reason = "a test may stop at the first surprise, and waits for real threads"
 )]
 
+mod support;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use tally_aggregate::{
-    AggregateError, Aggregator, Edge, Extent, Found, NoticeTopics, ReferenceData, References,
+    AggregateError, Aggregator, Extent, Found, NoticeTopics, ReferenceData, References,
     Surroundings, ledger,
 };
 use tally_log::{EventLog, MemoryLog, RecordKind};
@@ -24,25 +26,10 @@ use tally_schemas::{AggregateConfig, EntryKind, LedgerEntry, ReferenceVersion};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use self::support::{SetClock, eventually};
+
 const BEGIN_MS: i64 = 1_795_326_157_827;
 const TOPIC: &str = "usage.events";
-
-#[derive(Debug)]
-struct StillClock;
-
-impl Edge for StillClock {
-    fn now_ms(&self) -> i64 {
-        BEGIN_MS
-    }
-
-    fn new_owner(&self) -> String {
-        uuid::Uuid::new_v4().simple().to_string()
-    }
-
-    fn pause(&self, _: u32, _: &AggregateError) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(Duration::from_millis(5)))
-    }
-}
 
 fn version(name: &str) -> ReferenceVersion {
     name.parse().unwrap()
@@ -83,17 +70,6 @@ impl References for Editions {
             None => Found::Absent,
         };
         Box::pin(std::future::ready(Ok(found)))
-    }
-}
-
-fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "{what}: has not happened");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -139,7 +115,7 @@ impl Bench {
             Arc::new(self.log.clone()),
             Surroundings {
                 store: self.store.clone(),
-                edge: Arc::new(StillClock),
+                edge: SetClock::at(BEGIN_MS),
                 notices: NoticeTopics::default(),
             },
             settings,

@@ -6,43 +6,25 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod support;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use object_store::memory::InMemory;
-use tally_aggregate::{
-    AggregateError, Aggregator, Edge, Extent, NoticeTopics, ReferenceData, Surroundings, ledger,
-};
+use tally_aggregate::{Aggregator, Extent, NoticeTopics, ReferenceData, Surroundings, ledger};
 use tally_log::{MemoryLog, RecordKind};
 use tally_schemas::{AggregateConfig, EntryKind};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+
+use self::support::SetClock;
 
 const TOPIC: &str = "usage.events";
 const NOW_MS: i64 = 1_795_326_157_827;
 const EVENTS: u64 = 24_000;
 /// A worker reads 2,048 events at most before it looks at the size of its epoch.
 const READ_EVENTS: u64 = 2_048;
-
-/// A clock that stands still: no epoch ends because it is old.
-#[derive(Debug)]
-struct Still;
-
-impl Edge for Still {
-    fn now_ms(&self) -> i64 {
-        NOW_MS
-    }
-
-    fn new_owner(&self) -> String {
-        "owner".to_owned()
-    }
-
-    fn pause(&self, _: u32, _: &AggregateError) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(Duration::from_millis(10)))
-    }
-}
 
 /// Events by epoch, where an epoch ends at so many events and bytes.
 async fn epochs(epoch_max_events: u64, epoch_max_bytes: u64) -> Vec<u64> {
@@ -56,7 +38,8 @@ async fn epochs(epoch_max_events: u64, epoch_max_bytes: u64) -> Vec<u64> {
     let store = Arc::new(InMemory::new());
     let surroundings = Surroundings {
         store: store.clone(),
-        edge: Arc::new(Still),
+        // It stands still: no epoch ends because it is old.
+        edge: SetClock::at(NOW_MS),
         notices: NoticeTopics { alerts: None, statuses: None },
     };
     let settings =

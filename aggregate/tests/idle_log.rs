@@ -7,52 +7,25 @@
     reason = "a test may stop at the first surprise, and waits for real threads"
 )]
 
+mod support;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use object_store::memory::InMemory;
 use tally_aggregate::{
-    AggregateError, Aggregator, Edge, Extent, LogTopic, NoticeTopics, ReferenceData, Surroundings,
-    ledger,
+    Aggregator, Edge, Extent, LogTopic, NoticeTopics, ReferenceData, Surroundings, ledger,
 };
 use tally_log::{EventLog, MemoryLog, RecordKind};
 use tally_schemas::{AggregateConfig, AlertMessage};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use self::support::{SetClock, eventually};
+
 const BEGIN_MS: i64 = 1_795_326_157_827;
 const HOUR_MS: i64 = 3_600_000;
-
-#[derive(Debug)]
-struct SetClock(AtomicI64);
-
-impl Edge for SetClock {
-    fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    fn new_owner(&self) -> String {
-        "owner".to_owned()
-    }
-
-    fn pause(&self, _: u32, _: &AggregateError) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(Duration::from_millis(10)))
-    }
-}
-
-fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "{what}: has not happened");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// The shipped prices, and a package of two days that tells a day before it ends.
 fn reference() -> ReferenceData {
@@ -104,7 +77,7 @@ impl Bench {
     fn start(settings: AggregateConfig, extent: Extent, arrives_ms: i64) -> Self {
         let (usage, alerts) = (MemoryLog::new("usage.events", 1), MemoryLog::new("alerts", 1));
         let (store, stop) = (Arc::new(InMemory::new()), CancellationToken::new());
-        let clock = Arc::new(SetClock(AtomicI64::new(arrives_ms)));
+        let clock = SetClock::at(arrives_ms);
         let purchase = format!(
             r#"{{"command":"purchase","id":"b1","account":"A1","at":{BEGIN_MS},"package":"two-days"}}"#
         );
@@ -134,7 +107,7 @@ impl Bench {
     /// Lets time pass, for the log and for the process.
     fn set_time(&self, now_ms: i64) {
         self.usage.set_now_ms(now_ms);
-        self.clock.0.store(now_ms, Ordering::SeqCst);
+        self.clock.set(now_ms);
     }
 
     /// Lets as much pass as a log must be idle for, again and again, each time long enough for the

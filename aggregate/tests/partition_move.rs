@@ -7,17 +7,17 @@
     reason = "a test may stop at the first surprise, and waits for real threads"
 )]
 
+mod support;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use futures::future::BoxFuture;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tally_aggregate::owner::take;
 use tally_aggregate::{
-    AggregateError, Aggregator, Edge, ErrorKind, Extent, MovePlan, NoticeTopics, PartitionConfig,
+    AggregateError, Aggregator, ErrorKind, Extent, MovePlan, NoticeTopics, PartitionConfig,
     PartitionMove, ReferenceData, StreamPlace, Surroundings, decision_of, intent_of, ledger,
     not_added, stream_of, unread,
 };
@@ -29,26 +29,11 @@ use tally_schemas::{
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use self::support::SetClock;
+
 const BEGIN_MS: i64 = 1_795_326_157_827;
 const STREAM: &str = "usage.events";
 const ACCOUNTS: u64 = 30;
-
-#[derive(Debug)]
-struct StillClock;
-
-impl Edge for StillClock {
-    fn now_ms(&self) -> i64 {
-        BEGIN_MS
-    }
-
-    fn new_owner(&self) -> String {
-        uuid::Uuid::new_v4().simple().to_string()
-    }
-
-    fn pause(&self, _: u32, _: &AggregateError) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(Duration::from_millis(5)))
-    }
-}
 
 /// A store and the topics that its stream has had.
 struct Bench {
@@ -69,7 +54,7 @@ impl Bench {
     fn surroundings(&self) -> Surroundings {
         Surroundings {
             store: self.store.clone(),
-            edge: Arc::new(StillClock),
+            edge: SetClock::at(BEGIN_MS),
             notices: NoticeTopics::default(),
         }
     }

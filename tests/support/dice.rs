@@ -1,5 +1,6 @@
 //! Seeded randomness, and how much of it a run wants.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::{Rng, SeedableRng};
@@ -77,6 +78,7 @@ pub(crate) fn rounds_at_scale(small: u64, full: u64) -> u64 {
 
 /// How many runs make a full count together.
 pub(crate) fn shares() -> u64 {
-    std::env::var("TALLY_SOAK_SHARES")
-        .map_or(1, |shares| shares.parse().expect("TALLY_SOAK_SHARES is a number of runs"))
+    std::env::var("TALLY_SOAK_SHARES").map_or(1, |shares| {
+        shares.parse::<NonZeroU64>().expect("TALLY_SOAK_SHARES is a number from 1 on").get()
+    })
 }
