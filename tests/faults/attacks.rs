@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::door::{address, post};
 use crate::embedded::{PATIENCE, json_of, tally};
-use crate::support::{Dice, Figures, Process, at_scale, block_on, eventually};
+use crate::support::{Dice, Figures, Process, at_scale, block_on, eventually, patience};
 
 const BATCH: u64 = 200;
 
@@ -164,7 +164,7 @@ fn ingestion_is_unharmed_by_attack_queries() {
     let peak_mib = process.peak_memory_kib() >> 10;
     assert!(peak_mib <= PEAK_MAX_MIB, "{peak_mib} MiB");
     assert!(process.terminate(PATIENCE).success());
-    Process::start("verify", tally(folder, &["verify"]), folder).succeed(PATIENCE);
+    Process::start("verify", tally(folder, &["verify"]), folder).succeed(patience());
     let mut figures = Figures::of("attacks", &dice);
     figures.note("batches", batches);
     figures.note("attacks_stopped", stopped);
