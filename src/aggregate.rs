@@ -183,9 +183,6 @@ async fn look_for_approvals(
     }
 }
 
-/// How long a stop waits for a run of the janitor.
-const JANITOR_PATIENCE: Duration = Duration::from_secs(5);
-
 /// The running stream of this process.
 pub(crate) struct Stream {
     aggregator: Arc<Aggregator>,
@@ -295,13 +292,8 @@ impl Stream {
             let ended = publishing.await.unwrap_or_else(|e| Err(Failure::internal(e.to_string())));
             published = published.and(ended);
         }
-        if let Some(mut cleaning) = self.cleaning {
-            match tokio::time::timeout(JANITOR_PATIENCE, &mut cleaning).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => tracing::warn!("the janitor ended badly; the next run does its work"),
-                // As if it had been killed, which is safe at any point.
-                Err(_) => cleaning.abort(),
-            }
+        if let Some(cleaning) = self.cleaning {
+            janitor::finish(cleaning).await;
         }
         self.looking.abort();
         consumed.and(added).and(published)

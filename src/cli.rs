@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tally_reference::ReferenceKind;
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
@@ -232,10 +234,22 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::internal(format!("runtime: {error}")).report(json),
     };
-    match runtime.block_on(dispatch(cli)) {
+    match run_to_end(runtime, dispatch(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }
+}
+
+/// How long an ended process waits for what nobody waits for.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs a command, and does not wait for what it has left running on other threads: a merge of the
+/// janitor's may take minutes, and leaving it is as safe as a kill at any point. Dropped, the
+/// runtime would wait for it.
+fn run_to_end<T>(runtime: Runtime, command: impl Future<Output = T>) -> T {
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_timeout(SHUTDOWN_PATIENCE);
+    outcome
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
@@ -326,6 +340,8 @@ fn trace(format: LogFormat) {
 mod documented;
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -361,6 +377,29 @@ mod tests {
                 "{words}"
             );
         }
+    }
+
+    #[test]
+    fn an_ended_process_does_not_wait_for_work_that_it_left() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let command = async move {
+            let left = tokio::task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                // Until the sender is dropped.
+                drop(released.recv());
+            });
+            has_begun.recv().unwrap();
+            left.abort();
+        };
+        let (ended, has_ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            run_to_end(runtime, command);
+            ended.send(()).unwrap();
+        });
+        has_ended.recv_timeout(Duration::from_secs(60)).expect("it waits for what was left");
+        drop(release);
     }
 
     /// Help of a command and of everything below it.

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tally_schemas::{AggregateConfig, Config, keep_events_defect};
 use tally_tables::{Janitor, JanitorReport, JanitorSettings};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::open_checked_store;
@@ -86,7 +87,11 @@ pub(crate) async fn run(global: &GlobalArgs, args: JanitorArgs) -> Result<(), Fa
         let routes = server::watch_routes(Arc::new(std::sync::Mutex::new(registry)), work);
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
-    clean(janitor, settings, interval, figures, stop).await;
+    let mut cleaning = tokio::spawn(clean(janitor, settings, interval, figures, stop.clone()));
+    tokio::select! {
+        () = stop.cancelled() => finish(cleaning).await,
+        ended = &mut cleaning => ended.map_err(|error| Failure::internal(error.to_string()))?,
+    }
     Ok(())
 }
 
@@ -123,7 +128,20 @@ pub(crate) fn interval_of(config: &Config) -> Option<Duration> {
     (!interval.is_zero()).then_some(interval)
 }
 
-/// Runs the janitor again and again until told to end. A run that has begun is finished.
+/// How long a stop waits for a run.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits for the run that goes on when [`clean`] is told to end, but not for long: it may take as
+/// long as a month of files, and is left as if it had been killed, which is safe at any point.
+pub(crate) async fn finish(mut cleaning: JoinHandle<()>) {
+    match tokio::time::timeout(STOP_PATIENCE, &mut cleaning).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => tracing::warn!("the janitor ended badly; the next run does its work"),
+        Err(_) => cleaning.abort(),
+    }
+}
+
+/// Runs the janitor again and again until told to end, and finishes the run that has begun.
 pub(crate) async fn clean(
     mut janitor: Janitor,
     settings: JanitorSettings,
