@@ -388,7 +388,7 @@ mod tests {
             let left = tokio::task::spawn_blocking(move || {
                 begun.send(()).unwrap();
                 // Until the sender is dropped.
-                drop(released.recv());
+                released.recv().unwrap_err();
             });
             has_begun.recv().unwrap();
             left.abort();
