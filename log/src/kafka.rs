@@ -120,6 +120,15 @@ impl KafkaLog {
             live: Mutex::new(Live::default()),
         })
     }
+
+    /// Brokers are not asked: they cannot tell a partition that does not exist from one without a
+    /// leader.
+    fn check(&self, partition: u32) -> Result<(), LogError> {
+        if partition < self.partition_count {
+            return Ok(());
+        }
+        Err(LogError::Invalid(format!("there is no partition {partition}")))
+    }
 }
 
 impl EventLog for KafkaLog {
@@ -132,13 +141,12 @@ impl EventLog for KafkaLog {
     }
 
     fn bounds(&self, partition: u32) -> Result<Bounds, LogError> {
+        self.check(partition)?;
         self.probe.bounds(self.settings.topic(), partition)
     }
 
     fn reader_at(&self, partition: u32, offset: u64) -> Result<Box<dyn PartitionReader>, LogError> {
-        if partition >= self.partition_count {
-            return Err(LogError::Invalid(format!("there is no partition {partition}")));
-        }
+        self.check(partition)?;
         Ok(Box::new(DirectReader::open(&self.settings, self.partition_count, partition, offset)?))
     }
 
@@ -199,7 +207,6 @@ fn log_error_of_code(message: String, code: RDKafkaErrorCode) -> LogError {
     match code {
         Code::MessageSizeTooLarge
         | Code::InvalidMessageSize
-        | Code::UnknownPartition
         | Code::InvalidTopic
         | Code::InvalidPartitions
         | Code::InvalidReplicationFactor

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use suite::{Ledger, Member, PATIENCE, Running, record, resolve};
 use tally_log::{EventLog, KafkaLog, KafkaLogConfig, LogErrorKind, LogProducer};
 
@@ -132,4 +133,65 @@ fn a_slow_cluster_is_only_slow() {
     }
     check_read(&ledger, 50);
     running.end().unwrap();
+}
+
+/// A broker in trouble answers a fetch with an error: it is asked again, and who reads need not end.
+#[test]
+fn a_broker_that_answers_errors_is_asked_again() {
+    use RDKafkaRespErr as Answer;
+    let (cluster, log) = cluster("30000");
+    let producer = log.producer().unwrap();
+    let ledger = Arc::new(Ledger::default());
+    let running = Running::new(Arc::clone(&log), Member::new(1, &ledger));
+    let answers = [
+        Answer::RD_KAFKA_RESP_ERR_UNKNOWN,
+        Answer::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        Answer::RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION,
+        Answer::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+        Answer::RD_KAFKA_RESP_ERR_LOG_DIR_NOT_FOUND,
+        Answer::RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED,
+    ];
+    let mut count = 0;
+    for answer in answers {
+        for partition in 0..PARTITIONS {
+            append_until_taken(producer.as_ref(), partition, count);
+        }
+        cluster.request_errors(RDKafkaApiKey::Fetch, &[answer; 2 * PARTITIONS as usize]);
+        for partition in 0..PARTITIONS {
+            append_until_taken(producer.as_ref(), partition, count + 1);
+        }
+        count += 2;
+        check_read(&ledger, count);
+    }
+    running.end().unwrap();
+}
+
+/// A partition has no leader while its broker stops and starts: that is not one which does not
+/// exist, and is seen to be over.
+#[test]
+fn a_partition_without_a_leader_is_waited_for() {
+    let (cluster, log) = cluster("30000");
+    let first = 0;
+    assert_eq!(log.bounds(first).unwrap().end, 0);
+    let leader = |broker| {
+        cluster.partition_leader(TOPIC, i32::try_from(first).unwrap(), broker).unwrap();
+    };
+    for round in 0..3 {
+        leader(None);
+        // What the client knew before may do for a while.
+        let deadline = Instant::now() + PATIENCE;
+        let kind = loop {
+            match log.bounds(first) {
+                Ok(_) => assert!(Instant::now() < deadline, "it goes on without a leader"),
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(kind, LogErrorKind::Retry, "round {round}");
+        leader(Some(1));
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = log.bounds(first) {
+            assert_eq!(error.kind(), LogErrorKind::Retry, "{error}");
+            assert!(Instant::now() < deadline, "still {error}");
+        }
+    }
 }

@@ -145,7 +145,10 @@ impl Drop for Process {
                 Ok(None) => "was running".to_owned(),
                 Err(error) => error.to_string(),
             };
-            println!("{} {state} when the test failed:\n{}", self.name, self.tail());
+            // Its last words first: what shows a failed test may cut it.
+            let log = self.log();
+            let last = log.lines().next_back().unwrap_or_default();
+            println!("{} {state} when the test failed: {last}\n{}", self.name, self.tail());
         }
         if ended.is_ok_and(|ended| ended.is_none()) {
             drop(self.child.kill());

@@ -13,7 +13,7 @@ use super::context::Refusable;
 use super::header::kind_of;
 use super::{admin, log_error};
 use crate::gate::Gate;
-use crate::{Bounds, LogError, PartitionReader, Record, TracedRecord};
+use crate::{Bounds, LogError, LogErrorKind, PartitionReader, Record, TracedRecord};
 
 /// How soon a waiting reader notices that its partition was taken away.
 const GATE_INTERVAL: Duration = Duration::from_millis(100);
@@ -109,10 +109,11 @@ impl<C: ConsumerContext + Refusable + 'static> KafkaReader<C> {
             }
             code => {
                 let message = format!("partition {}: {error}", self.partition);
-                if code.is_some_and(loses_nothing) {
+                let meaning = log_error("read", error);
+                if code.is_some_and(|code| loses_nothing(code, meaning.kind())) {
                     return Some(LogError::Retry(message));
                 }
-                let failure = match log_error("read", error) {
+                let failure = match meaning {
                     LogError::Invalid(_) => LogError::Invalid(message),
                     _ if code == Some(RDKafkaErrorCode::NotImplemented) => LogError::Invalid(
                         format!("{message}: compressed by a codec that this build cannot unpack"),
@@ -157,26 +158,19 @@ impl<C: ConsumerContext + Refusable + 'static> KafkaReader<C> {
 
 /// Whether librdkafka goes on at the same offset after this error. After others, such as a batch
 /// that it cannot check or unpack, it goes on behind what it could not read.
-fn loses_nothing(code: RDKafkaErrorCode) -> bool {
+fn loses_nothing(code: RDKafkaErrorCode, meaning: LogErrorKind) -> bool {
     use RDKafkaErrorCode as Code;
-    matches!(
-        code,
+    match code {
         Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::OperationTimedOut
-            | Code::RequestTimedOut
-            | Code::NetworkException
-            | Code::NotLeaderForPartition
-            | Code::LeaderNotAvailable
-            | Code::ReplicaNotAvailable
-            | Code::BrokerNotAvailable
-            | Code::FencedLeaderEpoch
-            | Code::UnknownLeaderEpoch
-            | Code::OffsetNotAvailable
-            | Code::KafkaStorageError
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownPartition
-    )
+        | Code::AllBrokersDown
+        | Code::OperationTimedOut
+        | Code::UnknownTopic
+        | Code::UnknownPartition => true,
+        // What a broker answered instead of records: the protocol's own numbers, which begin with
+        // UNKNOWN_SERVER_ERROR. librdkafka asks for the same offset again, after a pause.
+        answered if answered as i32 >= Code::Unknown as i32 => meaning == LogErrorKind::Retry,
+        _ => false,
+    }
 }
 
 impl<C: ConsumerContext + Refusable + 'static> PartitionReader for KafkaReader<C> {

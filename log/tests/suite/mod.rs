@@ -438,4 +438,5 @@ pub(crate) fn anybody_reads_from_any_offset(log: &Arc<dyn EventLog>) {
     assert_eq!(read(first.as_mut(), 3), [20, 21, 22]);
     assert_eq!(read(second.as_mut(), 3), [20, 21, 22]);
     assert!(matches!(log.reader_at(log.partition_count(), 0), Err(LogError::Invalid(_))));
+    assert!(matches!(log.bounds(log.partition_count()), Err(LogError::Invalid(_))));
 }
