@@ -2,9 +2,11 @@
 //! when it does what the group gave it.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::bad_days::{metrics_name, troubles};
 use crate::door::address;
 use crate::support::{
     Dice, Fault, FaultProxy, Process, Scope, Stream, Traffic, block_on, eventually, patience,
@@ -12,6 +14,9 @@ use crate::support::{
 
 /// Exit code for what passes by waiting.
 const RETRY: i32 = 5;
+
+/// What the chart gives a janitor to end.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// The status code of a path, and what is said there.
 fn ask(process: &str, path: &str) -> (u16, String) {
@@ -91,4 +96,26 @@ fn a_member_to_spare_is_ready() {
     for (process, _) in &mut processes {
         assert!(process.terminate(patience()).success());
     }
+}
+
+/// A run of the janitor's is as long as a month of files, or as its store is silent: a stop leaves it,
+/// as a kill would.
+#[test]
+fn a_janitor_stops_within_a_run() {
+    let mut dice = Dice::of("janitor-stops");
+    let mut stream = Stream::new("janitor-stops", dice.seed(), 2);
+    let proxy = FaultProxy::start(&stream.servers.s3_address(), dice.clone());
+    stream.send(&Traffic::mixed(dice.next_seed(), 2_000));
+    stream.drain();
+    let mut command = stream.tally(&["janitor", "--listen", "127.0.0.1:0"]);
+    command.env("AWS_ENDPOINT_URL", proxy.url());
+    command.env("TALLY_AGGREGATE__JANITOR_INTERVAL_MS", "100");
+    let mut process = stream.start("janitor", command);
+    let metrics = address(&process.says("health and metrics on", patience())).to_owned();
+    assert_eq!(troubles(&metrics), Vec::<String>::new());
+    proxy.spoil(Scope::All, 100, &[Fault::Silent]);
+    metrics_name(Instant::now(), &metrics, "store_away");
+    assert!(process.terminate(GRACE).success());
+    proxy.heal();
+    stream.expect_exactly_once();
 }
