@@ -195,3 +195,21 @@ fn a_partition_without_a_leader_is_waited_for() {
         }
     }
 }
+
+/// An idempotent producer may fail for good: it is replaced, and who appends tries again.
+#[test]
+fn a_producer_that_fails_for_good_is_replaced() {
+    let (cluster, log) = cluster("30000");
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refused]);
+    let producer = log.producer().unwrap();
+    let first = resolve(vec![producer.append(record(0, 0))]).remove(0);
+    assert_eq!(first.unwrap_err().kind(), LogErrorKind::Retry);
+    let ledger = Arc::new(Ledger::default());
+    let running = Running::new(Arc::clone(&log), Member::new(1, &ledger));
+    for partition in 0..PARTITIONS {
+        append_until_taken(producer.as_ref(), partition, 0);
+    }
+    check_read(&ledger, 1);
+    running.end().unwrap();
+}

@@ -1,5 +1,6 @@
 //! Appends to the topic, acknowledged by all in-sync replicas.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -38,6 +39,19 @@ struct AckContext {
     broken: AtomicBool,
 }
 
+impl AckContext {
+    /// What an error means to who appends. One for good is this client's alone: the next append has
+    /// another.
+    fn not_appended(&self, partition: impl Display, error: &KafkaError) -> LogError {
+        let what = format!("append to partition {partition}");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.broken.store(true, Ordering::Release);
+            return LogError::Retry(format!("{what}: {error}"));
+        }
+        log_error(&what, error)
+    }
+}
+
 impl KafkaProducer {
     pub(super) fn new(settings: Settings, partition_count: u32) -> Result<Self, LogError> {
         let client = RwLock::new(Arc::new(connect(&settings)?));
@@ -69,9 +83,9 @@ impl KafkaProducer {
             }
             outgoing = outgoing.headers(headers);
         }
-        self.working_client()?.send(outgoing).map_err(|(error, _)| {
-            let partition = record.partition;
-            log_error(&format!("append to partition {partition}"), &error)
+        let client = self.working_client()?;
+        client.send(outgoing).map_err(|(error, _)| {
+            client.client().context().not_appended(record.partition, &error)
         })?;
         Ok(outcome)
     }
@@ -139,13 +153,7 @@ impl ProducerContext for AckContext {
         let outcome = match result {
             Ok(message) => u64::try_from(message.offset())
                 .map_err(|_| LogError::Internal("Kafka acknowledged without an offset".to_owned())),
-            Err((error, message)) => {
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-                    self.broken.store(true, Ordering::Release);
-                }
-                let partition = message.partition();
-                Err(log_error(&format!("append to partition {partition}"), error))
-            }
+            Err((error, message)) => Err(self.not_appended(message.partition(), error)),
         };
         // Who appended may have stopped waiting.
         drop(done.send(outcome));
