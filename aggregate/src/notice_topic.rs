@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tally_log::{Appended, EventLog, LogError, LogProducer, Outgoing};
+use tally_log::{Appended, EventLog, LogError, LogProducer, Outgoing, PartitionReader};
 use tally_schemas::{AlertMessage, LogPosition, Offsets};
 use tokio::runtime::Handle;
 
@@ -136,8 +136,7 @@ impl NoticeTopic for LogTopic {
 const READ_MAX: usize = 4_096;
 /// How long one read waits.
 const READ_WAIT: Duration = Duration::from_millis(500);
-/// Reads without a record after which offsets that are left hold nothing, as those of a
-/// transaction's markers do.
+/// Reads without a record after which the log does not answer.
 const EMPTY_READS_MAX: u32 = 20;
 
 fn read_partition(
@@ -147,23 +146,37 @@ fn read_partition(
     found: &mut ReadBack,
 ) -> Result<(), LogError> {
     let bounds = log.bounds(partition)?;
-    let mut next = if from > bounds.end { bounds.start } else { from.max(bounds.start) };
+    let next = if from > bounds.end { bounds.start } else { from.max(bounds.start) };
     found.from.insert(partition, next);
     if next >= bounds.end {
         return Ok(());
     }
-    let mut reader = log.reader_at(partition, next)?;
+    read_to(log.reader_at(partition, next)?.as_mut(), next, bounds.end, found)
+}
+
+/// Reads from the offset `next` up to `end`.
+fn read_to(
+    reader: &mut dyn PartitionReader,
+    mut next: u64,
+    end: u64,
+    found: &mut ReadBack,
+) -> Result<(), LogError> {
     let mut empty_reads = 0;
-    while next < bounds.end {
+    while next < end {
         let read = reader.read(READ_MAX, READ_WAIT, &mut |record| {
             next = record.offset + 1;
             found.add(record.value);
         })?;
         empty_reads = if read == 0 { empty_reads + 1 } else { 0 };
-        if empty_reads >= EMPTY_READS_MAX {
-            let topic = log.topic();
-            tracing::warn!(topic, partition, next, end = bounds.end, "nothing is there to be read");
+        // Offsets that are left hold nothing, as those of a transaction's markers do.
+        if read == 0 && reader.is_at_end() {
             break;
+        }
+        // What was sent may be among what did not come, and would be sent again.
+        if empty_reads >= EMPTY_READS_MAX {
+            let why =
+                format!("what was sent cannot be read back: offset {next} of {end} does not come");
+            return Err(LogError::Retry(why));
         }
     }
     Ok(())
@@ -172,7 +185,7 @@ fn read_partition(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tally_log::{MemoryLog, RecordKind};
+    use tally_log::{LogErrorKind, MemoryLog, Record, RecordKind};
     use tally_schemas::partition_of;
 
     use super::*;
@@ -215,5 +228,36 @@ mod tests {
         let read = topic.read_back(Offsets::from([(1, 100)])).await.unwrap();
         assert_eq!(read.alerts.len(), 2);
         assert_eq!(read.from, Offsets::from([(1, 0)]));
+    }
+
+    /// Finds nothing, at the end or for want of an answer.
+    struct Nothing {
+        at_end: bool,
+    }
+
+    impl PartitionReader for Nothing {
+        fn read(
+            &mut self,
+            _: usize,
+            _: Duration,
+            _: &mut dyn FnMut(Record<'_>),
+        ) -> Result<usize, LogError> {
+            Ok(0)
+        }
+
+        fn known_end(&self) -> Option<u64> {
+            None
+        }
+
+        fn is_at_end(&self) -> bool {
+            self.at_end
+        }
+    }
+
+    #[test]
+    fn a_log_that_does_not_answer_is_not_taken_for_one_without_alerts() {
+        let read = |at_end| read_to(&mut Nothing { at_end }, 3, 5, &mut ReadBack::default());
+        assert_eq!(read(true), Ok(()));
+        assert_eq!(read(false).unwrap_err().kind(), LogErrorKind::Retry);
     }
 }

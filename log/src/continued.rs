@@ -157,6 +157,10 @@ impl PartitionReader for ContinuedReader {
         self.reader.read(max, wait, &mut moved).map_err(|error| shift.error(error))
     }
 
+    fn is_at_end(&self) -> bool {
+        self.reader.is_at_end()
+    }
+
     fn known_end(&self) -> Option<u64> {
         self.reader.known_end().map(|end| self.shift.of_stream(end))
     }

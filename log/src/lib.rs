@@ -85,6 +85,12 @@ pub trait PartitionReader: Send {
     /// Next offset to be written to the partition, as far as is known without asking the log.
     fn known_end(&self) -> Option<u64>;
 
+    /// Whether a read that found nothing came to the end. One of a log that is asked over a network
+    /// may have had no answer.
+    fn is_at_end(&self) -> bool {
+        true
+    }
+
     /// Records that were handed over since this was asked last and whose requests are traced. A log
     /// that keeps no headers has none.
     fn take_traced(&mut self) -> Vec<TracedRecord> {

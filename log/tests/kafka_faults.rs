@@ -19,7 +19,7 @@ use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use suite::{Ledger, Member, PATIENCE, Running, record, resolve};
-use tally_log::{EventLog, KafkaLog, KafkaLogConfig, LogErrorKind, LogProducer};
+use tally_log::{EventLog, KafkaLog, KafkaLogConfig, LogErrorKind, LogProducer, PartitionReader};
 
 const TOPIC: &str = "usage.events";
 const GROUP: &str = "tally-aggregate";
@@ -212,4 +212,27 @@ fn a_producer_that_fails_for_good_is_replaced() {
     }
     check_read(&ledger, 1);
     running.end().unwrap();
+}
+
+/// Who reads to the end tells it from brokers that do not answer.
+#[test]
+fn a_reader_without_an_answer_is_not_at_the_end() {
+    let (cluster, log) = cluster("30000");
+    let producer = log.producer().unwrap();
+    append_until_taken(producer.as_ref(), 0, 0);
+    (1..=BROKERS).for_each(|broker| cluster.broker_down(broker).unwrap());
+    let mut reader = log.reader_at(0, 0).unwrap();
+    let mut count = 0;
+    let mut read = |reader: &mut dyn PartitionReader| {
+        count += reader.read(10, Duration::from_millis(200), &mut |_| ()).unwrap();
+        (count, reader.is_at_end())
+    };
+    for _ in 0..5 {
+        assert_eq!(read(reader.as_mut()), (0, false));
+    }
+    (1..=BROKERS).for_each(|broker| cluster.broker_up(broker).unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    while read(reader.as_mut()) != (1, true) {
+        assert!(Instant::now() < deadline, "the end is not told");
+    }
 }

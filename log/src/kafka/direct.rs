@@ -63,6 +63,10 @@ impl PartitionReader for DirectReader {
         self.reader.read(max, wait, sink)
     }
 
+    fn is_at_end(&self) -> bool {
+        self.reader.is_at_end()
+    }
+
     fn known_end(&self) -> Option<u64> {
         self.reader.known_end()
     }

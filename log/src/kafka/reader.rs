@@ -53,6 +53,9 @@ pub(super) struct KafkaReader<C: ConsumerContext + 'static> {
     ends: Arc<Ends>,
     /// Set once reading on would skip records; it stays until the partition is assigned anew.
     failed: Option<Failure>,
+    /// Whether a broker said that nothing is left behind what was read, which only direct readers
+    /// are told.
+    at_end: bool,
     /// Records whose requests are traced, until they are asked for.
     traced: Vec<TracedRecord>,
 }
@@ -91,6 +94,7 @@ impl<C: ConsumerContext + Refusable + 'static> KafkaReader<C> {
             gate,
             ends,
             failed: None,
+            at_end: false,
             traced: Vec::new(),
         }
     }
@@ -214,9 +218,10 @@ impl<C: ConsumerContext + Refusable + 'static> PartitionReader for KafkaReader<C
                         kind,
                     });
                     self.next = offset + 1;
+                    self.at_end = false;
                     count += 1;
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => self.at_end = true,
                 Some(Err(error)) => {
                     if let Some(transient) = self.note_error(&error) {
                         return if count > 0 { Ok(count) } else { Err(transient) };
@@ -237,6 +242,10 @@ impl<C: ConsumerContext + Refusable + 'static> PartitionReader for KafkaReader<C
 
     fn take_traced(&mut self) -> Vec<TracedRecord> {
         std::mem::take(&mut self.traced)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.at_end
     }
 
     fn known_end(&self) -> Option<u64> {

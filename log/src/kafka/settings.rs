@@ -129,6 +129,8 @@ impl Settings {
     pub(super) fn direct(&self, partition_count: u32) -> ClientConfig {
         let mut settings = self.consumer(partition_count);
         settings.remove("group.instance.id");
+        // Who reads to the end must know it from brokers that do not answer.
+        settings.set("enable.partition.eof", "true");
         settings
     }
 
