@@ -3,7 +3,8 @@
 //! The inputs are merged as streams, so memory is their compressed size, a batch of each that is
 //! open, and the output. An input that is not sorted is sorted first, a run of rows at a time, and
 //! its runs are merged like inputs: no file is ever held decoded as a whole. Of many inputs some are
-//! merged to one, and those again: an open file takes megabytes, however few its rows are.
+//! merged to one, and those again: an open file of events takes ten megabytes, however few its rows
+//! are.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -34,9 +35,12 @@ const BATCH_ROWS_MIN: usize = 256;
 /// Rows of all inputs together that are held at once, as long as each has its fewest, and those of
 /// a run that is sorted: a row of events takes some 500 bytes.
 const HELD_ROWS: usize = 65_536;
-/// Inputs that are open at once. Each has a decoder for every column, which takes megabytes of a file
-/// of events: thousands, as they are there when the janitor was away, would be tens of gigabytes.
+/// Inputs that are open at once, at most.
 const OPEN_MAX: usize = 128;
+/// Columns of all inputs that are open at once: the reader of each has a context of its own to
+/// decompress with, some 200 KB. A thousand files of events, as they are there when the janitor was
+/// away, would be more than ten gigabytes.
+const OPEN_COLUMNS_MAX: usize = 1_024;
 /// Distinct accounts that a row group's bloom filter is made for; it is folded to what is there.
 const ACCOUNTS_MAX: u64 = 131_072;
 
@@ -137,6 +141,11 @@ pub(super) fn merge_files(
     Ok(Merged { stats: delta_stats(table, &footer), bytes, rows: after.rows })
 }
 
+/// How many inputs of this schema are open at once.
+fn open_max(schema: &Schema) -> usize {
+    (OPEN_COLUMNS_MAX / schema.fields().len().max(1)).clamp(2, OPEN_MAX)
+}
+
 /// Merges some to one until all that are left can be open at once.
 fn to_few(
     table: Table,
@@ -144,11 +153,12 @@ fn to_few(
     mut inputs: Vec<Sorted>,
     before: &mut Tally,
 ) -> Result<Vec<Sorted>, TablesError> {
-    while inputs.len() > OPEN_MAX {
-        let mut fewer = Vec::with_capacity(inputs.len().div_ceil(OPEN_MAX));
+    let open_max = open_max(schema);
+    while inputs.len() > open_max {
+        let mut fewer = Vec::with_capacity(inputs.len().div_ceil(open_max));
         let mut rest = inputs.into_iter();
         loop {
-            let some: Vec<Sorted> = rest.by_ref().take(OPEN_MAX).collect();
+            let some: Vec<Sorted> = rest.by_ref().take(open_max).collect();
             if some.is_empty() {
                 break;
             }
@@ -525,6 +535,16 @@ mod tests {
     }
 
     /// However many files there are, few are open at once, and what comes out is what went in.
+    #[test]
+    fn of_wide_files_fewer_are_open_at_once() {
+        let open = |table: Table| open_max(&table.arrow_schema());
+        assert!(open(Table::UsageEvents) < open(Table::ControlTotals));
+        for table in Table::ALL {
+            let columns = table.arrow_schema().fields().len();
+            assert!((2..=OPEN_COLUMNS_MAX / columns).contains(&open(table)), "{table:?}");
+        }
+    }
+
     #[test]
     fn many_files_are_merged_some_at_a_time_to_one() {
         let files = i64::try_from(2 * OPEN_MAX + 1).unwrap();
