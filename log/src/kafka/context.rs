@@ -103,6 +103,10 @@ pub(super) fn trace_line(level: RDKafkaLogLevel, facility: &str, message: &str) 
 }
 
 pub(super) fn trace_error(error: &KafkaError, reason: &str) {
+    // Not one: who reads is told by its queue.
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
     tracing::warn!(target: "librdkafka", %error, "{reason}");
 }
 
