@@ -3,11 +3,13 @@
 # measured; and a million steps of charging beside the independent oracle. Takes hours.
 #
 #   scripts/soak.sh [ARGUMENTS OF cargo test]     nothing named = every test of tests/faults, the oracles', that a vendor
-#                                                 finds out nothing of others, and a rolling upgrade (R25)
+#                                                 finds out nothing of others, a rolling upgrade (R25), and one to a version
+#                                                 whose format this one does not know
 #
 # The upgrade is from the version of TALLY_UPGRADE_FROM, a Git ref, which is built first; without it from this very build,
 # by another path, with three seconds of traffic between two changes: that costs two minutes, and shows that nothing is
-# lost where processes are replaced one by one, and that the script that is run before a release still works.
+# lost where processes are replaced one by one and where the partition count changes, and that the script that is run
+# before a release still works.
 #
 # TALLY_SOAK_SHARES=N makes an N-th of the rounds of those tests whose rounds need not all be of one run (kills while
 # recovering, zombies, two writers, lost replies, closes): N runs make the full count, beside each other or on several days.
@@ -52,7 +54,7 @@ else
   scripts/test.sh --test oracle --test faults || failed=1
 
   printf '\n== rolling upgrade and its way back, from %s\n' "${TALLY_UPGRADE_FROM:-this build}"
-  new=${CARGO_TARGET_DIR:-target}/debug/tally
+  new=${CARGO_TARGET_DIR:-target}/debug/tally options=()
   if [[ -n ${TALLY_UPGRADE_FROM:-} ]]; then
     old=$(scripts/build-ref.sh "$TALLY_UPGRADE_FROM")
   else
@@ -60,7 +62,12 @@ else
     old=$(dirname "$TALLY_FIGURES")/tally-before
     ln -f "$new" "$old" 2>/dev/null || cp "$new" "$old"
     export PHASE_SECONDS=${PHASE_SECONDS:-3}
+    # A version from before the count could be changed refuses what is there then.
+    options=(--partitions)
   fi
-  scripts/upgrade.sh "$old" "$new" || failed=1
+  scripts/upgrade.sh "${options[@]}" "$old" "$new" || failed=1
+
+  printf '\n== what this build says of a later one, and that nothing is lost by it\n'
+  later=$(scripts/build-later.sh) && scripts/upgrade.sh --refusal-expected "$new" "$later" || failed=1
   [[ $failed == 0 ]]
 fi

@@ -41,7 +41,9 @@ impl HeldStatus {
         [Self::Open, Self::Recycled, Self::WrittenOff]
             .into_iter()
             .find(|status| status.name() == name)
-            .ok_or_else(|| QueryError::Data(format!("suspense.status is {name:?}")))
+            .ok_or_else(|| {
+                QueryError::Data(format!("suspense.status {name:?} is of a later build: upgrade"))
+            })
     }
 }
 
@@ -220,24 +222,28 @@ mod tests {
     use super::*;
 
     /// The columns of an answer with one row.
-    fn answer(reason: &str) -> Vec<ArrayRef> {
+    fn answer(reason: &str, status: &str) -> Vec<ArrayRef> {
         let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
         let number = |number: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![number])) };
         let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_500_000]));
-        let texts = [reason, "why", "{}", "open", "gw-1", "id", "A1", "glm-5"].map(text);
+        let texts = [reason, "why", "{}", status, "gw-1", "id", "A1", "glm-5"].map(text);
         let times = [Arc::clone(&at), at];
         texts.into_iter().chain(times).chain([2, 7, 0].map(number)).collect()
     }
 
     #[test]
-    fn a_reason_of_a_later_build_is_refused_with_what_to_do() {
-        let known = held_row(&answer("no_price"), 0).unwrap();
+    fn what_a_later_build_wrote_is_refused_with_what_to_do() {
+        let known = held_row(&answer("no_price", "open"), 0).unwrap();
         assert_eq!((known.reason, known.first_seen_ms), (SuspenseReason::NoPrice, 1_500));
         assert_eq!(known.position, HeldPosition { partition: 2, offset: 7, batch_index: 0 });
-        let error = held_row(&answer("bad_weather"), 0).unwrap_err();
-        assert!(matches!(error, QueryError::Data(_)), "{error}");
-        let words = r#"suspense.reason "bad_weather" is of a later build: upgrade"#;
-        assert!(error.to_string().contains(words), "{error}");
+        for (column, reason, status) in
+            [("reason", "bad_weather", "open"), ("status", "no_price", "bad_weather")]
+        {
+            let error = held_row(&answer(reason, status), 0).unwrap_err();
+            assert!(matches!(error, QueryError::Data(_)), "{error}");
+            let words = format!(r#"suspense.{column} "bad_weather" is of a later build: upgrade"#);
+            assert!(error.to_string().contains(&words), "{error}");
+        }
     }
 
     #[test]
