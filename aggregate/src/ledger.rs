@@ -4,7 +4,7 @@
 //! is only created by somebody who has read `n - 1`; so the end is found by galloping (R8).
 
 use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
+use object_store::{ObjectStore, PutMode, PutOptions, path::Path};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tally_schemas::{
@@ -12,6 +12,7 @@ use tally_schemas::{
 };
 
 use crate::error::AggregateError;
+use crate::object_read::read_object;
 use crate::planted::{Bug, planted};
 
 /// An entry with the hash of its bytes, which the next entry carries.
@@ -321,8 +322,8 @@ pub fn claim_entry(
 
 /// Reads an object, `None` where there is none.
 async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<Bytes>, AggregateError> {
-    match store.get(&Path::from(path)).await {
-        Ok(result) => Ok(Some(result.bytes().await?)),
+    match read_object(store, &Path::from(path)).await {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -331,6 +332,7 @@ async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<Bytes>, Aggre
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
     use proptest::prelude::*;
 

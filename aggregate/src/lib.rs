@@ -22,6 +22,7 @@ mod index_encoding;
 pub mod ledger;
 mod models;
 mod notice_topic;
+mod object_read;
 mod outbox;
 pub mod owner;
 mod packed_column;
@@ -64,6 +65,7 @@ pub use models::{
     StageParts, StageStatus, stored_stage,
 };
 pub use notice_topic::{LogTopic, NoticeTopic, NoticeTopics, ReadBack};
+pub use object_read::{read_object, read_objects};
 pub use owner::{Edge, Ownership, Surroundings, TracedEpoch, WaitingPlace};
 pub use parquet_file::{NewFile, ROW_GROUP_ROWS, delta_stats, write_file, writer_properties};
 pub use partition_move::{MovePlan, MoveReport, PartitionMove, Rehearsal, not_added, unread};

@@ -17,6 +17,7 @@ use crate::crash_point::crash_point;
 use crate::error::{AggregateError, ErrorKind};
 use crate::ledger::{self, Creation, StoredEntry};
 use crate::notice_topic::{NoticeTopic, NoticeTopics, ReadBack, partitions_reached};
+use crate::object_read::{read_object, read_objects};
 use crate::planted::{Bug, planted};
 use crate::references::{Found, References};
 
@@ -361,7 +362,7 @@ pub async fn recover(
     if planted(Bug::StateOneEpochOld) {
         files.pop();
     }
-    let objects = try_join_all(files.iter().map(|file| read_checked(store, file))).await?;
+    let objects = read_all_checked(store, &files).await?;
     for (file, bytes) in files.iter().zip(objects) {
         state.restore(&bytes, form_of(file, manifest)).map_err(|bad| damaged(file, bad.0))?;
     }
@@ -377,11 +378,27 @@ pub(crate) async fn read_checked(
     store: &dyn ObjectStore,
     file: &StateFile,
 ) -> Result<Bytes, AggregateError> {
-    let bytes = store.get(&Path::from(file.path.as_str())).await?.bytes().await?;
-    if blake3_hex(&bytes) != file.hash {
+    let bytes = read_object(store, &Path::from(file.path.as_str())).await?;
+    check(file, &bytes)?;
+    Ok(bytes)
+}
+
+/// Reads several objects, a partition's state or what was sealed of it, and checks their hashes.
+async fn read_all_checked(
+    store: &dyn ObjectStore,
+    files: &[&StateFile],
+) -> Result<Vec<Bytes>, AggregateError> {
+    let paths: Vec<Path> = files.iter().map(|file| Path::from(file.path.as_str())).collect();
+    let objects = read_objects(store, &paths, paths.len()).await?;
+    files.iter().zip(&objects).try_for_each(|(file, bytes)| check(file, bytes))?;
+    Ok(objects)
+}
+
+fn check(file: &StateFile, bytes: &[u8]) -> Result<(), AggregateError> {
+    if blake3_hex(bytes) != file.hash {
         return Err(damaged(file, "its hash is not the one in the ledger"));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 pub(crate) fn damaged(file: &StateFile, why: &str) -> AggregateError {
@@ -411,10 +428,10 @@ pub(crate) async fn read_segments(
     need: &NeedSegments,
 ) -> Result<Vec<Bytes>, AggregateError> {
     let store = surroundings.store.as_ref();
+    let files: Vec<&StateFile> = need.segments.iter().map(|segment| &segment.file).collect();
     let mut attempt = 0;
     loop {
-        let reads = need.segments.iter().map(|segment| read_checked(store, &segment.file));
-        match try_join_all(reads).await {
+        match read_all_checked(store, &files).await {
             Ok(segments) => return Ok(segments),
             Err(error) if error.kind() == ErrorKind::Retry => {
                 attempt += 1;

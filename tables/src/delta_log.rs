@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::{
     Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path,
 };
+use tally_aggregate::read_object;
 use tally_schemas::Table;
 
 use crate::action::{Action, decode_commit, encode_commit};
@@ -248,7 +249,7 @@ impl DeltaLog {
         let mut all = Vec::new();
         for part in 1..=hint.parts.unwrap_or(1) {
             let path = self.folder().join(checkpoint_path(hint, part));
-            let bytes = self.store.get(&path).await?.bytes().await?;
+            let bytes = read_object(self.store.as_ref(), &path).await?;
             all.extend(read_checkpoint(bytes, path.to_string()).await?);
         }
         state.apply(hint.version, &all)
@@ -303,8 +304,8 @@ impl DeltaLog {
     }
 
     async fn get(&self, path: &Path) -> Result<Option<Bytes>, TablesError> {
-        match self.store.get(path).await {
-            Ok(result) => Ok(Some(result.bytes().await?)),
+        match read_object(self.store.as_ref(), path).await {
+            Ok(bytes) => Ok(Some(bytes)),
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

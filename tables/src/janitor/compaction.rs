@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStoreExt, path::Path};
+use tally_aggregate::read_objects;
 use uuid::Uuid;
 
 use super::merge::{Merged, merge_files};
@@ -98,16 +97,7 @@ async fn write_merged(table: &mut TableLog, merge: &Merge) -> Result<Option<Stor
     let root = table.log().root();
     let sources: Vec<Path> =
         merge.files.iter().map(|file| Path::from(format!("{root}/{}", file.path))).collect();
-    let store = Arc::clone(table.log().store());
-    let inputs: Result<Vec<Bytes>, object_store::Error> = futures::stream::iter(sources)
-        .map(move |path| {
-            let store = Arc::clone(&store);
-            async move { store.get(&path).await?.bytes().await }
-        })
-        .buffered(FETCHES)
-        .try_collect()
-        .await;
-    let inputs = match inputs {
+    let inputs = match read_objects(table.log().store().as_ref(), &sources, FETCHES).await {
         Ok(inputs) => inputs,
         Err(object_store::Error::NotFound { .. }) => {
             // Gone and still listed would be a loss of data, and must not go unnoticed.
