@@ -384,7 +384,7 @@ pub(crate) async fn read_checked(
 }
 
 /// Reads several objects, a partition's state or what was sealed of it, and checks their hashes.
-async fn read_all_checked(
+pub(crate) async fn read_all_checked(
     store: &dyn ObjectStore,
     files: &[&StateFile],
 ) -> Result<Vec<Bytes>, AggregateError> {

@@ -19,7 +19,7 @@ use tally_schemas::Table;
 
 use crate::action::{Action, decode_commit, encode_commit};
 use crate::checkpoint::{CheckpointHint, checkpoint_path, read_checkpoint};
-use crate::error::TablesError;
+use crate::error::{ErrorKind, TablesError};
 use crate::table_state::{StatsPolicy, TableState};
 
 /// How many commits are fetched ahead while a tail is read.
@@ -255,8 +255,25 @@ impl DeltaLog {
         state.apply(hint.version, &all)
     }
 
-    /// Applies the commits after the state, up to `last` where given.
+    /// Applies the commits after the state, up to `last` where given. As long as some can be read,
+    /// those behind them are read again: where the store fails now and then, nobody reads a long
+    /// log in one go.
     async fn read_tail(
+        &self,
+        state: &mut TableState,
+        last: Option<u64>,
+    ) -> Result<(), TablesError> {
+        loop {
+            let before = state.next_version();
+            match self.read_commits(state, last).await {
+                Err(error) if error.kind() == ErrorKind::Retry && state.next_version() > before => {
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn read_commits(
         &self,
         state: &mut TableState,
         last: Option<u64>,

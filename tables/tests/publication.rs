@@ -204,6 +204,32 @@ async fn the_same_process_goes_on_after_a_failure() {
     }
 }
 
+/// A log of eighty commits without a checkpoint is read although of 31 reads one fails.
+#[tokio::test]
+async fn a_long_log_is_read_from_a_store_that_fails_now_and_then() {
+    const COMMITS: u64 = 80;
+    let store = memory();
+    let ledger = Ledger::new(&store, 1);
+    let mut publisher = Publisher::new(Arc::clone(&store), TOPIC, 1);
+    for n in 0..COMMITS {
+        ledger.commit(0, n, &TWO).await;
+        publisher.publish_committed().await.unwrap();
+    }
+    ledger.commit(0, COMMITS, &TWO).await;
+    let failing = Arc::new(FaultStore::failing_reads(Arc::clone(&store), 31));
+    let mut next = Publisher::new(failing, TOPIC, 1);
+    let mut attempts = 0;
+    while let Err(error) = next.publish_committed().await {
+        assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+        attempts += 1;
+        assert!(attempts < 20, "{error}");
+    }
+    check(&store, 1, COMMITS + 1).await;
+    for table in TWO {
+        assert_eq!(adds(&store, table).await.len() as u64, COMMITS + 1);
+    }
+}
+
 /// A store that fails at one put and works before and after.
 #[derive(Debug)]
 struct OneFault {

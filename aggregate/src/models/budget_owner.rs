@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, try_join, try_join_all};
+use futures::future::{BoxFuture, try_join};
 use object_store::ObjectStore;
 use tally_budget::{BadModels, BudgetAlert, BudgetBook, BudgetStage, Taken, Told, Untaken};
 use tally_log::{Bounds, Record};
@@ -20,7 +20,7 @@ use crate::models::history;
 use crate::models::untold_epoch::increments_of_files;
 use crate::outbox::{Outbox, open_outbox};
 use crate::owner::{
-    LedgerPlace, Ownership, Sender, Surroundings, claim, damaged, read_back, read_checked,
+    LedgerPlace, Ownership, Sender, Surroundings, claim, damaged, read_all_checked, read_back,
 };
 use crate::planted::{Bug, planted};
 use crate::stream_status::StreamStatus;
@@ -104,7 +104,7 @@ pub async fn stored_stage(
     last: &LedgerEntry,
 ) -> Result<BudgetStage, AggregateError> {
     let files: Vec<&StateFile> = last.state.base.iter().chain(&last.state.deltas).collect();
-    let objects = try_join_all(files.iter().map(|file| read_checked(store, file))).await?;
+    let objects = read_all_checked(store, &files).await?;
     let objects = objects.iter().map(|bytes| bytes.as_ref());
     let restored = BudgetStage::restored(book, objects, &last.sources, last.watermark_ms);
     restored.map_err(|error| match files.last() {

@@ -4,17 +4,16 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStoreExt, path::Path};
-use tally_schemas::ReferenceVersion;
+use tally_schemas::{ReferenceVersion, StateFile};
 
 use super::PartitionMove;
 use crate::core::{PartitionConfig, SegmentRef, WholeState};
 use crate::crash_point::crash_point;
 use crate::error::AggregateError;
 use crate::ledger::StoredEntry;
-use crate::owner::{named_by_ledger, read_checked, recover};
+use crate::owner::{named_by_ledger, read_all_checked, recover};
 
 /// Buckets whose segments are joined at once.
 const JOINS_AT_ONCE: usize = 4;
@@ -117,8 +116,8 @@ impl PartitionMove {
         bucket: i64,
         segments: Vec<SegmentRef>,
     ) -> Result<(i64, Vec<Bytes>), AggregateError> {
-        let reads = segments.iter().map(|segment| read_checked(self.store(), &segment.file));
-        Ok((bucket, try_join_all(reads).await?))
+        let files: Vec<&StateFile> = segments.iter().map(|segment| &segment.file).collect();
+        Ok((bucket, read_all_checked(self.store(), &files).await?))
     }
 }
 

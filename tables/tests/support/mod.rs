@@ -44,6 +44,9 @@ pub(crate) struct FaultStore {
     puts_left: AtomicI64,
     fault: Fault,
     listing: Listing,
+    /// Of so many reads one fails; 0 where none does.
+    reads_a_failure: i64,
+    reads: AtomicI64,
 }
 
 /// What listings show.
@@ -59,7 +62,19 @@ pub(crate) enum Listing {
 
 impl FaultStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, k: i64, fault: Fault) -> Self {
-        Self { inner, puts_left: AtomicI64::new(k), fault, listing: Listing::Fresh }
+        Self {
+            inner,
+            puts_left: AtomicI64::new(k),
+            fault,
+            listing: Listing::Fresh,
+            reads_a_failure: 0,
+            reads: AtomicI64::new(0),
+        }
+    }
+
+    /// A store of which every `n`-th read fails.
+    pub(crate) fn failing_reads(inner: Arc<dyn ObjectStore>, n: i64) -> Self {
+        Self { reads_a_failure: n, ..Self::new(inner, i64::MAX, Fault::Lost) }
     }
 
     /// A store that never fails, but whose listings show nothing (R8).
@@ -119,7 +134,9 @@ impl ObjectStore for FaultStore {
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
-        if self.puts_left.load(Ordering::SeqCst) < 0 {
+        let read = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+        let is_failing = self.reads_a_failure > 0 && read % self.reads_a_failure == 0;
+        if self.has_failed() || is_failing {
             return Err(reset());
         }
         self.inner.get_opts(at, options).await
